@@ -1,0 +1,61 @@
+"""Every failure nanocv expects, as one small tree: what went wrong, what to do, and the exit status it maps to.
+
+`app.main` turns any of these into one line on stderr (or one JSON document on stdout with `--json`);
+anything else is a defect of nanocv and is reported as such.
+"""
+
+
+class NanocvError(Exception):
+    """A failure with a way out.
+
+    Args:
+        message: what happened, one line, naming the file or value concerned.
+        hint: what the user can do about it, one line; a command where there is one.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    @property
+    def kind(self) -> str:
+        """The class name without `Error`, in snake case: the `kind` of the JSON error document."""
+        name = type(self).__name__.removesuffix("Error")
+        return "".join(f"_{c.lower()}" if c.isupper() else c for c in name).lstrip("_")
+
+
+class RequestError(NanocvError):
+    """The request itself was wrong: usage, a missing file, an unknown name. Nothing was done."""
+
+    exit_code = 2
+
+
+class ConfigError(RequestError):
+    """A config file or `--set` override that cannot be used: the message opens with file:line."""
+
+
+class DataError(NanocvError):
+    """A data set that cannot be read, unpacked or trained on."""
+
+
+class ModelError(NanocvError):
+    """A model file that is damaged, not ours, or does not fit what is asked of it."""
+
+
+class ExportError(NanocvError):
+    """The exported graph does not match the checkpoint, or lost a property that readers rely on."""
+
+
+class TrainingError(NanocvError):
+    """Training cannot go on: the loss diverged, or the run folder is in use."""
+
+
+class MissingExtraError(NanocvError):
+    """A library of an optional extra is not installed."""
+
+
+class StorageError(NanocvError):
+    """A file could not be written: full disk, read-only folder. What stood there before is untouched."""
