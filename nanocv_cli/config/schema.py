@@ -46,7 +46,9 @@ class ModelConfig(Config):
     architecture: str = Field(description="a name of `models/registry.py`, or any torchvision classifier")
     source: Literal["nanocv", "torchvision"] = "nanocv"
     input_size: int = Field(224, ge=16, le=2048, description="side of the square picture the graph reads, pixels")
-    resize: Literal["crop", "stretch"] = Field("crop", description="crop: short side to size, centre; stretch: ignore aspect")
+    resize: Literal["crop", "stretch"] = Field(
+        "crop", description="crop: short side to size, centre; stretch: ignore aspect"
+    )
     mean: Channels3 = Field((0.485, 0.456, 0.406), description="per channel, of RGB values in 0..1")
     std: Channels3 = Field((0.229, 0.224, 0.225), description="per channel, of RGB values in 0..1")
     dropout: Fraction = Field(0.0, description="before the last linear layer (nanocv's own architectures)")
@@ -58,13 +60,14 @@ class AugmentConfig(Config):
     """Batch augmentation; every strength is 0 for off."""
 
     flip: bool = Field(True, description="mirror left-right with probability 1/2")
-    min_scale: float = Field(1.0, gt=0.0, le=1.0, description="smallest share of the picture's area a random crop keeps")
+    min_scale: float = Field(
+        1.0, gt=0.0, le=1.0, description="smallest share of the picture's area a random crop keeps"
+    )
     aspect: float = Field(1.0, ge=1.0, le=2.0, description="largest width:height distortion of a random crop")
-    rotate: float = Field(0.0, ge=0.0, le=180.0, description="largest rotation, degrees")
     brightness: Fraction = Field(0.0, description="largest relative change")
     contrast: Fraction = Field(0.0, description="largest relative change")
     saturation: Fraction = Field(0.0, description="largest relative change")
-    hue: Fraction = Field(0.0, description="largest relative change of each colour channel by itself")
+    tint: Fraction = Field(0.0, description="largest relative change of each colour channel by itself")
     erase: Fraction = Field(0.0, description="probability that a random rectangle is blanked")
     mix: Fraction = Field(0.0, description="probability that a batch is mixed (CutMix, arXiv:1905.04899)")
 

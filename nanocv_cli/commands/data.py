@@ -1,0 +1,159 @@
+"""`nanocv data`: list, pull, make, add, check, show."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from nanocv_cli.commands.common import DebugFlag, JsonFlag, SetOption, emit
+
+NameArgument = Annotated[str | None, typer.Argument(help="A data config's name or file, or a folder of pictures.")]
+
+
+def list_sets(as_json: JsonFlag = False, debug: DebugFlag = False) -> None:
+    """List known data sets and pretrained weights, and whether they are here."""
+    from nanocv_cli.config.project import project_root
+    from nanocv_cli.data.inventory import inventory
+
+    entries = inventory(project_root())
+    if as_json:
+        emit({"sets": [vars(entry) for entry in entries]})
+        return
+    width = max(len(entry.name) for entry in entries)
+    for entry in entries:
+        typer.echo(f"{entry.kind:8} {entry.name:{width}}  {entry.state:12}  {entry.detail}")
+
+
+def pull(
+    name: Annotated[str, typer.Argument(help="A data set (flowers) or pretrained weights (lenet-flowers).")],
+    remote: Annotated[str | None, typer.Option(help="A DVC remote other than the default one.")] = None,
+    as_json: JsonFlag = False,
+    debug: DebugFlag = False,
+) -> None:
+    """Bring a data set or pretrained weights here: DVC pull, else reproduce the DVC stage."""
+    from nanocv_cli.config.loader import load_group
+    from nanocv_cli.config.project import project_root
+    from nanocv_cli.config.schema import DataConfig
+    from nanocv_cli.data.inventory import weight_files
+    from nanocv_cli.data.sources import pull_files, pull_set
+    from nanocv_cli.training.display import Display
+
+    root, display = project_root(), Display()
+    if weights := weight_files(root, name):
+        how, where = pull_files(root, weights, display.say, remote), [str(root / path) for path in weights]
+    else:
+        config = load_group("data", name)[0]
+        assert isinstance(config, DataConfig)
+        with display.bar(f"drawing {config.name}") as progress:
+            how = pull_set(config, root, display.say, progress, remote)
+        where = [str(root / config.path)]
+    if as_json:
+        emit({"name": name, "how": how, "paths": where})
+    else:
+        typer.echo(f"{name} {how}: {', '.join(where)}")
+
+
+def make(
+    name: NameArgument = None,
+    out: Annotated[Path | None, typer.Option(help="Archive to write; default: the config's.")] = None,
+    overrides: SetOption = None,
+    as_json: JsonFlag = False,
+    debug: DebugFlag = False,
+) -> None:
+    """Draw a synthetic data set: its archive, unpacked beside it."""
+    from nanocv_cli.config.loader import resolve
+    from nanocv_cli.config.project import project_root
+    from nanocv_cli.data.sources import draw
+    from nanocv_cli.training.display import Display
+
+    root, display = project_root(), Display()
+    config = resolve(data=name, overrides=overrides or ()).config.data
+    archive = out or root / (config.archive or f"data/{config.name}.tar")
+    with display.bar(f"drawing {config.name}") as progress:
+        draw(config, root, archive, progress)
+    document = {
+        "name": config.name,
+        "path": str(root / config.path),
+        "archive": str(archive),
+        "bytes": archive.stat().st_size,
+    }
+    if as_json:
+        emit(document)
+    else:
+        typer.echo(f"{config.name}: {document['path']}, {archive} ({archive.stat().st_size / 1e6:.1f} MB)")
+
+
+def add(
+    folder: Annotated[Path, typer.Argument(help="A folder of class sub-folders, with or without train/val/test.")],
+    name: Annotated[str | None, typer.Option(help="Name of the set; default: the folder's.")] = None,
+    as_json: JsonFlag = False,
+    debug: DebugFlag = False,
+) -> None:
+    """Register a folder of your own as a data set of this project."""
+    from nanocv_cli.config.project import project_root
+    from nanocv_cli.data.register import register
+
+    path, dataset = register(folder, name or folder.resolve().name, project_root())
+    counts = {split: len(samples) for split, samples in dataset.splits.items()}
+    if as_json:
+        emit({"name": dataset.name, "config": str(path), "classes": dataset.classes, "splits": counts})
+        return
+    for note in dataset.notes:
+        typer.echo(f"note: {note}", err=True)
+    typer.echo(f"{path}: {len(dataset.classes)} classes, " + ", ".join(f"{n} {split}" for split, n in counts.items()))
+
+
+def check(name: NameArgument = None, as_json: JsonFlag = False, debug: DebugFlag = False) -> None:
+    """Report unreadable and duplicate pictures, leakage between splits, stray files; exit 1 on errors."""
+    from nanocv_cli.data.check import check_dataset
+    from nanocv_cli.training.display import Display
+
+    display = Display()
+    dataset = _read(name, display)
+    with display.bar("checking") as progress:
+        findings = check_dataset(dataset, progress)
+    counts = {split: len(samples) for split, samples in dataset.splits.items()}
+    errors = sum(finding.level == "error" for finding in findings)
+    if as_json:
+        emit({"data": dataset.name, "splits": counts, "errors": errors, "findings": [vars(f) for f in findings]})
+    else:
+        for finding in findings:
+            typer.echo(f"{finding.level}: {finding.kind}: {finding.message}")
+        typer.echo(
+            f"{dataset.name}: {len(dataset.classes)} classes, "
+            + ", ".join(f"{n} {s}" for s, n in counts.items())
+            + f"; {errors} errors, {len(findings) - errors} warnings"
+        )
+    if errors:
+        raise typer.Exit(1)
+
+
+def show(
+    name: NameArgument = None,
+    split: Annotated[str, typer.Option(help="train, val or test.")] = "train",
+    out: Annotated[Path | None, typer.Option(help="PNG to write; default: <name>.png.")] = None,
+    per_class: Annotated[int, typer.Option("-n", min=1, max=100, help="Pictures of each class.")] = 8,
+    as_json: JsonFlag = False,
+    debug: DebugFlag = False,
+) -> None:
+    """Write a contact sheet: pictures of every class with their labels."""
+    from nanocv_cli.data.contact_sheet import write_contact_sheet
+    from nanocv_cli.training.display import Display
+
+    dataset = _read(name, Display())
+    path = out or Path(f"{dataset.name}.png")
+    shown = write_contact_sheet(dataset, split, path, per_class)
+    if as_json:
+        emit({"data": dataset.name, "split": split, "path": str(path), "n": shown})
+    else:
+        typer.echo(f"{path}: {shown} pictures of {dataset.name} {split}")
+
+
+def _read(name: str | None, display: Any) -> Any:
+    from nanocv_cli.config.loader import resolve
+    from nanocv_cli.config.project import project_root
+    from nanocv_cli.data.formats.class_folders import read_class_folders
+    from nanocv_cli.data.sources import picture_folder
+
+    config = resolve(data=name).config.data
+    return read_class_folders(config, picture_folder(config, project_root(), display.say))

@@ -1,0 +1,59 @@
+"""`nanocv eval`."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from nanocv_cli.commands.common import DataOption, DebugFlag, JsonFlag, RefOption, emit
+
+
+def evaluate(
+    ref: RefOption = None,
+    data: DataOption = None,
+    split: Annotated[str | None, typer.Option(help="train, val or test; default: test where the set has one.")] = None,
+    engine: Annotated[Literal["torch", "onnx"], typer.Option(help="The checkpoint, or the exported graph.")] = "torch",
+    device: Annotated[str, typer.Option(help="For torch: auto, cpu, cuda or mps.")] = "auto",
+    batch_size: Annotated[int, typer.Option(min=1)] = 32,
+    out: Annotated[Path | None, typer.Option(help="Folder for the pictures: the confusion matrix.")] = None,
+    as_json: JsonFlag = False,
+    debug: DebugFlag = False,
+) -> None:
+    """Measure a model on a split: the task's standard metrics."""
+    from nanocv_cli.commands.workplace import cache_folder
+    from nanocv_cli.config.loader import resolve
+    from nanocv_cli.config.project import project_root
+    from nanocv_cli.inference.reference import find_checkpoint, find_graph
+    from nanocv_cli.training.device import pick_device
+    from nanocv_cli.training.display import Display
+    from nanocv_cli.training.measure import measure
+
+    root, display = project_root(), Display()
+    file = find_graph(ref, root) if engine == "onnx" else find_checkpoint(ref, root)
+    config = resolve(data=data).config.data
+    measured = measure(file, config, split, pick_device(device), batch_size, root, cache_folder(root), display)
+    metrics = measured.evaluator.compute()
+    pictures = [str(path) for path in measured.evaluator.draw(out)] if out else []
+    if as_json:
+        document = {"model": measured.card.name, "file": str(file), "data": measured.data, "split": measured.split}
+        emit({**document, "engine": engine, "n": measured.n, "metrics": metrics, "pictures": pictures})
+        return
+    typer.echo(f"{file} ({engine}) on {measured.data} {measured.split}, {measured.n} pictures")
+    _print_metrics(metrics)
+    for path in pictures:
+        typer.echo(f"\n{path}")
+
+
+def _print_metrics(metrics: dict[str, Any]) -> None:
+    """Single figures first, then tables (a mapping of mappings) with a row for each name."""
+    for key, value in metrics.items():
+        if not isinstance(value, dict):
+            typer.echo(f"{key:18} {value:.4f}")
+    for key, rows in metrics.items():
+        if isinstance(rows, dict):
+            columns = list(next(iter(rows.values())))
+            width = max(len(key), *(len(name) for name in rows))
+            typer.echo(f"\n{key:{width}} " + " ".join(f"{column:>10}" for column in columns))
+            for name, row in rows.items():
+                cells = (f"{row[c]:>10}" if isinstance(row[c], int) else f"{row[c]:>10.4f}" for c in columns)
+                typer.echo(f"{name:{width}} " + " ".join(cells))

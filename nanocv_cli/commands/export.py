@@ -1,0 +1,43 @@
+"""`nanocv export`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nanocv_cli.commands.common import DataOption, DebugFlag, JsonFlag, RefOption, emit, say
+
+
+def onnx(
+    ref: RefOption = None,
+    out: Annotated[
+        Path | None, typer.Option(help="File to write; default: <model>.onnx beside the checkpoint.")
+    ] = None,
+    data: DataOption = None,
+    as_json: JsonFlag = False,
+    debug: DebugFlag = False,
+) -> None:
+    """Write a checkpoint as a self-contained ONNX graph, if the graph answers like it."""
+    from nanocv_cli.config.project import project_root
+    from nanocv_cli.export.onnx_file import export_onnx, parity_pictures
+    from nanocv_cli.inference.reference import find_checkpoint
+
+    root = project_root()
+    checkpoint = find_checkpoint(ref, root)
+    pictures = parity_pictures(checkpoint, data, root, say)
+    exported = export_onnx(checkpoint, out or checkpoint.with_suffix(".onnx"), pictures)
+    parity = exported.parity
+    if as_json:
+        emit({
+            "path": str(exported.path),
+            "precision": exported.card.precision,
+            "bytes": exported.bytes,
+            "parity": {"max_abs_error": parity.max_abs_error, "n": parity.n, "batch_sizes": parity.batch_sizes},
+            "metrics_before": exported.card.metrics,
+        })  # fmt: skip
+        return
+    typer.echo(f"{exported.path}  {exported.bytes / 1e6:.2f} MB  {exported.card.precision}")
+    typer.echo(
+        f"parity: largest difference {parity.max_abs_error:.2g} over {parity.n} pictures at batch sizes "
+        + ", ".join(map(str, parity.batch_sizes))
+    )

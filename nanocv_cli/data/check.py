@@ -1,0 +1,131 @@
+"""What is wrong with a set: unreadable and empty files, copies, leakage between splits, lonely classes, stray files."""
+
+import hashlib
+import os
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nanocv_cli.data.dataset import SPLITS, Dataset, Sample
+from nanocv_cli.inference.images import UnreadableImageError, open_image
+
+SMALL_SIDE = 32
+IGNORED_NAMES = {"Thumbs.db", "desktop.ini"}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing to know about a set.
+
+    Attributes:
+        level: `error` (training would fail or be misled) or `warning`.
+        kind: unreadable, leak, conflict, duplicate, lonely_class, small, stray or note.
+        message: one line.
+        paths: the files concerned.
+    """
+
+    level: str
+    kind: str
+    message: str
+    paths: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Seen:
+    content: str
+    problem: str
+    sides: tuple[int, int]
+
+
+def check_dataset(dataset: Dataset[Any], progress: Callable[[int, int], None] | None = None) -> list[Finding]:
+    """Opens every picture of a set and reports what stands against training on it, errors first.
+
+    Copies are found by content of the file. A leak is a copy in another split, a conflict one under another label.
+    """
+    members = [(split, sample) for split in SPLITS for sample in dataset.splits.get(split, ())]
+    seen: list[_Seen] = []
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        for done, result in enumerate(pool.map(lambda member: _look(member[1].path), members), start=1):
+            seen.append(result)
+            if progress:
+                progress(done, len(members))
+    findings = [
+        Finding("error", "unreadable", f"{split}: {sample.path}: {look.problem}", (str(sample.path),))
+        for (split, sample), look in zip(members, seen, strict=True)
+        if look.problem
+    ]
+    findings += _copies(members, seen)
+    findings += [
+        Finding(
+            "warning",
+            "small",
+            f"{split}: {sample.path} is only {look.sides[0]}x{look.sides[1]} pixels",
+            (str(sample.path),),
+        )
+        for (split, sample), look in zip(members, seen, strict=True)
+        if not look.problem and min(look.sides) < SMALL_SIDE
+    ]
+    findings += _strays(dataset, {sample.path for _, sample in members})
+    findings += [Finding("warning", "note", note) for note in dataset.notes]
+    return sorted(findings, key=lambda finding: finding.level)
+
+
+def _look(path: Path) -> _Seen:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        return _Seen("", f"cannot be read: {error.strerror}", (0, 0))
+    digest = hashlib.sha256(content).hexdigest()
+    try:
+        height, width = open_image(path).shape[:2]
+    except UnreadableImageError as error:
+        return _Seen(digest, error.message, (0, 0))
+    return _Seen(digest, "", (width, height))
+
+
+def _copies(members: list[tuple[str, Sample[Any]]], seen: list[_Seen]) -> list[Finding]:
+    by_content: dict[str, list[tuple[str, Sample[Any]]]] = defaultdict(list)
+    for member, look in zip(members, seen, strict=True):
+        if not look.problem:
+            by_content[look.content].append(member)
+    findings = []
+    for copies in by_content.values():
+        if len(copies) < 2:
+            continue
+        paths = tuple(str(sample.path) for _, sample in copies)
+        splits = sorted({split for split, _ in copies}, key=SPLITS.index)
+        if len({repr(sample.label) for _, sample in copies}) > 1:
+            findings.append(
+                Finding("error", "conflict", f"one picture under different labels: {', '.join(paths)}", paths)
+            )
+        if len(splits) > 1:
+            findings.append(
+                Finding("error", "leak", f"one picture in {' and '.join(splits)}: {', '.join(paths)}", paths)
+            )
+        else:
+            findings.append(Finding("warning", "duplicate", f"copies in {splits[0]}: {', '.join(paths)}", paths))
+    return findings
+
+
+def _strays(dataset: Dataset[Any], known: set[Path]) -> list[Finding]:
+    """Files in folders of pictures that are no pictures, counted by suffix."""
+    folders = {path.parent for path in known}
+    strays = [
+        entry
+        for folder in sorted(folders)
+        for entry in sorted(folder.iterdir())
+        if entry.is_file() and entry not in known and not entry.name.startswith(".") and entry.name not in IGNORED_NAMES
+    ]
+    suffixes = Counter(entry.suffix or entry.name for entry in strays)
+    return [
+        Finding(
+            "warning",
+            "stray",
+            f"{count} file{'s' if count > 1 else ''} of type {suffix} among the pictures, passed over",
+            tuple(str(entry) for entry in strays if (entry.suffix or entry.name) == suffix),
+        )
+        for suffix, count in sorted(suffixes.items())
+    ]

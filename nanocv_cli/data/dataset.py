@@ -1,0 +1,64 @@
+"""What every format reader returns: pictures with their labels, by split, and the class names."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from nanocv_cli.errors import DataError
+
+Label = TypeVar("Label")
+
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Sample(Generic[Label]):
+    """One picture file and its label (a class index, boxes, a mask file: the format decides)."""
+
+    path: Path
+    label: Label
+
+
+@dataclass(frozen=True)
+class Dataset(Generic[Label]):
+    """A set of labelled pictures.
+
+    Attributes:
+        name: the data config's name.
+        root: the folder all sample paths lie under.
+        classes: class names in label order.
+        splits: samples by split name; every set has `train` and `val`, some have `test`.
+        notes: what the reader had to decide or pass over, one line each, for the user.
+    """
+
+    name: str
+    root: Path
+    classes: tuple[str, ...]
+    splits: dict[str, tuple[Sample[Label], ...]]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def held_out(self) -> str:
+        """The split that final figures are measured on: test where there is one, else val."""
+        return "test" if self.splits.get("test") else "val"
+
+    def split(self, name: str) -> tuple[Sample[Label], ...]:
+        """The samples of one split.
+
+        Raises:
+            DataError: the set has no such split, or it is empty.
+        """
+        samples = self.splits.get(name, ())
+        if not samples:
+            present = ", ".join(split for split in SPLITS if self.splits.get(split))
+            raise DataError(f"data set {self.name} has no pictures in split {name}", f"it has: {present or 'none'}")
+        return samples
+
+    def fingerprint(self) -> str:
+        """A hash of class names, file names and labels by split; a resumed run must find the same one."""
+        digest = hashlib.sha256(repr(self.classes).encode())
+        for split in SPLITS:
+            for sample in self.splits.get(split, ()):
+                digest.update(f"{split}\0{sample.path.relative_to(self.root)}\0{sample.label}\n".encode())
+        return digest.hexdigest()[:16]

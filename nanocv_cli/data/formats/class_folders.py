@@ -1,0 +1,119 @@
+"""Class folders: `root/<class>/*.jpg`, or `root/{train,val,test}/<class>/*.jpg`; a picture's folder is its label."""
+
+import hashlib
+from collections import Counter
+from pathlib import Path
+
+from nanocv_cli.config.schema import DataConfig
+from nanocv_cli.data.dataset import Dataset, Sample
+from nanocv_cli.errors import DataError
+from nanocv_cli.inference.images import SUFFIXES
+
+SPLIT_FOLDERS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+
+ClassSamples = tuple[Sample[int], ...]
+
+
+def read_class_folders(config: DataConfig, root: Path) -> Dataset[int]:
+    """Reads a set of class folders; pictures are listed, not opened.
+
+    A set without `train` is split by picture content (see `_divide`); one with `train` but no `val` gives
+    part of `train` to `val`.
+
+    Args:
+        config: the set; `config.classes`, where given, fixes names and their order.
+        root: the folder of the pictures.
+
+    Raises:
+        DataError: no such folder, no pictures, fewer than two classes, or classes that differ from the config's.
+    """
+    if not root.is_dir():
+        raise DataError(f"data set {config.name}: no folder {root}", f"nanocv data pull {config.name}")
+    split_roots = {SPLIT_FOLDERS[f.name]: f for f in _folders(root) if f.name in SPLIT_FOLDERS}
+    sources = split_roots if "train" in split_roots else {"all": root}
+    files = {split: _pictures_by_class(folder) for split, folder in sources.items()}
+    classes = config.classes or tuple(sorted({name for found in files.values() for name in found}))
+    _check_classes(config, root, classes, files)
+    splits = {split: _samples(found, classes) for split, found in files.items()}
+    notes: list[str] = []
+    if "all" in splits:
+        splits = _divide(splits["all"], config.split_seed, config.val_fraction, config.test_fraction)
+        notes.append("no train/val/test folders: split by content hash into " + _sizes(splits))
+    elif "val" not in splits:
+        splits |= _divide(splits["train"], config.split_seed, config.val_fraction, test_fraction=0.0)
+        notes.append("no val folder: part of train is held out, " + _sizes(splits))
+    counts = Counter(sample.label for sample in splits["train"])
+    notes += [
+        f"class {name} has {counts[label]} training picture{'s' if counts[label] != 1 else ''}"
+        for label, name in enumerate(classes)
+        if counts[label] < 2
+    ]
+    return Dataset(config.name, root, classes, {s: samples for s, samples in splits.items() if samples}, tuple(notes))
+
+
+def _folders(root: Path) -> list[Path]:
+    return sorted(f for f in root.iterdir() if f.is_dir() and not f.name.startswith("."))
+
+
+def _pictures_by_class(root: Path) -> dict[str, list[Path]]:
+    """Picture files by class folder, sub-folders included; folders without a picture are no class."""
+    found = {
+        folder.name: sorted(
+            f for f in folder.rglob("*") if f.suffix.lower() in SUFFIXES and not f.name.startswith(".") and f.is_file()
+        )
+        for folder in _folders(root)
+    }
+    return {name: files for name, files in found.items() if files}
+
+
+def _check_classes(
+    config: DataConfig, root: Path, classes: tuple[str, ...], files: dict[str, dict[str, list[Path]]]
+) -> None:
+    present = {name for found in files.values() for name in found}
+    if not present:
+        raise DataError(
+            f"data set {config.name}: no pictures in class folders under {root}",
+            f"expected {root.name}/<class>/*.jpg or {root.name}/train/<class>/*.jpg",
+        )
+    # The set that nanocv draws keeps masks beside the pictures; a config that names its classes ignores the rest.
+    missing = [name for name in classes if name not in present]
+    if missing:
+        raise DataError(
+            f"data set {config.name}: no pictures of class {', '.join(missing)} under {root}",
+            f"class folders found: {', '.join(sorted(present))}",
+        )
+    if len(classes) < 2:
+        raise DataError(
+            f"data set {config.name} has one class only ({classes[0]}): there is nothing to tell apart",
+            "add a second class folder",
+        )
+
+
+def _samples(found: dict[str, list[Path]], classes: tuple[str, ...]) -> ClassSamples:
+    return tuple(Sample(path, label) for label, name in enumerate(classes) for path in found.get(name, []))
+
+
+def _divide(samples: ClassSamples, seed: int, val_fraction: float, test_fraction: float) -> dict[str, ClassSamples]:
+    """Splits class by class, ordering each class's pictures by a hash of seed and content.
+
+    The same pictures give the same split on any machine, whatever their names; identical copies stay together,
+    so no copy leaks from train into val. A class gives val (and test) at least one picture once it has enough.
+    """
+    parts: dict[str, list[Sample[int]]] = {"train": [], "val": [], "test": []}
+    for label in sorted({sample.label for sample in samples}):
+        copies: dict[str, list[Sample[int]]] = {}
+        for sample in samples:
+            if sample.label == label:
+                key = hashlib.sha256(str(seed).encode() + sample.path.read_bytes()).hexdigest()
+                copies.setdefault(key, []).append(sample)
+        groups = [copies[key] for key in sorted(copies)]
+        n_test = max(1, round(test_fraction * len(groups))) if test_fraction and len(groups) >= 3 else 0
+        n_val = max(1, round(val_fraction * len(groups))) if len(groups) >= 2 else 0
+        for position, group in enumerate(groups):
+            part = "test" if position < n_test else "val" if position < n_test + n_val else "train"
+            parts[part].extend(group)
+    return {part: tuple(members) for part, members in parts.items()}
+
+
+def _sizes(splits: dict[str, ClassSamples]) -> str:
+    return ", ".join(f"{len(samples)} {split}" for split, samples in splits.items() if samples)

@@ -1,0 +1,112 @@
+"""From a data config to a folder of pictures: pulled by DVC, reproduced, drawn, or the user's own."""
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from nanocv_cli.config.schema import DataConfig
+from nanocv_cli.data import dvc_store
+from nanocv_cli.data.archive import adopt, is_unpacked, unpack
+from nanocv_cli.errors import DataError, RequestError, StorageError
+
+Say = Callable[[str], None]
+Progress = Callable[[int, int], None]
+
+
+def picture_folder(config: DataConfig, root: Path, say: Say) -> Path:
+    """The folder of a set's pictures, unpacked from its archive where that is newer. Nothing is downloaded.
+
+    Raises:
+        DataError: neither the folder nor the archive is there, or the archive is damaged.
+    """
+    folder = root / config.path
+    archive = root / config.archive if config.archive else None
+    if archive and archive.is_file() and not is_unpacked(archive, folder):
+        say(f"unpacking {archive.relative_to(root)}")
+        unpack(archive, folder, recorded_md5(config, root))
+    if not folder.is_dir():
+        raise DataError(f"the pictures of {config.name} are not here ({folder})", f"nanocv data pull {config.name}")
+    return folder
+
+
+def recorded_md5(config: DataConfig, root: Path) -> str | None:
+    """The archive's MD5 as DVC recorded it, where it did."""
+    tracked = dvc_store.tracked_files(root).get(config.archive or "")
+    return tracked.md5 if tracked else None
+
+
+def pull_set(config: DataConfig, root: Path, say: Say, progress: Progress, remote: str | None = None) -> str:
+    """Brings a set here: by `dvc pull`, else by its stage, else (outside a DVC project) by drawing it.
+
+    Returns:
+        how it came: `pulled`, `reproduced` or `drawn`.
+
+    Raises:
+        RequestError: the set has no archive: it is a folder of the user's own.
+        DataError: it cannot be had in any of these ways.
+    """
+    if config.archive is None:
+        raise RequestError(f"{config.name} is a folder of your own ({config.path}): there is nothing to pull")
+    tracked = dvc_store.tracked_files(root).get(config.archive)
+    if tracked is None:
+        if config.flowers is None:
+            raise DataError(
+                f"{config.archive} is not tracked by DVC in {root}", f"track it: dvc add {config.archive} && dvc push"
+            )
+        say(f"no DVC project here tracks {config.archive}: drawing {config.name}")
+        draw(config, root, root / config.archive, progress)
+        return "drawn"
+    how = pull_files(root, [config.archive], say, remote)
+    picture_folder(config, root, say)
+    return how
+
+
+def pull_files(root: Path, paths: list[str], say: Say, remote: str | None = None) -> str:
+    """Brings tracked files here by `dvc pull`, else by reproducing their stages; says which.
+
+    Returns:
+        `pulled` or `reproduced`.
+
+    Raises:
+        DataError: the remote does not hold them and no stage makes them, or the stage failed.
+    """
+    tracked = dvc_store.tracked_files(root)
+    if all(tracked[path].md5 for path in paths) and dvc_store.pull(root, paths, remote):
+        return "pulled"
+    stages = sorted({stage for path in paths if (stage := tracked[path].stage)})
+    if not stages:
+        raise DataError(
+            f"the remote does not hold {', '.join(paths)}, and no stage of dvc.yaml makes it", "dvc push it"
+        )
+    say(f"the remote does not hold {', '.join(paths)}: reproducing stage {', '.join(stages)}")
+    for stage in stages:
+        dvc_store.reproduce(root, stage)
+    return "reproduced"
+
+
+def draw(config: DataConfig, root: Path, archive: Path, progress: Progress) -> None:
+    """Draws a synthetic set, writes its archive and leaves its folder unpacked.
+
+    Raises:
+        RequestError: the set is not one that nanocv draws.
+        StorageError: archive or folder cannot be written.
+    """
+    from nanocv_cli.data.flowers import draw_set, write_archive
+
+    if config.flowers is None:
+        raise RequestError(f"{config.name} is no set that nanocv draws", "nanocv data make flowers")
+    folder = root / config.path
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    except OSError as error:
+        raise StorageError(
+            f"cannot write beside {folder}: {error.strerror}", "choose a folder you can write to"
+        ) from error
+    try:
+        draw_set(config.flowers, temporary, progress)
+        write_archive(temporary, archive)
+        adopt(temporary, folder, archive)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

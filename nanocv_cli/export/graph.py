@@ -1,0 +1,100 @@
+"""A checkpoint as one self-contained ONNX file: uint8 pictures in, finished predictions out, the card in its metadata."""
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+
+import onnx
+import torch
+from torch import nn
+
+from nanocv_cli.errors import ExportError
+from nanocv_cli.inference.card import ModelCard
+
+OPSET = 20
+INPUT_NAME = "images"
+LARGEST_PROTOBUF = 2**31 - 1
+
+
+def build_graph(deployable: nn.Module, output_names: tuple[str, ...], card: ModelCard) -> onnx.ModelProto:
+    """Exports a deployable module through torch's dynamo exporter and checks the graph.
+
+    Args:
+        deployable: uint8 [N,S,S,3] to a tuple of outputs, in evaluation mode on the CPU.
+        output_names: names of those outputs.
+        card: goes into the graph's metadata.
+
+    Returns:
+        a checked model whose batch dimension is symbolic in every input and output, weights inside.
+
+    Raises:
+        ExportError: torch cannot express the module as ONNX, onnx's checker objects, or the batch became fixed.
+    """
+    # Two pictures: a batch of one would let the exporter specialise on it.
+    example = torch.zeros((2, card.input_size, card.input_size, 3), dtype=torch.uint8)
+    try:
+        with _quiet():
+            program = torch.onnx.export(
+                deployable.eval(),
+                (example,),
+                dynamo=True,
+                input_names=[INPUT_NAME],
+                output_names=list(output_names),
+                dynamic_shapes={INPUT_NAME: {0: torch.export.Dim("batch")}},
+                opset_version=OPSET,
+                external_data=False,
+                verbose=False,
+            )
+    except Exception as error:  # the exporter has no exception tree of its own
+        first_line = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ExportError(
+            f"{card.name} cannot be exported with a dynamic batch: {first_line}", "try another architecture"
+        ) from error
+    if program is None:
+        raise ExportError(f"{card.name}: torch's exporter returned nothing", "try another torch version")
+    model = program.model_proto
+    onnx.helper.set_model_props(model, card.to_metadata())
+    model.producer_name, model.producer_version = "nanocv", card.version
+    check_graph(model, card.name)
+    return model
+
+
+def check_graph(model: onnx.ModelProto, name: str) -> None:
+    """Runs onnx's full checker, and makes sure that the batch is symbolic and the weights are inside.
+
+    Raises:
+        ExportError: any of these does not hold.
+    """
+    if model.ByteSize() > LARGEST_PROTOBUF:
+        raise ExportError(f"{name} is over 2 GB, the most that one ONNX file can hold", "choose a smaller model")
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise ExportError(f"{name}: onnx's checker refuses the exported graph: {str(error).splitlines()[0]}") from error
+    for value in (*model.graph.input, *model.graph.output):
+        shape = value.type.tensor_type.shape.dim
+        if not shape or not shape[0].dim_param:
+            size = shape[0].dim_value if shape else "no"
+            raise ExportError(
+                f"{name}: the exported graph has a fixed batch ({value.name} has {size} pictures)",
+                "the architecture mixes pictures of a batch or fixes its size; try another one",
+            )
+    outside = [t.name for t in model.graph.initializer if t.data_location == onnx.TensorProto.EXTERNAL]
+    if outside:
+        raise ExportError(f"{name}: the exporter left {len(outside)} tensors outside the file ({outside[0]}, ...)")
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter talks on stdout, in warnings and in logs; a command's stdout belongs to its result."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,98 @@
+"""The spine of `nanocv export onnx`: checkpoint, graph, parity, file."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from nanocv_cli.config.loader import resolve
+from nanocv_cli.config.schema import DataConfig
+from nanocv_cli.data.sources import picture_folder
+from nanocv_cli.errors import DataError, RequestError
+from nanocv_cli.export.graph import build_graph
+from nanocv_cli.export.parity import BATCH_SIZES, Parity, check_parity
+from nanocv_cli.files import atomic_path
+from nanocv_cli.inference.card import ModelCard
+from nanocv_cli.inference.images import UnreadableImageError, open_image, resize_to_square
+from nanocv_cli.inference.runner import Runner
+from nanocv_cli.tasks.registry import task_for
+from nanocv_cli.training.checkpoint import load_network, read_card
+from nanocv_cli.training.evaluation import torch_answer
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A written graph: where, how large, how close to its checkpoint, and its card."""
+
+    path: Path
+    bytes: int
+    parity: Parity
+    card: ModelCard
+
+
+def export_onnx(checkpoint: Path, target: Path, pictures: NDArray[np.uint8]) -> Exported:
+    """Writes a checkpoint as ONNX if, and only if, the graph answers like it.
+
+    Args:
+        checkpoint: a `.safetensors` file with a card.
+        target: the `.onnx` file; replaced atomically.
+        pictures: uint8 [n,S,S,3] real pictures to compare on.
+
+    Raises:
+        ExportError: the graph lost a property or does not match; `target` is left as it was.
+        ModelError: the checkpoint is damaged.
+        StorageError: `target` cannot be written.
+    """
+    network, config, card = load_network(checkpoint)
+    task = task_for(card.task)
+    deployable = task.deployable(network, config).eval()
+    model = build_graph(deployable, task.output_names, card)
+    with atomic_path(target) as temporary:
+        temporary.write_bytes(model.SerializeToString())
+        parity = check_parity(
+            torch_answer(task, deployable, torch.device("cpu")), Runner(temporary).run, pictures, task.tolerance
+        )
+    return Exported(target, target.stat().st_size, parity, card)
+
+
+def parity_pictures(checkpoint: Path, data: str | None, root: Path, say: Say) -> NDArray[np.uint8]:
+    """Real pictures to compare on: the first readable ones, class by class, of `data`, else of the training set.
+
+    Returns:
+        uint8 [n,S,S,3], n at least 1 and at most what `check_parity` uses.
+
+    Raises:
+        RequestError: the training set is not on this machine and no other was given.
+        DataError: the set has no readable picture.
+    """
+    card = read_card(checkpoint)
+    if data:
+        config = resolve(data=data).config.data
+    else:
+        config = DataConfig.model_validate_json(json.dumps(card.config["data"]))
+    try:
+        dataset = task_for(card.task).read(config, picture_folder(config, root, say))
+    except DataError as error:
+        raise RequestError(
+            f"the graph is checked on real pictures, but those of {config.name} are not here",
+            f"{error.hint or 'bring them here'}, or give any set with --data FOLDER",
+        ) from error
+    samples = dataset.split(dataset.held_out)
+    wanted = sum(BATCH_SIZES)
+    pictures: list[NDArray[np.uint8]] = []
+    for sample in samples[:: max(1, len(samples) // (2 * wanted))]:
+        try:
+            pictures.append(resize_to_square(open_image(sample.path), card.input_size, card.resize))
+        except UnreadableImageError:
+            continue
+        if len(pictures) == wanted:
+            break
+    if not pictures:
+        raise DataError(f"data set {config.name} has no readable picture in {dataset.held_out}", "nanocv data check")
+    return np.stack(pictures)

@@ -1,0 +1,68 @@
+"""Whether an exported graph answers like the checkpoint it came from, on real pictures at several batch sizes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nanocv_cli.errors import ExportError
+from nanocv_cli.training.evaluation import Answer
+
+BATCH_SIZES = (1, 3, 8)
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How far the graph strays.
+
+    Attributes:
+        max_abs_error: largest absolute difference of any output value.
+        n: pictures compared.
+        batch_sizes: at which they were compared.
+    """
+
+    max_abs_error: float
+    n: int
+    batch_sizes: tuple[int, ...]
+
+
+def check_parity(
+    expected: Answer,
+    actual: Answer,
+    images: NDArray[np.uint8],
+    tolerance: float,
+    batch_sizes: Sequence[int] = BATCH_SIZES,
+) -> Parity:
+    """Compares two models on the same pictures.
+
+    Args:
+        expected: the checkpoint, uint8 [N,S,S,3] to named outputs.
+        actual: the graph, likewise.
+        images: uint8 [n,S,S,3].
+        tolerance: the largest difference that passes.
+        batch_sizes: pictures per call; every batch is a fresh slice of `images`, starting over where they end.
+
+    Raises:
+        ExportError: outputs differ by more than the tolerance, in name, in shape or by a value that is no number.
+    """
+    worst, count = 0.0, 0
+    for size in batch_sizes:
+        batch = np.take(images, range(count, count + size), axis=0, mode="wrap")
+        count += size
+        left, right = expected(batch), actual(batch)
+        if left.keys() != right.keys():
+            raise ExportError(f"the graph returns {sorted(right)}, the checkpoint {sorted(left)}")
+        for name, wanted in left.items():
+            found = right[name]
+            if wanted.shape != found.shape:
+                raise ExportError(f"{name} has shape {found.shape} in the graph, {wanted.shape} in the checkpoint")
+            error = float(np.max(np.abs(wanted.astype(np.float64) - found.astype(np.float64))))
+            if not error <= tolerance:
+                raise ExportError(
+                    f"the graph strays from the checkpoint by {error:.2g} in {name} at batch {size} "
+                    f"(allowed {tolerance:g}); nothing was written",
+                    "report this with the model's name; another torch or onnxruntime version may do better",
+                )
+            worst = max(worst, error)
+    return Parity(worst, count, tuple(batch_sizes))

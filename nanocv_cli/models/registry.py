@@ -1,0 +1,54 @@
+"""One door to every architecture: nanocv's own by an explicit table, torchvision's by their names there."""
+
+import difflib
+from collections.abc import Callable
+
+from torch import nn
+
+from nanocv_cli.config.schema import ModelConfig
+from nanocv_cli.errors import ConfigError
+from nanocv_cli.models.lenet import LeNet
+from nanocv_cli.models.nanores import NanoRes
+from nanocv_cli.models.torchvision_zoo import build_torchvision
+
+Builder = Callable[[ModelConfig, int], nn.Module]
+
+
+def _lenet(config: ModelConfig, classes: int) -> nn.Module:
+    if config.input_size % 32:
+        raise ConfigError(
+            f"model.input_size is {config.input_size}; lenet halves its input five times and needs a multiple of 32",
+            f"--set model.input_size={max(32, config.input_size // 32 * 32)}",
+        )
+    return LeNet(classes, config.input_size, config.dropout)
+
+
+ARCHITECTURES: dict[str, Builder] = {
+    "lenet": _lenet,
+    "nanores": lambda config, classes: NanoRes(classes, dropout=config.dropout),
+}
+
+
+def build_model(config: ModelConfig, classes: int) -> nn.Module:
+    """Builds the network of a model config, its head sized to the classes.
+
+    Args:
+        config: names the architecture and where it comes from.
+        classes: number of classes.
+
+    Returns:
+        a module from normalised float [N, 3, S, S] to logits float [N, classes].
+
+    Raises:
+        ConfigError: no such architecture, or it cannot read pictures of `input_size`.
+        ModelError: pretrained weights cannot be had.
+    """
+    if config.source == "torchvision":
+        return build_torchvision(config, classes)
+    if config.architecture not in ARCHITECTURES:
+        near = difflib.get_close_matches(config.architecture, ARCHITECTURES, 1)
+        raise ConfigError(
+            f"model.architecture is {config.architecture!r}; nanocv has {', '.join(ARCHITECTURES)}",
+            f"did you mean {near[0]}?" if near else "set source: torchvision for a torchvision classifier",
+        )
+    return ARCHITECTURES[config.architecture](config, classes)

@@ -1,0 +1,72 @@
+"""What a task must offer the rest of the house: one room per task implements this, and nothing else asks which task it is."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from nanocv_cli.config.schema import DataConfig, ModelConfig, TrainConfig
+from nanocv_cli.data.dataset import Dataset, Sample
+
+Outputs = Mapping[str, NDArray[Any]]
+Metrics = dict[str, Any]
+
+
+class Evaluator(Protocol):
+    """Collects finished predictions against labels and turns them into the task's standard metrics."""
+
+    def update(self, outputs: Outputs, targets: NDArray[Any]) -> None:
+        """Adds one batch: the exported graph's outputs by name, and the targets of the same pictures."""
+
+    def compute(self) -> Metrics:
+        """The metrics over all that was added, JSON-ready."""
+
+    def draw(self, folder: Path) -> list[Path]:
+        """Writes the task's pictures (a confusion matrix, say) as PNG and returns their paths."""
+
+
+class Task(Protocol):
+    """One problem: what a label is, how it is learnt, what the exported graph answers, how that is measured."""
+
+    name: str
+    best_metric: str  # the metric, higher is better, that names the best epoch
+    output_names: tuple[str, ...]  # of the exported graph
+    tolerance: float  # largest difference between graph and checkpoint that export accepts, in units of the outputs
+
+    def read(self, config: DataConfig, root: Path) -> Dataset[Any]:
+        """Reads the set with the labels this task learns from."""
+
+    def targets(self, samples: list[Sample[Any]]) -> NDArray[Any]:
+        """The samples' labels as one array with a row per picture."""
+
+    def augment(
+        self,
+        images: Tensor,
+        targets: Tensor,
+        size: int,
+        model: ModelConfig,
+        train: TrainConfig,
+        generator: torch.Generator,
+    ) -> tuple[Tensor, Any]:
+        """Turns uint8 [N,S,S,3] and targets into normalised float [N,3,size,size] and what `loss` takes."""
+
+    def loss(self, outputs: Any, targets: Any, train: TrainConfig) -> Tensor:
+        """The scalar loss of the network's outputs in training mode."""
+
+    def hits(self, outputs: Any, targets: Any) -> Tensor:
+        """How many pictures of the batch are right, a scalar: the live score shown while training."""
+
+    def deployable(self, network: nn.Module, model: ModelConfig) -> nn.Module:
+        """The whole model: uint8 [N,S,S,3] to a tuple of finished predictions in the order of `output_names`."""
+
+    def evaluator(self, classes: tuple[str, ...]) -> Evaluator:
+        """A fresh evaluator."""
+
+
+def named_outputs(task: Task, outputs: tuple[Tensor, ...]) -> dict[str, NDArray[np.generic]]:
+    """A deployable module's outputs as the exported graph would name them."""
+    return {name: output.cpu().numpy() for name, output in zip(task.output_names, outputs, strict=True)}

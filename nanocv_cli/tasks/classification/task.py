@@ -1,0 +1,113 @@
+"""Classification: one label per picture; logits, cross-entropy, probabilities."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from nanocv_cli.config.schema import DataConfig, ModelConfig, TrainConfig
+from nanocv_cli.data import augment
+from nanocv_cli.data.dataset import Dataset, Sample
+from nanocv_cli.data.formats.class_folders import read_class_folders
+from nanocv_cli.tasks.classification.metrics import ClassificationEvaluator
+
+
+@dataclass(frozen=True)
+class MixedLabels:
+    """Labels of pictures of which a part may have come from their neighbour in the batch.
+
+    Attributes:
+        own: int64 [N].
+        neighbour: int64 [N].
+        share: of each picture that is its own, 0..1.
+    """
+
+    own: Tensor
+    neighbour: Tensor
+    share: float
+
+
+class Deployable(nn.Module):
+    """A classifier with its normalisation and softmax: raw pictures in, probabilities out.
+
+    Args:
+        network: normalised float [N,3,S,S] to logits [N,classes].
+        mean: per channel, of RGB values in 0..1.
+        std: per channel.
+    """
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, network: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        super().__init__()
+        self.network = network
+        # (x/255 - mean) / std as one multiplication and one addition.
+        scale = torch.tensor([1.0 / (255.0 * s) for s in std])
+        shift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)])
+        self.register_buffer("scale", scale.view(1, 3, 1, 1))
+        self.register_buffer("shift", shift.view(1, 3, 1, 1))
+
+    def forward(self, images: Tensor) -> tuple[Tensor]:
+        """Maps uint8 [N,S,S,3] RGB to probabilities float32 [N,classes]."""
+        normalised = images.permute(0, 3, 1, 2).float() * self.scale + self.shift
+        return (self.network(normalised).float().softmax(1),)
+
+
+class Classification:
+    """The task's room key: see `tasks.base.Task` for what each method promises."""
+
+    name = "classification"
+    best_metric = "top1"
+    output_names: tuple[str, ...] = ("probabilities",)
+    tolerance = 1e-3
+
+    def read(self, config: DataConfig, root: Path) -> Dataset[int]:
+        return read_class_folders(config, root)
+
+    def targets(self, samples: list[Sample[int]]) -> NDArray[np.int64]:
+        """Class indices, int64 [n]."""
+        return np.array([sample.label for sample in samples], np.int64)
+
+    def augment(
+        self,
+        images: Tensor,
+        targets: Tensor,
+        size: int,
+        model: ModelConfig,
+        train: TrainConfig,
+        generator: torch.Generator,
+    ) -> tuple[Tensor, MixedLabels]:
+        config = train.augment
+        crops = augment.random_crops(images, size, config, generator)
+        matrix, offset = augment.colour_matrices(len(crops), config, generator)
+        inputs = augment.normalise(crops, matrix, offset, torch.tensor(model.mean), torch.tensor(model.std))
+        if config.erase:
+            inputs = augment.erase(inputs, config.erase, generator)
+        share = 1.0
+        if config.mix and torch.rand(1, generator=generator).item() < config.mix:
+            inputs, share = augment.cut_and_mix(inputs, generator)
+        return inputs, MixedLabels(targets, targets.roll(1), share)
+
+    def loss(self, outputs: Tensor, targets: MixedLabels, train: TrainConfig) -> Tensor:
+        logits = outputs.float()
+        own = F.cross_entropy(logits, targets.own, label_smoothing=train.label_smoothing)
+        if targets.share == 1.0:
+            return own
+        neighbour = F.cross_entropy(logits, targets.neighbour, label_smoothing=train.label_smoothing)
+        return targets.share * own + (1.0 - targets.share) * neighbour
+
+    def hits(self, outputs: Tensor, targets: MixedLabels) -> Tensor:
+        answers = outputs.detach().argmax(1)
+        own, neighbour = (answers == targets.own).sum(), (answers == targets.neighbour).sum()
+        return own if targets.share == 1.0 else targets.share * own + (1.0 - targets.share) * neighbour
+
+    def deployable(self, network: nn.Module, model: ModelConfig) -> nn.Module:
+        return Deployable(network, model.mean, model.std)
+
+    def evaluator(self, classes: tuple[str, ...]) -> ClassificationEvaluator:
+        return ClassificationEvaluator(classes)

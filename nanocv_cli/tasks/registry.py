@@ -1,0 +1,18 @@
+"""The table of tasks on the training side; `readers.py` is its torch-free counterpart."""
+
+from nanocv_cli.errors import ModelError
+from nanocv_cli.tasks.base import Task
+from nanocv_cli.tasks.classification.task import Classification
+
+TASKS: dict[str, Task] = {task.name: task for task in (Classification(),)}
+
+
+def task_for(name: str) -> Task:
+    """The task of a model config or card.
+
+    Raises:
+        ModelError: this nanocv has no such task.
+    """
+    if name not in TASKS:
+        raise ModelError(f"unknown task {name!r}", f"this nanocv knows {', '.join(TASKS)}; a newer one may know more")
+    return TASKS[name]

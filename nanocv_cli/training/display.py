@@ -1,0 +1,68 @@
+"""Live progress on stderr: bars on a terminal, a plain line now and then elsewhere."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+SECONDS_BETWEEN_LINES = 10.0
+
+
+class Display:
+    """Where long work tells how far it is.
+
+    Args:
+        console: stderr by default; bars are drawn if it is a terminal.
+    """
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console(file=sys.stderr, highlight=False, soft_wrap=True)
+
+    def say(self, text: str) -> None:
+        """One line."""
+        self.console.print(text, markup=False)
+
+    @contextmanager
+    def bar(self, title: str) -> Iterator[Callable[..., None]]:
+        """Yields `update(done, total, note="")` for one piece of work.
+
+        On a terminal a bar with the time left, which vanishes at the end; elsewhere a line every ten seconds.
+        """
+        if self.console.is_terminal:
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[note]}"),
+            )
+            with Progress(*columns, TimeRemainingColumn(), console=self.console, transient=True) as progress:
+                bar = progress.add_task(title, total=None, note="")
+
+                def draw(done: int, total: int, note: str = "") -> None:
+                    progress.update(bar, completed=done, total=total, note=note)
+
+                yield draw
+            return
+        last = time.monotonic()
+
+        def print_now_and_then(done: int, total: int, note: str = "") -> None:
+            nonlocal last
+            if time.monotonic() - last >= SECONDS_BETWEEN_LINES:
+                last = time.monotonic()
+                self.say(f"{title} {done}/{total} {note}".rstrip())
+
+        yield print_now_and_then
+
+
+def epoch_line(row: dict[str, Any], epochs: int, score: str) -> str:
+    """A finished epoch as one line; `score` names the task's metric."""
+    mark = "  best" if row["is_best"] else ""
+    return (
+        f"epoch {row['epoch']:>3}/{epochs}  loss {row['train_loss']:.4f}  {score} {row['train_score']:.1%}"
+        f"  val loss {row['val_loss']:.4f}  val {score} {row['val_score']:.2%}"
+        f"  {row['images_per_second']:.0f} images/s  {row['seconds']:.0f} s{mark}"
+    )

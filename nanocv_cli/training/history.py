@@ -1,0 +1,65 @@
+"""What a run leaves for readers: DVCLive files for `dvc metrics` and `dvc plots`, and the curves as a picture."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from dvclive import Live
+from matplotlib.figure import Figure
+
+from nanocv_cli.files import atomic_path
+
+Row = dict[str, Any]
+LOGGED = ("train_loss", "train_score", "val_loss", "val_score", "learning_rate", "images_per_second")
+
+
+class DvcLog:
+    """DVCLive's files, rebuilt from the history: after a resume they hold each epoch exactly once.
+
+    Args:
+        folder: of the files (`metrics.json`, `plots/`).
+        history: epochs finished before.
+    """
+
+    def __init__(self, folder: Path, history: list[Row]) -> None:
+        logging.getLogger("dvclive").setLevel(logging.ERROR)
+        # No experiment, no report, no dvc.yaml: only the metric files, and nothing leaves the machine.
+        self._live = Live(str(folder), save_dvc_exp=False, report=None, dvcyaml=None, monitor_system=False)
+        for row in history:
+            self.add(row)
+
+    def add(self, row: Row) -> None:
+        """Logs one finished epoch."""
+        for name in LOGGED:
+            self._live.log_metric(name, row[name])
+        self._live.next_step()
+
+    def finish(self, metrics: dict[str, Any]) -> None:
+        """Adds the final figures of the held-out split to the summary."""
+        for name, value in metrics.items():
+            if isinstance(value, int | float):
+                self._live.log_metric(f"final/{name}", value, plot=False)
+        self._live.make_summary()
+
+
+def draw_curves(history: list[Row], score: str, path: Path) -> None:
+    """Draws loss and score of train and val over the epochs as one PNG.
+
+    Args:
+        history: one row per epoch.
+        score: name of the task's metric.
+        path: PNG to write.
+    """
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    epochs = [row["epoch"] for row in history]
+    for axes, kind, label in zip(figure.subplots(1, 2), ("loss", "score"), ("loss", score), strict=True):
+        for split, colour in (("train", "tab:blue"), ("val", "tab:orange")):
+            axes.plot(epochs, [row[f"{split}_{kind}"] for row in history], color=colour, marker=".", label=split)
+        axes.set_xlabel("epoch")
+        axes.set_ylabel(label)
+        axes.grid(alpha=0.3)
+        axes.legend()
+    best = max(history, key=lambda row: row["val_score"])
+    figure.suptitle(f"best val {score} {best['val_score']:.2%} in epoch {best['epoch']}")
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=120, format="png")

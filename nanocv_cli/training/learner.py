@@ -1,0 +1,116 @@
+"""The network that learns, with everything that changes when it takes a step."""
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from nanocv_cli.config.schema import RunConfig
+from nanocv_cli.data.batches import generator_for
+from nanocv_cli.tasks.base import Task
+from nanocv_cli.training.device import autocast
+from nanocv_cli.training.optimiser import MovingAverage, build_optimiser, optimiser_tensors, restore_optimiser
+from nanocv_cli.training.schedule import learning_rate, picture_size
+
+
+class Learner:
+    """A network, its optimiser and its moving average on one device.
+
+    One step is a pure function of the state and of (seed, epoch, step), so a resumed run repeats it to the bit.
+
+    Args:
+        network: logits from normalised float [N,3,S,S].
+        task: what is learnt.
+        config: the run's config.
+        device: where it learns.
+        precision: fp32, bf16 or fp16 (resolved, not auto).
+        trained: the module that is called in training, where it differs from `network` (a distributed wrapper).
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        task: Task,
+        config: RunConfig,
+        device: torch.device,
+        precision: str,
+        trained: nn.Module | None = None,
+    ) -> None:
+        self.network = network
+        self.task = task
+        self.config = config
+        self.device = device
+        self.precision = precision
+        self.optimiser = build_optimiser(network, config.train)
+        self.average = MovingAverage(network, config.train.ema_decay) if config.train.ema_decay else None
+        self._trained = trained or network
+        self._scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
+        self._judged = copy.deepcopy(network).eval()
+
+    def learn(
+        self, images: Tensor, targets: Tensor, epoch: int, step: int, per_epoch: int, rank: int = 0
+    ) -> tuple[Tensor, Tensor]:
+        """One step on a batch.
+
+        Args:
+            images: uint8 [N,S,S,3] on the CPU.
+            targets: [N,...] on the CPU.
+            epoch: from 0.
+            step: of the epoch, from 0.
+            per_epoch: steps in an epoch.
+            rank: of this process; each draws its own augmentation.
+
+        Returns:
+            mean loss and number of right pictures, scalars on the device.
+        """
+        train, model = self.config.train, self.config.model
+        generator = generator_for(train.seed, epoch, 1 + step * 4096 + rank)
+        # Layers that draw for themselves (dropout) use torch's global generators.
+        torch.manual_seed(generator.initial_seed())
+        size = picture_size(train, model.input_size, epoch)
+        inputs, expected = self.task.augment(
+            images.to(self.device, non_blocking=True), targets.to(self.device), size, model, train, generator
+        )
+        taken = epoch * per_epoch + step
+        for group in self.optimiser.param_groups:
+            group["lr"] = learning_rate(train, taken, train.epochs * per_epoch)
+        self._trained.train()
+        with autocast(self.device, self.precision):
+            outputs = self._trained(inputs)
+        loss = self.task.loss(outputs, expected, train)
+        self.optimiser.zero_grad()
+        self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        if train.gradient_clip:
+            self._scaler.unscale_(self.optimiser)
+            nn.utils.clip_grad_norm_(self.network.parameters(), train.gradient_clip)
+        self._scaler.step(self.optimiser)
+        self._scaler.update()
+        if self.average:
+            self.average.update(self.network, taken)
+        return loss.detach(), self.task.hits(outputs, expected)
+
+    def judged(self) -> nn.Module:
+        """A copy of the network as it is to be judged and kept: averaged weights where there is an average."""
+        self._judged.load_state_dict(self.average.state if self.average else self.network.state_dict())
+        return self._judged
+
+    def tensors(self) -> dict[str, dict[str, Tensor]]:
+        """All state by group, for `checkpoint.save_training`."""
+        groups = {"network": self.network.state_dict(), "optimiser": optimiser_tensors(self.network, self.optimiser)}
+        if self.average:
+            groups["average"] = self.average.state
+        if self._scaler.is_enabled():
+            scaler = self._scaler.state_dict()
+            groups["scaler"] = {key: torch.tensor(float(value)) for key, value in scaler.items()}
+        return groups
+
+    def restore(self, groups: dict[str, dict[str, Tensor]]) -> None:
+        """Puts back what `tensors` returned."""
+        self.network.load_state_dict(groups["network"])
+        restore_optimiser(self.network, self.optimiser, groups.get("optimiser", {}))
+        if self.average:
+            for name, tensor in groups["average"].items():
+                self.average.state[name].copy_(tensor)
+        if self._scaler.is_enabled():
+            state = {key: value.item() for key, value in groups["scaler"].items()}
+            self._scaler.load_state_dict({**state, "growth_interval": int(state["growth_interval"])})

@@ -1,0 +1,95 @@
+"""The spine of `nanocv eval`: a model file, a data set, the task's metrics."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from nanocv_cli.config.schema import DataConfig
+from nanocv_cli.data.dataset import Dataset, Sample
+from nanocv_cli.data.sources import picture_folder
+from nanocv_cli.errors import RequestError
+from nanocv_cli.inference.card import ModelCard
+from nanocv_cli.inference.runner import Runner
+from nanocv_cli.tasks.base import Evaluator
+from nanocv_cli.tasks.registry import task_for
+from nanocv_cli.training.checkpoint import load_network
+from nanocv_cli.training.display import Display
+from nanocv_cli.training.evaluation import Answer, evaluate, torch_answer
+from nanocv_cli.training.train import load_split
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A filled evaluator and what it was filled with."""
+
+    card: ModelCard
+    data: str
+    split: str
+    n: int
+    evaluator: Evaluator
+
+
+def open_answer(file: Path, device: torch.device) -> tuple[Answer, ModelCard]:
+    """A model file as a function from uint8 [N,S,S,3] to named outputs: `.onnx` by ONNX Runtime, else by torch."""
+    if file.suffix == ".onnx":
+        runner = Runner(file)
+        return runner.run, runner.card
+    network, config, card = load_network(file)
+    task = task_for(card.task)
+    return torch_answer(task, task.deployable(network, config).to(device).eval(), device), card
+
+
+def measure(
+    file: Path,
+    data: DataConfig,
+    split: str | None,
+    device: torch.device,
+    batch_size: int,
+    root: Path,
+    cache: Path,
+    display: Display,
+) -> Measured:
+    """Measures one model file on one split.
+
+    Args:
+        file: `.safetensors` or `.onnx` with a card.
+        data: the set; its classes may stand in another order than the model's.
+        split: None takes test where there is one, else val.
+        device: for checkpoints.
+        batch_size: pictures per call.
+        root: the project.
+        cache: folder of decoded pictures.
+        display: where to tell of it.
+
+    Raises:
+        RequestError: the set has other classes than the model.
+    """
+    answer, card = open_answer(file, device)
+    task = task_for(card.task)
+    dataset = match_classes(task.read(data, picture_folder(data, root, display.say)), card.classes)
+    chosen = split or dataset.held_out
+    pictures = load_split(dataset, chosen, task, cache, card.input_size, card.resize, display)
+    with display.bar(f"measuring {chosen}") as progress:
+        evaluator = evaluate(task, answer, pictures.images, pictures.targets, card.classes, batch_size, progress)
+    return Measured(card, dataset.name, chosen, len(pictures.images), evaluator)
+
+
+def match_classes(dataset: Dataset[int], classes: tuple[str, ...]) -> Dataset[int]:
+    """The set with its labels renumbered to the model's class order.
+
+    Raises:
+        RequestError: the set has a class that the model does not know.
+    """
+    unknown = [name for name in dataset.classes if name not in classes]
+    if unknown:
+        raise RequestError(
+            f"data set {dataset.name} has classes the model does not know: {', '.join(unknown)}",
+            f"the model knows {', '.join(classes)}",
+        )
+    number = [classes.index(name) for name in dataset.classes]
+    splits = {
+        split: tuple(Sample(sample.path, number[sample.label]) for sample in samples)
+        for split, samples in dataset.splits.items()
+    }
+    return Dataset(dataset.name, dataset.root, classes, splits, dataset.notes)

@@ -1,0 +1,64 @@
+"""The optimiser of a recipe, its state as plain named tensors, and the moving average of weights."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from nanocv_cli.config.schema import TrainConfig
+
+
+def build_optimiser(network: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
+    """AdamW (arXiv:1711.05101) or SGD with Nesterov momentum; biases, norms and other vectors are not decayed."""
+    parameters = [p for p in network.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": config.weight_decay},
+        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    if config.optimizer == "adamw":
+        return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(config.momentum, 0.999))
+    return torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum, nesterov=config.momentum > 0)
+
+
+def optimiser_tensors(network: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """The optimiser's state by parameter name: `features.conv1.weight/exp_avg`."""
+    names = {parameter: name for name, parameter in network.named_parameters()}
+    return {
+        f"{names[parameter]}/{key}": value
+        for parameter, state in optimiser.state.items()
+        for key, value in state.items()
+        if isinstance(value, Tensor)
+    }
+
+
+def restore_optimiser(network: nn.Module, optimiser: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Puts back what `optimiser_tensors` returned, on each parameter's device; step counters stay on the CPU."""
+    parameters = dict(network.named_parameters())
+    for full_name, value in tensors.items():
+        name, _, key = full_name.rpartition("/")
+        parameter = parameters[name]
+        optimiser.state[parameter][key] = value.clone() if value.ndim == 0 else value.to(parameter.device).clone()
+
+
+class MovingAverage:
+    """Exponential moving average of a network's state; young averages forget faster, so early epochs can be judged.
+
+    Args:
+        network: whose state to follow.
+        decay: of the settled average.
+    """
+
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.state = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self, network: nn.Module, step: int) -> None:
+        """Moves the average towards the network's state after step `step` (from 0)."""
+        decay = min(self.decay, (1.0 + step) / (10.0 + step))
+        for name, tensor in network.state_dict().items():
+            average = self.state[name]
+            if average.is_floating_point():
+                average.lerp_(tensor, 1.0 - decay)
+            else:
+                average.copy_(tensor)
