@@ -1,0 +1,27 @@
+"""Typed results: one per task, spoken by every reader."""
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One answer: a class name and its probability, 0..1."""
+
+    label: str
+    score: float
+
+
+@dataclass(frozen=True)
+class Classification:
+    """A picture's classes, most probable first."""
+
+    predictions: tuple[Prediction, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The `predictions` part of the JSON that `infer` prints."""
+        return {"predictions": [{"label": p.label, "score": p.score} for p in self.predictions]}
+
+    def to_text(self) -> str:
+        """The answer for people, in one line."""
+        return "  ".join(f"{p.label} {p.score:.1%}" for p in self.predictions)

@@ -1,0 +1,44 @@
+"""The table of tasks on the reading side: what a graph's outputs mean, without torch."""
+
+import importlib
+from collections.abc import Mapping
+from typing import Any, Protocol, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nanocv_cli.errors import ModelError
+from nanocv_cli.inference.card import ModelCard
+
+READERS = {"classification": "nanocv_cli.tasks.classification.reader"}
+
+
+class Result(Protocol):
+    """What one picture's answer can do."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The task's keys of the JSON line."""
+
+    def to_text(self) -> str:
+        """One line for people."""
+
+
+class Reader(Protocol):
+    """A task's reader: a module with these functions."""
+
+    def decode(self, outputs: Mapping[str, NDArray[Any]], card: ModelCard, top: int) -> list[Result]:
+        """One result per picture from the graph's outputs by name; `top` bounds the answers of each."""
+
+    def draw(self, image: NDArray[np.uint8], result: Result, card: ModelCard) -> NDArray[np.uint8]:
+        """The picture uint8 [H,W,3] with the result drawn on it, same size."""
+
+
+def reader_for(task: str) -> Reader:
+    """The reader of a card's task, imported when it is first asked for.
+
+    Raises:
+        ModelError: this nanocv has no such task.
+    """
+    if task not in READERS:
+        raise ModelError(f"the model's task is {task!r}, which this nanocv does not know", "use the version that wrote it")
+    return cast(Reader, importlib.import_module(READERS[task]))
