@@ -1,0 +1,100 @@
+"""The set on disk: class folders of JPEGs, palette PNG masks, COCO annotations; and the archive of it all."""
+
+import multiprocessing
+import os
+import tarfile
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from nanocv_cli.config.schema import FlowersConfig
+from nanocv_cli.data.flowers.picture import SPECIES, FlowerPicture, draw_picture
+from nanocv_cli.files import atomic_path, write_json
+
+JPEG_QUALITY = 88
+# Background black; species in colours that stand apart.
+MASK_PALETTE = (0, 0, 0, 240, 240, 240, 220, 40, 80, 250, 190, 20, 150, 80, 220)
+CHUNK = 16
+
+Job = tuple[int, str, int, int, Path]
+Row = tuple[str, list[dict[str, Any]]]
+
+
+def draw_set(
+    config: FlowersConfig, folder: Path, progress: Callable[[int, int], None] | None = None, workers: int | None = None
+) -> None:
+    """Draws the whole set into a folder.
+
+    Writes `{split}/<species>/<id>.jpg`, `masks/{split}/<species>/<id>.png` (0 background, 1.. species) and
+    `annotations/{split}.json` (COCO).
+
+    Args:
+        config: seed, size and counts.
+        folder: existing files of the same names are replaced.
+        progress: called with (done, total).
+        workers: processes; the result does not depend on it. None: one per core.
+    """
+    splits = {"train": config.train, "val": config.val, "test": config.test}
+    jobs: list[Job] = [(config.seed, split, i, config.size, folder) for split, count in splits.items() for i in range(count)]
+    for split in splits:
+        for species in SPECIES:
+            (folder / split / species).mkdir(parents=True, exist_ok=True)
+            (folder / "masks" / split / species).mkdir(parents=True, exist_ok=True)
+    rows: dict[str, list[Row]] = {split: [] for split in splits}
+    # Spawned workers start alike on macOS and Linux, and inherit no threads or locks.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers or os.cpu_count() or 1, mp_context=context) as pool:
+        for done, (job, row) in enumerate(zip(jobs, pool.map(_draw_job, jobs, chunksize=CHUNK), strict=True), start=1):
+            rows[job[1]].append(row)
+            if progress:
+                progress(done, len(jobs))
+    for split, members in rows.items():
+        write_json(folder / "annotations" / f"{split}.json", _coco(members, config.size))
+
+
+def _draw_job(job: Job) -> Row:
+    """Draws and writes one picture; returns its file name and COCO annotations without ids."""
+    seed, split, index, size, folder = job
+    picture = draw_picture(seed, split, index, size)
+    name = f"{SPECIES[picture.label]}/{split}-{index:05d}"
+    Image.fromarray(picture.image).save(folder / split / f"{name}.jpg", quality=JPEG_QUALITY)
+    mask = Image.fromarray(picture.mask).convert("P")
+    mask.putdata(picture.mask.flatten().tolist())
+    mask.putpalette(MASK_PALETTE)
+    mask.save(folder / "masks" / split / f"{name}.png", optimize=False)
+    return f"{name}.jpg", _annotations(picture)
+
+
+def _annotations(picture: FlowerPicture) -> list[dict[str, Any]]:
+    return [
+        {
+            "category_id": flower.species + 1,
+            "bbox": [flower.box[0], flower.box[1], flower.box[2] - flower.box[0], flower.box[3] - flower.box[1]],
+            "area": flower.area,
+            "iscrowd": 0,
+        }
+        for flower in picture.flowers
+    ]
+
+
+def _coco(members: list[Row], size: int) -> dict[str, Any]:
+    """The split's COCO document."""
+    images = [{"id": i, "file_name": name, "width": size, "height": size} for i, (name, _) in enumerate(members, 1)]
+    boxes = [{"image_id": i, **box} for i, (_, annotations) in enumerate(members, 1) for box in annotations]
+    annotations = [{"id": i, **box} for i, box in enumerate(boxes, 1)]
+    categories = [{"id": i, "name": name} for i, name in enumerate(SPECIES, 1)]
+    return {"images": images, "annotations": annotations, "categories": categories}
+
+
+def write_archive(folder: Path, archive: Path) -> None:
+    """Packs a folder as an uncompressed tar, byte for byte the same for the same files; written atomically."""
+    with atomic_path(archive) as temporary, tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as tar:
+        for path in sorted(folder.rglob("*")):
+            if path.is_file():
+                member = tarfile.TarInfo(path.relative_to(folder).as_posix())
+                member.size, member.mode = path.stat().st_size, 0o644
+                with path.open("rb") as content:
+                    tar.addfile(member, content)
