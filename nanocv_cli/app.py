@@ -50,7 +50,7 @@ export_app.command("onnx")(export.onnx)
 export_app.callback()(lambda: None)
 app.add_typer(export_app, name="export")
 
-config_app = _group("Configs: what a command would use, and whether files are valid.")
+config_app = _group("Configs: what a command would use, valid or not.")
 config_app.command("show")(config.show)
 config_app.command("check")(config.check)
 app.add_typer(config_app, name="config")

@@ -32,8 +32,8 @@ def atomic_path(target: Path | str) -> Iterator[Path]:
     try:
         yield temporary
         _fsync(temporary)
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, target)
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(target)
         _fsync(target.parent)
     except OSError as error:
         raise _storage_error(target, error) from error

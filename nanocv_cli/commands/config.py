@@ -27,7 +27,9 @@ def show(
     if as_json:
         emit({"config": values, "origin": resolved.origins})
         return
-    rows = [(key, str(value), resolved.origins[key]) for key, value in flatten(values).items() if key.startswith(prefix)]
+    rows = [
+        (key, str(value), resolved.origins[key]) for key, value in flatten(values).items() if key.startswith(prefix)
+    ]
     widths = [max((len(row[column]) for row in rows), default=0) for column in (0, 1)]
     for key, value, origin in rows:
         typer.echo(f"{key:{widths[0]}}  {value:{min(widths[1], 40)}}  {origin}")
@@ -45,7 +47,13 @@ def check(
     chosen = files or sorted((project_root() / "configs").rglob("*.yaml"))
     checked = [check_file(path) for path in chosen]
     if as_json:
-        emit({"files": [{"path": str(c.path), "group": c.group, "errors": [e.message for e in c.errors]} for c in checked]})
+        emit(
+            {
+                "files": [
+                    {"path": str(c.path), "group": c.group, "errors": [e.message for e in c.errors]} for c in checked
+                ]
+            }
+        )
     else:
         for one in checked:
             typer.echo(f"{one.path}: {one.group}: " + ("ok" if not one.errors else f"{len(one.errors)} wrong"))

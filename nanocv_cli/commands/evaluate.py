@@ -19,7 +19,7 @@ def evaluate(
     as_json: JsonFlag = False,
     debug: DebugFlag = False,
 ) -> None:
-    """Measure a model on a split: the task's standard metrics."""
+    """Measure a model: the task's standard metrics."""
     from nanocv_cli.commands.workplace import cache_folder
     from nanocv_cli.config.loader import resolve
     from nanocv_cli.config.project import project_root

@@ -21,7 +21,7 @@ def infer(
     as_json: JsonFlag = False,
     debug: DebugFlag = False,
 ) -> None:
-    """Answer what pictures show; JSON lines with --json, annotated copies with --out."""
+    """Say what pictures show; JSON lines, annotated copies."""
     from nanocv_cli.config.project import project_root
     from nanocv_cli.inference.infer import AnnotatedCopies, answers
     from nanocv_cli.inference.reference import find_graph
@@ -47,7 +47,14 @@ def infer(
         result = reader.decode(answer.outputs, card, top)[0]
         annotated = copies.write(answer.source, reader.draw(answer.image, result, card)) if copies else None
         if as_json:
-            emit({"path": path, "task": card.task, **result.to_json(), **({"annotated": str(annotated)} if annotated else {})})
+            emit(
+                {
+                    "path": path,
+                    "task": card.task,
+                    **result.to_json(),
+                    **({"annotated": str(annotated)} if annotated else {}),
+                }
+            )
         else:
             typer.echo(f"{path}  {result.to_text()}")
         if done % 1000 == 0 and sys.stderr.isatty():

@@ -21,7 +21,7 @@ def train(
     as_json: JsonFlag = False,
     debug: DebugFlag = False,
 ) -> None:
-    """Train a model; writes a run folder and, at the end, the exported graph."""
+    """Train a model; write a run folder and the graph."""
     from nanocv_cli.commands.workplace import cache_folder
     from nanocv_cli.config.loader import load_resolved, resolve
     from nanocv_cli.config.project import project_root
@@ -75,9 +75,8 @@ def train(
         emit(summary)
         return
     metric = task_for(config.model.task).best_metric
-    say(
-        f"{trained.split} {metric} {trained.metrics[metric]:.2%} after {trained.epochs} epochs, {trained.seconds:.0f} s of training"
-    )
+    score = f"{trained.split} {metric} {trained.metrics[metric]:.2%}"
+    say(f"{score} after {trained.epochs} epochs, {trained.seconds:.0f} s of training")
     typer.echo(f"run         {run.path}")
     typer.echo(f"checkpoint  {run.best}")
     typer.echo(f"graph       {run.graph}")

@@ -40,7 +40,9 @@ def check_file(path: Path) -> Checked:
 
 def _wrong_defaults(document: Document) -> list[ConfigError]:
     return [
-        ConfigError(f"{document.where(key)}: {key} is not a known key or not a name", f"keys: {', '.join(GROUP_MODELS)}")
+        ConfigError(
+            f"{document.where(key)}: {key} is not a known key or not a name", f"keys: {', '.join(GROUP_MODELS)}"
+        )
         for key, value in document.values.items()
         if key not in GROUP_MODELS or not isinstance(value, str)
     ]

@@ -79,7 +79,10 @@ def resolve(
     """
     root = project_root()
     names = _defaults(root)
-    sections = {"data": _data_section(data or names["data"], root), "model": _model_section(model or names["model"], root)}
+    sections = {
+        "data": _data_section(data or names["data"], root),
+        "model": _model_section(model or names["model"], root),
+    }
     recipe = sections["model"].values.get("recipe")
     sections["train"] = _file_section("train", train or (recipe if isinstance(recipe, str) else names["train"]), root)
     sections["gpu"] = _file_section("gpu", gpu or names["gpu"], root)
@@ -109,7 +112,9 @@ def load_group(group: str, name: str) -> tuple[BaseModel, dict[str, str]]:
         ConfigError: see `resolve`.
     """
     root = project_root()
-    section = {"data": _data_section, "model": _model_section}.get(group, lambda n, r: _file_section(group, n, r))(name, root)
+    section = {"data": _data_section, "model": _model_section}.get(group, lambda n, r: _file_section(group, n, r))(
+        name, root
+    )
     typed = validate(GROUP_MODELS[group], section.values, section.where, group)
     keys = flatten(typed.model_dump(mode="json"))
     return typed, {key: section.where(key) if _has(section.values, key) else "default" for key in keys}
@@ -210,7 +215,11 @@ def _apply(overrides: Sequence[str], sections: dict[str, _Section]) -> dict[str,
         group, _, inner = key.strip().partition(".")
         if not equals or not inner or group not in sections:
             near = difflib.get_close_matches(group, sections, 1)
-            hint = f"did you mean {near[0]}.{inner or 'KEY'}?" if near and group not in sections else "e.g. --set train.epochs=5"
+            hint = (
+                f"did you mean {near[0]}.{inner or 'KEY'}?"
+                if near and group not in sections
+                else "e.g. --set train.epochs=5"
+            )
             raise ConfigError(f"--set {text}: expected GROUP.KEY=VALUE with one of {', '.join(sections)}", hint)
         target = sections[group].values
         *parents, last = inner.split(".")

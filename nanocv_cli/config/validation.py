@@ -1,4 +1,4 @@
-"""Plain values into typed models, and pydantic's findings into one line each: where, what, what was expected, what is near."""
+"""Plain values into typed models; what does not fit, in one line: where, what, what was expected, what is near."""
 
 import difflib
 import types
@@ -60,7 +60,9 @@ def _describe(model: type[BaseModel], finding: dict[str, Any], where: Where, pre
         hint = (f"did you mean {near[0]}? " if near else "") + f"known keys: {', '.join(known)}"
         return ConfigError(f"{place}: {full} is not a known key", hint)
     if finding["type"] == "missing":
-        return ConfigError(f"{place}: {full} is missing; expected {expected(model, path)}", f"add a line {path[-1]}: ...")
+        return ConfigError(
+            f"{place}: {full} is missing; expected {expected(model, path)}", f"add a line {path[-1]}: ..."
+        )
     return ConfigError(
         f"{place}: {full} is {_shown_value(finding['input'])}; expected {expected(model, path)}",
         _literal_hint(model, path, finding["input"]),
@@ -77,22 +79,22 @@ def expected(model: type[BaseModel], path: list[str]) -> str:
     words = _type_in_words(field.annotation)
     bounds = [
         f"{symbol} {getattr(rule, attribute):g}"
-        for rule in _rules(field)
+        for rule in field.metadata
         for attribute, symbol in (("ge", ">="), ("gt", ">"), ("le", "<="), ("lt", "<"))
         if getattr(rule, attribute, None) is not None
     ]
     return " ".join([words, " and ".join(bounds)]).strip()
 
 
-def _rules(field: Any) -> list[Any]:
-    return list(field.metadata)
-
-
 def _fields_at(model: type[BaseModel], path: list[str]) -> dict[str, Any]:
     """The fields of the model that a dotted path leads to."""
     for name in path:
         field = model.model_fields.get(name)
-        inner = [t for t in _alternatives(field.annotation) if isinstance(t, type) and issubclass(t, BaseModel)] if field else []
+        inner = (
+            [t for t in _alternatives(field.annotation) if isinstance(t, type) and issubclass(t, BaseModel)]
+            if field
+            else []
+        )
         if not inner:
             return {}
         model = inner[0]

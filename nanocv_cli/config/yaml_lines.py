@@ -76,10 +76,14 @@ def read_yaml(path: Path) -> Document:
     try:
         content = path.read_bytes()
         if len(content) > LARGEST_FILE:
-            raise ConfigError(f"{shown(path)}:1: the file has {len(content):,} bytes; a config has at most {LARGEST_FILE:,}")
+            raise ConfigError(
+                f"{shown(path)}:1: the file has {len(content):,} bytes; a config has at most {LARGEST_FILE:,}"
+            )
         text = content.decode("utf-8-sig")
     except OSError as error:
-        raise ConfigError(f"{shown(path)}: cannot be read: {error.strerror}", "check the path and its permissions") from error
+        raise ConfigError(
+            f"{shown(path)}: cannot be read: {error.strerror}", "check the path and its permissions"
+        ) from error
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         raise ConfigError(f"{shown(path)}:{line}: not UTF-8 text", "save the file as UTF-8") from error
@@ -92,7 +96,9 @@ def read_yaml(path: Path) -> Document:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1
-        raise ConfigError(f"{shown(path)}:{line}: not valid YAML: {error.problem}", "check indentation, colons and quotes") from error
+        raise ConfigError(
+            f"{shown(path)}:{line}: not valid YAML: {error.problem}", "check indentation, colons and quotes"
+        ) from error
     except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"{shown(path)}:1: not valid YAML: {str(error).splitlines()[0]}") from error
     except RecursionError as error:
@@ -113,7 +119,9 @@ def _read_document(loader: _Loader, path: Path) -> Document:
 def _walk(loader: _Loader, node: yaml.Node, prefix: str, document: Document, seen: set[int]) -> None:
     """Notes the line of every key and refuses what a config must not hold."""
     if id(node) in seen:
-        raise ConfigError(f"{shown(document.path)}:{node.start_mark.line + 1}: aliases (*name) are not allowed", "write it out")
+        raise ConfigError(
+            f"{shown(document.path)}:{node.start_mark.line + 1}: aliases (*name) are not allowed", "write it out"
+        )
     seen.add(id(node))
     if isinstance(node, yaml.SequenceNode):
         for index, item in enumerate(node.value):
@@ -129,7 +137,8 @@ def _walk(loader: _Loader, node: yaml.Node, prefix: str, document: Document, see
         key = key_node.value
         if key in first:
             raise ConfigError(
-                f"{shown(document.path)}:{line}: {prefix}{key} stands twice (first in line {first[key]})", "delete one of them"
+                f"{shown(document.path)}:{line}: {prefix}{key} stands twice (first in line {first[key]})",
+                "delete one of them",
             )
         first[key] = line
         document.lines[f"{prefix}{key}"] = line

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import shutil
 import tarfile
 import tempfile
@@ -23,7 +22,7 @@ def md5_of(path: Path) -> str:
 def is_unpacked(archive: Path, folder: Path) -> bool:
     """Whether `folder` was unpacked from `archive` as it is now, judged by the archive's size and time of change."""
     try:
-        return json.loads((folder / STAMP).read_text()) == _state(archive)
+        return bool(json.loads((folder / STAMP).read_text()) == _state(archive))
     except (OSError, ValueError):
         return False
 
@@ -74,8 +73,8 @@ def adopt(content: Path, folder: Path, archive: Path) -> None:
     former = folder.with_name(f".{folder.name}.former")
     shutil.rmtree(former, ignore_errors=True)
     if folder.exists():
-        os.replace(folder, former)
-    os.replace(content, folder)
+        folder.replace(former)
+    content.replace(folder)
     shutil.rmtree(former, ignore_errors=True)
 
 

@@ -114,7 +114,7 @@ def normalise(images: Tensor, matrix: Tensor, offset: Tensor, mean: Tensor, std:
 
 
 def erase(images: Tensor, probability: float, generator: torch.Generator) -> Tensor:
-    """Random erasing (arXiv:1708.04896) of normalised float [N, 3, H, W], in place: a rectangle becomes the mean colour."""
+    """Random erasing (arXiv:1708.04896): a rectangle of normalised float [N, 3, H, W] becomes mean colour, in place."""
     height, width = images.shape[2:]
     draws = torch.rand((images.shape[0], 5), generator=generator).tolist()
     for image, (chance, area, shape, top, left) in zip(images, draws, strict=True):

@@ -95,7 +95,7 @@ def _decode_all(entry: Path, samples: Sequence[Sample[Any]], size: int, resize: 
             )
         write_json(temporary / "index.json", {"kept": kept, "unreadable": unreadable})
         if not entry.exists():  # another run may have made the same cache meanwhile
-            os.replace(temporary, entry)
+            temporary.replace(entry)
     except OSError as error:
         raise _cannot_write(entry, error) from error
     finally:

@@ -70,7 +70,7 @@ def reproduce(root: Path, stage: str) -> None:
 
 def _dvc(root: Path, *arguments: str) -> int:
     """Runs DVC in the project; all it prints goes to stderr, which leaves stdout to the command's result."""
-    import dvc  # noqa: F401  # fails here, with a hint, where the extra is not installed
+    import dvc  # type: ignore[import-untyped]  # noqa: F401  # fails here, with a hint, where the extra is not installed
 
     # Stages call `nanocv`: the one of this environment, even where it is not activated.
     path = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", "")))

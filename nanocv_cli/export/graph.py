@@ -1,4 +1,4 @@
-"""A checkpoint as one self-contained ONNX file: uint8 pictures in, finished predictions out, the card in its metadata."""
+"""A model as one self-contained ONNX graph: uint8 pictures in, finished predictions out, the card in its metadata."""
 
 import contextlib
 import io

@@ -72,10 +72,8 @@ def parity_pictures(checkpoint: Path, data: str | None, root: Path, say: Say) ->
         DataError: the set has no readable picture.
     """
     card = read_card(checkpoint)
-    if data:
-        config = resolve(data=data).config.data
-    else:
-        config = DataConfig.model_validate_json(json.dumps(card.config["data"]))
+    trained_on = DataConfig.model_validate_json(json.dumps(card.config["data"]))
+    config = resolve(data=data).config.data if data else trained_on
     try:
         dataset = task_for(card.task).read(config, picture_folder(config, root, say))
     except DataError as error:

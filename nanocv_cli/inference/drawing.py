@@ -43,7 +43,9 @@ def score_rows(pen: ImageDraw.ImageDraw, width: int, height: int, rows: list[tup
     margin = size // 2
     for row, (label, share, colour) in enumerate(rows):
         y = top + margin // 2 + row * line
-        pen.rectangle((margin, y + line - size // 5 - 2, margin + share * (width - 2 * margin), y + line - 2), fill=colour)
+        pen.rectangle(
+            (margin, y + line - size // 5 - 2, margin + share * (width - 2 * margin), y + line - 2), fill=colour
+        )
         pen.text((margin, y), label, fill="white", font=face)
         percent = f"{share:.0%}"
         pen.text((width - margin - pen.textlength(percent, font=face), y), percent, fill="white", font=face)

@@ -14,7 +14,8 @@ from PIL import Image, ImageOps
 from nanocv_cli.errors import DataError
 
 SUFFIXES = frozenset(
-    ".jpg .jpeg .jpe .jfif .png .bmp .gif .webp .tif .tiff .ppm .pgm .pbm .tga .ico .jp2 .avif".split()
+    (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff")
+    + (".ppm", ".pgm", ".pbm", ".tga", ".ico", ".jp2", ".avif")
 )
 # Over this a file is more likely an attack than a photograph; decoded it would take 600 MB.
 MAX_PIXELS = 200_000_000
@@ -65,7 +66,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         low, high = values.min(), values.max()
         if image.mode == "I" and low >= 0 and high <= 65_535:
             low, high = 0.0, 255.0 if high <= 255 else 65_535.0  # 8- or 16-bit data in a wider mode
-        elif 0.0 <= low and high <= 1.0:
+        elif low >= 0.0 and high <= 1.0:
             low, high = 0.0, 1.0
         return _grey(((values - low) * (255.0 / max(high - low, 1e-12))).round().astype(np.uint8))
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:

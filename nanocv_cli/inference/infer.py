@@ -48,7 +48,9 @@ def answers(runner: Runner, sources: Iterable[Source], batch_size: int) -> Itera
         outputs: dict[str, NDArray[Any]] = {}
         if readable:
             card = runner.card
-            outputs = runner.run(np.stack([resize_to_square(image, card.input_size, card.resize) for image in readable]))
+            outputs = runner.run(
+                np.stack([resize_to_square(image, card.input_size, card.resize) for image in readable])
+            )
         row = 0
         for source, image, problem in opened:
             if image is None:
@@ -95,7 +97,6 @@ class AnnotatedCopies:
         from PIL import Image
 
         jpeg = source.relative.suffix.lower() in (".jpg", ".jpeg")
-        target = self._free(source, source.relative if jpeg else source.relative.with_suffix(".png"))
         target = self._free(source.relative if jpeg else source.relative.with_suffix(".png"))
         with atomic_path(target) as temporary:
             Image.fromarray(image).save(temporary, "JPEG" if jpeg else "PNG", **({"quality": 92} if jpeg else {}))

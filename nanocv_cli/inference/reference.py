@@ -53,7 +53,9 @@ def find_checkpoint(ref: str | None, root: Path) -> Path:
     """
     ref = ref or default_model(root)
     if ref.endswith(".onnx"):
-        raise RequestError(f"{ref} is an exported graph; this needs its checkpoint", "name the .safetensors file or the run folder")
+        raise RequestError(
+            f"{ref} is an exported graph; this needs its checkpoint", "name the .safetensors file or the run folder"
+        )
     return _find(ref, root, CHECKPOINT, ".safetensors")
 
 

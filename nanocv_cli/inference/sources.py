@@ -34,7 +34,7 @@ def expand(arguments: list[str]) -> Iterator[Source]:
         RequestError: an argument names nothing; raised before the first picture.
     """
     for argument in arguments:
-        if argument != "-" and not Path(argument).exists() and next(glob.iglob(argument, recursive=True), None) is None:
+        if argument != "-" and not Path(argument).exists() and not _matches(argument):
             raise RequestError(f"no file, folder or glob match: {argument}", "check the path")
     return _stream(arguments)
 
@@ -49,11 +49,15 @@ def _stream(arguments: list[str]) -> Iterator[Source]:
         elif path.exists():
             yield Source(argument, path, Path(path.name))
         else:
-            for match in sorted(glob.glob(argument, recursive=True)):
+            for match in _matches(argument):
                 if Path(match).is_dir():
                     yield from _folder(Path(match))
                 else:
                     yield Source(match, Path(match), Path(Path(match).name))
+
+
+def _matches(pattern: str) -> list[str]:
+    return sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207  # Path.glob takes no absolute patterns
 
 
 def _folder(folder: Path) -> Iterator[Source]:

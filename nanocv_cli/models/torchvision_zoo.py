@@ -44,7 +44,7 @@ def build_torchvision(config: ModelConfig, classes: int) -> nn.Module:
         reason = getattr(error, "reason", error)
         raise ModelError(
             f"torchvision's weights for {name} could not be downloaded: {reason}",
-            f"train from scratch with --set model.pretrained=false, or place the file in {torch.hub.get_dir()}/checkpoints",
+            f"use --set model.pretrained=false, or place the file in {torch.hub.get_dir()}/checkpoints",
         ) from error
     except ValueError as error:  # a vision transformer's pretrained size or patch does not divide input_size
         raise ConfigError(f"{name} cannot read {config.input_size}x{config.input_size} pictures: {error}") from error

@@ -1,4 +1,4 @@
-"""What a task must offer the rest of the house: one room per task implements this, and nothing else asks which task it is."""
+"""What a task must offer the rest of the house; one room per task implements it, and nobody else asks which it is."""
 
 from collections.abc import Mapping
 from pathlib import Path

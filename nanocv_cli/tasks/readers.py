@@ -40,5 +40,7 @@ def reader_for(task: str) -> Reader:
         ModelError: this nanocv has no such task.
     """
     if task not in READERS:
-        raise ModelError(f"the model's task is {task!r}, which this nanocv does not know", "use the version that wrote it")
+        raise ModelError(
+            f"the model's task is {task!r}, which this nanocv does not know", "use the version that wrote it"
+        )
     return cast(Reader, importlib.import_module(READERS[task]))

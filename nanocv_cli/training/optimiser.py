@@ -22,11 +22,10 @@ def build_optimiser(network: nn.Module, config: TrainConfig) -> torch.optim.Opti
 
 def optimiser_tensors(network: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
     """The optimiser's state by parameter name: `features.conv1.weight/exp_avg`."""
-    names = {parameter: name for name, parameter in network.named_parameters()}
     return {
-        f"{names[parameter]}/{key}": value
-        for parameter, state in optimiser.state.items()
-        for key, value in state.items()
+        f"{name}/{key}": value
+        for name, parameter in network.named_parameters()
+        for key, value in optimiser.state.get(parameter, {}).items()
         if isinstance(value, Tensor)
     }
 

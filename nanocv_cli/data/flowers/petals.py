@@ -116,7 +116,7 @@ def paint_petal(layer: Layer, petal: Petal, light: float, shadow: float = 0.35) 
 
 
 def paint_disc(layer: Layer, radius: float, colour: Colour, rim: Colour, seeds: int, light: float) -> None:
-    """Paints a domed centre with `seeds` florets on a sunflower spiral (Vogel's model: angle 137.5 degrees, r ~ sqrt k).
+    """Paints a domed centre with florets on a sunflower spiral (Vogel's model: angle 137.5 degrees, r ~ sqrt k).
 
     Args:
         layer: changed in place.

@@ -14,7 +14,9 @@ def background(size: int, rng: np.random.Generator) -> Pixels:
     kind = rng.choice(("grass", "soil", "sky", "bokeh"), p=(0.4, 0.15, 0.2, 0.25))
     far, near = (_garden_colour(rng) for _ in range(2))
     if kind == "soil":
-        far = near = np.array(colorsys.hsv_to_rgb(rng.uniform(0.05, 0.1), rng.uniform(0.25, 0.5), rng.uniform(0.25, 0.5)))
+        far = near = np.array(
+            colorsys.hsv_to_rgb(rng.uniform(0.05, 0.1), rng.uniform(0.25, 0.5), rng.uniform(0.25, 0.5))
+        )
     if kind == "sky":
         far = np.array(colorsys.hsv_to_rgb(rng.uniform(0.52, 0.62), rng.uniform(0.1, 0.5), rng.uniform(0.7, 1.0)))
     height = np.linspace(0, 1, size, dtype=np.float32)
@@ -43,7 +45,9 @@ def smooth_noise(size: int, cells: int, rng: np.random.Generator) -> Pixels:
     return np.asarray(coarse.resize((size, size), Image.Resampling.BICUBIC), np.float32)
 
 
-def draw_stem(image: Image.Image, start: tuple[float, float], angle: float, width: float, rng: np.random.Generator) -> None:
+def draw_stem(
+    image: Image.Image, start: tuple[float, float], angle: float, width: float, rng: np.random.Generator
+) -> None:
     """Draws a curved stem from a flower's base to below the picture, sometimes with leaves, in place."""
     size = image.size[0]
     x0, y0 = start
@@ -129,7 +133,13 @@ def _blade(
     middle = (x + sway * 0.3, base - height * 0.6)
     tip = (x + sway, base - height)
     pen.polygon(
-        [(x - width / 2, base), (middle[0] - width / 3, middle[1]), tip, (middle[0] + width / 3, middle[1]), (x + width / 2, base)],
+        [
+            (x - width / 2, base),
+            (middle[0] - width / 3, middle[1]),
+            tip,
+            (middle[0] + width / 3, middle[1]),
+            (x + width / 2, base),
+        ],
         fill=colour,
     )
 

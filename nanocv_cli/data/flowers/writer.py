@@ -38,7 +38,9 @@ def draw_set(
         workers: processes; the result does not depend on it. None: one per core.
     """
     splits = {"train": config.train, "val": config.val, "test": config.test}
-    jobs: list[Job] = [(config.seed, split, i, config.size, folder) for split, count in splits.items() for i in range(count)]
+    jobs: list[Job] = [
+        (config.seed, split, i, config.size, folder) for split, count in splits.items() for i in range(count)
+    ]
     for split in splits:
         for species in SPECIES:
             (folder / split / species).mkdir(parents=True, exist_ok=True)
@@ -61,8 +63,7 @@ def _draw_job(job: Job) -> Row:
     picture = draw_picture(seed, split, index, size)
     name = f"{SPECIES[picture.label]}/{split}-{index:05d}"
     Image.fromarray(picture.image).save(folder / split / f"{name}.jpg", quality=JPEG_QUALITY)
-    mask = Image.fromarray(picture.mask).convert("P")
-    mask.putdata(picture.mask.flatten().tolist())
+    mask = Image.frombytes("P", (size, size), picture.mask.tobytes())
     mask.putpalette(MASK_PALETTE)
     mask.save(folder / "masks" / split / f"{name}.png", optimize=False)
     return f"{name}.jpg", _annotations(picture)
