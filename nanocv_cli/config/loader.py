@@ -92,13 +92,14 @@ def resolve(
     for group, section in sections.items():
 
         def where(key: str, group: str = group, section: _Section = section) -> str:
-            overridden = next((text for full, text in changed.items() if f"{group}.{key}" == full), None)
-            return f"--set {overridden}" if overridden else section.where(key)
+            full = f"{group}.{key}"
+            related = (text for name, text in changed.items() if _within(full, name) or _within(name, full))
+            return next((f"--set {text}" for text in related), section.where(key))
 
         typed[group] = validate(GROUP_MODELS[group], section.values, where, group)
         for key in flatten(typed[group].model_dump(mode="json")):
             full = f"{group}.{key}"
-            if any(full == c or full.startswith(f"{c}.") for c in changed):
+            if any(_within(full, name) for name in changed):
                 origins[full] = "--set"
             else:
                 origins[full] = section.where(key) if _has(section.values, key) else "default"
@@ -243,6 +244,11 @@ def _typed_text(model: type[BaseModel], key: str, text: str) -> Any:
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
             model = annotation
     return text if annotation is str or (annotation == str | None and value is not None) else value
+
+
+def _within(key: str, other: str) -> bool:
+    """Whether a dotted key is another one or lies below it."""
+    return key == other or key.startswith(f"{other}.")
 
 
 def _has(values: dict[str, Any], key: str) -> bool:

@@ -18,7 +18,7 @@ class FlowersConfig(Config):
     """How the synthetic flowers set is drawn (`data/flowers/`)."""
 
     seed: int = Field(0, ge=0, description="one seed draws one set, picture by picture")
-    size: int = Field(256, ge=32, le=1024, description="side of the square pictures, pixels")
+    size: int = Field(256, ge=64, le=1024, description="side of the square pictures, pixels")
     train: int = Field(1600, ge=4, description="pictures in the train split")
     val: int = Field(200, ge=4, description="pictures in the val split")
     test: int = Field(400, ge=4, description="pictures in the test split")

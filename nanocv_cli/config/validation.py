@@ -59,6 +59,9 @@ def _describe(model: type[BaseModel], finding: dict[str, Any], where: Where, pre
         near = difflib.get_close_matches(path[-1], known, 1)
         hint = (f"did you mean {near[0]}? " if near else "") + f"known keys: {', '.join(known)}"
         return ConfigError(f"{place}: {full} is not a known key", hint)
+    if path and path[-1].isdigit():  # a list of the wrong length, or with a wrong item
+        full = full.rpartition(".")[0]
+        return ConfigError(f"{place}: {full} is not as it should be; expected {expected(model, path)}")
     if finding["type"] == "missing":
         return ConfigError(
             f"{place}: {full} is missing; expected {expected(model, path)}", f"add a line {path[-1]}: ..."

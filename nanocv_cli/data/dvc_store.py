@@ -12,6 +12,9 @@ import yaml
 from nanocv_cli.errors import DataError
 
 
+STDERR = 2
+
+
 @dataclass(frozen=True)
 class Tracked:
     """One file that DVC tracks.
@@ -76,7 +79,7 @@ def _dvc(root: Path, *arguments: str) -> int:
     path = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", "")))
     environment = {**os.environ, "PATH": path, "DVC_NO_ANALYTICS": "1"}
     command = [sys.executable, "-m", "dvc", *arguments]
-    return subprocess.run(command, cwd=root, env=environment, stdout=sys.stderr.fileno(), check=False).returncode
+    return subprocess.run(command, cwd=root, env=environment, stdout=STDERR, check=False).returncode
 
 
 def _mapping(path: Path) -> dict[str, Any]:

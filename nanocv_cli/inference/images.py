@@ -14,8 +14,7 @@ from PIL import Image, ImageOps
 from nanocv_cli.errors import DataError
 
 SUFFIXES = frozenset(
-    (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff")
-    + (".ppm", ".pgm", ".pbm", ".tga", ".ico", ".jp2", ".avif")
+    ".jpg .jpeg .jpe .jfif .png .bmp .gif .webp .tif .tiff .ppm .pgm .pbm .tga .ico .jp2 .avif".split()  # noqa: SIM905
 )
 # Over this a file is more likely an attack than a photograph; decoded it would take 600 MB.
 MAX_PIXELS = 200_000_000

@@ -1,16 +1,20 @@
 """torchvision's classifiers behind nanocv's door: by name, with a head of the right size."""
 
-import urllib.error
+import pickle
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torchvision import models
 
 from nanocv_cli.config.schema import ModelConfig
 from nanocv_cli.errors import ConfigError, ModelError
 
-# torchvision's own builders that need pictures of at least this size: four or five halvings plus a valid convolution.
+# Below these sizes a builder's last feature map would be empty.
 SMALLEST_INPUT = {"inception_v3": 75, "alexnet": 63}
+SMALLEST_OTHER = 32
+# These have auxiliary heads that change the output's type while training; small sets do without.
+WITH_AUXILIARY_HEADS = ("googlenet", "inception_v3")
 
 
 def build_torchvision(config: ModelConfig, classes: int) -> nn.Module:
@@ -18,48 +22,80 @@ def build_torchvision(config: ModelConfig, classes: int) -> nn.Module:
 
     Raises:
         ConfigError: torchvision has no classifier of this name, or not for pictures of this size.
-        ModelError: the pretrained weights cannot be downloaded.
+        ModelError: the pretrained weights cannot be downloaded or read.
     """
-    name = config.architecture
+    name, size = config.architecture, config.input_size
     if name not in models.list_models(module=models):
         raise ConfigError(
             f"torchvision has no classifier {name!r}", f"it has: {', '.join(models.list_models(module=models))}"
         )
-    if config.input_size < SMALLEST_INPUT.get(name, 32):
-        raise ConfigError(
-            f"model.input_size is {config.input_size}; {name} needs at least {SMALLEST_INPUT.get(name, 32)}",
-            "--set model.input_size=224",
-        )
-    options: dict[str, object] = {}
-    if name in ("inception_v3", "googlenet"):
-        # Their auxiliary heads change the output's type while training; a small set does not need them.
-        options = {} if config.pretrained else {"aux_logits": False, "init_weights": True}
+    smallest = SMALLEST_INPUT.get(name, SMALLEST_OTHER)
+    if size < smallest:
+        raise ConfigError(f"model.input_size is {size}; {name} needs at least {smallest}", "--set model.input_size=224")
+    options: dict[str, Any] = {}
+    if name in WITH_AUXILIARY_HEADS:
+        options = {"aux_logits": config.pretrained, "init_weights": not config.pretrained}
+        options |= {"transform_input": config.pretrained}
     elif name.startswith("vit_"):
-        options = {"image_size": config.input_size}
+        options = {"image_size": size}
     elif name.startswith("maxvit_"):
-        options = {"input_size": (config.input_size, config.input_size)}
+        options = {"input_size": (size, size)}
     try:
-        network: nn.Module = models.get_model(name, weights="DEFAULT" if config.pretrained else None, **options)
-    except (urllib.error.URLError, OSError, TimeoutError) as error:
-        reason = getattr(error, "reason", error)
-        raise ModelError(
-            f"torchvision's weights for {name} could not be downloaded: {reason}",
-            f"use --set model.pretrained=false, or place the file in {torch.hub.get_dir()}/checkpoints",
-        ) from error
-    except ValueError as error:  # a vision transformer's pretrained size or patch does not divide input_size
-        raise ConfigError(f"{name} cannot read {config.input_size}x{config.input_size} pictures: {error}") from error
-    if hasattr(network, "aux_logits"):
-        setattr(network, "aux_logits", False)  # noqa: B010  # a plain flag, which Module does not declare
+        network: nn.Module = models.get_model(name, weights=None, **options)
+    except ValueError as error:  # the size does not divide into patches or windows
+        raise _wrong_size(name, size, error) from error
+    if config.pretrained:
+        state = pretrained_state(name)
+        try:
+            network.load_state_dict(state)
+        except RuntimeError as error:  # position embeddings belong to the size they were trained at
+            raise _wrong_size(name, size, error) from error
+    if name in WITH_AUXILIARY_HEADS:
         for auxiliary in ("AuxLogits", "aux1", "aux2"):
             if hasattr(network, auxiliary):
                 setattr(network, auxiliary, None)
+        setattr(network, "aux_logits", False)  # noqa: B010  # a plain flag, which Module does not declare
     _replace_head(network, classes)
     return network
 
 
+def _wrong_size(name: str, size: int, error: Exception) -> ConfigError:
+    first_line = str(error).splitlines()[0]
+    return ConfigError(f"{name} cannot read {size}x{size} pictures: {first_line}", "--set model.input_size=224")
+
+
+def pretrained_state(name: str) -> dict[str, Tensor]:
+    """torchvision's default weights, from torch's cache or downloaded into it, with their hash checked.
+
+    The files are pickles by torchvision's choice; they are read by torch's restricted unpickler, which runs no code.
+
+    Raises:
+        ModelError: they cannot be had.
+    """
+    url = weights_url(name)
+    try:
+        state: dict[str, Tensor] = torch.hub.load_state_dict_from_url(
+            url, map_location="cpu", progress=False, check_hash=True, weights_only=True
+        )
+    except (OSError, RuntimeError, pickle.UnpicklingError) as error:
+        reason = getattr(error, "reason", error)
+        raise ModelError(
+            f"torchvision's weights for {name} could not be had from {url}: {reason}",
+            f"use --set model.pretrained=false, or place the file in {torch.hub.get_dir()}/checkpoints",
+        ) from error
+    return state
+
+
+def weights_url(name: str) -> str:
+    """Where torchvision publishes a classifier's default weights."""
+    url: str = models.get_model_weights(name)["DEFAULT"].url
+    return url
+
+
 def _replace_head(network: nn.Module, classes: int) -> None:
     """Swaps the last layer (linear, or squeezenet's 1x1 convolution) for one with `classes` outputs."""
-    name, last = [(n, m) for n, m in network.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)][-1]
+    layers = [(name, m) for name, m in network.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)]
+    name, last = layers[-1]
     head: nn.Module
     if isinstance(last, nn.Linear):
         head = nn.Linear(last.in_features, classes, bias=last.bias is not None)

@@ -40,7 +40,8 @@ def read_class_folders(config: DataConfig, root: Path) -> Dataset[int]:
         splits = _divide(splits["all"], config.split_seed, config.val_fraction, config.test_fraction)
         notes.append("no train/val/test folders: split by content hash into " + _sizes(splits))
     elif "val" not in splits:
-        splits |= _divide(splits["train"], config.split_seed, config.val_fraction, test_fraction=0.0)
+        divided = _divide(splits["train"], config.split_seed, config.val_fraction, test_fraction=0.0)
+        splits |= {"train": divided["train"], "val": divided["val"]}
         notes.append("no val folder: part of train is held out, " + _sizes(splits))
     counts = Counter(sample.label for sample in splits["train"])
     notes += [

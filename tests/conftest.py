@@ -1,0 +1,121 @@
+"""What tests share: a tiny set of pictures that can be learnt in seconds, a project folder, the command line in-process."""
+
+import contextlib
+import io
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+SHARED_DATA = REPOSITORY.parent / "shared" / "data"
+COLOURS = {"blue": (40, 60, 200), "green": (40, 190, 60), "red": (210, 40, 50)}
+TINY = ["model.input_size=32", "train.epochs=2", "train.batch_size=8", "train.precision=fp32"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command left behind."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def document(self) -> Any:
+        """Its standard output as one JSON document."""
+        return json.loads(self.out)
+
+
+Command = Callable[..., Outcome]
+
+
+def run_nanocv(*arguments: str | Path) -> Outcome:
+    """Runs the command line in this process."""
+    from nanocv_cli.app import main
+
+    out, err = io.StringIO(), io.StringIO()
+    argv, code = sys.argv, 0
+    sys.argv = ["nanocv", *map(str, arguments)]
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            main()
+    except SystemExit as stop:
+        code = stop.code if isinstance(stop.code, int) else 1
+    finally:
+        sys.argv = argv
+    return Outcome(code, out.getvalue(), err.getvalue())
+
+
+def draw_class_picture(name: str, index: int, size: int = 40) -> Image.Image:
+    """A noisy square on a noisy ground in the class's colour; the index seeds the noise."""
+    rng = np.random.default_rng((index, *name.encode()))
+    pixels = rng.integers(0, 90, (size, size, 3)) + 60
+    x, y = rng.integers(0, size // 2, 2)
+    pixels[y : y + size // 2, x : x + size // 2] = np.array(COLOURS[name]) + rng.integers(-30, 30, 3)
+    return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
+
+
+def write_tiny_set(folder: Path, counts: dict[str, int]) -> Path:
+    """Class folders of three colours; `counts` pictures of each class by split ("" for no split folders)."""
+    for split, count in counts.items():
+        for name in COLOURS:
+            (folder / split / name).mkdir(parents=True, exist_ok=True)
+            for index in range(count):
+                number = index + 1000 * sorted(counts).index(split)
+                draw_class_picture(name, number).save(folder / split / name / f"{index:03d}.png")
+    return folder
+
+
+@pytest.fixture
+def nanocv() -> Command:
+    return run_nanocv
+
+
+@pytest.fixture
+def tiny_set(tmp_path: Path) -> Path:
+    return write_tiny_set(tmp_path / "colours", {"train": 12, "val": 4, "test": 4})
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder as the current project, with its own cache."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("NANOCV_CACHE", raising=False)
+    return folder
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """A finished run of a tiny LeNet, its data, and what `train --json` printed."""
+
+    folder: Path
+    data: Path
+    summary: dict[str, Any]
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TrainedRun]:
+    """One training for all tests that need a model; it must not be written to."""
+    root = tmp_path_factory.mktemp("trained")
+    data = write_tiny_set(root / "colours", {"train": 40, "val": 8, "test": 8})
+    former = Path.cwd()
+    os.chdir(root)
+    try:
+        sets = [word for pair in TINY for word in ("--set", pair)]
+        outcome = run_nanocv(
+            "train", "--data", data, "--model", "lenet", *sets, "--set", "train.epochs=6", "--out", "run", "--json"
+        )
+        assert outcome.code == 0, outcome.err
+        yield TrainedRun(root / "run", data, outcome.document)
+    finally:
+        os.chdir(former)

@@ -1,0 +1,119 @@
+"""`nanocv data` as the user sees it, on folders of the user's own."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from tests.conftest import Command, draw_class_picture
+
+
+def findings(outcome) -> set[tuple[str, str]]:  # type: ignore[no-untyped-def]
+    return {(finding["level"], finding["kind"]) for finding in outcome.document["findings"]}
+
+
+def test_check_passes_a_clean_set(nanocv: Command, project: Path, tiny_set: Path) -> None:
+    outcome = nanocv("data", "check", tiny_set, "--json")
+    assert outcome.code == 0
+    assert outcome.document["findings"] == []
+    assert outcome.document["splits"] == {"train": 36, "val": 12, "test": 12}
+
+
+def test_check_names_everything_that_is_wrong(nanocv: Command, project: Path, tiny_set: Path) -> None:
+    red, blue = tiny_set / "train" / "red", tiny_set / "train" / "blue"
+    (red / "000.png").write_bytes((red / "000.png").read_bytes()[:70])
+    (red / "001.png").write_bytes(b"")
+    shutil.copy(red / "002.png", tiny_set / "val" / "red" / "leaked.png")
+    shutil.copy(red / "003.png", blue / "conflict.png")
+    shutil.copy(red / "004.png", red / "copy.png")
+    Image.new("RGB", (8, 8), "red").save(red / "tiny.png")
+    (red / "notes.txt").write_text("x")
+    outcome = nanocv("data", "check", tiny_set, "--json")
+    assert outcome.code == 1
+    expected = {("error", "unreadable"), ("error", "leak"), ("error", "conflict"), ("warning", "duplicate")}
+    assert findings(outcome) == expected | {("warning", "small"), ("warning", "stray")}
+    unreadable = [f["paths"][0] for f in outcome.document["findings"] if f["kind"] == "unreadable"]
+    assert unreadable == [str(red / "000.png"), str(red / "001.png")]
+    levels = [finding["level"] for finding in outcome.document["findings"]]
+    assert levels == sorted(levels)
+
+
+def test_show_writes_a_sheet_with_every_class(nanocv: Command, project: Path, tiny_set: Path) -> None:
+    outcome = nanocv("data", "show", tiny_set, "-n", "3", "--out", "sheet.png", "--json")
+    assert outcome.code == 0
+    assert outcome.document["n"] == 9
+    sheet = np.asarray(Image.open(project / "sheet.png")).astype(int)
+    third = sheet.shape[0] // 3
+    # Rows stand in label order: each row's own colour channel is the strongest.
+    strongest = [int(np.argmax(sheet[row * third : (row + 1) * third].mean((0, 1)))) for row in range(3)]
+    assert strongest == [2, 1, 0]
+
+
+def test_add_registers_a_folder_that_train_then_knows(nanocv: Command, project: Path, tiny_set: Path) -> None:
+    outcome = nanocv("data", "add", tiny_set, "--name", "paints", "--json")
+    assert outcome.code == 0
+    assert outcome.document["classes"] == ["blue", "green", "red"]
+    assert nanocv("config", "check", "configs/data/paints.yaml").code == 0
+    assert nanocv("config", "show", "data.path", "--data", "paints").out.split()[1] == str(tiny_set)
+    listed = {entry["name"]: entry["state"] for entry in nanocv("data", "list", "--json").document["sets"]}
+    assert listed["paints"] == "ready"
+    again = nanocv("data", "add", tiny_set, "--name", "paints")
+    assert again.code == 2
+    assert "exists already" in again.err
+
+
+def test_add_refuses_names_that_are_paths(nanocv: Command, project: Path, tiny_set: Path) -> None:
+    outcome = nanocv("data", "add", tiny_set, "--name", "../evil")
+    assert outcome.code == 2
+    assert not (project / "configs").exists()
+
+
+def test_list_knows_flowers_before_it_is_here(nanocv: Command, project: Path) -> None:
+    entries = {entry["name"]: entry for entry in nanocv("data", "list", "--json").document["sets"]}
+    assert entries["flowers"]["state"] == "not here"
+    assert entries["flowers"]["detail"] == "nanocv data pull flowers"
+
+
+def test_outside_a_dvc_project_flowers_are_drawn(nanocv: Command, project: Path) -> None:
+    (project / "configs" / "data").mkdir(parents=True)
+    (project / "configs" / "data" / "flowers.yaml").write_text(
+        "name: flowers\npath: data/flowers\narchive: data/flowers.tar\nformat: class_folders\n"
+        "classes: [daisy, rose, sunflower, tulip]\nflowers: {seed: 0, size: 64, train: 8, val: 4, test: 4}\n"
+    )
+    outcome = nanocv("data", "pull", "flowers", "--json")
+    assert outcome.code == 0, outcome.err
+    assert outcome.document["how"] == "drawn"
+    assert "no DVC project here" in outcome.err
+    assert len(list((project / "data" / "flowers" / "train").rglob("*.jpg"))) == 8
+    assert nanocv("data", "check", "flowers", "--json").document["splits"] == {"train": 8, "val": 4, "test": 4}
+    # The folder is made again from the archive where it was lost.
+    shutil.rmtree(project / "data" / "flowers")
+    assert nanocv("data", "check", "flowers").code == 0
+
+
+def test_pulling_what_nobody_knows_names_the_nearest(nanocv: Command, project: Path) -> None:
+    outcome = nanocv("data", "pull", "flower", "--json")
+    assert outcome.code == 2
+    assert "did you mean flowers?" in outcome.document["error"]["hint"]
+
+
+def test_pulling_a_folder_of_ones_own_is_answered(nanocv: Command, project: Path, tiny_set: Path) -> None:
+    outcome = nanocv("data", "pull", tiny_set)
+    assert outcome.code == 2
+    assert "nothing to pull" in outcome.err
+
+
+def test_pictures_that_are_not_here_say_how_to_get_them(nanocv: Command, project: Path) -> None:
+    outcome = nanocv("data", "show", "flowers")
+    assert outcome.code == 1
+    assert "nanocv data pull flowers" in outcome.err
+
+
+def test_a_set_of_one_class_is_answered(nanocv: Command, project: Path, tmp_path: Path) -> None:
+    (tmp_path / "set" / "only").mkdir(parents=True)
+    draw_class_picture("red", 1).save(tmp_path / "set" / "only" / "a.png")
+    outcome = nanocv("train", "--data", tmp_path / "set")
+    assert outcome.code == 1
+    assert "one class only" in outcome.err
+    assert not (project / "runs").exists()

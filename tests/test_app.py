@@ -1,0 +1,82 @@
+"""The command line as a whole: help, exit codes, one-line failures, nothing heavy at start."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from nanocv_cli import __version__
+from tests.conftest import Command
+
+COMMANDS = ["train", "eval", "infer", "data list", "data pull", "data make", "data add", "data check", "data show",
+            "export onnx", "config show", "config check"]  # fmt: skip
+HEAVY = {"torch", "torchvision", "torchmetrics", "matplotlib", "onnx", "dvc", "dvclive", "safetensors"}
+
+
+def test_help_names_every_command(nanocv: Command) -> None:
+    outcome = nanocv("--help")
+    assert outcome.code == 0
+    for name in ("train", "eval", "infer", "data", "export", "config"):
+        assert f"\n  {name} " in outcome.out
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_json_and_debug(nanocv: Command, command: str) -> None:
+    outcome = nanocv(*command.split(), "--help")
+    assert outcome.code == 0
+    assert "--json" in outcome.out
+    assert "--debug" in outcome.out
+
+
+def test_version(nanocv: Command) -> None:
+    assert nanocv("--version").out == f"nanocv {__version__}\n"
+
+
+def test_a_usage_error_is_one_json_document(nanocv: Command) -> None:
+    outcome = nanocv("train", "--no-such-option", "--json")
+    assert outcome.code == 2
+    assert outcome.document["error"]["kind"] == "request"
+    assert "--no-such-option" in outcome.document["error"]["message"]
+    assert "Traceback" not in outcome.err
+
+
+def test_debug_shows_the_traceback(nanocv: Command) -> None:
+    from nanocv_cli.errors import NanocvError
+
+    with pytest.raises(NanocvError):
+        nanocv("config", "show", "--data", "no-such-set", "--debug")
+
+
+def _modules_after(code: str) -> set[str]:
+    script = f"import sys, json\n{code}\nprint(json.dumps(sorted(m.split('.')[0] for m in sys.modules)), file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    return set(json.loads(done.stderr.splitlines()[-1]))
+
+
+def test_help_imports_nothing_heavy() -> None:
+    loaded = _modules_after(
+        "sys.argv = ['nanocv', '--help']\nfrom nanocv_cli.app import main\ntry: main()\nexcept SystemExit: pass"
+    )
+    assert not loaded & (HEAVY | {"numpy", "onnxruntime", "PIL", "yaml"})
+
+
+def test_infer_imports_no_training_library(trained, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    picture = next((trained.data / "test" / "red").iterdir())
+    loaded = _modules_after(
+        f"sys.argv = ['nanocv', 'infer', {str(picture)!r}, '--model', {str(trained.folder)!r}, '--out', {str(tmp_path)!r}]\n"
+        "from nanocv_cli.app import main\ntry: main()\nexcept SystemExit as stop: assert not stop.code"
+    )
+    assert "onnxruntime" in loaded
+    assert not loaded & HEAVY
+
+
+def test_a_missing_extra_says_how_to_install_it(nanocv: Command, monkeypatch: pytest.MonkeyPatch, project: Path) -> None:
+    monkeypatch.setitem(sys.modules, "nanocv_cli.training.device", None)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    for name in [m for m in sys.modules if m.startswith("nanocv_cli.training.measure")]:
+        monkeypatch.delitem(sys.modules, name)
+    outcome = nanocv("train", "--json")
+    assert outcome.code == 1
+    assert "nanocv[train]" in outcome.document["error"]["hint"]
