@@ -53,24 +53,25 @@ def train(
         dataset = task_for(config.model.task).read(config.data, picture_folder(config.data, root, display.say))
         run = RunDirectory.create(root, out, config.model.name, config.data.name)
         write_text(run.config, resolved.to_yaml())
-    for note in dataset.notes:
-        display.say(f"note: {note}")
-    trained = run_training(config, run, dataset, cache_folder(root), chosen, display)
-    exported = export_onnx(run.best, run.graph, parity_pictures(run.best, None, root, display.say))
-    summary: dict[str, Any] = {
-        "run": str(run.path),
-        "model": config.model.name,
-        "data": config.data.name,
-        "checkpoint": str(run.best),
-        "onnx": str(run.graph),
-        "epochs": trained.epochs,
-        "seconds": trained.seconds,
-        "images_per_second": trained.images_per_second,
-        "split": trained.split,
-        "metrics": trained.metrics,
-        "parity": {"max_abs_error": exported.parity.max_abs_error, "n": exported.parity.n},
-    }
-    run.finish(summary)
+    with run:
+        for note in dataset.notes:
+            display.say(f"note: {note}")
+        trained = run_training(config, run, dataset, cache_folder(root), chosen, display)
+        exported = export_onnx(run.best, run.graph, parity_pictures(run.best, None, root, display.say))
+        summary: dict[str, Any] = {
+            "run": str(run.path),
+            "model": config.model.name,
+            "data": config.data.name,
+            "checkpoint": str(run.best),
+            "onnx": str(run.graph),
+            "epochs": trained.epochs,
+            "seconds": trained.seconds,
+            "images_per_second": trained.images_per_second,
+            "split": trained.split,
+            "metrics": trained.metrics,
+            "parity": {"max_abs_error": exported.parity.max_abs_error, "n": exported.parity.n},
+        }
+        run.finish(summary)
     if as_json:
         emit(summary)
         return

@@ -5,7 +5,7 @@ import json
 import os
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from nanocv_cli.errors import RequestError, StorageError, TrainingError
 from nanocv_cli.files import write_json
@@ -93,6 +93,15 @@ class RunDirectory:
         os.ftruncate(descriptor, 0)
         os.write(descriptor, str(os.getpid()).encode())
         self._lock = descriptor
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        """Gives the folder free."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     def finish(self, summary: dict[str, Any]) -> None:
         """Writes `summary.json`: from now on the run counts as finished and can be found by its model's name."""

@@ -175,16 +175,20 @@ def _count(
     for loss, hits, count in losses:
         value = loss.item()
         if not math.isfinite(value):
-            rate = learner.config.train.learning_rate
-            raise TrainingError(
-                f"the loss became {value} in epoch {state.epoch + 1}; {run.last} keeps the last good state",
-                f"lower the rate (--set train.learning_rate={rate / 10:g}), clip gradients "
-                "(--set train.gradient_clip=1) or use --set train.precision=fp32",
-            )
+            raise _diverged("loss", value, state, run, learner)
         state.loss_sum += value * count
         state.hits += float(hits.item())
         state.seen += count
     losses.clear()
+
+
+def _diverged(name: str, value: float, state: TrainingState, run: RunDirectory, learner: Learner) -> TrainingError:
+    rate = learner.config.train.learning_rate
+    return TrainingError(
+        f"the {name} became {value} in epoch {state.epoch + 1}; {run.last} keeps the last good state",
+        f"lower the rate (--set train.learning_rate={rate / 10:g}), clip gradients "
+        "(--set train.gradient_clip=1) or use --set train.precision=fp32",
+    )
 
 
 def _close_epoch(
@@ -204,6 +208,8 @@ def _close_epoch(
         task, task.deployable(network, config.model).to(learner.device).eval(), learner.device, learner.precision
     )
     metrics = evaluate(task, answer, judging.images, judging.targets, dataset.classes).compute()
+    if not math.isfinite(metrics["loss"]):
+        raise _diverged("val loss", metrics["loss"], state, run, learner)
     value = metrics[task.best_metric]
     row = {
         "epoch": state.epoch + 1,

@@ -1,0 +1,93 @@
+"""Steps, averages and their state: what is restored goes on to the bit."""
+
+import pytest
+import torch
+
+from nanocv_cli.config.loader import resolve
+from nanocv_cli.config.schema import RunConfig
+from nanocv_cli.models.registry import build_model
+from nanocv_cli.tasks.registry import task_for
+from nanocv_cli.training.learner import Learner
+from nanocv_cli.training.optimiser import MovingAverage, build_optimiser
+
+CPU = torch.device("cpu")
+IMAGES = torch.randint(0, 256, (6, 36, 36, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+TARGETS = torch.tensor([0, 1, 2, 0, 1, 2])
+
+
+def config_with(*overrides: str) -> RunConfig:
+    return resolve(overrides=["model.input_size=32", "model.dropout=0.3", "train.epochs=4", *overrides]).config
+
+
+def learner_for(config: RunConfig) -> Learner:
+    torch.manual_seed(config.train.seed)
+    return Learner(build_model(config.model, 3), task_for("classification"), config, CPU, "fp32")
+
+
+def steps(learner: Learner, first: int, last: int) -> None:
+    for step in range(first, last):
+        learner.learn(IMAGES, TARGETS, step // 3, step % 3, 3)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        (),
+        ("train.ema_decay=0.9", "train.gradient_clip=1"),
+        ("train.optimizer=sgd", "train.augment.mix=0.5", "train.augment.erase=0.5"),
+    ],
+)
+def test_a_restored_learner_goes_on_bit_for_bit(overrides: tuple[str, ...]) -> None:
+    config = config_with(*overrides)
+    whole = learner_for(config)
+    steps(whole, 0, 7)
+    first = learner_for(config)
+    steps(first, 0, 4)
+    saved = {group: {k: v.clone() for k, v in tensors.items()} for group, tensors in first.tensors().items()}
+    second = learner_for(config_with(*overrides, "train.seed=9"))  # other weights at first
+    second.config = config
+    second.restore(saved)
+    torch.rand(17)  # the global generator must not matter
+    steps(second, 4, 7)
+    for group, tensors in whole.tensors().items():
+        for name, tensor in tensors.items():
+            assert torch.equal(tensor, second.tensors()[group][name]), f"{group} {name}"
+
+
+def test_learning_lowers_the_loss() -> None:
+    learner = learner_for(config_with("model.dropout=0", "train.epochs=20", "train.learning_rate=0.003"))
+    losses = [learner.learn(IMAGES, TARGETS, step // 3, step % 3, 3)[0].item() for step in range(60)]
+    assert sum(losses[-5:]) < 0.5 * sum(losses[:5])
+
+
+def test_vectors_are_not_decayed() -> None:
+    network = build_model(config_with().model, 3)
+    decayed, plain = build_optimiser(network, config_with().train).param_groups
+    assert decayed["weight_decay"] == 0.05
+    assert plain["weight_decay"] == 0.0
+    assert all(p.ndim >= 2 for p in decayed["params"])
+    assert all(p.ndim == 1 for p in plain["params"])
+    assert len(decayed["params"]) + len(plain["params"]) == len(list(network.parameters()))
+
+
+def test_the_average_follows_its_formula() -> None:
+    network = torch.nn.Linear(1, 1, bias=False)
+    network.weight.data.fill_(0.0)
+    average = MovingAverage(network, 0.9)
+    expected = 0.0
+    for step in range(50):
+        network.weight.data.fill_(float(step))
+        average.update(network, step)
+        decay = min(0.9, (1 + step) / (10 + step))
+        expected = decay * expected + (1 - decay) * step
+    assert average.state["weight"].item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_what_is_judged_is_the_average() -> None:
+    learner = learner_for(config_with("train.ema_decay=0.99"))
+    steps(learner, 0, 5)
+    assert learner.average is not None
+    judged = learner.judged().state_dict()
+    for name, tensor in learner.average.state.items():
+        assert torch.equal(judged[name], tensor)
+    assert not torch.equal(judged["features.conv1.weight"], learner.network.state_dict()["features.conv1.weight"])

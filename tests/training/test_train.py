@@ -1,0 +1,212 @@
+"""Training as the user runs it: what a run leaves, how it stops, and that it always goes on where it stopped."""
+
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from nanocv_cli.training.checkpoint import same_weights
+from tests.conftest import TINY, Command, TrainedRun, write_tiny_set
+
+SETS = [word for pair in TINY for word in ("--set", pair)]
+
+
+def test_a_run_learns_and_leaves_everything(trained: TrainedRun) -> None:
+    summary = trained.summary
+    assert summary["metrics"]["top1"] >= 0.9
+    assert summary["split"] == "test"
+    assert summary["epochs"] == 6
+    assert summary["images_per_second"] > 0
+    for name in ("config.yaml", "checkpoints/best.safetensors", "checkpoints/last.safetensors", "model.onnx", "summary.json"):
+        assert (trained.folder / name).stat().st_size > 0
+    for name in ("curves.png", "confusion.png"):
+        with Image.open(trained.folder / name) as picture:
+            assert min(picture.size) > 200
+    assert json.loads((trained.folder / "summary.json").read_text()) == summary
+
+
+def test_metrics_are_there_for_dvc(trained: TrainedRun) -> None:
+    metrics = json.loads((trained.folder / "dvclive" / "metrics.json").read_text())
+    assert metrics["final"]["top1"] == trained.summary["metrics"]["top1"]
+    rows = (trained.folder / "dvclive" / "plots" / "metrics" / "val_score.tsv").read_text().splitlines()
+    assert len(rows) == 1 + 6
+
+
+@pytest.mark.parametrize("model", ["mobilenet_v3_small", "resnet18"])
+def test_a_torchvision_model_trains_evaluates_and_exports(
+    nanocv: Command, project: Path, tiny_set: Path, model: str
+) -> None:
+    outcome = nanocv("train", "--data", tiny_set, "--model", model, *SETS, "--set", "train.epochs=1", "--json")
+    assert outcome.code == 0, outcome.err
+    assert Path(outcome.document["onnx"]).is_file()
+    scores = [
+        nanocv("eval", "--model", model, "--data", tiny_set, "--engine", engine, "--json").document["metrics"]["loss"]
+        for engine in ("torch", "onnx")
+    ]
+    assert scores[0] == pytest.approx(scores[1], rel=1e-3)
+
+
+def test_unreadable_training_pictures_are_left_out_with_a_warning(nanocv: Command, project: Path, tiny_set: Path) -> None:
+    victim = tiny_set / "train" / "red" / "000.png"
+    victim.write_bytes(victim.read_bytes()[:80])
+    outcome = nanocv("train", "--data", tiny_set, "--model", "lenet", *SETS, "--json")
+    assert outcome.code == 0, outcome.err
+    assert f"warning: left out of train: {victim}" in outcome.err
+    assert "35 train" in outcome.err
+
+
+def test_a_folder_in_use_is_refused_and_a_full_one_too(nanocv: Command, project: Path, tiny_set: Path) -> None:
+    import fcntl
+
+    run = project / "run"
+    run.mkdir()
+    with (run / "run.lock").open("w") as lock:
+        lock.write("4242")
+        lock.flush()
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        outcome = nanocv("train", "--data", tiny_set, *SETS, "--out", run)
+        assert outcome.code == 1
+        assert "another training (process 4242) is writing" in outcome.err
+    (run / "notes.txt").write_text("mine")
+    outcome = nanocv("train", "--data", tiny_set, *SETS, "--out", run)
+    assert outcome.code == 2
+    assert "is not empty" in outcome.err
+    assert (run / "notes.txt").read_text() == "mine"
+
+
+def test_a_run_folder_that_cannot_be_written_is_one_line(nanocv: Command, project: Path, tiny_set: Path) -> None:
+    (project / "file").write_text("in the way")
+    outcome = nanocv("train", "--data", tiny_set, *SETS, "--out", "file/run")
+    assert outcome.code == 1
+    assert "cannot write the run folder" in outcome.err
+    assert "Traceback" not in outcome.err
+
+
+def test_a_loss_that_is_no_number_stops_with_advice(nanocv: Command, project: Path, tiny_set: Path) -> None:
+    outcome = nanocv(
+        "train", "--data", tiny_set, *SETS, "--set", "train.optimizer=sgd", "--set", "train.learning_rate=100",
+        "--set", "train.epochs=40", "--set", "train.momentum=0.99", "--set", "train.weight_decay=10", "--out", "run",
+    )  # fmt: skip
+    assert outcome.code == 1
+    assert re.search(r"the (val )?loss became (nan|inf) in epoch", outcome.err)
+    assert "train.learning_rate=10" in outcome.err
+    assert not (project / "run" / "summary.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--device", "tpu"], 2, "unknown device"),
+        (["--set", "model.input_size=33"], 2, "multiple of 32"),
+        (["--model", "alexnet", "--set", "model.input_size=32"], 2, "needs at least 63"),
+        (["--set", "model.architecture=lennet"], 2, "nanocv has lenet"),
+        (["--resume", "no-such-run"], 2, "no run folder"),
+    ],
+)
+def test_a_wrong_request_is_one_line(
+    nanocv: Command, project: Path, tiny_set: Path, arguments: list[str], code: int, message: str
+) -> None:
+    base = [] if "--resume" in arguments else ["--data", str(tiny_set)]
+    outcome = nanocv("train", *base, *arguments)
+    assert outcome.code == code
+    assert message in outcome.err
+    assert len([line for line in outcome.err.splitlines() if line.startswith("error:")]) == 1
+
+
+def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    """`nanocv train` in a process of its own, in `folder`."""
+    command = [sys.executable, "-m", "nanocv_cli.app", "train", *arguments]
+    return subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    """A run that was never interrupted, and the arguments that began it."""
+    root = tmp_path_factory.mktemp("reference")
+    data = write_tiny_set(root / "colours", {"train": 40, "val": 8})
+    sets = [*SETS, "--set", "train.epochs=8", "--set", "train.ema_decay=0.9", "--set", "model.dropout=0.2"]
+    arguments = ["--data", str(data), "--model", "lenet", *sets]
+    process = start(root, *arguments, "--out", "whole")
+    _, errors = process.communicate()
+    assert process.returncode == 0, errors
+    return root, arguments
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_killed_at_random_and_resumed_ends_with_the_same_bits(reference: tuple[Path, list[str]], seed: int) -> None:
+    root, arguments = reference
+    run = root / f"killed-{seed}"
+    chance = random.Random(seed)
+    process = start(root, *arguments, "--out", run.name)
+    kills = 0
+    while True:
+        # Most of a short run is start-up: wait for the folder to show life, then kill anywhere in what follows.
+        deadline = time.monotonic() + 60
+        marks = _epochs(run)
+        while process.poll() is None and _epochs(run) == marks and time.monotonic() < deadline:
+            time.sleep(0.005)
+        time.sleep(chance.uniform(0, 0.15))
+        if process.poll() is not None or kills == 3:
+            break
+        process.kill()
+        process.wait()
+        kills += 1
+        if not (run / "config.yaml").exists():
+            process = start(root, *arguments, "--out", run.name)
+        else:
+            process = start(root, "--resume", str(run))
+    _, errors = process.communicate()
+    assert process.returncode == 0, errors
+    assert kills >= 1
+    for name in ("best", "last"):
+        checkpoint = f"checkpoints/{name}.safetensors"
+        assert same_weights(root / "whole" / checkpoint, run / checkpoint)
+    histories = [(root / f / "dvclive/plots/metrics/val_loss.tsv").read_text().splitlines()[1:] for f in ("whole", run)]
+    assert [row.split("\t")[-1] for row in histories[0]] == [row.split("\t")[-1] for row in histories[1]]
+
+
+def _epochs(run: Path) -> float:
+    last = run / "checkpoints" / "last.safetensors"
+    try:
+        return last.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(reference: tuple[Path, list[str]]) -> None:
+    root, arguments = reference
+    run = root / "interrupted"
+    process = start(root, *arguments, "--out", run.name)
+    deadline = time.monotonic() + 60
+    while not (run / "checkpoints" / "last.safetensors").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert f"nanocv train --resume {run.name}" in errors
+    assert "Traceback" not in errors
+    process = start(root, "--resume", run.name)
+    _, errors = process.communicate()
+    assert process.returncode == 0, errors
+    assert same_weights(root / "whole/checkpoints/best.safetensors", run / "checkpoints/best.safetensors")
+    process = start(root, "--resume", run.name)
+    _, errors = process.communicate()
+    assert process.returncode == 2
+    assert "is finished" in errors
+
+
+def test_resuming_on_changed_data_is_refused(nanocv: Command, project: Path, tiny_set: Path) -> None:
+    assert nanocv("train", "--data", tiny_set, *SETS, "--out", "run").code == 0
+    (project / "run" / "summary.json").unlink()
+    next((tiny_set / "train" / "red").iterdir()).unlink()
+    outcome = nanocv("train", "--resume", "run")
+    assert outcome.code == 2
+    assert "has changed since" in outcome.err
