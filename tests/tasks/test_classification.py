@@ -1,0 +1,104 @@
+"""The classification room: metrics by hand, losses, the deployable module, the reader."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from nanocv_cli.config.loader import resolve
+from nanocv_cli.config.schema import TrainConfig
+from nanocv_cli.errors import ModelError
+from nanocv_cli.inference.card import ModelCard
+from nanocv_cli.tasks.classification import reader
+from nanocv_cli.tasks.classification.metrics import ClassificationEvaluator
+from nanocv_cli.tasks.classification.task import Classification, MixedLabels
+from nanocv_cli.tasks.readers import reader_for
+from nanocv_cli.tasks.registry import task_for
+
+CARD = ModelCard("x", "classification", ("a", "b", "c"), 32, "crop", "set", {}, "hash")
+
+
+def filled(classes: tuple[str, ...], probabilities: list[list[float]], labels: list[int]) -> ClassificationEvaluator:
+    evaluator = ClassificationEvaluator(classes)
+    for row, label in zip(probabilities, labels, strict=True):  # one by one: batching must not matter
+        evaluator.update({"probabilities": np.array([row], np.float32)}, np.array([label]))
+    return evaluator
+
+
+def test_metrics_of_a_case_done_by_hand() -> None:
+    evaluator = filled(
+        ("a", "b", "c"),
+        [[0.8, 0.1, 0.1], [0.6, 0.3, 0.1], [0.2, 0.7, 0.1], [0.1, 0.8, 0.1]],
+        [0, 1, 1, 0],
+    )
+    metrics = evaluator.compute()
+    assert metrics["top1"] == pytest.approx(0.5)
+    assert metrics["loss"] == pytest.approx(-np.log([0.8, 0.3, 0.7, 0.1]).mean(), rel=1e-5)
+    assert metrics["per_class"]["a"] == {"precision": pytest.approx(0.5), "recall": pytest.approx(0.5), "n": 2}
+    assert metrics["per_class"]["c"] == {"precision": 0.0, "recall": 0.0, "n": 0}
+    assert metrics["macro_recall"] == pytest.approx(0.5)
+    # Bins of 1/15: 0.6 and 0.7 stand alone, 0.8 holds one right and one wrong answer.
+    assert metrics["calibration_error"] == pytest.approx((0.6 + 0.3 + 2 * 0.3) / 4, abs=1e-4)
+    assert evaluator.confusion().tolist() == [[1, 1, 0], [1, 1, 0], [0, 0, 0]]
+    assert "top5" not in metrics
+
+
+def test_top5_where_there_are_more_classes() -> None:
+    row = [0.3, 0.2, 0.15, 0.13, 0.12, 0.1]
+    assert filled(tuple("abcdef"), [row, row], [4, 5]).compute()["top5"] == pytest.approx(0.5)
+
+
+def test_the_confusion_matrix_is_drawn(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    (path,) = filled(("a", "b"), [[0.9, 0.1], [0.2, 0.8]], [0, 1]).draw(tmp_path)
+    with Image.open(path) as picture:
+        assert picture.format == "PNG"
+
+
+def test_mixed_labels_share_the_loss() -> None:
+    task, train = Classification(), TrainConfig(name="x", label_smoothing=0.0)
+    logits = torch.tensor([[2.0, 0.0], [0.0, 3.0]])
+    own, other = torch.tensor([0, 1]), torch.tensor([1, 0])
+    whole = task.loss(logits, MixedLabels(own, other, 1.0), train)
+    swapped = task.loss(logits, MixedLabels(other, own, 1.0), train)
+    mixed = task.loss(logits, MixedLabels(own, other, 0.3), train)
+    assert mixed.item() == pytest.approx(0.3 * whole.item() + 0.7 * swapped.item())
+    assert task.hits(logits, MixedLabels(own, other, 1.0)).item() == 2
+    assert task.hits(logits, MixedLabels(own, other, 0.3)).item() == pytest.approx(0.6)
+
+
+def test_the_deployable_module_is_normalisation_network_softmax() -> None:
+    model = resolve().config.model
+    network = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+    images = torch.randint(0, 256, (2, 8, 8, 3), dtype=torch.uint8)
+    (found,) = task_for("classification").deployable(network, model)(images)
+    normalised = (images.float() / 255 - torch.tensor(model.mean)) / torch.tensor(model.std)
+    torch.testing.assert_close(found, normalised.mean((1, 2)).softmax(1), rtol=1e-4, atol=1e-5)
+
+
+def test_the_reader_sorts_and_names() -> None:
+    results = reader.decode({"probabilities": np.array([[0.1, 0.7, 0.2]], np.float32)}, CARD, top=2)
+    assert [p.label for p in results[0].predictions] == ["b", "c"]
+    assert results[0].to_json()["predictions"][0] == {"label": "b", "score": pytest.approx(0.7)}
+    assert results[0].to_text().startswith("b 70.0%")
+
+
+@pytest.mark.parametrize("outputs", [{}, {"probabilities": np.zeros((1, 2))}, {"logits": np.zeros((1, 3))}])
+def test_outputs_that_are_not_a_classifiers_are_refused(outputs: dict[str, np.ndarray]) -> None:
+    with pytest.raises(ModelError, match="not probabilities"):
+        reader.decode(outputs, CARD)
+
+
+@pytest.mark.parametrize("shape", [(20, 20), (64, 300), (900, 40), (1200, 1600)])
+def test_drawing_keeps_the_size_and_marks_the_lower_edge(shape: tuple[int, int]) -> None:
+    image = np.full((*shape, 3), 200, np.uint8)
+    result = reader.decode({"probabilities": np.array([[0.1, 0.7, 0.2]])}, CARD)[0]
+    drawn = reader.draw(image, result, CARD)
+    assert drawn.shape == image.shape
+    assert (drawn[-shape[0] // 4 :] != 200).any()
+    assert (drawn[: shape[0] // 4] == 200).all()
+
+
+def test_unknown_tasks_are_refused_on_both_sides() -> None:
+    for find in (reader_for, task_for):
+        with pytest.raises(ModelError, match="telepathy"):
+            find("telepathy")
