@@ -1,6 +1,6 @@
 """How much nanocv's start costs over what it stands on: cold processes, alternated, medians and ratios.
 
-    python benchmarks/startup.py --model weights/lenet-flowers.onnx --image data/flowers/test/daisy/test-00000.jpg
+python benchmarks/startup.py --model weights/lenet-flowers.onnx --image data/flowers/test/daisy/test-00000.jpg
 """
 
 import argparse

@@ -50,7 +50,9 @@ def test_debug_shows_the_traceback(nanocv: Command) -> None:
 
 
 def _modules_after(code: str) -> set[str]:
-    script = f"import sys, json\n{code}\nprint(json.dumps(sorted(m.split('.')[0] for m in sys.modules)), file=sys.stderr)"
+    script = (
+        f"import sys, json\n{code}\nprint(json.dumps(sorted(m.split('.')[0] for m in sys.modules)), file=sys.stderr)"
+    )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     return set(json.loads(done.stderr.splitlines()[-1]))
 
@@ -72,7 +74,9 @@ def test_infer_imports_no_training_library(trained, tmp_path: Path) -> None:  # 
     assert not loaded & HEAVY
 
 
-def test_a_missing_extra_says_how_to_install_it(nanocv: Command, monkeypatch: pytest.MonkeyPatch, project: Path) -> None:
+def test_a_missing_extra_says_how_to_install_it(
+    nanocv: Command, monkeypatch: pytest.MonkeyPatch, project: Path
+) -> None:
     monkeypatch.setitem(sys.modules, "nanocv_cli.training.device", None)
     monkeypatch.setitem(sys.modules, "torch", None)
     for name in [m for m in sys.modules if m.startswith("nanocv_cli.training.measure")]:

@@ -1,38 +1,47 @@
 """`nanocv config`: show, check."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from nanocv_cli.commands.common import DataOption, DebugFlag, JsonFlag, ModelOption, SetOption, emit
+from nanocv_cli.commands.common import DataOption, DebugFlag, JsonFlag, ModelOption, SetOption, emit, say
 
 
 def show(
     prefix: Annotated[str, typer.Argument(help="Only keys that begin with this: train, model.input_size, ...")] = "",
     data: DataOption = None,
     model: ModelOption = None,
-    recipe: Annotated[str | None, typer.Option("--train", help="A recipe's name or file.")] = None,
+    recipe: Annotated[
+        str | None, typer.Option("--train", help="A recipe's name or file; default: the model's own.")
+    ] = None,
     gpu: Annotated[str | None, typer.Option(help="A GPU config's name or file.")] = None,
     overrides: SetOption = None,
     as_json: JsonFlag = False,
     debug: DebugFlag = False,
 ) -> None:
     """Show the resolved config and where each value came from."""
-    from nanocv_cli.config.flatten import flatten
+    from nanocv_cli.config.flatten import flatten, nest
     from nanocv_cli.config.loader import resolve
+    from nanocv_cli.config.nearest import nearest
+    from nanocv_cli.errors import ConfigError
 
     resolved = resolve(data, model, recipe, gpu, overrides or ())
-    values = resolved.config.model_dump(mode="json")
+    known = flatten(resolved.config.model_dump(mode="json"))
+    values = {key: value for key, value in known.items() if key.startswith(prefix)}
+    if not values:
+        raise ConfigError(
+            f"no key begins with {prefix!r}", nearest(prefix, known) or "nanocv config show lists all keys"
+        )
+    origins = {key: resolved.origins[key] for key in values}
     if as_json:
-        emit({"config": values, "origin": resolved.origins})
+        emit({"config": nest(values), "origin": origins})
         return
-    rows = [
-        (key, str(value), resolved.origins[key]) for key, value in flatten(values).items() if key.startswith(prefix)
-    ]
-    widths = [max((len(row[column]) for row in rows), default=0) for column in (0, 1)]
-    for key, value, origin in rows:
-        typer.echo(f"{key:{widths[0]}}  {value:{min(widths[1], 40)}}  {origin}")
+    texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in values.items()}
+    key_width, text_width = max(map(len, texts)), max(map(len, texts.values()))
+    for key, text in texts.items():
+        typer.echo(f"{key:{key_width}}  {text:{text_width}}  {origins[key]}")
 
 
 def check(
@@ -42,22 +51,21 @@ def check(
 ) -> None:
     """Validate config files; exit 2 where one is wrong."""
     from nanocv_cli.config.check import check_file
-    from nanocv_cli.config.project import project_root
+    from nanocv_cli.config.project import project_root, shown
 
-    chosen = files or sorted((project_root() / "configs").rglob("*.yaml"))
-    checked = [check_file(path) for path in chosen]
+    folder = project_root() / "configs"
+    checked = [check_file(path) for path in files or sorted(folder.rglob("*.y*ml"))]
+    if not checked:
+        say(f"no config files in {folder}")
     if as_json:
-        emit(
-            {
-                "files": [
-                    {"path": str(c.path), "group": c.group, "errors": [e.message for e in c.errors]} for c in checked
-                ]
-            }
-        )
+        errors = [[{"message": e.message, "hint": e.hint} for e in one.errors] for one in checked]
+        rows = zip(checked, errors, strict=True)
+        emit({"files": [{"path": str(one.path), "group": one.group, "errors": wrong} for one, wrong in rows]})
     else:
         for one in checked:
-            typer.echo(f"{one.path}: {one.group}: " + ("ok" if not one.errors else f"{len(one.errors)} wrong"))
             for error in one.errors:
-                typer.echo(f"  {error.message}" + (f" ({error.hint})" if error.hint else ""))
+                typer.echo(f"error  {error.message}" + (f" ({error.hint})" if error.hint else ""))
+            if not one.errors:
+                typer.echo(f"ok     {shown(one.path)}")
     if any(one.errors for one in checked):
         raise typer.Exit(2)

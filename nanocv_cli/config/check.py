@@ -3,16 +3,21 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from nanocv_cli.config.loader import GROUP_MODELS
+from pydantic import BaseModel
+
+from nanocv_cli.config.groups import GROUP_MODELS, Defaults
+from nanocv_cli.config.located import Located
+from nanocv_cli.config.lookup import read_group
+from nanocv_cli.config.project import project_root, shown
 from nanocv_cli.config.schema import RunConfig
 from nanocv_cli.config.validation import findings
-from nanocv_cli.config.yaml_lines import Document, read_yaml
+from nanocv_cli.config.yaml_lines import read_yaml
 from nanocv_cli.errors import ConfigError
 
 
 @dataclass(frozen=True)
 class Checked:
-    """One file: its group (data, model, train, gpu, run or defaults) and what is wrong with it."""
+    """One file: its group (data, model, train, gpu, run, defaults or unknown) and what is wrong with it."""
 
     path: Path
     group: str
@@ -20,29 +25,45 @@ class Checked:
 
 
 def check_file(path: Path) -> Checked:
-    """Validates one file; its group is its folder's name, a run's `config.yaml` holds all groups."""
+    """Validates one file and the names of other configs in it.
+
+    A run's config is known by its sections, `defaults.yaml` by its name, any other file by its folder's name.
+    """
+    folder = path.resolve().parent.name
     try:
-        document = read_yaml(path)
+        located = read_yaml(path)
     except ConfigError as error:
-        return Checked(path, path.parent.name, (error,))
-    group = path.parent.name
+        return Checked(path, folder if folder in GROUP_MODELS else "unknown", (error,))
+    if any(isinstance(located.values.get(group), dict) for group in GROUP_MODELS):
+        return Checked(path, "run", _wrong(RunConfig, located, ""))
     if path.name == "defaults.yaml":
-        return Checked(path, "defaults", tuple(_wrong_defaults(document)))
-    if group in GROUP_MODELS:
-        found = findings(GROUP_MODELS[group], document.values, document.where, group)
-        return Checked(path, group, tuple(found) if isinstance(found, list) else ())
-    if set(document.values) & set(GROUP_MODELS):
-        whole = findings(RunConfig, document.values, document.where, "")
-        return Checked(path, "run", tuple(whole) if isinstance(whole, list) else ())
-    message = f"{path}: its folder is {group!r}; expected one of {', '.join(GROUP_MODELS)}, or a run's config.yaml"
+        return Checked(
+            path,
+            "defaults",
+            _wrong(Defaults, located, "") or _unknown_names(located, {group: group for group in GROUP_MODELS}),
+        )
+    if folder == "model":
+        wrong = _wrong(GROUP_MODELS[folder], located, "model.")
+        return Checked(path, folder, wrong or _unknown_names(located, {"recipe": "train"}))
+    if folder in GROUP_MODELS:
+        return Checked(path, folder, _wrong(GROUP_MODELS[folder], located, f"{folder}."))
+    message = f"{shown(path)}: its folder is {folder!r}; expected one of {', '.join(GROUP_MODELS)}, or a run's config"
     return Checked(path, "unknown", (ConfigError(message, "a config's folder says what it configures"),))
 
 
-def _wrong_defaults(document: Document) -> list[ConfigError]:
-    return [
-        ConfigError(
-            f"{document.where(key)}: {key} is not a known key or not a name", f"keys: {', '.join(GROUP_MODELS)}"
-        )
-        for key, value in document.values.items()
-        if key not in GROUP_MODELS or not isinstance(value, str)
-    ]
+def _wrong(model: type[BaseModel], located: Located, prefix: str) -> tuple[ConfigError, ...]:
+    found = findings(model, located, prefix)
+    return tuple(found) if isinstance(found, list) else ()
+
+
+def _unknown_names(located: Located, groups: dict[str, str]) -> tuple[ConfigError, ...]:
+    """One error for each key of `groups` whose value names no config of its group."""
+    wrong = []
+    for key, group in groups.items():
+        name = located.value(key)
+        try:
+            if name is not None:
+                read_group(group, name, project_root(), located.where(key))
+        except ConfigError as error:
+            wrong.append(error)
+    return tuple(wrong)

@@ -17,7 +17,7 @@ def class_colour(label: int) -> Colour:
 
 def text_size(width: int, height: int) -> int:
     """Font size in pixels that is readable on a picture of this size."""
-    return max(9, round(min(width, height) / 18))
+    return max(8, round(min(width, height) / 18))
 
 
 def font(size: int) -> Any:
@@ -36,7 +36,7 @@ def score_rows(pen: ImageDraw.ImageDraw, width: int, height: int, rows: list[tup
     """
     size = text_size(width, height)
     line = round(size * 1.5)
-    rows = rows[: max(1, height // 2 // line)]
+    rows = rows[: max(1, height * 2 // 3 // line)]
     face = font(size)
     top = height - line * len(rows) - size // 2
     pen.rectangle((0, top, width, height), fill=(0, 0, 0, 150))

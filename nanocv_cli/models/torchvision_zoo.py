@@ -42,7 +42,7 @@ def build_torchvision(config: ModelConfig, classes: int) -> nn.Module:
         options = {"input_size": (size, size)}
     try:
         network: nn.Module = models.get_model(name, weights=None, **options)
-    except ValueError as error:  # the size does not divide into patches or windows
+    except (ValueError, AssertionError) as error:  # the size does not divide into patches or windows
         raise _wrong_size(name, size, error) from error
     if config.pretrained:
         state = pretrained_state(name)

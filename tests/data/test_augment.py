@@ -34,7 +34,12 @@ def test_normalise_is_the_models_own_formula() -> None:
 
 @settings(max_examples=30, deadline=None)
 @given(
-    st.floats(0.05, 1.0), st.floats(1.0, 2.0), st.integers(16, 64), st.integers(8, 48), st.integers(1, 9), st.integers(0, 99)
+    st.floats(0.05, 1.0),
+    st.floats(1.0, 2.0),
+    st.integers(16, 64),
+    st.integers(8, 48),
+    st.integers(1, 9),
+    st.integers(0, 99),
 )
 def test_crops_have_the_size_asked_for_and_come_from_the_picture(
     min_scale: float, aspect: float, side: int, size: int, count: int, seed: int

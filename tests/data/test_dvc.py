@@ -57,7 +57,9 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def clone(published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A fresh clone: everything but the data, the weights and DVC's own cache."""
     folder = tmp_path / "clone"
-    shutil.copytree(published, folder, ignore=lambda d, names: {n for n in names if n in ("data", "weights", "cache", "tmp")})
+    shutil.copytree(
+        published, folder, ignore=lambda d, names: {n for n in names if n in ("data", "weights", "cache", "tmp")}
+    )
     (folder / "configs" / "data").mkdir(parents=True, exist_ok=True)
     shutil.copy(published / "configs" / "data" / "flowers.yaml", folder / "configs" / "data")
     monkeypatch.chdir(folder)

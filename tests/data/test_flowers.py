@@ -93,5 +93,7 @@ def test_workers_do_not_change_the_set_and_the_archive_is_reproducible(drawn: Pa
 
 def test_progress_reaches_the_end(tmp_path: Path) -> None:
     calls: list[tuple[int, int]] = []
-    draw_set(FlowersConfig(size=64, train=4, val=4, test=4), tmp_path, lambda done, total: calls.append((done, total)), 1)
+    draw_set(
+        FlowersConfig(size=64, train=4, val=4, test=4), tmp_path, lambda done, total: calls.append((done, total)), 1
+    )
     assert calls == [(done, 12) for done in range(1, 13)]

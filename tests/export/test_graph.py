@@ -128,7 +128,11 @@ def test_parity_refuses_names_shapes_and_nan() -> None:
         return lambda x: {name: np.full((len(x), columns), value, np.float32)}
 
     assert check_parity(answer(), answer(value=0.5001), images, 1e-3).max_abs_error == pytest.approx(1e-4, rel=0.01)
-    for other, message in ((answer("q"), "returns"), (answer(columns=3), "shape"), (answer(value=float("nan")), "strays")):
+    for other, message in (
+        (answer("q"), "returns"),
+        (answer(columns=3), "shape"),
+        (answer(value=float("nan")), "strays"),
+    ):
         with pytest.raises(ExportError, match=message):
             check_parity(answer(), other, images, 1e-3)
 

@@ -95,7 +95,7 @@ def test_drawing_keeps_the_size_and_marks_the_lower_edge(shape: tuple[int, int])
     drawn = reader.draw(image, result, CARD)
     assert drawn.shape == image.shape
     assert (drawn[-shape[0] // 4 :] != 200).any()
-    assert (drawn[: shape[0] // 4] == 200).all()
+    assert (drawn[: shape[0] // 8] == 200).all()
 
 
 def test_unknown_tasks_are_refused_on_both_sides() -> None:

@@ -71,21 +71,22 @@ def _compose(label: int, size: int, rng: np.random.Generator) -> FlowerPicture:
     light = rng.uniform(np.pi, 2 * np.pi)
     canvas = Image.fromarray((scene.background(size, rng) * 255).astype(np.uint8))
     owners = np.full((size, size), -1, np.int16)
-    species: list[int] = []
-    for kind, centre, radius in _places(label, size, rng):
-        layer, stem_angle = draw_flower(SPECIES[kind], radius, light, rng)
+    places = _places(label, size, rng)
+    heads = [(kind, centre, radius, *draw_flower(SPECIES[kind], radius, light, rng)) for kind, centre, radius in places]
+    # All stems stand behind all heads: a head is hidden only by what the map of owners knows of.
+    for _, centre, radius, _, stem_angle in heads:
         foot = (centre[0] + np.cos(stem_angle) * radius * 0.5, centre[1] + np.sin(stem_angle) * radius * 0.5)
         scene.draw_stem(canvas, foot, stem_angle, radius * rng.uniform(0.07, 0.12), rng)
+    for owner, (_, centre, _, layer, _) in enumerate(heads):
         scene.paste_layer(canvas, layer, centre)
         cover = Image.new("L", (size, size))
         scene.paste_layer(cover, layer, centre)
-        owners[np.asarray(cover) > 127] = len(species)
-        species.append(kind)
+        owners[np.asarray(cover) > 127] = owner
     front, cover = scene.foreground(size, rng)
     canvas.paste(front, mask=cover)
     owners[np.asarray(cover) > 127] = -1
     image = scene.through_the_lens(np.asarray(canvas, np.float32) / 255.0, rng)
-    return _label(image, owners, species, label)
+    return _label(image, owners, [kind for kind, _, _ in places], label)
 
 
 def _places(label: int, size: int, rng: np.random.Generator) -> list[tuple[int, tuple[float, float], float]]:

@@ -1,0 +1,82 @@
+"""What a config field takes, in words: `a whole number >= 1`, `one of adamw, sgd`."""
+
+import types
+import typing
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+SCALAR_NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "null"}
+SYMBOLS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
+ITEM_NAMES = {float: "numbers", str: "texts"}
+
+
+def expected(model: type[BaseModel], path: list[str]) -> str:
+    """The type and range of the field at `path`."""
+    field = fields_at(model, path[:-1])[path[-1]]
+    kind, *others = map(_kind, _alternatives(field.annotation))
+    bounds = " and ".join(filter(None, map(_bound, field.metadata)))
+    return " or ".join([f"{kind} {bounds}".strip(), *others])
+
+
+def allowed_names(model: type[BaseModel], path: list[str]) -> list[str]:
+    """The values of a field that takes one of a few names; none for any other field."""
+    kinds = _alternatives(fields_at(model, path[:-1])[path[-1]].annotation)
+    return [name for kind in kinds if typing.get_origin(kind) is typing.Literal for name in typing.get_args(kind)]
+
+
+def fields_at(model: type[BaseModel], path: list[str]) -> dict[str, FieldInfo]:
+    """The fields of the model that `path` leads to; none where it leads to a plain value or nowhere."""
+    for name in path:
+        field = model.model_fields.get(name)
+        inner = [kind for kind in _alternatives(field.annotation) if _is_model(kind)] if field else []
+        if not inner:
+            return {}
+        model = inner[0]
+    return dict(model.model_fields)
+
+
+def is_text(field: FieldInfo) -> bool:
+    """Whether a field takes free text."""
+    return str in _alternatives(field.annotation)
+
+
+def takes_null(field: FieldInfo) -> bool:
+    """Whether null is one of a field's values."""
+    return type(None) in _alternatives(field.annotation)
+
+
+def _alternatives(annotation: Any) -> tuple[Any, ...]:
+    """The members of a union, or the annotation by itself."""
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        return typing.get_args(annotation)
+    return (annotation,)
+
+
+def _is_model(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
+
+
+def _kind(kind: Any) -> str:
+    arguments = typing.get_args(kind)
+    if typing.get_origin(kind) is typing.Literal:
+        return "one of " + ", ".join(arguments)
+    if typing.get_origin(kind) is tuple:
+        count = "" if arguments[-1] is Ellipsis else f"{len(arguments)} "
+        return f"a list of {count}{ITEM_NAMES[arguments[0]]}"
+    if _is_model(kind):
+        return "keys " + ", ".join(kind.model_fields)
+    return SCALAR_NAMES[kind]
+
+
+def _bound(rule: Any) -> str:
+    if getattr(rule, "min_length", None) == 1:
+        return "that is not empty"
+    return " and ".join(
+        f"{symbol} {_number(getattr(rule, name))}" for name, symbol in SYMBOLS.items() if hasattr(rule, name)
+    )
+
+
+def _number(limit: Any) -> str:
+    return f"{limit:g}" if isinstance(limit, float) else str(limit)

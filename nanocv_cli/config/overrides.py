@@ -1,0 +1,71 @@
+"""`--set group.key=value`: one value of the config, with the type of its field."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from nanocv_cli.config.expectation import fields_at, is_text, takes_null
+from nanocv_cli.config.groups import GROUP_MODELS
+from nanocv_cli.config.located import Located
+from nanocv_cli.config.nearest import nearest
+from nanocv_cli.config.yaml_lines import parse_value
+from nanocv_cli.errors import ConfigError
+
+LONGEST_TEXT = 60
+
+
+@dataclass(frozen=True)
+class Override:
+    """One `--set`: the dotted key within its group, the value, and the option as it was written."""
+
+    group: str
+    key: str
+    value: Any
+    place: str
+
+
+def parse_overrides(texts: Sequence[str]) -> list[Override]:
+    """Reads the texts behind `--set`, such as `train.epochs=5`.
+
+    Raises:
+        ConfigError: a text that is not GROUP.KEY=VALUE.
+    """
+    return [_parse(text) for text in texts]
+
+
+def overridden(group: str, located: Located, overrides: Sequence[Override]) -> Located:
+    """One group's values with its overrides applied in order, the last one winning."""
+    for override in overrides:
+        if override.group == group:
+            located = located.replaced(override.key, override.value, override.place)
+    return located
+
+
+def _parse(text: str) -> Override:
+    place = f"--set {text if len(text) <= LONGEST_TEXT else text[: LONGEST_TEXT - 3] + '...'}"
+    full, equals, value = text.partition("=")
+    group, _, key = full.strip().partition(".")
+    if not equals or not key or group not in GROUP_MODELS:
+        hint = _meant(group, key) or "for example --set train.epochs=5"
+        raise ConfigError(f"{place}: expected GROUP.KEY=VALUE with one of the groups {', '.join(GROUP_MODELS)}", hint)
+    return Override(group, key, _typed(group, key, value), place)
+
+
+def _meant(group: str, key: str) -> str:
+    """The nearest group to one that is not known, or the group that has a key which was given without one."""
+    if group in GROUP_MODELS:
+        return ""
+    if key:
+        return nearest(group, GROUP_MODELS).replace("?", f".{key}?")
+    owners = [name for name, model in GROUP_MODELS.items() if group in model.model_fields]
+    return f"did you mean {owners[0]}.{group}=...?" if owners else ""
+
+
+def _typed(group: str, key: str, text: str) -> Any:
+    """A field of text takes the text as it stands (but for null where it may be null), any other what YAML reads."""
+    *parents, name = key.split(".")
+    field = fields_at(GROUP_MODELS[group], parents).get(name)
+    value = parse_value(text)
+    if field is None or not is_text(field) or (value is None and takes_null(field)):
+        return value
+    return text

@@ -1,0 +1,111 @@
+"""`nanocv config show` and `nanocv config check` as they are called."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from nanocv_cli.app import main
+
+from .conftest import Write
+
+
+class Outcome:
+    """What one command printed and how it ended."""
+
+    def __init__(self, status: int, captured: tuple[str, str]) -> None:
+        self.status, (self.out, self.err) = status, captured
+
+
+Command = Callable[..., Outcome]
+
+
+@pytest.fixture
+def nanocv(project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    def run(*arguments: str) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["nanocv", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return Outcome(int(ended.value.code or 0), capsys.readouterr())
+
+    return run
+
+
+def test_show_prints_key_value_and_origin_in_columns(nanocv: Command, write: Write) -> None:
+    write("configs/train/a.yaml", "name: a\naugment: {flip: false}\n")
+    shown = nanocv("config", "show", "train.augment", "--train", "a", "--set", "train.augment.erase=0.25")
+    lines = shown.out.splitlines()
+    assert shown.status == 0
+    assert lines[0].split() == ["train.augment.flip", "false", "configs/train/a.yaml:2"]
+    assert ["train.augment.erase", "0.25", "--set"] in [line.split() for line in lines]
+    assert ["train.augment.mix", "0.0", "default"] in [line.split() for line in lines]
+    starts = {line.index(word) for line in lines for word in line.split()[2:]}
+    assert len(starts) == 1
+
+
+def test_show_json_is_one_document_with_config_and_origin(nanocv: Command) -> None:
+    document = json.loads(nanocv("config", "show", "--json", "--set", "train.epochs=5").out)
+    assert list(document) == ["config", "origin"]
+    assert list(document["config"]) == ["data", "model", "train", "gpu"]
+    assert document["config"]["train"]["epochs"] == 5
+    assert document["origin"]["train.epochs"] == "--set"
+    document = json.loads(nanocv("config", "show", "--json", "gpu.peak").out)
+    assert document["config"] == {"gpu": {"peak": {"fp32": 15.7e12, "fp16": 125e12}}}
+    assert list(document["origin"]) == ["gpu.peak.fp32", "gpu.peak.fp16"]
+
+
+def test_show_of_an_unknown_key_is_refused(nanocv: Command) -> None:
+    shown = nanocv("config", "show", "train.epocs")
+    assert (shown.status, shown.out) == (2, "")
+    assert shown.err == "error: no key begins with 'train.epocs'\n  try: did you mean train.epochs?\n"
+
+
+def test_a_wrong_config_ends_with_2_and_one_line(nanocv: Command, write: Write) -> None:
+    write("configs/train/a.yaml", "name: a\nepochs: 0\n")
+    message = "configs/train/a.yaml:2: train.epochs is 0; expected a whole number >= 1 and <= 100000"
+    shown = nanocv("config", "show", "--train", "a")
+    assert (shown.status, shown.out, shown.err) == (2, "", f"error: {message}\n")
+    assert json.loads(nanocv("config", "show", "--train", "a", "--json").out) == {
+        "error": {"message": message, "hint": "", "kind": "config"}
+    }
+
+
+def test_check_takes_every_config_of_the_project(nanocv: Command, write: Write) -> None:
+    write("configs/gpu/b.yml", "name: b\n")
+    write("configs/train/a.yaml", "name: a\nepoch: 1\n")
+    write("configs/train/good.yaml", "name: good\n")
+    checked = nanocv("config", "check")
+    assert checked.status == 2
+    lines = checked.out.splitlines()
+    assert [line.split(" ")[2] for line in lines if line.startswith("error")] == [
+        "configs/gpu/b.yml:1:", "configs/gpu/b.yml:1:", "configs/gpu/b.yml:1:", "configs/gpu/b.yml:1:",
+        "configs/train/a.yaml:2:",
+    ]  # fmt: skip
+    assert lines[-1] == "ok     configs/train/good.yaml"
+    assert "(did you mean epochs? known keys: name, epochs," in lines[-2]
+
+
+def test_check_json_lists_files_with_their_errors(nanocv: Command, write: Write) -> None:
+    good, bad = write("configs/train/good.yaml", "name: good\n"), write("train/bad.yaml", "name: bad\nwarmup: 2\n")
+    checked = nanocv("config", "check", "--json", str(good), str(bad))
+    assert checked.status == 2
+    message = "train/bad.yaml:2: train.warmup is 2; expected a number >= 0 and < 1"
+    assert json.loads(checked.out) == {
+        "files": [
+            {"path": str(good), "group": "train", "errors": []},
+            {"path": str(bad), "group": "train", "errors": [{"message": message, "hint": ""}]},
+        ]
+    }
+
+
+def test_check_of_a_sound_project_ends_with_0(nanocv: Command, write: Write) -> None:
+    write("configs/train/good.yaml", "name: good\n")
+    assert nanocv("config", "check").status == 0
+
+
+def test_check_says_so_where_there_is_nothing_to_check(nanocv: Command, project: Path) -> None:
+    checked = nanocv("config", "check")
+    assert (checked.status, checked.out) == (0, "")
+    assert checked.err == f"no config files in {project.resolve() / 'configs'}\n"
