@@ -1,4 +1,4 @@
-"""What tests share: a tiny set of pictures that can be learnt in seconds, a project folder, the command line in-process."""
+"""What tests share: a tiny set that is learnt in seconds, a project folder, the command line in this process."""
 
 import contextlib
 import io

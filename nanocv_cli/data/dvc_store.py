@@ -11,7 +11,6 @@ import yaml
 
 from nanocv_cli.errors import DataError
 
-
 STDERR = 2
 
 

@@ -1,4 +1,4 @@
-"""DVC for real: a project with a remote, pulled from a folder, from loopback HTTP, and reproduced where it holds nothing."""
+"""DVC for real: pulled from a folder and from loopback HTTP, and reproduced where the remote holds nothing."""
 
 import functools
 import http.server

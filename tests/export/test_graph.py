@@ -90,7 +90,7 @@ def test_a_graph_that_strays_is_refused_and_nothing_is_written(
 def test_export_without_the_training_pictures_says_what_to_do(
     nanocv: Command, trained: TrainedRun, tmp_path: Path
 ) -> None:
-    network, config, card = load_network(trained.folder / "checkpoints" / "best.safetensors")
+    network, _, card = load_network(trained.folder / "checkpoints" / "best.safetensors")
     lost = {**card.config, "data": {**card.config["data"], "path": str(tmp_path / "gone")}}
     checkpoint = tmp_path / "moved.safetensors"
     save_weights(checkpoint, network.state_dict(), ModelCard(**{**vars(card), "config": lost}))
