@@ -1,14 +1,24 @@
 """`nanocv infer`."""
 
+import os
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import chain, islice
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from nanocv_cli.commands.common import DebugFlag, JsonFlag, RefOption, emit, say
 
+if TYPE_CHECKING:
+    from nanocv_cli.inference.infer import Answer
+
 WARNINGS_SHOWN = 10
+LIVE_AFTER = 16  # pictures, that are done before anyone could read a count
+SECONDS_BETWEEN_LINES = 10.0
 
 
 def infer(
@@ -23,45 +33,80 @@ def infer(
 ) -> None:
     """Say what pictures show; JSON lines, annotated copies."""
     from nanocv_cli.config.project import project_root
-    from nanocv_cli.inference.infer import AnnotatedCopies, answers
+    from nanocv_cli.inference.copies import AnnotatedCopies
+    from nanocv_cli.inference.infer import answers
     from nanocv_cli.inference.reference import find_graph
     from nanocv_cli.inference.runner import Runner
-    from nanocv_cli.inference.sources import expand
+    from nanocv_cli.inference.sources import Pictures
     from nanocv_cli.tasks.readers import reader_for
 
-    sources = expand(pictures)
+    sources = Pictures(pictures)
+    copies = AnnotatedCopies(out, sources) if out else None
     runner = Runner(find_graph(ref, project_root()), threads)
     card, reader = runner.card, reader_for(runner.card.task)
-    copies = AnnotatedCopies(out, pictures) if out else None
     done = skipped = 0
-    for answer in answers(runner, sources, batch_size):
-        done += 1
-        path = answer.source.shown
-        if answer.image is None:
-            skipped += 1
-            if skipped <= WARNINGS_SHOWN:
-                say(f"warning: skipped {path}: {answer.problem}")
+    with _ending_with_its_reader():
+        for answer in _counted(answers(runner, sources, batch_size, keep_images=copies is not None)):
+            done += 1
+            line = {"path": answer.source.shown, "task": card.task}
+            if answer.problem:
+                skipped += 1
+                if skipped <= WARNINGS_SHOWN:
+                    say(f"warning: skipped {answer.source.shown}: {answer.problem}")
+                if as_json:
+                    emit({**line, "error": answer.problem})
+                continue
+            result = reader.decode(answer.outputs, card, top)[0]
+            if copies and answer.image is not None:
+                line["annotated"] = str(copies.write(answer.source, reader.draw(answer.image, result, card)))
             if as_json:
-                emit({"path": path, "task": card.task, "error": answer.problem})
-            continue
-        result = reader.decode(answer.outputs, card, top)[0]
-        annotated = copies.write(answer.source, reader.draw(answer.image, result, card)) if copies else None
-        if as_json:
-            emit(
-                {
-                    "path": path,
-                    "task": card.task,
-                    **result.to_json(),
-                    **({"annotated": str(annotated)} if annotated else {}),
-                }
-            )
-        else:
-            typer.echo(f"{path}  {result.to_text()}")
-        if done % 1000 == 0 and sys.stderr.isatty():
-            say(f"{done} pictures")
-    if not done:
-        say("warning: no pictures found")
+                emit({**line, **result.to_json()})
+            else:
+                typer.echo(f"{answer.source.shown}  {result.to_text()}")
     if skipped:
         say(f"skipped {skipped} of {done} pictures that could not be read")
-    if skipped or not done:
         raise typer.Exit(1)
+
+
+@contextmanager
+def _ending_with_its_reader() -> Iterator[None]:
+    """`nanocv infer ... | head`: once nobody reads on, the rest is not worth doing, and that is no failure."""
+    try:
+        yield
+    except BrokenPipeError:
+        # What is buffered still would fail again when Python flushes stdout at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _counted(stream: "Iterator[Answer]") -> "Iterator[Answer]":
+    """Passes answers on and tells on stderr how many there were: a live count on a terminal, else a line now and then.
+
+    Where stdout is a terminal too, the answers themselves show how far it is.
+    """
+    if sys.stdout.isatty():
+        yield from stream
+    elif sys.stderr.isatty():
+        yield from _counted_live(stream)
+    else:
+        last = time.monotonic()
+        for done, answer in enumerate(stream, start=1):
+            yield answer
+            if time.monotonic() - last >= SECONDS_BETWEEN_LINES:
+                last = time.monotonic()
+                say(f"{done} pictures")
+
+
+def _counted_live(stream: "Iterator[Answer]") -> "Iterator[Answer]":
+    yield from islice(stream, LIVE_AFTER)
+    following = next(stream, None)
+    if following is None:
+        return
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn(), TextColumn("{task.completed} pictures"), TimeElapsedColumn())
+    with Progress(*columns, console=Console(file=sys.stderr), transient=True, redirect_stdout=False) as progress:
+        count = progress.add_task("", completed=LIVE_AFTER)
+        for answer in chain((following,), stream):
+            yield answer
+            progress.advance(count)

@@ -7,6 +7,8 @@ from typing import Any
 from nanocv_cli.errors import ModelError
 
 METADATA_KEY = "nanocv.card"
+RESIZE_RULES = ("crop", "stretch")
+TEXTS = ("name", "task", "resize", "data", "config_hash", "split", "version", "precision")
 
 
 @dataclass(frozen=True)
@@ -67,12 +69,12 @@ class ModelCard:
             values = {key: value for key, value in document.items() if key in known}
             card = cls(**{**values, "classes": tuple(values["classes"])})
             well_formed = (
-                isinstance(card.name, str)
-                and isinstance(card.task, str)
+                all(isinstance(getattr(card, name), str) for name in TEXTS)
                 and all(isinstance(name, str) for name in card.classes)
                 and type(card.input_size) is int
                 and 1 <= card.input_size <= 16_384
-                and isinstance(card.resize, str)
+                and card.resize in RESIZE_RULES
+                and isinstance(card.config, dict)
                 and isinstance(card.metrics, dict)
             )
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:

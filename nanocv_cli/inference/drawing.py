@@ -1,51 +1,89 @@
-"""Drawing on pictures: sizes follow the picture, colours are told apart and stay with their class."""
+"""Drawing on pictures: sizes follow the picture, text is readable on any ground, colours stay with their class."""
 
 import colorsys
+import unicodedata
 from typing import Any
 
-from PIL import ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont
 
 Colour = tuple[int, int, int]
+Row = tuple[str, float, Colour]
+
 GOLDEN_RATIO = 0.618033988749895
+HUES_PER_TONE = 8
+TONES = ((0.72, 1.0), (0.4, 1.0), (0.85, 0.72))  # saturation and value
+
+SMALLEST_TEXT = 9  # pixels; below this Pillow's font cannot be read
+TEXT_PER_SIDE = 26  # text is one part in this of the picture's shorter side
+CARD_WIDTH = 15  # in heights of text
+NARROWEST_CARD = 4
+CARD_COLOUR = (16, 18, 22, 200)
+TRACK_COLOUR = (78, 82, 90, 225)
+TEXT_COLOUR = (255, 255, 255, 255)
 
 
 def class_colour(label: int) -> Colour:
-    """A class's colour: hues a golden ratio apart, so that neighbouring labels never look alike."""
-    red, green, blue = colorsys.hsv_to_rgb((0.08 + label * GOLDEN_RATIO) % 1.0, 0.75, 0.95)
+    """A class's colour, readable on a dark ground: hues a golden ratio apart, in three tones by turns of eight."""
+    saturation, value = TONES[label // HUES_PER_TONE % len(TONES)]
+    red, green, blue = colorsys.hsv_to_rgb((0.12 + label * GOLDEN_RATIO) % 1.0, saturation, value)
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
-def text_size(width: int, height: int) -> int:
-    """Font size in pixels that is readable on a picture of this size."""
-    return max(8, round(min(width, height) / 18))
+def text_height(width: int, height: int) -> int:
+    """Font size, pixels, for a picture of this size."""
+    return max(SMALLEST_TEXT, round(min(width, height) / TEXT_PER_SIDE))
 
 
-def font(size: int) -> Any:
-    """Pillow's own scalable font."""
-    return ImageFont.load_default(size)
+def plain_letters(text: str) -> str:
+    """`text` without accents: Pillow's own font, the only one that is on every machine, has none."""
+    return "".join(letter for letter in unicodedata.normalize("NFKD", text) if not unicodedata.combining(letter))
 
 
-def score_rows(pen: ImageDraw.ImageDraw, width: int, height: int, rows: list[tuple[str, float, Colour]]) -> None:
-    """Draws rows of label, bar and percentage on a dark panel along the picture's lower edge.
+def fit_text(text: str, face: Any, width: float) -> str:
+    """`text` shortened, with an ellipsis, to at most `width` pixels in the font `face`; empty where nothing fits."""
+    if face.getlength(text) <= width:
+        return text
+    fitting = (text[:end].rstrip() + "…" for end in range(len(text) - 1, 0, -1))
+    return next((shorter for shorter in fitting if face.getlength(shorter) <= width), "")
+
+
+def draw_score_card(picture: Image.Image, rows: list[Row]) -> None:
+    """Draws a dark card with label, percentage and bar for each row into the picture's lower left corner.
+
+    On a small picture rows that would cover more than half of it are left out, the first never; a picture too small to
+    hold a readable word is left as it is.
 
     Args:
-        pen: of an RGBA picture.
-        width: of the picture, pixels.
-        height: of the picture, pixels.
-        rows: label, share 0..1 and colour, from top to bottom; those that do not fit are left out.
+        picture: RGB; changed in place.
+        rows: label, share 0..1 and colour, from top to bottom; at least one.
     """
-    size = text_size(width, height)
-    line = round(size * 1.5)
-    rows = rows[: max(1, height * 2 // 3 // line)]
-    face = font(size)
-    top = height - line * len(rows) - size // 2
-    pen.rectangle((0, top, width, height), fill=(0, 0, 0, 150))
-    margin = size // 2
-    for row, (label, share, colour) in enumerate(rows):
-        y = top + margin // 2 + row * line
-        pen.rectangle(
-            (margin, y + line - size // 5 - 2, margin + share * (width - 2 * margin), y + line - 2), fill=colour
-        )
-        pen.text((margin, y), label, fill="white", font=face)
-        percent = f"{share:.0%}"
-        pen.text((width - margin - pen.textlength(percent, font=face), y), percent, fill="white", font=face)
+    size = text_height(*picture.size)
+    margin, bar = max(2, size // 2), max(2, size // 5)
+    line = size + 2 * bar + margin // 2
+    rows = rows[: max(1, (picture.height // 2 - margin) // line)]
+    gap = margin if picture.width > CARD_WIDTH * size + 2 * margin else 0
+    width = min(picture.width - 2 * gap, CARD_WIDTH * size)
+    height = line * len(rows) + margin
+    if width < NARROWEST_CARD * size or height > picture.height:
+        return
+    card = Image.new("RGBA", (width, height))
+    pen = ImageDraw.Draw(card)
+    pen.rounded_rectangle((0, 0, width - 1, height - 1), radius=margin if gap else 0, fill=CARD_COLOUR)
+    face = ImageFont.load_default(size)
+    for index, (label, share, colour) in enumerate(rows):
+        _draw_row(pen, (margin, margin // 2 + index * line, width - margin), face, bar, (label, share, colour))
+    picture.paste(card, (gap, picture.height - height - gap), card)
+
+
+def _draw_row(pen: ImageDraw.ImageDraw, place: tuple[int, int, int], face: Any, bar: int, row: Row) -> None:
+    """One row at `place` (left, top, right): the label to the left, the percentage to the right, the bar under both."""
+    (left, top, right), (label, share, colour) = place, row
+    percent = f"{100 * share:.0f} %"
+    middle = top + face.size // 2
+    percent_width = face.getlength(percent)
+    pen.text((right, middle), percent, fill=TEXT_COLOUR, font=face, anchor="rm")
+    room = right - left - percent_width - face.size // 2
+    pen.text((left, middle), fit_text(plain_letters(label), face, room), fill=TEXT_COLOUR, font=face, anchor="lm")
+    under = top + face.size + bar // 2
+    pen.rectangle((left, under, right, under + bar - 1), fill=TRACK_COLOUR)
+    pen.rectangle((left, under, left + round(share * (right - left)), under + bar - 1), fill=colour)

@@ -1,4 +1,8 @@
-"""What `--model REF` means: a name, a run folder, a `.safetensors` or an `.onnx` file, resolved to one file."""
+"""What `--model REF` means: a name, a run folder, a `.safetensors` or an `.onnx` file, resolved to one file.
+
+A name is a model's (`lenet`: its newest finished run, else its pulled weights) or that of pulled weights
+(`lenet-flowers`).
+"""
 
 import difflib
 import json
@@ -8,13 +12,13 @@ from pathlib import Path
 from nanocv_cli.config.project import config_folders
 from nanocv_cli.errors import ModelError, RequestError
 
-GRAPH = "model.onnx"
-CHECKPOINT = "checkpoints/best.safetensors"
+GRAPH = Path("model.onnx")
+CHECKPOINT = Path("checkpoints/best.safetensors")
 
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """A run folder with a summary: the model it trained and when it finished."""
+    """A run folder with a summary: the model it trained and when it finished (seconds since the epoch)."""
 
     folder: Path
     model: str
@@ -24,7 +28,7 @@ class FinishedRun:
 def find_graph(ref: str | None, root: Path) -> Path:
     """The `.onnx` file of a reference.
 
-    A checkpoint stands for the graph beside it (same stem), or for the graph of its run folder.
+    A checkpoint stands for the graph beside it (same stem), a run's best checkpoint also for the run's graph.
 
     Args:
         ref: what the user named; None for the default model.
@@ -35,14 +39,16 @@ def find_graph(ref: str | None, root: Path) -> Path:
         ModelError: there is a checkpoint, but no graph was exported from it.
     """
     ref = ref or default_model(root)
-    if ref.endswith(".safetensors"):
+    if ref.endswith(CHECKPOINT.suffix):
         checkpoint = _existing(Path(ref))
-        candidates = [checkpoint.with_suffix(".onnx"), checkpoint.parent.parent / GRAPH]
+        candidates = [checkpoint.with_suffix(GRAPH.suffix)]
+        if Path(*checkpoint.parts[-2:]) == CHECKPOINT:
+            candidates.append(checkpoint.parent.parent / GRAPH)
         graph = next((path for path in candidates if path.is_file()), None)
         if graph is None:
-            raise ModelError(f"no graph was exported from {checkpoint} yet", f"nanocv export onnx --model {ref}")
+            raise _not_exported(str(checkpoint), ref)
         return graph
-    return _find(ref, root, GRAPH, ".onnx")
+    return _find(ref, root, GRAPH)
 
 
 def find_checkpoint(ref: str | None, root: Path) -> Path:
@@ -52,67 +58,98 @@ def find_checkpoint(ref: str | None, root: Path) -> Path:
         RequestError: nothing of that name, or a graph was named where a checkpoint is needed.
     """
     ref = ref or default_model(root)
-    if ref.endswith(".onnx"):
+    if ref.endswith(GRAPH.suffix):
         raise RequestError(
             f"{ref} is an exported graph; this needs its checkpoint", "name the .safetensors file or the run folder"
         )
-    return _find(ref, root, CHECKPOINT, ".safetensors")
+    return _find(ref, root, CHECKPOINT)
 
 
 def default_model(root: Path) -> str:
-    """The `model` of `configs/defaults.yaml`, read without the config machinery: inference starts fast."""
+    """The `model` of `configs/defaults.yaml`, read without the config machinery: inference starts fast.
+
+    Raises:
+        RequestError: the file cannot be read, or names none.
+    """
     import yaml
 
     for folder in config_folders(root):
-        if (folder / "defaults.yaml").is_file():
-            try:
-                name = yaml.safe_load((folder / "defaults.yaml").read_text()).get("model")
-            except (yaml.YAMLError, AttributeError, UnicodeDecodeError) as error:
-                raise RequestError(f"{folder / 'defaults.yaml'} cannot be read", "nanocv config check") from error
-            if isinstance(name, str):
-                return name
+        defaults = folder / "defaults.yaml"
+        if not defaults.is_file():
+            continue
+        try:
+            document = yaml.safe_load(defaults.read_text(encoding="utf-8"))
+        except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+            raise RequestError(f"{defaults} cannot be read", "nanocv config check names the line") from error
+        if isinstance(document, dict) and isinstance(document.get("model"), str):
+            return str(document["model"])
     raise RequestError("configs/defaults.yaml names no model", "give one with --model")
 
 
 def finished_runs(root: Path) -> list[FinishedRun]:
-    """All finished runs under `root/runs`, newest first."""
+    """All finished runs under `root/runs`, newest first; folders that are no runs of ours are passed over."""
     runs = []
     for summary in root.glob("runs/*/summary.json"):
         try:
-            runs.append(FinishedRun(summary.parent, json.loads(summary.read_text())["model"], summary.stat().st_mtime))
+            model = json.loads(summary.read_text(encoding="utf-8"))["model"]
+            finished = summary.stat().st_mtime
         except (OSError, ValueError, KeyError, TypeError):
-            continue  # a folder that is no run of ours
+            continue
+        if isinstance(model, str):
+            runs.append(FinishedRun(summary.parent, model, finished))
     return sorted(runs, key=lambda run: run.finished, reverse=True)
 
 
-def _find(ref: str, root: Path, in_run: str, suffix: str) -> Path:
-    if ref.endswith(suffix):
+def _find(ref: str, root: Path, wanted: Path) -> Path:
+    """The file `wanted` of a run, or pulled weights with its suffix."""
+    if ref.endswith(wanted.suffix):
         return _existing(Path(ref))
     for folder in (Path(ref), root / "runs" / ref):
-        if folder.is_dir():
-            return _in_run(folder, in_run)
+        if _is_run(folder):
+            return _in_run(folder, wanted)
     runs = finished_runs(root)
-    for run in runs:
-        if run.model == ref and (run.folder / in_run).is_file():
-            return run.folder / in_run
-    weights = root / "weights"
-    pulled = [weights / f"{ref}{suffix}", *sorted(weights.glob(f"{ref}-*{suffix}"))]
-    found = next((path for path in pulled if path.is_file()), None)
+    own = [run.folder for run in runs if run.model == ref]
+    pulled = sorted((root / "weights").glob(f"*{wanted.suffix}"))
+    candidates = [
+        *(folder / wanted for folder in own),
+        *(path for path in pulled if path.stem == ref),
+        *(path for path in pulled if path.stem.startswith(f"{ref}-")),
+    ]
+    found = next((path for path in candidates if path.is_file()), None)
     if found:
         return found
-    known = sorted({run.model for run in runs} | {path.stem for path in weights.glob(f"*{suffix}")})
-    near = difflib.get_close_matches(ref, known, 1)
-    hint = f"did you mean {near[0]}?" if near else f"nanocv data pull {ref}-flowers, or nanocv train --model {ref}"
-    raise RequestError(f"no trained model {ref!r}: no finished run and no pulled weights of that name", hint)
+    if any((folder / CHECKPOINT).is_file() for folder in own):
+        raise _not_exported(f"a run of {ref}", ref)
+    raise _unknown(ref, sorted({run.model for run in runs} | {path.stem for path in pulled}))
 
 
-def _in_run(folder: Path, in_run: str) -> Path:
-    if (folder / in_run).is_file():
-        return folder / in_run
-    raise RequestError(f"{folder} holds no {in_run}: the run is not finished", f"nanocv train --resume {folder}")
+def _is_run(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in ("config.yaml", GRAPH, CHECKPOINT))
+
+
+def _in_run(folder: Path, wanted: Path) -> Path:
+    if (folder / wanted).is_file():
+        return folder / wanted
+    if (folder / CHECKPOINT).is_file():
+        raise _not_exported(str(folder), str(folder))
+    raise RequestError(f"{folder} holds no {wanted}: the run is not finished", f"nanocv train --resume {folder}")
 
 
 def _existing(path: Path) -> Path:
     if not path.is_file():
         raise RequestError(f"no file {path}", "check the path, or give a model's name")
     return path
+
+
+def _not_exported(what: str, ref: str) -> ModelError:
+    return ModelError(f"no graph was exported from {what} yet", f"nanocv export onnx --model {ref}")
+
+
+def _unknown(ref: str, known: list[str]) -> RequestError:
+    if Path(ref).is_file():
+        return RequestError(f"{ref} is no model file", "model files end in .onnx or .safetensors")
+    if len(Path(ref).parts) != 1:
+        return RequestError(f"no run folder {ref}", "check the path, or give a model's name")
+    near = difflib.get_close_matches(ref, known, 1, cutoff=0.7)
+    hint = f"did you mean {near[0]}?" if near else f"nanocv data pull {ref}-flowers, or nanocv train --model {ref}"
+    return RequestError(f"no trained model {ref!r}: no finished run and no pulled weights of that name", hint)

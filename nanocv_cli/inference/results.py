@@ -1,6 +1,6 @@
 """Typed results: one per task, spoken by every reader."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 
@@ -20,8 +20,8 @@ class Classification:
 
     def to_json(self) -> dict[str, Any]:
         """The `predictions` part of the JSON that `infer` prints."""
-        return {"predictions": [{"label": p.label, "score": p.score} for p in self.predictions]}
+        return {"predictions": [asdict(prediction) for prediction in self.predictions]}
 
     def to_text(self) -> str:
         """The answer for people, in one line."""
-        return "  ".join(f"{p.label} {p.score:.1%}" for p in self.predictions)
+        return "  ".join(f"{prediction.label} {100 * prediction.score:.1f} %" for prediction in self.predictions)

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from nanocv_cli.errors import ModelError
 from nanocv_cli.inference.card import ModelCard
 
-QUIET = 4  # ONNX Runtime's level for fatal messages only
+FATAL_ONLY = 4  # ONNX Runtime's log level
+EXPORT_AGAIN = "export it again: nanocv export onnx --model RUN"
 
 
 class Runner:
@@ -24,35 +25,44 @@ class Runner:
         card: the model card.
 
     Raises:
-        ModelError: the file is missing, damaged, not ours, or its input is not uint8 [N,S,S,3].
+        ModelError: the file is missing, damaged or not ours, or its input is not uint8 [N,S,S,3] with any N.
     """
 
     def __init__(self, path: Path, threads: int = 0) -> None:
         if not path.is_file():
             raise ModelError(f"no graph {path}", "nanocv export onnx writes one")
+        if path.stat().st_size == 0:
+            raise ModelError(f"{path} is empty", EXPORT_AGAIN)
         onnxruntime.disable_telemetry_events()
-        onnxruntime.set_default_logger_severity(QUIET)
+        onnxruntime.set_default_logger_severity(FATAL_ONLY)
         options = onnxruntime.SessionOptions()
-        options.log_severity_level = QUIET
+        options.log_severity_level = FATAL_ONLY
         options.intra_op_num_threads = threads
         try:
             self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime's errors share no base class
-            reason = "it is empty" if path.stat().st_size == 0 else str(error).splitlines()[0][:200]
-            raise ModelError(f"{path} cannot be loaded as an ONNX graph: {reason}", "export it again") from error
+            raise ModelError(f"{path} cannot be loaded as an ONNX graph: {_first_line(error)}", EXPORT_AGAIN) from error
+        self._path = path
         self.card = ModelCard.from_metadata(self._session.get_modelmeta().custom_metadata_map, str(path))
-        self._check_input(path)
+        self._input = self._checked_input()
         self._outputs = [output.name for output in self._session.get_outputs()]
 
-    def _check_input(self, path: Path) -> None:
+    def _checked_input(self) -> str:
+        """The name of the graph's one input, if it is what the card promises."""
         inputs = self._session.get_inputs()
         side = self.card.input_size
-        if len(inputs) != 1 or inputs[0].type != "tensor(uint8)" or list(inputs[0].shape[1:]) != [side, side, 3]:
-            found = ", ".join(f"{i.name}: {i.type} {i.shape}" for i in inputs)
+        found = [(entry.type, list(entry.shape)) for entry in inputs]
+        if len(found) != 1 or found[0][0] != "tensor(uint8)" or found[0][1][1:] != [side, side, 3]:
+            described = ", ".join(f"{kind} {shape}" for kind, shape in found)
             raise ModelError(
-                f"{path} takes {found}; its card promises one uint8 [N,{side},{side},3]", "export it again"
+                f"{self._path} takes {described}; its card promises uint8 [N,{side},{side},3]", EXPORT_AGAIN
             )
-        self._input = inputs[0].name
+        if isinstance(found[0][1][0], int):
+            raise ModelError(
+                f"{self._path} takes exactly {found[0][1][0]} pictures at a time, not any number", EXPORT_AGAIN
+            )
+        name: str = inputs[0].name
+        return name
 
     def run(self, images: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
         """Answers a batch.
@@ -62,6 +72,18 @@ class Runner:
 
         Returns:
             the graph's outputs by name, one row per picture.
+
+        Raises:
+            ModelError: the graph fails on them.
         """
-        answers = self._session.run(None, {self._input: images})
-        return dict(zip(self._outputs, answers, strict=True))
+        try:
+            outputs = self._session.run(None, {self._input: images})
+        except Exception as error:  # see above
+            raise ModelError(
+                f"{self._path} failed on {len(images)} pictures: {_first_line(error)}", EXPORT_AGAIN
+            ) from error
+        return dict(zip(self._outputs, outputs, strict=True))
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]

@@ -8,14 +8,10 @@ from PIL import Image
 from nanocv_cli.config.loader import resolve
 from nanocv_cli.config.schema import TrainConfig
 from nanocv_cli.errors import ModelError
-from nanocv_cli.inference.card import ModelCard
-from nanocv_cli.tasks.classification import reader
 from nanocv_cli.tasks.classification.metrics import ClassificationEvaluator
 from nanocv_cli.tasks.classification.task import Classification, MixedLabels
 from nanocv_cli.tasks.readers import reader_for
 from nanocv_cli.tasks.registry import task_for
-
-CARD = ModelCard("x", "classification", ("a", "b", "c"), 32, "crop", "set", {}, "hash")
 
 
 def filled(classes: tuple[str, ...], probabilities: list[list[float]], labels: list[int]) -> ClassificationEvaluator:
@@ -73,29 +69,6 @@ def test_the_deployable_module_is_normalisation_network_softmax() -> None:
     (found,) = task_for("classification").deployable(network, model)(images)
     normalised = (images.float() / 255 - torch.tensor(model.mean)) / torch.tensor(model.std)
     torch.testing.assert_close(found, normalised.mean((1, 2)).softmax(1), rtol=1e-4, atol=1e-5)
-
-
-def test_the_reader_sorts_and_names() -> None:
-    results = reader.decode({"probabilities": np.array([[0.1, 0.7, 0.2]], np.float32)}, CARD, top=2)
-    assert [p.label for p in results[0].predictions] == ["b", "c"]
-    assert results[0].to_json()["predictions"][0] == {"label": "b", "score": pytest.approx(0.7)}
-    assert results[0].to_text().startswith("b 70.0%")
-
-
-@pytest.mark.parametrize("outputs", [{}, {"probabilities": np.zeros((1, 2))}, {"logits": np.zeros((1, 3))}])
-def test_outputs_that_are_not_a_classifiers_are_refused(outputs: dict[str, np.ndarray]) -> None:
-    with pytest.raises(ModelError, match="not probabilities"):
-        reader.decode(outputs, CARD)
-
-
-@pytest.mark.parametrize("shape", [(20, 20), (64, 300), (900, 40), (1200, 1600)])
-def test_drawing_keeps_the_size_and_marks_the_lower_edge(shape: tuple[int, int]) -> None:
-    image = np.full((*shape, 3), 200, np.uint8)
-    result = reader.decode({"probabilities": np.array([[0.1, 0.7, 0.2]])}, CARD)[0]
-    drawn = reader.draw(image, result, CARD)
-    assert drawn.shape == image.shape
-    assert (drawn[-shape[0] // 4 :] != 200).any()
-    assert (drawn[: shape[0] // 8] == 200).all()
 
 
 def test_unknown_tasks_are_refused_on_both_sides() -> None:

@@ -5,31 +5,36 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from nanocv_cli.errors import ModelError
 from nanocv_cli.inference.card import ModelCard
-from nanocv_cli.inference.drawing import class_colour, score_rows
 from nanocv_cli.inference.results import Classification, Prediction
 
+OUTPUT = "probabilities"
 DRAWN = 3
 
 
 def decode(outputs: Mapping[str, NDArray[Any]], card: ModelCard, top: int = 5) -> list[Classification]:
-    """The `top` most probable classes of each picture.
+    """The `top` most probable classes of each picture; of equals, the one that the card names first.
 
     Args:
-        outputs: `probabilities` float [N, classes].
+        outputs: `probabilities` float [N, classes], each row 0..1.
         card: names the classes.
         top: answers per picture.
 
     Raises:
-        ModelError: the graph has no such output, or not one column for each class.
+        ModelError: the graph has no such output, not one column for each class, or answers NaN or infinity.
     """
-    probabilities = outputs.get("probabilities")
+    probabilities = outputs.get(OUTPUT)
     if probabilities is None or probabilities.ndim != 2 or probabilities.shape[1] != len(card.classes):
-        found = {name: list(value.shape) for name, value in outputs.items()}
-        raise ModelError(f"the graph of {card.name} returns {found}, not probabilities [N,{len(card.classes)}]")
+        found = ", ".join(f"{name} {list(value.shape)}" for name, value in outputs.items())
+        raise ModelError(
+            f"the graph of {card.name} returns {found}, not {OUTPUT} [N,{len(card.classes)}]",
+            "export it again: nanocv export onnx --model RUN",
+        )
+    if not np.isfinite(probabilities).all():
+        raise ModelError(f"the graph of {card.name} answers NaN or infinity", "train it again, or export it as fp32")
     order = np.argsort(-probabilities, axis=1, kind="stable")[:, :top]
     return [
         Classification(tuple(Prediction(card.classes[label], float(row[label])) for label in labels))
@@ -38,9 +43,10 @@ def decode(outputs: Mapping[str, NDArray[Any]], card: ModelCard, top: int = 5) -
 
 
 def draw(image: NDArray[np.uint8], result: Classification, card: ModelCard) -> NDArray[np.uint8]:
-    """The picture with its three most probable classes as bars along the lower edge."""
+    """The picture uint8 [H,W,3] with its three most probable classes on a card in the lower left corner."""
+    from nanocv_cli.inference.drawing import class_colour, draw_score_card
+
     picture = Image.fromarray(image)
-    panel = Image.new("RGBA", picture.size, (0, 0, 0, 0))
     rows = [(p.label, p.score, class_colour(card.classes.index(p.label))) for p in result.predictions[:DRAWN]]
-    score_rows(ImageDraw.Draw(panel), picture.width, picture.height, rows)
-    return np.asarray(Image.alpha_composite(picture.convert("RGBA"), panel).convert("RGB"))
+    draw_score_card(picture, rows)
+    return np.asarray(picture)

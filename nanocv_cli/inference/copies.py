@@ -1,0 +1,61 @@
+"""Annotated copies of pictures, written below one folder."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from nanocv_cli.errors import RequestError
+from nanocv_cli.files import atomic_path
+from nanocv_cli.inference.images import JPEG_SUFFIXES
+from nanocv_cli.inference.sources import Pictures, Source
+
+JPEG_QUALITY = 92
+
+
+class AnnotatedCopies:
+    """Writes annotated pictures below a folder; never over an input and never over one another.
+
+    Args:
+        folder: where they go; made where it is missing, files of the same names from an earlier call are replaced.
+        pictures: the inputs.
+
+    Raises:
+        RequestError: the folder holds inputs, or lies within a folder of them.
+    """
+
+    def __init__(self, folder: Path, pictures: Pictures) -> None:
+        target = folder.resolve()
+        for root in pictures.roots:
+            if target.is_relative_to(root.resolve()) or (not root.is_dir() and target == root.resolve().parent):
+                raise RequestError(
+                    f"--out {folder} lies among the pictures themselves", "choose a folder outside of them"
+                )
+        self.folder = folder
+        self._taken: set[Path] = set()
+        self._repeats: dict[Path, int] = {}
+
+    def write(self, source: Source, image: NDArray[np.uint8]) -> Path:
+        """Writes uint8 [H,W,3] under the source's own relative name: JPEG as JPEG, everything else as PNG.
+
+        Raises:
+            StorageError: the folder cannot be written.
+        """
+        jpeg = source.relative.suffix.lower() in JPEG_SUFFIXES
+        target = self.folder / self._free(source.relative if jpeg else source.relative.with_suffix(".png"))
+        with atomic_path(target) as temporary:
+            if jpeg:
+                Image.fromarray(image).save(temporary, "JPEG", quality=JPEG_QUALITY)
+            else:
+                Image.fromarray(image).save(temporary, "PNG")
+        return target
+
+    def _free(self, relative: Path) -> Path:
+        """`name.jpg`, else `name-2.jpg` and so on, where another picture of this call has it."""
+        free = relative
+        while free in self._taken:
+            self._repeats[relative] = self._repeats.get(relative, 1) + 1
+            free = relative.with_stem(f"{relative.stem}-{self._repeats[relative]}")
+        self._taken.add(free)
+        return free

@@ -1,0 +1,118 @@
+"""What files, folders, globs and `-` name, in which order, and what is refused beforehand."""
+
+import io
+import os
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from nanocv_cli.errors import RequestError
+from nanocv_cli.inference import sources
+from nanocv_cli.inference.sources import Pictures
+from tests.inference.pictures import write_picture
+
+
+@pytest.fixture
+def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A tree of pictures, hidden and other files; the current folder is its parent."""
+    for name in ("b.png", "a.JPG", "sub/c.png", "sub/deep/d.png", "sub-x/e.png", ".hidden.png", ".cache/f.png"):
+        write_picture(tmp_path / "photos" / name)
+    (tmp_path / "photos" / "labels.txt").write_text("no picture")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "photos"
+
+
+IN_ORDER = ["photos/a.JPG", "photos/b.png", "photos/sub/c.png", "photos/sub/deep/d.png", "photos/sub-x/e.png"]
+
+
+def shown(*arguments: str) -> list[str]:
+    return [source.shown for source in Pictures(list(arguments))]
+
+
+def test_a_folder_is_walked_in_order_without_hidden_and_other_files(photos: Path) -> None:
+    assert shown("photos") == IN_ORDER
+    assert [str(source.relative) for source in Pictures(["photos"])] == [
+        name.removeprefix("photos/") for name in IN_ORDER
+    ]
+
+
+def test_arguments_keep_their_order_and_named_files_are_tried_whatever_their_name(photos: Path) -> None:
+    assert shown("photos/sub", "photos/labels.txt", "photos/.hidden.png") == [
+        *("photos/sub/c.png", "photos/sub/deep/d.png", "photos/labels.txt", "photos/.hidden.png")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("photos/*.png", ["photos/b.png"]),
+        ("photos/**/*.png", ["photos/b.png", "photos/sub-x/e.png", "photos/sub/c.png", "photos/sub/deep/d.png"]),
+        ("photos/**", IN_ORDER),
+        ("photos/s*", ["photos/sub/c.png", "photos/sub/deep/d.png", "photos/sub-x/e.png"]),
+        ("photos/s*/**/d*", ["photos/sub/deep/d.png"]),
+    ],
+)
+def test_globs_name_every_picture_once(photos: Path, pattern: str, expected: list[str]) -> None:
+    assert sorted(shown(pattern)) == sorted(expected)
+
+
+def test_a_name_with_glob_characters_is_a_file_first(photos: Path) -> None:
+    write_picture(photos / "[1].png")
+    assert shown("photos/[1].png") == ["photos/[1].png"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["photos", "photos/none.png"], "no file, folder or glob match: photos/none.png"),
+        (["photos/*.bmp"], "no file, folder or glob match"),
+        (["photos/empty"], "no pictures in photos/empty"),
+        (["-", "-"], "one picture on standard input"),
+    ],
+)
+def test_what_names_nothing_is_refused_before_anything_runs(photos: Path, arguments: list[str], message: str) -> None:
+    (photos / "empty").mkdir()
+    with pytest.raises(RequestError, match=message) as caught:
+        Pictures(arguments)
+    assert caught.value.hint
+
+
+def test_a_link_that_leads_back_up_is_followed_once(photos: Path) -> None:
+    (photos / "sub" / "back").symlink_to(photos)
+    (photos / "sub-x" / "there").symlink_to(photos / "sub" / "deep")
+    assert shown("photos") == [*IN_ORDER[:4], *IN_ORDER[4:], "photos/sub-x/there/d.png"]
+
+
+def test_folders_are_walked_only_as_far_as_pictures_are_taken(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    walked: list[str] = []
+    listing = Path.iterdir
+
+    def watched(folder: Path) -> object:
+        walked.append(folder.name)
+        return listing(folder)
+
+    pictures = Pictures(["photos"])
+    monkeypatch.setattr(Path, "iterdir", watched)
+    stream = iter(pictures)
+    assert next(stream).shown == IN_ORDER[0]
+    assert walked == ["photos"]
+
+
+def test_names_that_are_no_utf8_can_be_printed(photos: Path) -> None:
+    raw = os.fsencode(photos) + b"/\xff.png"
+    Path(os.fsdecode(raw)).write_bytes((photos / "b.png").read_bytes())
+    source = next(source for source in Pictures(["photos"]) if "udcff" in source.shown)
+    assert source.shown == "photos/\\udcff.png"
+    assert isinstance(source.content, Path)
+    assert source.content.exists()
+
+
+def test_standard_input_is_one_picture_of_bounded_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "LARGEST_STDIN", 10)
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(b"0123456789")))
+    (source,) = Pictures(["-"])
+    assert (source.shown, source.content) == ("-", b"0123456789")
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(b"0123456789X")))
+    with pytest.raises(RequestError, match="longer than"):
+        list(Pictures(["-"]))
