@@ -24,7 +24,8 @@ from nanocv_cli.tasks.registry import task_for
 from nanocv_cli.training.device import autocast, pick_device, pick_precision
 from nanocv_cli.training.display import Display
 from nanocv_cli.training.learner import Learner
-from nanocv_cli.training.train import TRAIN_MARGIN, load_split
+from nanocv_cli.training.session import load_split
+from nanocv_cli.training.train import TRAIN_MARGIN
 
 
 def main() -> None:

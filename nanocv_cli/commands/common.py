@@ -19,6 +19,7 @@ DataOption = Annotated[
 ModelOption = Annotated[
     str | None, typer.Option("--model", help="A model config's name or file, or a torchvision name.")
 ]
+RecipeOption = Annotated[str | None, typer.Option("--train", help="A recipe's name or file; default: the model's own.")]
 RefOption = Annotated[
     str | None,
     typer.Option("--model", metavar="REF", help="A trained model: its name, a run folder, .safetensors or .onnx file."),

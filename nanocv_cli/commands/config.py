@@ -6,16 +6,14 @@ from typing import Annotated
 
 import typer
 
-from nanocv_cli.commands.common import DataOption, DebugFlag, JsonFlag, ModelOption, SetOption, emit, say
+from nanocv_cli.commands.common import DataOption, DebugFlag, JsonFlag, ModelOption, RecipeOption, SetOption, emit, say
 
 
 def show(
     prefix: Annotated[str, typer.Argument(help="Only keys that begin with this: train, model.input_size, ...")] = "",
     data: DataOption = None,
     model: ModelOption = None,
-    recipe: Annotated[
-        str | None, typer.Option("--train", help="A recipe's name or file; default: the model's own.")
-    ] = None,
+    recipe: RecipeOption = None,
     gpu: Annotated[str | None, typer.Option(help="A GPU config's name or file.")] = None,
     overrides: SetOption = None,
     as_json: JsonFlag = False,

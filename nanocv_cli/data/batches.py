@@ -39,6 +39,10 @@ class Batches:
         """Batches in one epoch of this process."""
         return max(1, len(self.images) // (self.batch_size * self.world))
 
+    def learnt(self, epochs: int, steps: int = 0) -> int:
+        """Pictures that all processes together have learnt from after whole epochs and steps of the next one."""
+        return (epochs * self.per_epoch + steps) * self.batch_size * self.world
+
     def epoch(self, epoch: int, first: int = 0) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Yields (images uint8 [B,S,S,3], targets [B,...]) on the CPU, from batch `first` of the epoch on."""
         order = torch.randperm(len(self.images), generator=generator_for(self.seed, epoch)).numpy()

@@ -46,6 +46,10 @@ class TrainingState:
     history: list[dict[str, Any]] = field(default_factory=list)
     fingerprint: str = ""
 
+    def begin_next_epoch(self) -> None:
+        """Moves to the start of the next epoch."""
+        self.epoch, self.step, self.loss_sum, self.hits, self.seen = self.epoch + 1, 0, 0.0, 0.0, 0
+
 
 def save_weights(path: Path, state: dict[str, Tensor], card: ModelCard) -> None:
     """Writes a network's state with its card, atomically."""

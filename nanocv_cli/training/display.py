@@ -22,6 +22,11 @@ class Display:
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(file=sys.stderr, highlight=False, soft_wrap=True)
 
+    @classmethod
+    def silent(cls) -> "Display":
+        """One that tells nothing: of a process that does not lead."""
+        return cls(Console(quiet=True))
+
     def say(self, text: str) -> None:
         """One line."""
         self.console.print(text, markup=False)

@@ -16,7 +16,7 @@ from nanocv_cli.tasks.registry import task_for
 from nanocv_cli.training.checkpoint import load_network
 from nanocv_cli.training.display import Display
 from nanocv_cli.training.evaluation import Answer, evaluate, torch_answer
-from nanocv_cli.training.train import load_split
+from nanocv_cli.training.session import load_split
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """A run's folder: where each file lies, and the lock that keeps a second training out."""
 
 import fcntl
-import json
 import os
 from datetime import datetime
 from pathlib import Path
@@ -59,10 +58,10 @@ class RunDirectory:
 
     @classmethod
     def existing(cls, root: Path, name: str) -> "RunDirectory":
-        """The run to resume: a folder, or the name of one under `root/runs`; locked.
+        """The run to resume: a folder, or the name of one under `root/runs`; not locked yet.
 
         Raises:
-            RequestError: there is no such run, or it was stopped before it had begun.
+            RequestError: there is no such run, it was stopped before it had begun, or it is finished.
         """
         candidates = [Path(name), root / "runs" / name]
         path = next((p for p in candidates if p.is_dir()), None)
@@ -71,15 +70,18 @@ class RunDirectory:
         run = cls(path)
         if not run.config.is_file():
             raise RequestError(f"{path} holds no config.yaml: nothing was trained there yet", "start a new run")
-        run.lock()
+        if run.summary.is_file():
+            raise RequestError(f"{path} is finished", "start a new run, with other --set values perhaps")
         return run
 
     def lock(self) -> None:
-        """Takes the folder for this process until it ends, however it ends.
+        """Takes the folder for this process until it ends, however it ends; taking it twice is taking it once.
 
         Raises:
             TrainingError: another training has it.
         """
+        if self._lock is not None:
+            return
         descriptor = os.open(self.path / "run.lock", os.O_RDWR | os.O_CREAT, 0o644)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -106,10 +108,3 @@ class RunDirectory:
     def finish(self, summary: dict[str, Any]) -> None:
         """Writes `summary.json`: from now on the run counts as finished and can be found by its model's name."""
         write_json(self.summary, summary)
-
-    def finished(self) -> dict[str, Any] | None:
-        """The summary of a finished run, else None."""
-        if not self.summary.is_file():
-            return None
-        document: dict[str, Any] = json.loads(self.summary.read_text())
-        return document

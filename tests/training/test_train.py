@@ -218,3 +218,23 @@ def test_resuming_on_changed_data_is_refused(nanocv: Command, project: Path, tin
     outcome = nanocv("train", "--resume", "run")
     assert outcome.code == 2
     assert "has changed since" in outcome.err
+
+
+def test_two_processes_train_one_model(tmp_path: Path) -> None:
+    data = write_tiny_set(tmp_path / "colours", {"train": 40, "val": 8})
+    sets = [*SETS, "--set", "train.epochs=6", "--set", "train.ema_decay=0.9"]
+    process = start(tmp_path, "--data", str(data), *sets, "--nproc", "2", "--out", "run")
+    _, errors = process.communicate(timeout=240)
+    assert process.returncode == 0, errors
+    assert "x 2 processes" in errors
+    assert errors.count("epoch   6/6") == 1  # only the leader talks
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["metrics"]["top1"] >= 0.8
+
+
+def test_a_failure_of_a_team_is_one_line(tmp_path: Path) -> None:
+    process = start(tmp_path, "--data", "no-such-set", "--nproc", "2")
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 2
+    assert errors.count("no data config 'no-such-set'") == 1
+    assert "Traceback" not in errors

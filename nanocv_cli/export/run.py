@@ -1,0 +1,36 @@
+"""The end of a training: the graph of its best weights, and the summary that makes the run a finished one."""
+
+from pathlib import Path
+from typing import Any
+
+from nanocv_cli.export.onnx_file import export_onnx, parity_pictures
+from nanocv_cli.training.session import Session
+from nanocv_cli.training.train import Trained
+
+
+def finish_run(session: Session, trained: Trained, root: Path) -> dict[str, Any]:
+    """Exports the best weights into the run folder and writes its `summary.json`.
+
+    Returns:
+        the summary, as `nanocv train --json` prints it.
+
+    Raises:
+        ExportError: the graph does not match; the checkpoints stay, and the run can be resumed to try again.
+    """
+    run, config = session.run, session.config
+    exported = export_onnx(run.best, run.graph, parity_pictures(run.best, None, root, session.display.say))
+    summary: dict[str, Any] = {
+        "run": str(run.path),
+        "model": config.model.name,
+        "data": config.data.name,
+        "checkpoint": str(run.best),
+        "onnx": str(run.graph),
+        "epochs": trained.epochs,
+        "seconds": trained.seconds,
+        "images_per_second": trained.images_per_second,
+        "split": trained.split,
+        "metrics": trained.metrics,
+        "parity": {"max_abs_error": exported.parity.max_abs_error, "n": exported.parity.n},
+    }
+    run.finish(summary)
+    return summary

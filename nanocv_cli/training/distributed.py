@@ -1,0 +1,142 @@
+"""One training on several processes, one per device, started here or by torchrun: its variables tell them apart."""
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+POLL_SECONDS = 0.2
+GRACE_SECONDS = 10.0
+
+Outcome = TypeVar("Outcome")
+
+
+@dataclass(frozen=True)
+class Team:
+    """The processes that train together; a lone one is a team of one.
+
+    Attributes:
+        rank: of this process; 0 leads: it alone talks, judges and writes.
+        world: number of processes.
+    """
+
+    rank: int = 0
+    world: int = 1
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process is the one that talks and writes."""
+        return self.rank == 0
+
+    def wrap(self, network: nn.Module) -> nn.Module:
+        """The network as it is called in training: gradients are averaged over the team."""
+        return DistributedDataParallel(network) if self.world > 1 else network
+
+    def sums(self, *values: float) -> tuple[float, ...]:
+        """Each value summed over the team."""
+        if self.world == 1:
+            return values
+        total = torch.tensor(values, dtype=torch.float64)
+        if torch.distributed.get_backend() == "nccl":
+            total = total.to(torch.float32).cuda()
+        torch.distributed.all_reduce(total)
+        return tuple(total.tolist())
+
+    def from_leader(self, value: Any) -> Any:
+        """The leader's value, on every process."""
+        if self.world == 1:
+            return value
+        box = [value]
+        torch.distributed.broadcast_object_list(box, src=0)
+        return box[0]
+
+    def leader_first(self, work: Callable[[], Outcome]) -> Outcome:
+        """Does a piece of work on every process, on the leader first: what it leaves on disk, the others find."""
+        done = [work()] if self.leads else []
+        self.from_leader(None)
+        return done[0] if done else work()
+
+
+def is_member() -> bool:
+    """Whether this process was started as part of a team."""
+    return "RANK" in os.environ and "WORLD_SIZE" in os.environ
+
+
+@contextmanager
+def joined_team(device: torch.device) -> Iterator[Team]:
+    """Joins the team that the environment names, or is a team of one; leaves it at the end."""
+    if not is_member():
+        yield Team()
+        return
+    if device.type == "cuda":
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+    torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield Team(torch.distributed.get_rank(), torch.distributed.get_world_size())
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+def launch(count: int, arguments: list[str]) -> int:
+    """Runs `nanocv ARGUMENTS` as a team of `count` processes on this machine.
+
+    Ctrl-C reaches all of them through the terminal. Where one fails the others are ended, and only one speaks of it:
+    the leader, or where that one is well, the process that failed.
+
+    Returns:
+        the exit status: 0, or that of the process that failed.
+    """
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    threads = str(max(1, (os.cpu_count() or 1) // count))
+    shared = {"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    shared["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS", threads)
+    command = [sys.executable, "-m", "nanocv_cli.app", *arguments]
+    with contextlib.ExitStack() as stack:
+        spoken = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(1, count)]
+        members = [
+            subprocess.Popen(
+                command, env={**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)}, stderr=stderr
+            )
+            for rank, stderr in enumerate((None, *spoken))
+        ]
+        failed = _watch(members)
+        if failed is None:
+            return 0
+        if failed > 0:
+            spoken[failed - 1].seek(0)
+            sys.stderr.write(spoken[failed - 1].read().decode(errors="replace"))
+        return members[failed].returncode
+
+
+def _watch(members: list["subprocess.Popen[bytes]"]) -> int | None:
+    """Waits for all members; ends the others once one has failed. Returns the rank to blame, the leader first."""
+    try:
+        while any(member.poll() is None for member in members) and not any(member.poll() for member in members):
+            time.sleep(POLL_SECONDS)
+    except KeyboardInterrupt:
+        pass  # the members save and end by themselves; their exit status says so
+    failed = any(member.poll() for member in members)
+    for rank, member in enumerate(members):
+        try:
+            # A member that lost another one fails a moment later, or is saving what was learnt.
+            member.wait(GRACE_SECONDS if failed else None)
+        except subprocess.TimeoutExpired:
+            member.terminate()
+            member.wait()
+            if rank == 0:
+                return next(r for r, m in enumerate(members) if r and m.poll())
+    return next((rank for rank, member in enumerate(members) if member.returncode), None)

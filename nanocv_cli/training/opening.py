@@ -1,0 +1,68 @@
+"""From what the user asked for to a session: a new run, or one that goes on."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from nanocv_cli.config.loader import load_resolved, resolve
+from nanocv_cli.data.sources import picture_folder
+from nanocv_cli.errors import RequestError
+from nanocv_cli.files import write_text
+from nanocv_cli.tasks.registry import task_for
+from nanocv_cli.training.display import Display
+from nanocv_cli.training.distributed import Team
+from nanocv_cli.training.run_directory import RunDirectory
+from nanocv_cli.training.session import Session
+
+
+@dataclass(frozen=True)
+class Request:
+    """The options of `nanocv train` that say what to train; `resume` excludes the others."""
+
+    data: str | None = None
+    model: str | None = None
+    recipe: str | None = None
+    overrides: tuple[str, ...] = ()
+    out: Path | None = None
+    resume: str | None = None
+
+
+@contextmanager
+def open_session(request: Request, root: Path, cache: Path, device: torch.device, team: Team) -> Iterator[Session]:
+    """A session whose run folder is locked by the team's leader until the block ends.
+
+    A new run's folder appears only once config and pictures are found to be usable.
+
+    Raises:
+        RequestError, ConfigError: what was asked for cannot be.
+        DataError: the set is not here or cannot be read.
+        TrainingError: another training has the run folder.
+    """
+    display = Display() if team.leads else Display.silent()
+    if request.resume:
+        if request != Request(resume=request.resume):
+            raise RequestError(
+                "--resume continues a run as it was begun", f"nanocv train --resume {request.resume}, without others"
+            )
+        resumed = RunDirectory.existing(root, request.resume)
+        config, text = load_resolved(resumed.config), ""
+    else:
+        resolved = resolve(request.data, request.model, request.recipe, overrides=request.overrides)
+        config, text = resolved.config, resolved.to_yaml()
+    folder = team.leader_first(lambda: picture_folder(config.data, root, display.say))
+    dataset = task_for(config.model.task).read(config.data, folder)
+    if team.leads:
+        run = resumed if request.resume else RunDirectory.create(root, request.out, config.model.name, config.data.name)
+        run.lock()
+        if text:
+            write_text(run.config, text)
+        team.from_leader(run.path)
+    else:
+        run = RunDirectory(team.from_leader(None))
+    for note in dataset.notes:
+        display.say(f"note: {note}")
+    with run:
+        yield Session(config, run, dataset, cache, device, display, team)
