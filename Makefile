@@ -10,7 +10,7 @@ demo: $(INSTALLED)  ## everything once: flowers, LeNet trained, evaluated, one p
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh scripts/demo.sh
 
 test: $(INSTALLED) lint  ## linters, types, layers, then the whole suite
-	$(BIN)/pytest -n 2 --dist loadgroup
+	$(BIN)/pytest -n 2 --dist worksteal
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

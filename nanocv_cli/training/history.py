@@ -6,6 +6,7 @@ from typing import Any
 
 from dvclive import Live
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from nanocv_cli.files import atomic_path
 
@@ -56,6 +57,7 @@ def draw_curves(history: list[Row], score: str, path: Path) -> None:
         for split, colour in (("train", "tab:blue"), ("val", "tab:orange")):
             axes.plot(epochs, [row[f"{split}_{kind}"] for row in history], color=colour, marker=".", label=split)
         axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_ylabel(label)
         axes.grid(alpha=0.3)
         axes.legend()
