@@ -7,7 +7,6 @@ from typing import Any
 
 import safetensors
 import safetensors.torch
-import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
@@ -132,9 +131,3 @@ def _load(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             f"{path} ({size} bytes) is no whole .safetensors file: {error}",
             "use another checkpoint, or train again",
         ) from error
-
-
-def same_weights(first: Path, second: Path) -> bool:
-    """Whether two checkpoints hold bit-identical tensors."""
-    left, right = _load(first)[0], _load(second)[0]
-    return left.keys() == right.keys() and all(torch.equal(left[name], right[name]) for name in left)

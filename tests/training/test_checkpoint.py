@@ -13,11 +13,11 @@ from nanocv_cli.training.checkpoint import (
     load_network,
     load_training,
     read_card,
-    same_weights,
     save_training,
     save_weights,
 )
 from tests.conftest import TrainedRun
+from tests.training.weights import same_weights
 
 
 def test_training_state_comes_back_exactly(tmp_path: Path) -> None:

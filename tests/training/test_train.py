@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from nanocv_cli.training.checkpoint import same_weights
 from tests.conftest import TINY, Command, TrainedRun, write_tiny_set
+from tests.training.weights import same_weights
 
 SETS = [word for pair in TINY for word in ("--set", pair)]
 
