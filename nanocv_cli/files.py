@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -55,6 +56,26 @@ def write_text(target: Path | str, content: str) -> None:
 def write_json(target: Path | str, document: Any) -> None:
     """Writes `document` as indented JSON, atomically; NaN and infinities are refused with ValueError."""
     write_text(target, json.dumps(document, indent=2, allow_nan=False) + "\n")
+
+
+@contextmanager
+def folder_beside(target: Path) -> Iterator[Path]:
+    """Yields an empty temporary folder beside `target`, to be filled and renamed; what is left of it is removed.
+
+    Raises:
+        StorageError: the parent folder cannot be written, or the disk is full.
+    """
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    except OSError as error:
+        raise _storage_error(target, error) from error
+    try:
+        yield temporary
+    except OSError as error:
+        raise _storage_error(target, error) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _storage_error(target: Path, error: OSError) -> StorageError:

@@ -4,11 +4,10 @@ import hashlib
 import json
 import shutil
 import tarfile
-import tempfile
 from pathlib import Path
 
-from nanocv_cli.errors import DataError, StorageError
-from nanocv_cli.files import write_json
+from nanocv_cli.errors import DataError
+from nanocv_cli.files import folder_beside, write_json
 
 STAMP = ".unpacked-from.json"
 
@@ -44,26 +43,18 @@ def unpack(archive: Path, folder: Path, expected_md5: str | None) -> None:
             f"{archive} has MD5 {actual}, but dvc.lock records {expected_md5}",
             f"delete {archive} and pull it again, or run dvc repro if you changed how it is made",
         )
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    except OSError as error:
-        raise StorageError(
-            f"cannot write beside {folder}: {error.strerror}", "choose a folder you can write to"
-        ) from error
-    try:
-        with tarfile.open(archive) as tar:
-            # The data filter refuses absolute paths, links and members that leave the folder (PEP 706).
-            tar.extractall(temporary, filter="data")
+    with folder_beside(folder) as temporary:
+        try:
+            with tarfile.open(archive) as tar:
+                # The data filter refuses absolute paths, links and members that leave the folder (PEP 706).
+                tar.extractall(temporary, filter="data")
+        except tarfile.FilterError as error:
+            raise DataError(f"{archive} is not safe to unpack: {error}", "do not use this archive") from error
+        except (tarfile.TarError, EOFError) as error:
+            raise DataError(
+                f"{archive} is no whole tar file: {error}", f"delete {archive} and pull it again"
+            ) from error
         adopt(temporary, folder, archive)
-    except tarfile.FilterError as error:
-        raise DataError(f"{archive} is not safe to unpack: {error}", "do not use this archive") from error
-    except (tarfile.TarError, EOFError) as error:
-        raise DataError(f"{archive} is no whole tar file: {error}", f"delete {archive} and pull it again") from error
-    except OSError as error:
-        raise StorageError(f"cannot unpack {archive}: {error.strerror or error}", "free some space") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def adopt(content: Path, folder: Path, archive: Path) -> None:

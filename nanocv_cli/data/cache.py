@@ -3,8 +3,6 @@
 import hashlib
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,7 +14,7 @@ from numpy.typing import NDArray
 
 from nanocv_cli.data.dataset import Sample
 from nanocv_cli.errors import DataError, StorageError
-from nanocv_cli.files import write_json
+from nanocv_cli.files import folder_beside, write_json
 from nanocv_cli.inference.images import UnreadableImageError, open_image, resize_to_square
 
 Progress = Callable[[int, int], None]
@@ -82,24 +80,20 @@ def _key(samples: Sequence[Sample[Any]], size: int, resize: str) -> str:
 
 def _decode_all(entry: Path, samples: Sequence[Sample[Any]], size: int, resize: str, progress: Progress | None) -> None:
     try:
-        entry.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{entry.name}.", dir=entry.parent))
-    except OSError as error:
-        raise _cannot_write(entry, error) from error
-    try:
-        kept, unreadable = _write_images(temporary / "images.u8", samples, size, resize, progress)
-        if not kept:
-            raise DataError(
-                f"not one of {len(samples)} pictures is readable, e.g. {unreadable[0][0]}: {unreadable[0][1]}",
-                "nanocv data check names every problem",
-            )
-        write_json(temporary / "index.json", {"kept": kept, "unreadable": unreadable})
-        if not entry.exists():  # another run may have made the same cache meanwhile
-            temporary.replace(entry)
-    except OSError as error:
-        raise _cannot_write(entry, error) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        with folder_beside(entry) as temporary:
+            kept, unreadable = _write_images(temporary / "images.u8", samples, size, resize, progress)
+            if not kept:
+                raise DataError(
+                    f"not one of {len(samples)} pictures is readable, e.g. {unreadable[0][0]}: {unreadable[0][1]}",
+                    "nanocv data check names every problem",
+                )
+            write_json(temporary / "index.json", {"kept": kept, "unreadable": unreadable})
+            if not entry.exists():  # another run may have made the same cache meanwhile
+                temporary.replace(entry)
+    except StorageError as error:
+        raise StorageError(
+            f"the picture cache: {error.message}", "free some space, or set NANOCV_CACHE to a folder you can write to"
+        ) from error
 
 
 def _write_images(
@@ -129,10 +123,3 @@ def _write_images(
         file.flush()
         os.fsync(file.fileno())
     return kept, unreadable
-
-
-def _cannot_write(entry: Path, error: OSError) -> StorageError:
-    return StorageError(
-        f"cannot write the picture cache {entry}: {error.strerror or error}",
-        "free some space, or set NANOCV_CACHE to a folder you can write to",
-    )

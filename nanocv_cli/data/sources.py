@@ -1,14 +1,13 @@
 """From a data config to a folder of pictures: pulled by DVC, reproduced, drawn, or the user's own."""
 
-import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 from nanocv_cli.config.schema import DataConfig
 from nanocv_cli.data import dvc_store
 from nanocv_cli.data.archive import adopt, is_unpacked, unpack
-from nanocv_cli.errors import DataError, RequestError, StorageError
+from nanocv_cli.errors import DataError, RequestError
+from nanocv_cli.files import folder_beside
 
 Say = Callable[[str], None]
 Progress = Callable[[int, int], None]
@@ -97,16 +96,7 @@ def draw(config: DataConfig, root: Path, archive: Path, progress: Progress) -> N
     if config.flowers is None:
         raise RequestError(f"{config.name} is no set that nanocv draws", "nanocv data make flowers")
     folder = root / config.path
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    except OSError as error:
-        raise StorageError(
-            f"cannot write beside {folder}: {error.strerror}", "choose a folder you can write to"
-        ) from error
-    try:
+    with folder_beside(folder) as temporary:
         draw_set(config.flowers, temporary, progress)
         write_archive(temporary, archive)
         adopt(temporary, folder, archive)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)

@@ -81,5 +81,5 @@ def test_a_killed_writer_leaves_nothing_under_the_caches_name(
 
 def test_a_cache_folder_that_cannot_be_written_is_one_clear_error(tmp_path: Path, samples: list[Sample[int]]) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(StorageError, match="cannot write the picture cache"):
+    with pytest.raises(StorageError, match="the picture cache: cannot write"):
         cached_split(tmp_path / "file" / "cache", samples, 24, "crop")
