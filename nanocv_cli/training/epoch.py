@@ -52,8 +52,7 @@ def learn_epoch(
                 if team.leads and (stop or now - saved > SECONDS_BETWEEN_SAVES):
                     checkpoint.save_training(session.run.last, learner.tensors(), state)
                     saved = started = time.perf_counter()
-            if state.seen:
-                progress(state.step, batches.per_epoch, _note(learner, batches, state))
+            progress(state.step, batches.per_epoch, _note(learner, batches, state) if state.seen else "")
             if stop:
                 raise Interrupted(
                     f"stopped in epoch {state.epoch + 1} of {epochs}; everything learnt so far is saved",
