@@ -45,7 +45,6 @@ def test_every_command_of_the_readme_works_in_order(clone: Path) -> None:
     assert (clone / "annotated" / "test-00001.jpg").is_file()
     summary = json.loads((clone / "runs" / "first" / "summary.json").read_text())
     assert summary["metrics"]["top1"] >= 0.95
-    assert summary["seconds"] <= 300
     lines = run("nanocv infer data/flowers/val --model lenet.onnx --json", clone).stdout.splitlines()
     answers = [json.loads(line) for line in lines]
     assert len(answers) == 200
