@@ -24,6 +24,7 @@ from nanocv_cli.tasks.registry import task_for
 from nanocv_cli.training.device import autocast, pick_device, pick_precision
 from nanocv_cli.training.display import Display
 from nanocv_cli.training.learner import Learner
+from nanocv_cli.training.memory import keep_freed_memory
 from nanocv_cli.training.session import load_split
 from nanocv_cli.training.train import TRAIN_MARGIN
 
@@ -52,6 +53,7 @@ def main() -> None:
     def network() -> torch.nn.Module:
         return build_model(config.model, len(dataset.classes)).to(device).to(memory_format=torch.channels_last)
 
+    keep_freed_memory()  # for both loops alike
     learner, bare = Learner(network(), task, config, device, precision), network()
     optimiser = torch.optim.AdamW(bare.parameters(), lr=1e-3)
     inputs = torch.rand(batch, 3, size, size, device=device).contiguous(memory_format=torch.channels_last)

@@ -29,11 +29,11 @@ def random_crops(images: Tensor, size: int, config: AugmentConfig, generator: to
     Returns:
         uint8 [N, size, size, 3] on the device of `images`.
     """
-    crops = [
-        _crop_group(group, size, config, generator)
-        for group in images.chunk(CROP_GROUPS if config.min_scale < 1.0 or config.aspect > 1.0 else 1)
-    ]
-    return torch.cat(crops)
+    groups = images.chunk(CROP_GROUPS if config.min_scale < 1.0 or config.aspect > 1.0 else 1)
+    crops = images.new_empty((images.shape[0], size, size, 3))
+    for target, group in zip(crops.split([len(group) for group in groups]), groups, strict=True):
+        target.copy_(_crop_group(group, size, config, generator))
+    return crops
 
 
 def _crop_group(images: Tensor, size: int, config: AugmentConfig, generator: torch.Generator) -> Tensor:
@@ -107,10 +107,16 @@ def normalise(images: Tensor, matrix: Tensor, offset: Tensor, mean: Tensor, std:
     """
     device = images.device
     count, height, width = images.shape[:3]
-    weight = (matrix / (255.0 * std)).to(device)
-    bias = ((offset - mean) / std).to(device)
-    rows = torch.baddbmm(bias, images.reshape(count, height * width, 3).float(), weight)
-    return rows.view(count, height, width, 3).permute(0, 3, 1, 2)
+    weight, bias = matrix / (255.0 * std), ((offset - mean) / std).repeat(1, 1, width).to(device)
+    gains = weight.diagonal(dim1=1, dim2=2)
+    # Whole rows of the picture at a time: over three channels at a time the processor's vectors would stay empty.
+    rows = images.reshape(count, height, width * 3)
+    if torch.equal(torch.diag_embed(gains), weight):  # no channel takes from another: one multiply-add
+        pixels = torch.addcmul(bias, rows, gains.unsqueeze(1).repeat(1, 1, width).to(device))
+    else:
+        mixed = torch.bmm(rows.view(count, height * width, 3).float(), weight.to(device))
+        pixels = mixed.view(count, height, width * 3).add_(bias)
+    return pixels.view(count, height, width, 3).permute(0, 3, 1, 2)
 
 
 def erase(images: Tensor, probability: float, generator: torch.Generator) -> Tensor:

@@ -18,6 +18,7 @@ from nanocv_cli.training.evaluation import evaluate, torch_answer
 from nanocv_cli.training.history import DvcLog, draw_curves
 from nanocv_cli.training.interrupts import watch_interrupts
 from nanocv_cli.training.learner import Learner
+from nanocv_cli.training.memory import keep_freed_memory
 from nanocv_cli.training.session import Pictures, Session
 
 # Training pictures are cached a little larger than the network reads them, so that crops stay sharp.
@@ -56,6 +57,7 @@ def train(session: Session) -> Trained | None:
         StorageError: a file could not be written; what was saved before stays.
     """
     config, team = session.config, session.team
+    keep_freed_memory()
     # The network comes first: a config it cannot serve is answered before any picture is decoded.
     learner = _build_learner(session)
     learning = session.pictures("train", round(config.model.input_size * TRAIN_MARGIN))
