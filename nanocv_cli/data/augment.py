@@ -30,10 +30,7 @@ def random_crops(images: Tensor, size: int, config: AugmentConfig, generator: to
         uint8 [N, size, size, 3] on the device of `images`.
     """
     groups = images.chunk(CROP_GROUPS if config.min_scale < 1.0 or config.aspect > 1.0 else 1)
-    crops = images.new_empty((images.shape[0], size, size, 3))
-    for target, group in zip(crops.split([len(group) for group in groups]), groups, strict=True):
-        target.copy_(_crop_group(group, size, config, generator))
-    return crops
+    return torch.cat([_crop_group(group, size, config, generator) for group in groups])
 
 
 def _crop_group(images: Tensor, size: int, config: AugmentConfig, generator: torch.Generator) -> Tensor:
