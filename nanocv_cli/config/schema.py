@@ -60,10 +60,11 @@ class AugmentConfig(Config):
     """Batch augmentation; every strength is 0 for off."""
 
     flip: bool = Field(True, description="mirror left-right with probability 1/2")
+    rescale: Fraction = Field(1.0, description="share of random crops that are resized; the others only move")
     min_scale: float = Field(
-        1.0, gt=0.0, le=1.0, description="smallest share of the picture's area a random crop keeps"
+        1.0, gt=0.0, le=1.0, description="smallest share of the picture's area a resized crop keeps"
     )
-    aspect: float = Field(1.0, ge=1.0, le=2.0, description="largest width:height distortion of a random crop")
+    aspect: float = Field(1.0, ge=1.0, le=2.0, description="largest width:height distortion of a resized crop")
     brightness: Fraction = Field(0.0, description="largest relative change")
     contrast: Fraction = Field(0.0, description="largest relative change")
     saturation: Fraction = Field(0.0, description="largest relative change")

@@ -14,6 +14,8 @@ from nanocv_cli.config.schema import AugmentConfig
 
 # Pictures of one group share the crop's height and width (not its place), so a batch needs 4 resizes, not one each.
 CROP_GROUPS = 4
+# Pictures whose float values stay in a processor's cache while they are made.
+CPU_BLOCK = 2
 LUMA = (0.299, 0.587, 0.114)
 
 
@@ -23,31 +25,39 @@ def random_crops(images: Tensor, size: int, config: AugmentConfig, generator: to
     Args:
         images: uint8 [N, S, S, 3].
         size: side of the result.
-        config: `min_scale`, `aspect` and `flip` are used.
+        config: `rescale`, `min_scale`, `aspect` and `flip` are used.
         generator: CPU generator.
 
     Returns:
         uint8 [N, size, size, 3] on the device of `images`.
     """
-    groups = images.chunk(CROP_GROUPS if config.min_scale < 1.0 or config.aspect > 1.0 else 1)
-    return torch.cat([_crop_group(group, size, config, generator) for group in groups])
+    varied = config.min_scale < 1.0 or config.aspect > 1.0 or config.rescale < 1.0
+    groups = CROP_GROUPS if varied else 1
+    crops = images.new_empty((len(images), size, size, 3))
+    for group, out in zip(images.chunk(groups), crops.chunk(groups), strict=True):
+        _crop_group(group, out, config, generator)
+    return crops
 
 
-def _crop_group(images: Tensor, size: int, config: AugmentConfig, generator: torch.Generator) -> Tensor:
-    count, side = images.shape[0], images.shape[1]
-    height, width = _crop_shape(side, config, generator)
+def _crop_group(images: Tensor, out: Tensor, config: AugmentConfig, generator: torch.Generator) -> None:
+    count, side, size = images.shape[0], images.shape[1], out.shape[1]
+    height, width = _crop_shape(side, size, config, generator)
     tops = torch.randint(0, side - height + 1, (count,), generator=generator).tolist()
     lefts = torch.randint(0, side - width + 1, (count,), generator=generator).tolist()
     mirrored = (torch.rand(count, generator=generator) < 0.5).tolist() if config.flip else [False] * count
-    crops = images.new_empty((count, height, width, 3))
+    moved = (height, width) == (size, size)
+    crops = out if moved else images.new_empty((count, height, width, 3))
     for i, (top, left, mirror) in enumerate(zip(tops, lefts, mirrored, strict=True)):
         crop = images[i, top : top + height, left : left + width]
         crops[i] = crop.flip(1) if mirror else crop
-    return resize(crops, size)
+    if not moved:
+        out.copy_(resize(crops, size))
 
 
-def _crop_shape(side: int, config: AugmentConfig, generator: torch.Generator) -> tuple[int, int]:
-    scale, shape = torch.rand(2, generator=generator).tolist()
+def _crop_shape(side: int, size: int, config: AugmentConfig, generator: torch.Generator) -> tuple[int, int]:
+    scale, shape, chance = torch.rand(3, generator=generator).tolist()
+    if chance >= config.rescale:
+        return min(side, size), min(side, size)
     area = config.min_scale + (1.0 - config.min_scale) * scale
     ratio = math.exp((2.0 * shape - 1.0) * math.log(config.aspect))
     height = min(side, max(1, round(side * math.sqrt(area / ratio))))
@@ -89,7 +99,9 @@ def colour_matrices(count: int, config: AugmentConfig, generator: torch.Generato
     return saturate * gain.view(-1, 1, 3), (0.5 * (1.0 - contrast)).view(-1, 1, 1).expand(-1, 1, 3)
 
 
-def normalise(images: Tensor, matrix: Tensor, offset: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+def normalise(
+    images: Tensor, matrix: Tensor, offset: Tensor, mean: Tensor, std: Tensor, dtype: torch.dtype = torch.float32
+) -> Tensor:
     """Applies colour maps and the model's normalisation in one product.
 
     Args:
@@ -98,21 +110,28 @@ def normalise(images: Tensor, matrix: Tensor, offset: Tensor, mean: Tensor, std:
         offset: float32 [N, 1, 3].
         mean: float32 [3], of RGB values in 0..1.
         std: float32 [3].
+        dtype: of the result; it is computed in float32 and rounded once.
 
     Returns:
-        float32 [N, 3, H, W] in channels-last memory order.
+        [N, 3, H, W] in channels-last memory order.
     """
     device = images.device
     count, height, width = images.shape[:3]
+    pixels = images.new_empty((count, height, width * 3), dtype=dtype)
     weight, bias = matrix / (255.0 * std), ((offset - mean) / std).repeat(1, 1, width).to(device)
     gains = weight.diagonal(dim1=1, dim2=2)
     # Whole rows of the picture at a time: over three channels at a time the processor's vectors would stay empty.
     rows = images.reshape(count, height, width * 3)
-    if torch.equal(torch.diag_embed(gains), weight):  # no channel takes from another: one multiply-add
-        pixels = torch.addcmul(bias, rows, gains.unsqueeze(1).repeat(1, 1, width).to(device))
-    else:
-        mixed = torch.bmm(rows.view(count, height * width, 3).float(), weight.to(device))
-        pixels = mixed.view(count, height, width * 3).add_(bias)
+    separate = torch.equal(torch.diag_embed(gains), weight)  # no channel takes from another: one multiply-add
+    factors = (gains.unsqueeze(1).repeat(1, 1, width) if separate else weight).to(device)
+    block = CPU_BLOCK if device.type == "cpu" else count
+    for start in range(0, count, block):
+        part = slice(start, start + block)
+        if separate:
+            pixels[part] = torch.addcmul(bias[part], rows[part], factors[part])
+        else:
+            mixed = torch.bmm(rows[part].view(-1, height * width, 3).float(), factors[part])
+            pixels[part] = mixed.view(-1, height, width * 3).add_(bias[part])
     return pixels.view(count, height, width, 3).permute(0, 3, 1, 2)
 
 

@@ -1,5 +1,6 @@
 """Shuffled batches whose order and randomness depend only on seed, epoch and step, never on what ran before."""
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -12,6 +13,13 @@ def generator_for(seed: int, epoch: int, step: int = 0) -> torch.Generator:
     """A CPU generator that is a pure function of its arguments, so a resumed run draws what the first one drew."""
     mixed = np.random.SeedSequence((seed, epoch, step)).generate_state(1, np.uint64)[0]
     return torch.Generator().manual_seed(int(mixed) & (2**63 - 1))
+
+
+def _as_tensor(images: NDArray[np.uint8]) -> torch.Tensor:
+    with warnings.catch_warnings():
+        # A read-only memory map must not be written through the tensor, and it is only gathered from.
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        return torch.from_numpy(images)
 
 
 @dataclass(frozen=True)
@@ -45,8 +53,10 @@ class Batches:
 
     def epoch(self, epoch: int, first: int = 0) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Yields (images uint8 [B,S,S,3], targets [B,...]) on the CPU, from batch `first` of the epoch on."""
+        pictures = _as_tensor(self.images)
         order = torch.randperm(len(self.images), generator=generator_for(self.seed, epoch)).numpy()
         for step in range(first, self.per_epoch):
             start = (step * self.world + self.rank) * self.batch_size
             rows = order[start : start + self.batch_size]
-            yield torch.from_numpy(self.images[rows]), torch.from_numpy(self.targets[rows])
+            # Unlike NumPy's indexing, this gathers with all cores.
+            yield pictures.index_select(0, torch.from_numpy(rows)), torch.from_numpy(self.targets[rows])

@@ -48,11 +48,12 @@ class Task(Protocol):
         images: Tensor,
         targets: Tensor,
         size: int,
+        dtype: torch.dtype,
         model: ModelConfig,
         train: TrainConfig,
         generator: torch.Generator,
     ) -> tuple[Tensor, Any]:
-        """Turns uint8 [N,S,S,3] and targets into normalised float [N,3,size,size] and what `loss` takes."""
+        """Turns uint8 [N,S,S,3] and targets into normalised [N,3,size,size] of `dtype` and what `loss` takes."""
 
     def loss(self, outputs: Any, targets: Any, train: TrainConfig) -> Tensor:
         """The scalar loss of the network's outputs in training mode."""

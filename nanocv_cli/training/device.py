@@ -39,6 +39,11 @@ def pick_precision(wanted: str, device: torch.device) -> str:
     return wanted
 
 
+def computing_type(precision: str) -> torch.dtype:
+    """What matrix products of the forward pass take in: a network's input may as well come in it."""
+    return AUTOCAST_TYPES.get(precision, torch.float32)
+
+
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
     """The context in which the forward pass runs; does nothing at fp32."""
     if precision == "fp32":

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from nanocv_cli.config.schema import RunConfig
 from nanocv_cli.data.batches import generator_for
 from nanocv_cli.tasks.base import Task
-from nanocv_cli.training.device import autocast
+from nanocv_cli.training.device import autocast, computing_type
 from nanocv_cli.training.optimiser import MovingAverage, build_optimiser, optimiser_tensors, restore_optimiser
 from nanocv_cli.training.schedule import learning_rate, picture_size
 
@@ -69,7 +69,13 @@ class Learner:
         torch.manual_seed(generator.initial_seed())
         size = picture_size(train, model.input_size, epoch)
         inputs, expected = self.task.augment(
-            images.to(self.device, non_blocking=True), targets.to(self.device), size, model, train, generator
+            images.to(self.device, non_blocking=True),
+            targets.to(self.device),
+            size,
+            computing_type(self.precision),
+            model,
+            train,
+            generator,
         )
         taken = epoch * per_epoch + step
         for group in self.optimiser.param_groups:

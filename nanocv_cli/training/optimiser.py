@@ -16,7 +16,7 @@ def build_optimiser(network: nn.Module, config: TrainConfig) -> torch.optim.Opti
         {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
     ]
     if config.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(config.momentum, 0.999))
+        return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(config.momentum, 0.999), fused=True)
     return torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum, nesterov=config.momentum > 0)
 
 
@@ -31,12 +31,14 @@ def optimiser_tensors(network: nn.Module, optimiser: torch.optim.Optimizer) -> d
 
 
 def restore_optimiser(network: nn.Module, optimiser: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Puts back what `optimiser_tensors` returned, on each parameter's device; step counters stay on the CPU."""
+    """Puts back what `optimiser_tensors` returned, on each parameter's device."""
     parameters = dict(network.named_parameters())
     for full_name, value in tensors.items():
         name, _, key = full_name.rpartition("/")
         parameter = parameters[name]
-        optimiser.state[parameter][key] = value.clone() if value.ndim == 0 else value.to(parameter.device).clone()
+        # A fused step walks raw memory: a moment must lie in the order of its parameter, however it was saved.
+        place = torch.empty_like(parameter if value.ndim else value, dtype=value.dtype, device=parameter.device)
+        optimiser.state[parameter][key] = place.copy_(value)
 
 
 class MovingAverage:

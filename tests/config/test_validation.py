@@ -64,7 +64,7 @@ def test_an_unknown_key_names_the_nearest_and_all_known_ones(write: Write) -> No
 def test_an_unknown_key_below_another_names_its_neighbours(write: Write) -> None:
     error = error_of(write, "train", "name: a\naugment:\n  flipp: true")
     assert error.message == "c.yaml:3: train.augment.flipp is not a known key"
-    assert error.hint.startswith("did you mean flip? known keys: flip, min_scale, ")
+    assert error.hint.startswith("did you mean flip? known keys: flip, rescale, ")
 
 
 def test_a_key_like_no_other_gets_no_guess(write: Write) -> None:

@@ -54,6 +54,25 @@ def test_crops_have_the_size_asked_for_and_come_from_the_picture(
     assert torch.equal(crops, colours.expand(count, size, size, 3))
 
 
+def test_crops_that_are_not_resized_are_windows_of_the_picture() -> None:
+    picture = torch.arange(20, dtype=torch.uint8).view(20, 1) + 10 * torch.arange(20, dtype=torch.uint8)
+    images = picture.view(1, 20, 20, 1).expand(40, 20, 20, 3).contiguous()
+    crops = augment.random_crops(images, 16, AugmentConfig(rescale=0, flip=False, min_scale=0.1), generator_for(3, 0))
+    windows = {(y, x): picture[y : y + 16, x : x + 16] for y in range(5) for x in range(5)}
+    places = [next(at for at, window in windows.items() if torch.equal(crop[..., 0], window)) for crop in crops]
+    assert len(set(places)) > 10
+
+
+def test_half_precision_is_the_rounded_result() -> None:
+    images = torch.randint(0, 256, (5, 8, 8, 3), dtype=torch.uint8, generator=generator_for(0, 0))
+    for config in (AugmentConfig(brightness=0.5), AugmentConfig(saturation=0.5)):
+        maps = augment.colour_matrices(5, config, generator_for(1, 0))
+        exact = augment.normalise(images, *maps, MEAN, STD)
+        half = augment.normalise(images, *maps, MEAN, STD, torch.bfloat16)
+        assert half.dtype == torch.bfloat16
+        assert torch.equal(half, exact.bfloat16())
+
+
 def test_flips_mirror_about_half_of_the_pictures() -> None:
     images = torch.arange(16, dtype=torch.uint8).view(1, 1, 16, 1).expand(400, 16, 16, 3).contiguous()
     crops = augment.random_crops(images, 16, AugmentConfig(flip=True), generator_for(3, 0))

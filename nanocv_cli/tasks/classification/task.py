@@ -78,6 +78,7 @@ class Classification:
         images: Tensor,
         targets: Tensor,
         size: int,
+        dtype: torch.dtype,
         model: ModelConfig,
         train: TrainConfig,
         generator: torch.Generator,
@@ -85,7 +86,7 @@ class Classification:
         config = train.augment
         crops = augment.random_crops(images, size, config, generator)
         matrix, offset = augment.colour_matrices(len(crops), config, generator)
-        inputs = augment.normalise(crops, matrix, offset, torch.tensor(model.mean), torch.tensor(model.std))
+        inputs = augment.normalise(crops, matrix, offset, torch.tensor(model.mean), torch.tensor(model.std), dtype)
         if config.erase:
             inputs = augment.erase(inputs, config.erase, generator)
         share = 1.0
