@@ -49,6 +49,10 @@ class ExportError(NanocvError):
     """The exported graph does not match the checkpoint, or lost a property that readers rely on."""
 
 
+class ServingError(NanocvError):
+    """A server that could not start, or did not answer as it should."""
+
+
 class TrainingError(NanocvError):
     """Training cannot go on: the loss diverged, or the run folder is in use."""
 

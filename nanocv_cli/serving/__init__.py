@@ -1,0 +1,1 @@
+"""Triton model repositories and the servers that run them: no torch."""
