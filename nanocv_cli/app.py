@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from nanocv_cli import __version__
-from nanocv_cli.commands import config, data, evaluate, export, infer, train
+from nanocv_cli.commands import config, data, evaluate, export, infer, serve, train
 from nanocv_cli.commands.common import print_failure
 from nanocv_cli.errors import MissingExtraError, NanocvError, RequestError, StorageError
 
@@ -54,6 +54,11 @@ export_app.command("onnx")(export.onnx)
 # A callback keeps `onnx` a named subcommand; typer would fold a group of one command into its parent.
 export_app.callback()(lambda: None)
 app.add_typer(export_app, name="export")
+
+serve_app = _group("Trained models on a server.")
+serve_app.command("config")(serve.config)
+serve_app.callback()(lambda: None)  # as above
+app.add_typer(serve_app, name="serve")
 
 config_app = _group("Configs: what a command would use, valid or not.")
 config_app.command("show")(config.show)

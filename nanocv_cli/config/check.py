@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from nanocv_cli.config.groups import GROUP_MODELS, Defaults
+from nanocv_cli.config.groups import GROUP_MODELS, RUN_GROUPS, Defaults
 from nanocv_cli.config.located import Located
 from nanocv_cli.config.lookup import read_group
 from nanocv_cli.config.project import project_root, shown
@@ -17,7 +17,7 @@ from nanocv_cli.errors import ConfigError
 
 @dataclass(frozen=True)
 class Checked:
-    """One file: its group (data, model, train, gpu, run, defaults or unknown) and what is wrong with it."""
+    """One file: its group (data, model, train, gpu, serve, run, defaults or unknown) and what is wrong with it."""
 
     path: Path
     group: str
@@ -34,7 +34,7 @@ def check_file(path: Path) -> Checked:
         located = read_yaml(path)
     except ConfigError as error:
         return Checked(path, folder if folder in GROUP_MODELS else "unknown", (error,))
-    if any(isinstance(located.values.get(group), dict) for group in GROUP_MODELS):
+    if any(isinstance(located.values.get(group), dict) for group in RUN_GROUPS):
         return Checked(path, "run", _wrong(RunConfig, located, ""))
     if path.name == "defaults.yaml":
         return Checked(

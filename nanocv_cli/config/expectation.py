@@ -9,7 +9,7 @@ from pydantic.fields import FieldInfo
 
 SCALAR_NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "null"}
 SYMBOLS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
-ITEM_NAMES = {float: "numbers", str: "texts"}
+ITEM_NAMES = {float: "numbers", int: "whole numbers", str: "texts"}
 
 
 def expected(model: type[BaseModel], path: list[str]) -> str:

@@ -2,14 +2,16 @@
 
 from pydantic import BaseModel, Field
 
-from nanocv_cli.config.schema import Config, DataConfig, GpuConfig, ModelConfig, TrainConfig
+from nanocv_cli.config.schema import Config, DataConfig, GpuConfig, ModelConfig, ServeConfig, TrainConfig
 
 GROUP_MODELS: dict[str, type[BaseModel]] = {
     "data": DataConfig,
     "model": ModelConfig,
     "train": TrainConfig,
     "gpu": GpuConfig,
+    "serve": ServeConfig,
 }
+RUN_GROUPS = ("data", "model", "train", "gpu")  # those a run's config holds
 
 
 class Defaults(Config):
@@ -19,3 +21,4 @@ class Defaults(Config):
     model: str | None = Field(None, min_length=1)
     train: str | None = Field(None, min_length=1)
     gpu: str | None = Field(None, min_length=1)
+    serve: str | None = Field(None, min_length=1)

@@ -2,9 +2,10 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel
 
@@ -14,7 +15,7 @@ from nanocv_cli.config.located import Located
 from nanocv_cli.config.lookup import read_defaults, read_group
 from nanocv_cli.config.overrides import overridden, parse_overrides
 from nanocv_cli.config.project import project_root
-from nanocv_cli.config.schema import RunConfig
+from nanocv_cli.config.schema import RunConfig, ServeConfig
 from nanocv_cli.config.validation import validate
 from nanocv_cli.config.yaml_lines import dump_yaml, read_yaml
 from nanocv_cli.errors import ConfigError
@@ -78,6 +79,31 @@ def resolve(
         for key, origin in _origins(typed[group], located).items()
     }
     return Resolved(RunConfig.model_validate(typed), origins)
+
+
+def resolve_serve(
+    name: str | None = None, options: Mapping[str, Any] | None = None, overrides: Sequence[str] = ()
+) -> ServeConfig:
+    """How to serve a model.
+
+    Args:
+        name: a serve config's name or file; None takes the one in `configs/defaults.yaml`.
+        options: values of the command's own options by key of the group; None for one that was not given.
+        overrides: `serve.key=value`; they win over `options`.
+
+    Raises:
+        ConfigError: nothing of that name, or a file, option or override that is not valid.
+    """
+    root, changes = project_root(), parse_overrides(overrides, ["serve"])
+    asked_at = ""
+    if name is None:
+        defaults = read_defaults(root)
+        name, asked_at = _default("serve", defaults), defaults.where("serve")
+    located = read_group("serve", name, root, asked_at)
+    for key, value in (options or {}).items():
+        if value is not None:
+            located = located.replaced(key, value, f"--{key.replace('_', '-')}")
+    return validate(ServeConfig, overridden("serve", located, changes), "serve.")
 
 
 def load_group(group: str, name: str) -> tuple[BaseModel, dict[str, str]]:

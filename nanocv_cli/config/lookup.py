@@ -19,7 +19,7 @@ def read_group(group: str, name: str, root: Path, asked_at: str = "") -> Located
     """The values that `name` stands for in `group`, not yet typed.
 
     Args:
-        group: data, model, train or gpu.
+        group: data, model, train, gpu or serve.
         name: a config's name or file; for data also a folder of pictures, for model a torchvision classifier.
         root: the project's root.
         asked_at: the place of the name, for the message, where a file gives it.

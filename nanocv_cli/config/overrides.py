@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from nanocv_cli.config.expectation import fields_at, is_text, takes_null
-from nanocv_cli.config.groups import GROUP_MODELS
+from nanocv_cli.config.groups import GROUP_MODELS, RUN_GROUPS
 from nanocv_cli.config.located import Located
 from nanocv_cli.config.nearest import nearest
 from nanocv_cli.config.yaml_lines import parse_value
 from nanocv_cli.errors import ConfigError
 
 LONGEST_TEXT = 60
+EXAMPLES = {"data": "train.epochs=5", "serve": "serve.instances=2"}  # by the first group a command works with
 
 
 @dataclass(frozen=True)
@@ -24,13 +25,17 @@ class Override:
     place: str
 
 
-def parse_overrides(texts: Sequence[str]) -> list[Override]:
+def parse_overrides(texts: Sequence[str], groups: Sequence[str] = RUN_GROUPS) -> list[Override]:
     """Reads the texts behind `--set`, such as `train.epochs=5`.
 
+    Args:
+        texts: as they were written.
+        groups: those that the command works with.
+
     Raises:
-        ConfigError: a text that is not GROUP.KEY=VALUE.
+        ConfigError: a text that is not GROUP.KEY=VALUE with one of `groups`.
     """
-    return [_parse(text) for text in texts]
+    return [_parse(text, groups) for text in texts]
 
 
 def overridden(group: str, located: Located, overrides: Sequence[Override]) -> Located:
@@ -41,23 +46,23 @@ def overridden(group: str, located: Located, overrides: Sequence[Override]) -> L
     return located
 
 
-def _parse(text: str) -> Override:
+def _parse(text: str, groups: Sequence[str]) -> Override:
     place = f"--set {text if len(text) <= LONGEST_TEXT else text[: LONGEST_TEXT - 3] + '...'}"
     full, equals, value = text.partition("=")
     group, _, key = full.strip().partition(".")
-    if not equals or not key or group not in GROUP_MODELS:
-        hint = _meant(group, key) or "for example --set train.epochs=5"
-        raise ConfigError(f"{place}: expected GROUP.KEY=VALUE with one of the groups {', '.join(GROUP_MODELS)}", hint)
+    if not equals or not key or group not in groups:
+        hint = _meant(group, key, groups) or f"for example --set {EXAMPLES[groups[0]]}"
+        raise ConfigError(f"{place}: expected GROUP.KEY=VALUE with one of the groups {', '.join(groups)}", hint)
     return Override(group, key, _typed(group, key, value), place)
 
 
-def _meant(group: str, key: str) -> str:
+def _meant(group: str, key: str, groups: Sequence[str]) -> str:
     """The nearest group to one that is not known, or the group that has a key which was given without one."""
-    if group in GROUP_MODELS:
+    if group in groups:
         return ""
     if key:
-        return nearest(group, GROUP_MODELS).replace("?", f".{key}?")
-    owners = [name for name, model in GROUP_MODELS.items() if group in model.model_fields]
+        return nearest(group, groups).replace("?", f".{key}?")
+    owners = [name for name in groups if group in GROUP_MODELS[name].model_fields]
     return f"did you mean {owners[0]}.{group}=...?" if owners else ""
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-GROUPS = ("data", "model", "train", "gpu")
+GROUPS = ("data", "model", "train", "gpu", "serve")
 
 
 def project_root(start: Path | None = None) -> Path:

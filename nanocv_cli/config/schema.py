@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Channels3 = tuple[float, float, float]
@@ -115,6 +115,58 @@ class GpuConfig(Config):
     memory_bandwidth: float = Field(gt=0.0, description="device memory, bytes per second")
     l2_bandwidth: float = Field(gt=0.0, description="second-level cache, bytes per second")
     source: str = Field(min_length=1, description="where the figures stand")
+
+
+class ServeConfig(Config):
+    """How a server runs one model: batching, queue, instances, threads. No part of what a run is."""
+
+    name: str = Field(min_length=1)
+    backend: Literal["onnxruntime", "python"] = Field(
+        "onnxruntime", description="Triton's own ONNX Runtime backend, or its Python backend with nanocv's model.py"
+    )
+    max_batch: int = Field(4, ge=1, le=4096, description="most pictures that are run at once")
+    queue_delay_us: int = Field(500, ge=0, le=60_000_000, description="longest wait for a fuller batch, microseconds")
+    preferred: tuple[int, ...] = Field((), description="batch sizes that are run without further waiting")
+    instances: int = Field(1, ge=1, le=64, description="copies of the model that run side by side (per GPU, on GPUs)")
+    kind: Literal["cpu", "gpu"] = "cpu"
+    gpus: tuple[int, ...] = Field((), description="GPU indices; none: all of them")
+    max_queue_size: int = Field(256, ge=0, le=1_000_000, description="requests that may wait; 0: any number")
+    timeout_us: int = Field(0, ge=0, le=3_600_000_000, description="longest wait in the queue, microseconds; 0: any")
+    timeout_action: Literal["reject", "delay"] = Field(
+        "reject", description="of a request past its time: answer with an error, or serve it after all others"
+    )
+    threads: int = Field(0, ge=0, le=1024, description="ONNX Runtime's threads within an operator; 0: it chooses")
+    inter_op_threads: int = Field(0, ge=0, le=1024, description="its threads across operators; 0: as above")
+    execution_mode: Literal["sequential", "parallel"] = Field("sequential", description="of the graph's operators")
+    warmup: Literal["off", "random", "zero"] = Field("random", description="pictures run before the model is ready")
+    version_policy: Literal["latest", "all", "specific"] = "latest"
+    latest: int = Field(1, ge=1, le=1000, description="how many of the newest versions `latest` serves")
+    versions: tuple[int, ...] = Field((), description="the versions `specific` serves", validate_default=True)
+
+    @field_validator("preferred")
+    @classmethod
+    def _preferred_fit(cls, sizes: tuple[int, ...], others: ValidationInfo) -> tuple[int, ...]:
+        largest = others.data.get("max_batch", 4096)
+        if any(not 1 <= size <= largest for size in sizes) or len(set(sizes)) < len(sizes):
+            raise ValueError(f"expected different batch sizes from 1 to max_batch, which is {largest}")
+        return sizes
+
+    @field_validator("gpus")
+    @classmethod
+    def _gpus_fit(cls, indices: tuple[int, ...], others: ValidationInfo) -> tuple[int, ...]:
+        if any(index < 0 for index in indices) or len(set(indices)) < len(indices):
+            raise ValueError("expected different GPU indices from 0 on")
+        if indices and others.data.get("kind") == "cpu":
+            raise ValueError("expected none, for kind is cpu")
+        return indices
+
+    @field_validator("versions")
+    @classmethod
+    def _versions_fit(cls, numbers: tuple[int, ...], others: ValidationInfo) -> tuple[int, ...]:
+        wanted = others.data.get("version_policy") == "specific"
+        if any(number < 1 for number in numbers) or wanted != bool(numbers):
+            raise ValueError("expected version numbers from 1 on if version_policy is specific, else none")
+        return numbers
 
 
 class RunConfig(Config):

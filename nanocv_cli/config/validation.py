@@ -66,6 +66,8 @@ def _described(model: type[BaseModel], finding: ErrorDetails, located: Located, 
     if finding["type"] == "missing" and not within_list:
         return ConfigError(f"{place}: {full} is missing; expected {wanted}", f"add {path[-1]}: ...")
     value = located.value(key)
+    if finding["type"] == "value_error":  # a rule between fields, which says itself what it expects
+        return ConfigError(f"{place}: {full} is {_shown(value)}; {finding['ctx']['error']}")
     return ConfigError(
         f"{place}: {full} is {_shown(value)}; expected {wanted}", nearest(str(value), allowed_names(model, path))
     )

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from nanocv_cli.errors import ModelError
 from nanocv_cli.inference.card import ModelCard
+from nanocv_cli.inference.signature import GraphSignature, TensorSignature
 
 FATAL_ONLY = 4  # ONNX Runtime's log level
 EXPORT_AGAIN = "export it again: nanocv export onnx --model RUN"
@@ -23,6 +24,7 @@ class Runner:
 
     Attributes:
         card: the model card.
+        signature: names, types and shapes of the graph's inputs and outputs.
 
     Raises:
         ModelError: the file is missing, damaged or not ours, or its input is not uint8 [N,S,S,3] with any N.
@@ -44,6 +46,9 @@ class Runner:
             raise ModelError(f"{path} cannot be loaded as an ONNX graph: {_first_line(error)}", EXPORT_AGAIN) from error
         self._path = path
         self.card = ModelCard.from_metadata(self._session.get_modelmeta().custom_metadata_map, str(path))
+        self.signature = GraphSignature(
+            tuple(map(_tensor, self._session.get_inputs())), tuple(map(_tensor, self._session.get_outputs()))
+        )
         self._input = self._checked_input()
         self._outputs = [output.name for output in self._session.get_outputs()]
 
@@ -83,6 +88,12 @@ class Runner:
                 f"{self._path} failed on {len(images)} pictures: {_first_line(error)}", EXPORT_AGAIN
             ) from error
         return dict(zip(self._outputs, outputs, strict=True))
+
+
+def _tensor(argument: Any) -> TensorSignature:
+    """One of a session's inputs or outputs."""
+    shape = tuple(size if isinstance(size, int) else None for size in argument.shape)
+    return TensorSignature(argument.name, argument.type, shape)
 
 
 def _first_line(error: Exception) -> str:

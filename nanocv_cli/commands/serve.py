@@ -1,0 +1,84 @@
+"""`nanocv serve`: config."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nanocv_cli.commands.common import DebugFlag, JsonFlag, RefOption, SetOption, emit, say
+
+ServeOption = Annotated[str | None, typer.Option("--serve", help="A serve config's name or file.")]
+
+
+def config(
+    ref: RefOption = None,
+    serve: ServeOption = None,
+    backend: Annotated[str | None, typer.Option(help="onnxruntime or python.")] = None,
+    max_batch: Annotated[int | None, typer.Option(help="Most pictures run at once.")] = None,
+    queue_delay_us: Annotated[int | None, typer.Option(help="Longest wait for a fuller batch, usec.")] = None,
+    preferred: Annotated[str | None, typer.Option(metavar="N,N", help="Batch sizes run without waiting.")] = None,
+    instances: Annotated[int | None, typer.Option(help="Copies that run side by side.")] = None,
+    kind: Annotated[str | None, typer.Option(help="cpu or gpu.")] = None,
+    threads: Annotated[int | None, typer.Option(help="ONNX Runtime threads; 0: it chooses.")] = None,
+    overrides: SetOption = None,
+    name: Annotated[str | None, typer.Option(help="The entry's name; default: the model's.")] = None,
+    version: Annotated[int | None, typer.Option(help="Default: the next, if the graph is new.")] = None,
+    repository: Annotated[Path, typer.Option(help="The model repository.")] = Path("model_repository"),
+    check: Annotated[bool, typer.Option("--check", help="Write nothing; list what would change.")] = False,
+    as_json: JsonFlag = False,
+    debug: DebugFlag = False,
+) -> None:
+    """Write a model's entry in a Triton model repository."""
+    from nanocv_cli.config.loader import resolve_serve
+    from nanocv_cli.config.project import project_root
+    from nanocv_cli.inference.reference import find_graph
+    from nanocv_cli.serving.repository.entry import entry_differences, write_entry
+
+    options = {
+        "backend": backend,
+        "max_batch": max_batch,
+        "queue_delay_us": queue_delay_us,
+        "preferred": _numbers("--preferred", preferred),
+        "instances": instances,
+        "kind": kind,
+        "threads": threads,
+    }
+    settings = resolve_serve(serve, options, overrides or ())
+    graph = find_graph(ref, project_root())
+    if check:
+        found = entry_differences(graph, repository, settings, name, version)
+        if as_json:
+            emit({"repository": str(repository), "differences": found})
+        for line in found if not as_json else ():
+            typer.echo(line)
+        if found:
+            raise typer.Exit(1)
+        return
+    entry = write_entry(graph, repository, settings, name, version)
+    if as_json:
+        emit({
+            "model": entry.model,
+            "repository": str(entry.repository),
+            "config": str(entry.config),
+            "version": entry.version,
+            "changed": entry.changed,
+        })  # fmt: skip
+        return
+    say(f"version {entry.version} {'written' if entry.changed else 'is as it shall be: nothing written'}")
+    typer.echo(f"{entry.config}\n{entry.config.read_text(encoding='utf-8')}", nl=False)
+
+
+def _numbers(option: str, text: str | None) -> list[int] | None:
+    """`2,4` as whole numbers.
+
+    Raises:
+        RequestError: it is something else.
+    """
+    from nanocv_cli.errors import RequestError
+
+    if text is None:
+        return None
+    try:
+        return [int(part) for part in text.split(",")] if text.strip() else []
+    except ValueError as error:
+        raise RequestError(f"{option} {text}: expected whole numbers, as in 2,4", "separate them by commas") from error

@@ -1,0 +1,1 @@
+"""Triton model repositories: what a graph needs around it to be served."""

@@ -1,0 +1,62 @@
+"""Two `ModelConfig`s compared field by field."""
+
+from typing import Any
+
+from google.protobuf.message import Message
+from tritonclient.grpc.model_config_pb2 import ModelConfig
+
+
+def config_differences(found: ModelConfig, wanted: ModelConfig) -> list[str]:
+    """One line for each field that differs, in the order of the fields of `wanted`; none where they say the same.
+
+    Args:
+        found: the config that is there.
+        wanted: the config that shall be there.
+    """
+    there, shall = _fields(found), _fields(wanted)
+    keys = dict.fromkeys([*shall, *there])
+    return [
+        f"{key} is {there.get(key, 'not set')}; expected {shall.get(key, 'not set')}"
+        for key in keys
+        if there.get(key) != shall.get(key)
+    ]
+
+
+def _fields(message: Message, prefix: str = "") -> dict[str, str]:
+    """Every field that is set, as text, by dotted key; messages of a list by their name, if they have one."""
+    fields: dict[str, str] = {}
+    for field, value in message.ListFields():
+        key = f"{prefix}{field.name}"
+        if field.message_type is None:
+            fields[key] = _shown(field, value)
+        elif field.message_type.GetOptions().map_entry:
+            for name, item in value.items():
+                fields |= _of_value(item, f"{key}[{name}]")
+        elif isinstance(value, Message):
+            fields |= _of_value(value, key)
+        else:
+            for index, item in enumerate(value):
+                fields |= _of_value(item, f"{key}[{getattr(item, 'name', '') or index}]")
+    return fields
+
+
+def _of_value(value: Any, key: str) -> dict[str, str]:
+    if not isinstance(value, Message):
+        return {key: str(value)}
+    # A message without fields of its own says something by being there.
+    return _fields(value, f"{key}.") or {key: "there"}
+
+
+def _shown(field: Any, value: Any) -> str:
+    if isinstance(value, str | bytes | bool | int | float):
+        return _scalar(field, value)
+    return f"[{', '.join(_scalar(field, item) for item in value)}]"
+
+
+def _scalar(field: Any, value: Any) -> str:
+    if field.enum_type is not None:
+        named = field.enum_type.values_by_number.get(value)
+        return named.name if named else str(value)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return repr(value) if isinstance(value, str) else str(value)

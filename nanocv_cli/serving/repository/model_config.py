@@ -1,0 +1,130 @@
+"""The `ModelConfig` of a graph: what Triton is told of its tensors, and how it shall batch and run it."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from tritonclient.grpc import model_config_pb2 as pb
+
+from nanocv_cli.config.schema import ServeConfig
+from nanocv_cli.errors import ModelError
+from nanocv_cli.inference.signature import GraphSignature, TensorSignature
+
+LABELS = "labels.txt"
+TYPES = {
+    "tensor(bool)": pb.TYPE_BOOL,
+    "tensor(uint8)": pb.TYPE_UINT8,
+    "tensor(uint16)": pb.TYPE_UINT16,
+    "tensor(uint32)": pb.TYPE_UINT32,
+    "tensor(uint64)": pb.TYPE_UINT64,
+    "tensor(int8)": pb.TYPE_INT8,
+    "tensor(int16)": pb.TYPE_INT16,
+    "tensor(int32)": pb.TYPE_INT32,
+    "tensor(int64)": pb.TYPE_INT64,
+    "tensor(float16)": pb.TYPE_FP16,
+    "tensor(float)": pb.TYPE_FP32,
+    "tensor(double)": pb.TYPE_FP64,
+    "tensor(string)": pb.TYPE_STRING,
+    "tensor(bfloat16)": pb.TYPE_BF16,
+}
+
+
+def build_config(
+    signature: GraphSignature, settings: ServeConfig, name: str, classes: tuple[str, ...] = ()
+) -> pb.ModelConfig:
+    """Describes a graph to Triton.
+
+    Args:
+        signature: the graph's inputs and outputs, batch first.
+        settings: how to serve it.
+        name: the entry's folder name.
+        classes: in label order; an output that holds one value per class names them from `labels.txt`.
+
+    Raises:
+        ModelError: a tensor of a type that Triton does not know, or without rows.
+    """
+    config = pb.ModelConfig(name=name, backend=settings.backend, max_batch_size=settings.max_batch)
+    for tensor in signature.inputs:
+        config.input.append(_described(pb.ModelInput, tensor))
+    for tensor in signature.outputs:
+        output = _described(pb.ModelOutput, tensor)
+        if classes and list(output.dims) == [len(classes)] and not output.HasField("reshape"):
+            output.label_filename = LABELS
+        config.output.append(output)
+    config.version_policy.CopyFrom(_version_policy(settings))
+    config.dynamic_batching.CopyFrom(_batching(settings))
+    config.instance_group.append(
+        pb.ModelInstanceGroup(
+            count=settings.instances,
+            kind=pb.ModelInstanceGroup.Kind.Value(f"KIND_{settings.kind.upper()}"),
+            gpus=settings.gpus,
+        )
+    )
+    for key, value in _thread_parameters(settings).items():
+        config.parameters[key].string_value = value
+    config.model_warmup.extend(_warmup(config, settings))
+    return config
+
+
+def _described(kind: Any, tensor: TensorSignature) -> Any:
+    """Name, type and dimensions without the batch's."""
+    if tensor.type not in TYPES:
+        raise ModelError(f"{tensor.name} is {tensor.type}, which Triton does not serve", "export another graph")
+    if not tensor.shape or tensor.shape[0] is not None:
+        raise ModelError(
+            f"{tensor.name} has shape {_shown(tensor.shape)}: its first dimension is not any number of pictures",
+            "export it again: nanocv export onnx --model RUN",
+        )
+    dims = [-1 if size is None else size for size in tensor.shape[1:]]
+    described = kind(name=tensor.name, data_type=TYPES[tensor.type], dims=dims or [1])
+    if not dims:  # Triton wants a dimension; its own ones and the graph's are then told apart
+        described.reshape.SetInParent()
+    return described
+
+
+def _shown(shape: Iterable[int | None]) -> str:
+    return f"[{','.join('?' if size is None else str(size) for size in shape)}]"
+
+
+def _version_policy(settings: ServeConfig) -> pb.ModelVersionPolicy:
+    if settings.version_policy == "all":
+        return pb.ModelVersionPolicy(all=pb.ModelVersionPolicy.All())
+    if settings.version_policy == "specific":
+        return pb.ModelVersionPolicy(specific=pb.ModelVersionPolicy.Specific(versions=sorted(settings.versions)))
+    return pb.ModelVersionPolicy(latest=pb.ModelVersionPolicy.Latest(num_versions=settings.latest))
+
+
+def _batching(settings: ServeConfig) -> pb.ModelDynamicBatching:
+    return pb.ModelDynamicBatching(
+        preferred_batch_size=sorted(settings.preferred),
+        max_queue_delay_microseconds=settings.queue_delay_us,
+        default_queue_policy=pb.ModelQueuePolicy(
+            max_queue_size=settings.max_queue_size,
+            default_timeout_microseconds=settings.timeout_us,
+            timeout_action=pb.ModelQueuePolicy.TimeoutAction.Value(settings.timeout_action.upper()),
+        ),
+    )
+
+
+def _thread_parameters(settings: ServeConfig) -> dict[str, str]:
+    """The names under which Triton's onnxruntime backend, and our model.py, look for them."""
+    return {
+        "intra_op_thread_count": str(settings.threads),
+        "inter_op_thread_count": str(settings.inter_op_threads),
+        "execution_mode": "1" if settings.execution_mode == "parallel" else "0",
+    }
+
+
+def _warmup(config: pb.ModelConfig, settings: ServeConfig) -> list[pb.ModelWarmup]:
+    """One picture, and a full batch: the first requests do not pay for what a session sets up at its first run."""
+    if settings.warmup == "off":
+        return []
+    warmups = []
+    for size in sorted({1, settings.max_batch}):
+        warmup = pb.ModelWarmup(name=f"batch of {size}", batch_size=size)
+        for tensor in config.input:
+            sample = warmup.inputs[tensor.name]
+            sample.data_type = tensor.data_type
+            sample.dims.extend(1 if size < 0 else size for size in tensor.dims)
+            setattr(sample, f"{settings.warmup}_data", True)
+        warmups.append(warmup)
+    return warmups
