@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint triton bench clean
 
 demo: $(INSTALLED)  ## everything once: flowers, LeNet trained, evaluated, one picture inferred, graph exported
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh scripts/demo.sh
@@ -18,6 +18,13 @@ lint: $(INSTALLED)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+triton: .triton/.installed  ## a real Triton server in an environment of its own (Linux, x86-64)
+
+.triton/.installed: constraints-triton.txt
+	$(PYTHON) -m venv .triton
+	.triton/bin/python -m pip install --quiet --constraint constraints-triton.txt nvidia-pytriton onnxruntime
+	touch $@
+
 bench: $(INSTALLED)  ## the figures the README quotes, as ratios measured in one run
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/train.py
@@ -28,4 +35,4 @@ $(INSTALLED): pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) .triton .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from nanocv_cli import __version__
-from nanocv_cli.commands import config, data, evaluate, export, infer, serve, train
+from nanocv_cli.commands import config, data, evaluate, export, infer, serve, serve_run, train
 from nanocv_cli.commands.common import print_failure
 from nanocv_cli.errors import MissingExtraError, NanocvError, RequestError, StorageError
 
@@ -57,7 +57,7 @@ app.add_typer(export_app, name="export")
 
 serve_app = _group("Trained models on a server.")
 serve_app.command("config")(serve.config)
-serve_app.callback()(lambda: None)  # as above
+serve_app.command("run")(serve_run.run)
 app.add_typer(serve_app, name="serve")
 
 config_app = _group("Configs: what a command would use, valid or not.")

@@ -43,12 +43,10 @@ class Runner:
         try:
             self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime's errors share no base class
-            raise ModelError(f"{path} cannot be loaded as an ONNX graph: {_first_line(error)}", EXPORT_AGAIN) from error
+            raise ModelError(f"{path} cannot be loaded as an ONNX graph: {first_line(error)}", EXPORT_AGAIN) from error
         self._path = path
         self.card = ModelCard.from_metadata(self._session.get_modelmeta().custom_metadata_map, str(path))
-        self.signature = GraphSignature(
-            tuple(map(_tensor, self._session.get_inputs())), tuple(map(_tensor, self._session.get_outputs()))
-        )
+        self.signature = graph_signature(self._session)
         self._input = self._checked_input()
         self._outputs = [output.name for output in self._session.get_outputs()]
 
@@ -85,16 +83,21 @@ class Runner:
             outputs = self._session.run(None, {self._input: images})
         except Exception as error:  # see above
             raise ModelError(
-                f"{self._path} failed on {len(images)} pictures: {_first_line(error)}", EXPORT_AGAIN
+                f"{self._path} failed on {len(images)} pictures: {first_line(error)}", EXPORT_AGAIN
             ) from error
         return dict(zip(self._outputs, outputs, strict=True))
 
 
-def _tensor(argument: Any) -> TensorSignature:
-    """One of a session's inputs or outputs."""
-    shape = tuple(size if isinstance(size, int) else None for size in argument.shape)
-    return TensorSignature(argument.name, argument.type, shape)
+def graph_signature(session: Any) -> GraphSignature:
+    """What a loaded `InferenceSession` takes and gives."""
+
+    def told(argument: Any) -> TensorSignature:
+        shape = tuple(size if isinstance(size, int) else None for size in argument.shape)
+        return TensorSignature(argument.name, argument.type, shape)
+
+    return GraphSignature(tuple(map(told, session.get_inputs())), tuple(map(told, session.get_outputs())))
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """The first line of a library's error, cut to what fits one of ours."""
     return (str(error).splitlines() or [type(error).__name__])[0][:200]

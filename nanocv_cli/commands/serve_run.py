@@ -1,0 +1,49 @@
+"""`nanocv serve run`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nanocv_cli.commands.common import DebugFlag, JsonFlag, emit, say
+
+
+def run(
+    repository: Annotated[Path, typer.Option(help="The model repository.")] = Path("model_repository"),
+    engine: Annotated[str, typer.Option(help="embedded: nanocv's own server; triton: NVIDIA's.")] = "embedded",
+    host: Annotated[str, typer.Option(help="Address to listen on; loopback unless you say otherwise.")] = "127.0.0.1",
+    http_port: Annotated[int, typer.Option(min=0, max=65535, help="KServe v2 over HTTP; 0: any free one.")] = 8000,
+    grpc_port: Annotated[int, typer.Option(min=0, max=65535, help="KServe v2 over gRPC; 0: any free one.")] = 8001,
+    metrics_port: Annotated[int, typer.Option(min=0, max=65535, help="Prometheus; 0: any free one.")] = 8002,
+    poll_s: Annotated[
+        float, typer.Option(min=0.0, help="Look for changed entries this often, seconds; 0: only when asked to load.")
+    ] = 0.0,
+    max_message_mb: Annotated[int, typer.Option(min=1, max=2047, help="Largest request (embedded).")] = 64,
+    max_in_flight_mb: Annotated[int, typer.Option(min=1, help="All requests at once (embedded).")] = 512,
+    as_json: JsonFlag = False,
+    debug: DebugFlag = False,
+) -> None:
+    """Serve a model repository: KServe v2 over HTTP and gRPC, and Prometheus metrics."""
+    from nanocv_cli.errors import RequestError
+    from nanocv_cli.serving.ports import Addresses, Ports
+
+    ports = Ports(host, http_port, grpc_port, metrics_port)
+    if engine not in ("embedded", "triton"):
+        raise RequestError(f"unknown engine {engine!r}", "use embedded or triton")
+    if engine == "triton":
+        from nanocv_cli.config.project import project_root
+        from nanocv_cli.serving.triton import find_triton, run_triton
+
+        raise typer.Exit(run_triton(find_triton(project_root()), repository, ports, poll_s))
+
+    import asyncio
+
+    from nanocv_cli.serving.embedded.server import Limits, serve
+
+    def tell(addresses: Addresses) -> None:
+        if as_json:
+            emit(vars(addresses))
+        say(f"HTTP {addresses.http}   gRPC {addresses.grpc}   metrics http://{addresses.metrics}/metrics")
+
+    limits = Limits(max_message_mb << 20, max_in_flight_mb << 20)
+    asyncio.run(serve(repository, ports, limits, poll_s, say, tell))

@@ -1,0 +1,146 @@
+"""KServe's tensor types and their bytes, to NumPy and back."""
+
+import struct
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nanocv_cli.serving.embedded.faults import Fault
+
+NUMPY_TYPES: dict[str, Any] = {
+    "BOOL": np.bool_,
+    "UINT8": np.uint8,
+    "UINT16": np.uint16,
+    "UINT32": np.uint32,
+    "UINT64": np.uint64,
+    "INT8": np.int8,
+    "INT16": np.int16,
+    "INT32": np.int32,
+    "INT64": np.int64,
+    "FP16": np.float16,
+    "FP32": np.float32,
+    "FP64": np.float64,
+    "BYTES": np.object_,
+}
+DATATYPES = {np.dtype(kind): name for name, kind in NUMPY_TYPES.items()}
+LENGTH = struct.Struct("<I")
+
+Array = NDArray[Any]
+Buffer = bytes | bytearray | memoryview
+
+
+def elements(shape: tuple[int, ...]) -> int:
+    """How many values a shape holds, in Python's unbounded integers."""
+    count = 1
+    for size in shape:
+        count *= size
+    return count
+
+
+def from_bytes(content: Buffer, datatype: str, shape: tuple[int, ...]) -> Array | None:
+    """A tensor from its raw little-endian bytes; None where their number does not fit the shape.
+
+    Args:
+        content: row-major values; BYTES are each preceded by their length as uint32.
+        datatype: KServe's name.
+        shape: no negative sizes.
+
+    Returns:
+        read-only; an object array of `bytes` for BYTES.
+    """
+    if datatype == "BYTES":
+        texts = _split_texts(content, elements(shape))
+        return None if texts is None else texts.reshape(shape)
+    kind = np.dtype(NUMPY_TYPES[datatype])
+    if elements(shape) * kind.itemsize != len(content):
+        return None
+    return np.frombuffer(content, kind).reshape(shape)
+
+
+def to_bytes(array: Array) -> bytes:
+    """The inverse of `from_bytes`."""
+    if array.dtype != np.object_:
+        return array.tobytes()
+    return b"".join(LENGTH.pack(len(text)) + text for text in map(_as_bytes, array.ravel()))
+
+
+def from_values(values: Any, datatype: str, shape: tuple[int, ...], name: str) -> Array:
+    """A tensor from JSON values, nested or flat.
+
+    Raises:
+        Fault: there are more or fewer than the shape holds, or one is not of the type.
+    """
+    flat: list[Any] = []
+    _flatten(values, flat, elements(shape), depth=0)
+    if len(flat) != elements(shape):
+        raise Fault("Unable to parse 'data': Shape does not match true shape of 'data' field")
+    if datatype == "BYTES":
+        if not all(isinstance(value, str) for value in flat):
+            raise Fault(f"Unable to parse 'data': input '{name}' takes strings")
+        array = np.empty(len(flat), np.object_)
+        array[:] = [value.encode() for value in flat]
+        return array.reshape(shape)
+    kind = np.dtype(NUMPY_TYPES[datatype])
+    allowed: tuple[type, ...] = {"b": (bool,), "f": (int, float)}.get(kind.kind, (int,))
+    if not all(isinstance(value, allowed) and (kind.kind == "b" or not isinstance(value, bool)) for value in flat):
+        raise Fault(f"Unable to parse 'data': input '{name}' takes values of {datatype}")
+    try:
+        return np.array(flat, kind).reshape(shape)
+    except (OverflowError, ValueError) as error:
+        raise Fault(f"Unable to parse 'data': input '{name}' has a value beyond {datatype}") from error
+
+
+def to_values(array: Array) -> list[Any]:
+    """The tensor as a flat list for JSON; BYTES must be UTF-8.
+
+    Raises:
+        Fault: BYTES that are no text, or a value that JSON does not have.
+    """
+    if array.dtype == np.object_:
+        try:
+            return [_as_bytes(value).decode() for value in array.ravel()]
+        except UnicodeDecodeError as error:
+            raise Fault("an output's BYTES are not UTF-8; ask for it as binary data") from error
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise Fault("an output holds values that JSON does not have (NaN or infinity); ask for it as binary data")
+    values: list[Any] = array.ravel().tolist()
+    return values
+
+
+def _split_texts(content: Buffer, count: int) -> Array | None:
+    view, place, found = memoryview(content), 0, []
+    # No text is shorter than its length field, so a lying shape is found out before memory is spent on it.
+    if count * LENGTH.size > len(view):
+        return None
+    for _ in range(count):
+        if place + LENGTH.size > len(view):
+            return None
+        end = place + LENGTH.size + LENGTH.unpack_from(view, place)[0]
+        if end > len(view):
+            return None
+        found.append(bytes(view[place + LENGTH.size : end]))
+        place = end
+    if place != len(view):
+        return None
+    array = np.empty(count, np.object_)
+    array[:] = found
+    return array
+
+
+def _as_bytes(value: object) -> bytes:
+    return value if isinstance(value, bytes) else str(value).encode()
+
+
+def _flatten(values: Any, into: list[Any], limit: int, depth: int) -> None:
+    if depth > 16:
+        raise Fault("Unable to parse 'data': nested too deeply")
+    if not isinstance(values, list):
+        raise Fault("Unable to parse 'data': expected a list")
+    if values and not isinstance(values[0], list):
+        into.extend(values)
+        return
+    for value in values:
+        _flatten(value, into, limit, depth + 1)
+        if len(into) > limit:
+            return

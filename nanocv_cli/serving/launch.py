@@ -1,0 +1,129 @@
+"""Starts a server as a process of its own, waits until it is ready, and ends it."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from nanocv_cli.config.project import project_root
+from nanocv_cli.errors import ServingError
+from nanocv_cli.serving.ports import Addresses, Ports
+from nanocv_cli.serving.triton import find_triton, server_arguments
+
+ENGINES = ("embedded", "triton")
+START_SECONDS = 120.0
+STOP_SECONDS = 40.0
+LOOK_SECONDS = 0.05
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running server: `host:port` of its three sides, and its process."""
+
+    http: str
+    grpc: str
+    metrics: str
+    pid: int
+
+
+@contextlib.contextmanager
+def started(repository: Path, engine: str) -> Iterator[Server]:
+    """Serves a repository on free loopback ports, under explicit model control, for as long as the context lasts.
+
+    Args:
+        repository: a Triton model repository.
+        engine: embedded or triton.
+
+    Raises:
+        ServingError: it did not become ready; the message holds the last it said.
+    """
+    with tempfile.TemporaryFile() as log:
+        process, addresses = _start_triton(repository, log) if engine == "triton" else _start_embedded(repository, log)
+        try:
+            if engine == "triton":
+                _wait_until_ready(process, addresses, log)
+            yield Server(addresses.http, addresses.grpc, addresses.metrics, process.pid)
+        finally:
+            stop(process)
+
+
+def stop(process: "subprocess.Popen[bytes]") -> None:
+    """Asks a server to end, and ends it where it does not."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    if process.stdout:
+        process.stdout.close()
+
+
+def free_ports() -> Ports:
+    """Three loopback ports that are free at this moment."""
+    with contextlib.ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(3)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        http, grpc, metrics = (one.getsockname()[1] for one in sockets)
+    return Ports("127.0.0.1", http, grpc, metrics)
+
+
+def _start_embedded(repository: Path, log: object) -> "tuple[subprocess.Popen[bytes], Addresses]":
+    arguments = [
+        sys.executable, "-m", "nanocv_cli.app", "serve", "run", "--engine", "embedded", "--json",
+        "--repository", str(repository), "--http-port", "0", "--grpc-port", "0", "--metrics-port", "0",
+    ]  # fmt: skip
+    process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=log)  # type: ignore[call-overload]
+    # It prints its addresses when it is ready, and otherwise ends.
+    line = process.stdout.readline()
+    try:
+        document = json.loads(line)
+        return process, Addresses(
+            document["host"], document["http_port"], document["grpc_port"], document["metrics_port"]
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        stop(process)
+        raise _not_started("embedded", log) from error
+
+
+def _start_triton(repository: Path, log: object) -> "tuple[subprocess.Popen[bytes], Addresses]":
+    command, ports = find_triton(project_root()), free_ports()
+    arguments = [*command.arguments, *server_arguments(repository, ports, 0.0)]
+    process = subprocess.Popen(arguments, env=command.environment, stdout=log, stderr=log)  # type: ignore[call-overload]
+    return process, Addresses(ports.host, ports.http, ports.grpc, ports.metrics)
+
+
+def _wait_until_ready(process: "subprocess.Popen[bytes]", addresses: Addresses, log: object) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        with contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError):
+            with urllib.request.urlopen(f"http://{addresses.http}/v2/health/ready", timeout=5) as answer:
+                if answer.status == 200:
+                    return
+        time.sleep(LOOK_SECONDS)
+    raise _not_started("triton", log)
+
+
+def _not_started(engine: str, log: object) -> ServingError:
+    assert hasattr(log, "seek")
+    log.seek(0, os.SEEK_END)
+    log.seek(max(0, log.tell() - 4000))  # type: ignore[attr-defined]
+    lines = [line.strip() for line in log.read().decode(errors="replace").splitlines() if line.strip()]  # type: ignore[attr-defined]
+    said = next(
+        (line for line in reversed(lines) if line.startswith(("error:", "E"))), lines[-1] if lines else "nothing"
+    )
+    return ServingError(
+        f"the {engine} server did not start; it said: {said[:400]}", "nanocv serve run shows all it says"
+    )

@@ -1,0 +1,38 @@
+"""Where a server listens."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Host and the three ports, Triton's by default; 0 is any free one."""
+
+    host: str = "127.0.0.1"
+    http: int = 8000
+    grpc: int = 8001
+    metrics: int = 8002
+
+
+@dataclass(frozen=True)
+class Addresses:
+    """Where a running server can be reached."""
+
+    host: str
+    http_port: int
+    grpc_port: int
+    metrics_port: int
+
+    @property
+    def http(self) -> str:
+        """`host:port` of KServe v2 over HTTP."""
+        return f"{self.host}:{self.http_port}"
+
+    @property
+    def grpc(self) -> str:
+        """`host:port` of KServe v2 over gRPC."""
+        return f"{self.host}:{self.grpc_port}"
+
+    @property
+    def metrics(self) -> str:
+        """`host:port` of Prometheus' /metrics."""
+        return f"{self.host}:{self.metrics_port}"
