@@ -36,8 +36,7 @@ def run(
 
         raise typer.Exit(run_triton(find_triton(project_root()), repository, ports, poll_s))
 
-    import asyncio
-
+    from nanocv_cli.serving.embedded.event_loop import run as run_loop
     from nanocv_cli.serving.embedded.server import Limits, serve
 
     def tell(addresses: Addresses) -> None:
@@ -46,4 +45,4 @@ def run(
         say(f"HTTP {addresses.http}   gRPC {addresses.grpc}   metrics http://{addresses.metrics}/metrics")
 
     limits = Limits(max_message_mb << 20, max_in_flight_mb << 20)
-    asyncio.run(serve(repository, ports, limits, poll_s, say, tell))
+    run_loop(serve(repository, ports, limits, poll_s, say, tell))

@@ -14,6 +14,7 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from nanocv_cli.config.project import project_root
 from nanocv_cli.errors import ServingError
@@ -24,6 +25,7 @@ ENGINES = ("embedded", "triton")
 START_SECONDS = 120.0
 STOP_SECONDS = 40.0
 LOOK_SECONDS = 0.05
+LAST_WORDS = 4000  # bytes of a server's log in which its error is looked for
 
 
 @dataclass(frozen=True)
@@ -80,13 +82,14 @@ def free_ports() -> Ports:
     return Ports("127.0.0.1", http, grpc, metrics)
 
 
-def _start_embedded(repository: Path, log: object) -> "tuple[subprocess.Popen[bytes], Addresses]":
+def _start_embedded(repository: Path, log: IO[bytes]) -> "tuple[subprocess.Popen[bytes], Addresses]":
     arguments = [
         sys.executable, "-m", "nanocv_cli.app", "serve", "run", "--engine", "embedded", "--json",
         "--repository", str(repository), "--http-port", "0", "--grpc-port", "0", "--metrics-port", "0",
     ]  # fmt: skip
-    process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=log)  # type: ignore[call-overload]
+    process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=log)
     # It prints its addresses when it is ready, and otherwise ends.
+    assert process.stdout is not None
     line = process.stdout.readline()
     try:
         document = json.loads(line)
@@ -98,32 +101,33 @@ def _start_embedded(repository: Path, log: object) -> "tuple[subprocess.Popen[by
         raise _not_started("embedded", log) from error
 
 
-def _start_triton(repository: Path, log: object) -> "tuple[subprocess.Popen[bytes], Addresses]":
+def _start_triton(repository: Path, log: IO[bytes]) -> "tuple[subprocess.Popen[bytes], Addresses]":
     command, ports = find_triton(project_root()), free_ports()
     arguments = [*command.arguments, *server_arguments(repository, ports, 0.0)]
-    process = subprocess.Popen(arguments, env=command.environment, stdout=log, stderr=log)  # type: ignore[call-overload]
+    process = subprocess.Popen(arguments, env=command.environment, stdout=log, stderr=log)
     return process, Addresses(ports.host, ports.http, ports.grpc, ports.metrics)
 
 
-def _wait_until_ready(process: "subprocess.Popen[bytes]", addresses: Addresses, log: object) -> None:
+def _wait_until_ready(process: "subprocess.Popen[bytes]", addresses: Addresses, log: IO[bytes]) -> None:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
-        with contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError):
-            with urllib.request.urlopen(f"http://{addresses.http}/v2/health/ready", timeout=5) as answer:
-                if answer.status == 200:
-                    return
+        with (
+            contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError),
+            urllib.request.urlopen(f"http://{addresses.http}/v2/health/ready", timeout=5) as answer,
+        ):
+            if answer.status == 200:
+                return
         time.sleep(LOOK_SECONDS)
     raise _not_started("triton", log)
 
 
-def _not_started(engine: str, log: object) -> ServingError:
-    assert hasattr(log, "seek")
+def _not_started(engine: str, log: IO[bytes]) -> ServingError:
     log.seek(0, os.SEEK_END)
-    log.seek(max(0, log.tell() - 4000))  # type: ignore[attr-defined]
-    lines = [line.strip() for line in log.read().decode(errors="replace").splitlines() if line.strip()]  # type: ignore[attr-defined]
-    said = next(
-        (line for line in reversed(lines) if line.startswith(("error:", "E"))), lines[-1] if lines else "nothing"
-    )
+    log.seek(max(0, log.tell() - LAST_WORDS))
+    lines = [line.strip() for line in log.read().decode(errors="replace").splitlines() if line.strip()]
+    errors = [line for line in lines if line.startswith(("error:", "E"))]
+    said = (errors or lines or ["nothing"])[-1]
     return ServingError(
-        f"the {engine} server did not start; it said: {said[:400]}", "nanocv serve run shows all it says"
+        f"the {engine} server did not start; it said: {said[:400]}",
+        f"nanocv serve run --engine {engine} shows all it says",
     )

@@ -12,7 +12,7 @@ import numpy as np
 from nanocv_cli.serving.embedded.faults import Fault, Status, about
 from nanocv_cli.serving.embedded.model import LoadedModel
 from nanocv_cli.serving.embedded.plan import datatype
-from nanocv_cli.serving.embedded.scheduler import Job
+from nanocv_cli.serving.embedded.scheduler import Answers, Job
 from nanocv_cli.serving.embedded.tensors import (
     DATATYPES,
     NUMPY_TYPES,
@@ -110,13 +110,8 @@ async def answer(model: LoadedModel, call: Call) -> list[NamedArray]:
     Raises:
         Fault: it is not one that this model can answer, or the model failed on it.
     """
-    loop = asyncio.get_running_loop()
-    arrived: asyncio.Future[dict[str, Array]] = loop.create_future()
-
-    def finish(result: dict[str, Array] | Fault) -> None:
-        loop.call_soon_threadsafe(_settle, arrived, result)
-
-    job = Job({}, 1, call.request_id, 1000 * call.timeout_us, finish)
+    arrives: asyncio.Future[dict[str, Array]] = asyncio.get_running_loop().create_future()
+    job = Job({}, 1, call.request_id, 1000 * call.timeout_us, arrives)
     try:
         job.inputs, job.rows = _checked_inputs(model, call)
         wanted = _checked_outputs(model, call)
@@ -126,20 +121,23 @@ async def answer(model: LoadedModel, call: Call) -> list[NamedArray]:
             model.statistics.failed(job.arrived, fault.reason)
         raise
     try:
-        outputs = await arrived
+        outputs = await arrives
     except asyncio.CancelledError:
         model.abandon(job)
         raise
     return [_cut(model, outputs[output.name], output) for output in wanted]
 
 
-def _settle(future: "asyncio.Future[dict[str, Array]]", result: dict[str, Array] | Fault) -> None:
-    if future.done():  # the client is gone
-        return
-    if isinstance(result, Fault):
-        future.set_exception(result)
-    else:
-        future.set_result(result)
+def settle(answers: Answers) -> None:
+    """Hands answers to those who wait for them in this event loop."""
+    for job, outcome in answers:
+        future: asyncio.Future[dict[str, Array]] = job.arrives
+        if future.done():  # the client is gone
+            continue
+        if isinstance(outcome, Fault):
+            future.set_exception(outcome)
+        else:
+            future.set_result(outcome)
 
 
 def _checked_inputs(model: LoadedModel, call: Call) -> tuple[dict[str, Array], int]:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 class GrpcService(service.GRPCInferenceServiceServicer):  # type: ignore[misc]
-    """KServe v2 over gRPC; what is not defined here (shared memory, tracing, logging) answers UNIMPLEMENTED.
+    """KServe v2 over gRPC.
 
     Args:
         library: the models.
@@ -107,6 +107,13 @@ class GrpcService(service.GRPCInferenceServiceServicer):  # type: ignore[misc]
             except Fault as fault:
                 refused = pb.ModelInferResponse(model_name=request.model_name, id=request.id)
                 yield pb.ModelStreamInferResponse(error_message=fault.message, infer_response=refused)
+
+    async def _unsupported(self, request: Any, context: Context) -> Any:
+        await _abort(context, Fault("this server has no shared memory, tracing or log settings", Status.UNSUPPORTED))
+
+    SystemSharedMemoryStatus = SystemSharedMemoryRegister = SystemSharedMemoryUnregister = _unsupported
+    CudaSharedMemoryStatus = CudaSharedMemoryRegister = CudaSharedMemoryUnregister = _unsupported
+    TraceSetting = LogSettings = _unsupported
 
     async def _found(self, name: str, version: str, context: Context) -> LoadedModel:
         try:

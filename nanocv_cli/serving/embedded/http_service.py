@@ -15,6 +15,11 @@ from nanocv_cli.serving.embedded.model import LoadedModel
 
 MODEL = r"/v2/models/{model:[^/]+}"
 VERSION = MODEL + r"/versions/{version:\d+}"
+UNSUPPORTED = (
+    r"/v2/{kind:systemsharedmemory|cudasharedmemory}/{rest:.*}",
+    r"/v2/{kind:trace/setting|logging}",
+    MODEL + "/trace/setting",
+)
 JSON = "application/json"
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -50,6 +55,8 @@ class HttpService:
         post("/v2/repository/index", self._index)
         post(r"/v2/repository/models/{model:[^/]+}/load", self._load)
         post(r"/v2/repository/models/{model:[^/]+}/unload", self._unload)
+        for path in UNSUPPORTED:
+            app.router.add_route("*", path, self._unsupported)
         return app
 
     def metrics_application(self) -> web.Application:
@@ -77,6 +84,9 @@ class HttpService:
             return web.Response(body=content, content_type=JSON)
         headers = {http_codec.HEADER_LENGTH: str(header_length), "Content-Type": "application/octet-stream"}
         return web.Response(body=content, headers=headers)
+
+    async def _unsupported(self, request: web.Request) -> web.Response:
+        raise Fault("this server has no shared memory, tracing or log settings", Status.UNSUPPORTED)
 
     async def _server_metadata(self, request: web.Request) -> web.Response:
         return web.json_response(documents.server_metadata())

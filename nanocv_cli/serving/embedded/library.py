@@ -9,8 +9,10 @@ from tritonclient.grpc import model_config_pb2 as pb
 
 from nanocv_cli.errors import ModelError, NanocvError
 from nanocv_cli.serving.embedded import plan
+from nanocv_cli.serving.embedded.calls import settle
 from nanocv_cli.serving.embedded.faults import Fault, Status
 from nanocv_cli.serving.embedded.model import LoadedModel
+from nanocv_cli.serving.embedded.scheduler import Answers
 from nanocv_cli.serving.embedded.supported import refuse_unsupported
 from nanocv_cli.serving.repository.pbtxt import read_config
 
@@ -46,6 +48,7 @@ class Library:
     def __init__(self, repository: Path) -> None:
         self.repository = repository
         self._shelves: dict[str, _Shelf] = {}
+        self._loop = asyncio.get_running_loop()
         self._loading = asyncio.Lock()
         self._closing: set[asyncio.Task[None]] = set()
 
@@ -148,6 +151,9 @@ class Library:
             self._closing.add(task)
             task.add_done_callback(self._closing.discard)
 
+    def _deliver(self, answers: Answers) -> None:
+        self._loop.call_soon_threadsafe(settle, answers)
+
     def _read(self, name: str, override: str) -> list[LoadedModel]:
         entry = self.repository / name
         if Path(name).name != name or name in ("", ".", "..") or not entry.is_dir():
@@ -160,7 +166,7 @@ class Library:
         models: list[LoadedModel] = []
         try:
             for version in plan.served_versions(config, entry):
-                models.append(LoadedModel(entry, version, config))
+                models.append(LoadedModel(entry, version, config, self._deliver))
         except BaseException:
             for model in models:
                 model.close(0.0)

@@ -12,7 +12,7 @@ from nanocv_cli.errors import ModelError
 from nanocv_cli.inference.runner import FATAL_ONLY, first_line, graph_signature
 from nanocv_cli.serving.embedded import plan
 from nanocv_cli.serving.embedded.faults import Fault, Status, about
-from nanocv_cli.serving.embedded.scheduler import Job, Scheduler
+from nanocv_cli.serving.embedded.scheduler import Answers, Deliver, Job, Scheduler
 from nanocv_cli.serving.embedded.statistics import Execution, Statistics
 from nanocv_cli.serving.embedded.tensors import NUMPY_TYPES, Array
 from nanocv_cli.serving.repository.python_backend import SHIPPED_MODEL_PY
@@ -27,6 +27,7 @@ class LoadedModel:
         entry: the model's folder in the repository.
         version: the sub-folder to load.
         config: the entry's config, as read and found supported.
+        deliver: takes the answers of each batch; see `Scheduler`.
 
     Attributes:
         name: of the model.
@@ -39,7 +40,7 @@ class LoadedModel:
         ModelError: the graph is damaged, does not fit the config, or fails its warm-up.
     """
 
-    def __init__(self, entry: Path, version: int, config: pb.ModelConfig) -> None:
+    def __init__(self, entry: Path, version: int, config: pb.ModelConfig, deliver: Deliver) -> None:
         self.name, self.version = config.name, version
         graph = _graph_of(entry / str(version), config)
         sessions = [_session(graph, config, device) for device in _devices(config)]
@@ -57,6 +58,7 @@ class LoadedModel:
             self.name,
             plan.rules(self.config),
             [lambda batch, session=session: self._execute(session, batch) for session in sessions],  # type: ignore[misc]
+            deliver,
             lambda job, reason: self.statistics.failed(job.arrived, reason),
         )
 
@@ -77,23 +79,19 @@ class LoadedModel:
         """Finishes what is queued, within `timeout` seconds; see `Scheduler.close`."""
         return self._scheduler.close(timeout)
 
-    def _execute(self, session: Any, batch: list[Job]) -> None:
-        """Runs a batch and finishes its jobs; if that fails they run alone, so that only the bad one is refused."""
+    def _execute(self, session: Any, batch: list[Job]) -> Answers:
+        """Runs a batch and answers its jobs; if that fails they run alone, so that only the bad one is refused."""
         started = time.monotonic_ns()
         try:
             answers, execution = self._run(session, batch, started)
         except Exception as error:  # whatever a graph does to ONNX Runtime, the server stays up
             if len(batch) > 1:
-                for job in batch:
-                    self._execute(session, [job])
-                return
+                return [answered for job in batch for answered in self._execute(session, [job])]
             self.statistics.failed(batch[0].arrived, "BACKEND")
             message = about(batch[0].request_id, f"onnx runtime error: {first_line(error)}")
-            batch[0].finish(Fault(message, Status.INTERNAL, "BACKEND"))
-            return
+            return [(batch[0], Fault(message, Status.INTERNAL, "BACKEND"))]
         self.statistics.ran(execution)
-        for job, answer in zip(batch, answers, strict=True):
-            job.finish(answer)
+        return list(zip(batch, answers, strict=True))
 
     def _run(self, session: Any, batch: list[Job], started: int) -> tuple[list[dict[str, Array]], Execution]:
         feeds = {name: self._joined(name, [job.inputs[name] for job in batch]) for name in batch[0].inputs}

@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from nanocv_cli.serving.embedded.faults import Fault, Status, about
 from nanocv_cli.serving.embedded.tensors import Array
@@ -24,7 +25,7 @@ class Job:
         rows: pictures in it.
         request_id: the client's name for it, may be empty.
         timeout_ns: longest wait in the queue; 0 for any.
-        finish: called once, from an instance's thread, with the outputs or the reason why there are none.
+        arrives: whatever `deliver` needs to hand the answer on.
         arrived: nanoseconds of `time.monotonic_ns`.
         abandoned: nobody waits for the answer any more.
     """
@@ -33,7 +34,7 @@ class Job:
     rows: int
     request_id: str
     timeout_ns: int
-    finish: Callable[["dict[str, Array] | Fault"], None]
+    arrives: Any
     arrived: int = 0
     abandoned: bool = False
 
@@ -68,7 +69,10 @@ class Rules:
     reject_late: bool = True
 
 
-Execute = Callable[[list[Job]], None]
+Outcome = dict[str, Array] | Fault
+Answers = list[tuple[Job, Outcome]]
+Execute = Callable[[list[Job]], Answers]
+Deliver = Callable[[Answers], None]
 
 
 class Scheduler:
@@ -77,14 +81,21 @@ class Scheduler:
     Args:
         name: of the model, for messages.
         rules: how to batch.
-        instances: one function for each copy of the model; it runs a batch and finishes its jobs, and never raises.
-        rejected: called with every job that is refused in the queue, after it was finished.
+        instances: one function for each copy of the model; it runs a batch, answers all its jobs, and never raises.
+        deliver: called from an instance's thread with the answers of a batch, all at once: each call may wake another
+            thread, and while that happens no batch runs.
+        rejected: called with every job that is refused in the queue, and why.
     """
 
     def __init__(
-        self, name: str, rules: Rules, instances: Sequence[Execute], rejected: Callable[[Job, str], None]
+        self,
+        name: str,
+        rules: Rules,
+        instances: Sequence[Execute],
+        deliver: Deliver,
+        rejected: Callable[[Job, str], None],
     ) -> None:
-        self._name, self._rules, self._rejected = name, rules, rejected
+        self._name, self._rules, self._deliver, self._rejected = name, rules, deliver, rejected
         self._preferred = rules.preferred or frozenset({rules.max_batch})
         self._queue: deque[Job] = deque()
         self._late: deque[Job] = deque()
@@ -144,14 +155,13 @@ class Scheduler:
             left = [*self._queue, *self._late]
             self._queue.clear()
             self._late.clear()
-        for job in left:
-            self._refuse(job, "the server is shutting down")
+        self._refuse(left, "the server is shutting down")
         return not left and not any(thread.is_alive() for thread in self._threads)
 
     def _serve(self, execute: Execute) -> None:
         while (batch := self._next_batch()) is not None:
             if batch:
-                execute(batch)
+                self._deliver(execute(batch))
 
     def _next_batch(self) -> list[Job] | None:
         """Waits for work; None when there will be none any more."""
@@ -172,8 +182,7 @@ class Scheduler:
                 if self._closing and not self.waiting:
                     return None
                 self._changed.wait(None if wait_ns is None else wait_ns / 1e9)
-        for job in overdue:
-            self._refuse(job, "Request timeout expired")
+        self._refuse(overdue, "Request timeout expired")
         return batch
 
     def _choose(self, now: int) -> tuple[int, int | None]:
@@ -222,6 +231,10 @@ class Scheduler:
         self._queue = kept
         return overdue
 
-    def _refuse(self, job: Job, why: str) -> None:
-        job.finish(Fault(about(job.request_id, why), Status.UNAVAILABLE, "REJECTED"))
-        self._rejected(job, "REJECTED")
+    def _refuse(self, jobs: list[Job], why: str) -> None:
+        for job in jobs:
+            self._rejected(job, "REJECTED")
+        if jobs:
+            self._deliver([
+                (job, Fault(about(job.request_id, why), Status.UNAVAILABLE, "REJECTED")) for job in jobs
+            ])  # fmt: skip
