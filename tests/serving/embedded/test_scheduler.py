@@ -1,0 +1,268 @@
+"""The queue's rules, with instances that answer when they are told to."""
+
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from nanocv_cli.serving.embedded.faults import Fault, Status
+from nanocv_cli.serving.embedded.scheduler import Answers, Job, Rules, Scheduler
+
+MS = 1_000_000
+
+
+class Instances:
+    """Copies of a model that hold every batch until the test lets it go."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[str]] = []
+        self.gate = threading.Semaphore(0)
+        self.taken = threading.Condition()
+        self.delivered: dict[str, Any] = {}
+        self.refused: list[tuple[str, str]] = []
+
+    def execute(self, batch: list[Job]) -> Answers:
+        with self.taken:
+            self.batches.append([job.request_id for job in batch])
+            self.taken.notify_all()
+        assert self.gate.acquire(timeout=10)
+        return [(job, {"y": job.inputs["x"] * 2}) for job in batch]
+
+    def deliver(self, answers: Answers) -> None:
+        with self.taken:
+            self.delivered |= {job.request_id: outcome for job, outcome in answers}
+            self.taken.notify_all()
+
+    def reject(self, job: Job, reason: str) -> None:
+        self.refused.append((job.request_id, reason))
+
+    def wait_for_batches(self, count: int) -> None:
+        with self.taken:
+            assert self.taken.wait_for(lambda: len(self.batches) >= count, timeout=10)
+
+    def wait_for_answers(self, *names: str) -> None:
+        with self.taken:
+            assert self.taken.wait_for(lambda: set(names) <= set(self.delivered), timeout=10)
+
+
+def job(name: str, rows: int = 1, width: int = 4, timeout_ns: int = 0) -> Job:
+    return Job({"x": np.full((rows, width), 7, np.int64)}, rows, name, timeout_ns, None)
+
+
+@pytest.fixture
+def instances() -> Instances:
+    return Instances()
+
+
+class Opened:
+    """Makes schedulers and ends them with the test."""
+
+    def __init__(self, instances: Instances) -> None:
+        self.instances = instances
+        self.made: list[Scheduler] = []
+
+    def __call__(self, rules: Rules, copies: int = 1) -> Scheduler:
+        execute = [self.instances.execute] * copies
+        scheduler = Scheduler("m", rules, execute, self.instances.deliver, self.instances.reject)
+        self.made.append(scheduler)
+        return scheduler
+
+
+@pytest.fixture
+def scheduler(instances: Instances) -> Iterator[Opened]:
+    opened = Opened(instances)
+    yield opened
+    for _ in range(1000):
+        instances.gate.release()
+    for one in opened.made:
+        assert one.close(10)
+
+
+def occupied(scheduler: Scheduler, instances: Instances) -> None:
+    """Gives the one instance something to do, so that what comes next has to queue."""
+    scheduler.submit(job("first"))
+    instances.wait_for_batches(1)
+
+
+def test_without_dynamic_batching_every_request_runs_alone(scheduler: Opened, instances: Instances) -> None:
+    opened = scheduler(Rules(batching=False, max_batch=4))
+    occupied(opened, instances)
+    for name in "abc":
+        opened.submit(job(name))
+    for _ in range(4):
+        instances.gate.release()
+    instances.wait_for_batches(4)
+    assert instances.batches == [["first"], ["a"], ["b"], ["c"]]
+
+
+def test_a_free_instance_takes_the_largest_batch_that_fits(scheduler: Opened, instances: Instances) -> None:
+    opened = scheduler(Rules(batching=True, max_batch=4))
+    occupied(opened, instances)
+    for name, rows in (("a", 1), ("b", 2), ("c", 2), ("d", 1)):
+        opened.submit(job(name, rows))
+    for _ in range(3):
+        instances.gate.release()
+    instances.wait_for_batches(3)
+    # c would make 5 rows; the order of arrival is kept, so d does not overtake it.
+    assert instances.batches == [["first"], ["a", "b"], ["c", "d"]]
+
+
+def test_requests_of_other_shapes_do_not_share_a_batch(scheduler: Opened, instances: Instances) -> None:
+    opened = scheduler(Rules(batching=True, max_batch=8))
+    occupied(opened, instances)
+    for name, width in (("a", 4), ("b", 4), ("c", 5), ("d", 4)):
+        opened.submit(job(name, width=width))
+    for _ in range(4):
+        instances.gate.release()
+    instances.wait_for_batches(4)
+    assert instances.batches[1:] == [["a", "b"], ["c"], ["d"]]
+
+
+def test_a_batch_waits_for_more_but_no_longer_than_the_delay(scheduler: Opened, instances: Instances) -> None:
+    opened = scheduler(Rules(batching=True, max_batch=4, delay_ns=200 * MS))
+    start = time.monotonic()
+    opened.submit(job("a"))
+    opened.submit(job("b"))
+    instances.wait_for_batches(1)
+    assert time.monotonic() - start >= 0.19
+    assert instances.batches == [["a", "b"]]
+
+
+def test_a_full_batch_does_not_wait(scheduler: Opened, instances: Instances) -> None:
+    opened = scheduler(Rules(batching=True, max_batch=2, delay_ns=60_000 * MS))
+    opened.submit(job("a"))
+    opened.submit(job("b"))
+    instances.wait_for_batches(1)
+    assert instances.batches == [["a", "b"]]
+
+
+def test_a_batch_that_cannot_grow_does_not_wait(scheduler: Opened, instances: Instances) -> None:
+    opened = scheduler(Rules(batching=True, max_batch=4, delay_ns=60_000 * MS))
+    opened.submit(job("a", rows=3))
+    opened.submit(job("b", rows=3))
+    instances.wait_for_batches(1)
+    assert instances.batches == [["a"]]
+    instances.gate.release()
+    instances.wait_for_answers("a")
+
+
+def test_a_preferred_size_goes_at_once(scheduler: Opened, instances: Instances) -> None:
+    rules = Rules(batching=True, max_batch=8, preferred=frozenset({2, 6}), delay_ns=60_000 * MS)
+    opened = scheduler(rules)
+    occupied_rules = [job(name) for name in "abc"]
+    for one in occupied_rules[:2]:
+        opened.submit(one)
+    instances.wait_for_batches(1)
+    assert instances.batches == [["a", "b"]]
+
+
+def test_of_several_preferred_sizes_the_largest_goes(scheduler: Opened, instances: Instances) -> None:
+    opened = scheduler(Rules(batching=True, max_batch=8, preferred=frozenset({1, 3}), delay_ns=60_000 * MS))
+    occupied(opened, instances)
+    for name in "abcde":
+        opened.submit(job(name))
+    instances.gate.release()
+    instances.wait_for_batches(2)
+    assert instances.batches[1] == ["a", "b", "c"]
+
+
+def test_two_instances_work_side_by_side(scheduler: Opened, instances: Instances) -> None:
+    opened = scheduler(Rules(batching=True, max_batch=1), copies=2)
+    opened.submit(job("a"))
+    opened.submit(job("b"))
+    instances.wait_for_batches(2)  # neither has been let go
+    assert sorted(instances.batches) == [["a"], ["b"]]
+
+
+def test_a_full_queue_refuses(scheduler: Opened, instances: Instances) -> None:
+    opened = scheduler(Rules(batching=True, max_batch=4, max_queue=2))
+    occupied(opened, instances)
+    opened.submit(job("a"))
+    opened.submit(job("b"))
+    with pytest.raises(Fault, match="Exceeds maximum queue size") as refused:
+        opened.submit(job("c"))
+    assert refused.value.status is Status.UNAVAILABLE
+    for _ in range(2):
+        instances.gate.release()
+    instances.wait_for_answers("a", "b")
+    assert "c" not in instances.delivered
+
+
+def test_late_requests_are_refused(scheduler: Opened, instances: Instances) -> None:
+    opened = scheduler(Rules(batching=True, max_batch=1, timeout_ns=20 * MS))
+    occupied(opened, instances)
+    opened.submit(job("late"))
+    time.sleep(0.05)
+    instances.gate.release()
+    instances.wait_for_answers("late")
+    assert instances.delivered["late"].status is Status.UNAVAILABLE
+    assert instances.refused == [("late", "REJECTED")]
+
+
+def test_late_requests_may_be_served_last_instead(scheduler: Opened, instances: Instances) -> None:
+    opened = scheduler(Rules(batching=True, max_batch=1, timeout_ns=50 * MS, reject_late=False))
+    occupied(opened, instances)
+    opened.submit(job("late"))
+    time.sleep(0.1)
+    opened.submit(job("punctual"))
+    for _ in range(3):
+        instances.gate.release()
+    instances.wait_for_answers("late")
+    assert instances.batches == [["first"], ["punctual"], ["late"]]
+
+
+def test_a_request_may_shorten_its_timeout_only_where_that_is_allowed(scheduler: Opened, instances: Instances) -> None:
+    strict = scheduler(Rules(batching=True, max_batch=1, timeout_ns=60_000 * MS))
+    occupied(strict, instances)
+    strict.submit(job("kept", timeout_ns=MS))
+    lenient = scheduler(Rules(batching=True, max_batch=1, timeout_ns=60_000 * MS, timeout_override=True))
+    lenient.submit(job("other"))
+    instances.wait_for_batches(2)
+    lenient.submit(job("dropped", timeout_ns=MS))
+    time.sleep(0.02)
+    for _ in range(4):
+        instances.gate.release()
+    instances.wait_for_answers("kept", "dropped")
+    assert isinstance(instances.delivered["dropped"], Fault)
+    assert not isinstance(instances.delivered["kept"], Fault)
+
+
+def test_abandoned_requests_never_run(scheduler: Opened, instances: Instances) -> None:
+    opened = scheduler(Rules(batching=True, max_batch=4))
+    occupied(opened, instances)
+    gone, here = job("gone"), job("here")
+    opened.submit(gone)
+    opened.submit(here)
+    opened.abandon(gone)
+    for _ in range(2):
+        instances.gate.release()
+    instances.wait_for_answers("here")
+    assert instances.batches == [["first"], ["here"]]
+    assert instances.refused == [("gone", "CANCELED")]
+
+
+def test_closing_finishes_what_is_queued_and_takes_no_more(instances: Instances) -> None:
+    rules = Rules(batching=True, max_batch=2, delay_ns=60_000 * MS)
+    opened = Scheduler("m", rules, [instances.execute], instances.deliver, instances.reject)
+    opened.submit(job("a"))
+    for _ in range(3):
+        instances.gate.release()
+    assert opened.close(10)
+    assert set(instances.delivered) == {"a"}
+    with pytest.raises(Fault, match="being unloaded"):
+        opened.submit(job("b"))
+
+
+def test_what_cannot_be_finished_in_time_is_refused(instances: Instances) -> None:
+    opened = Scheduler(
+        "m", Rules(batching=False, max_batch=1), [instances.execute], instances.deliver, instances.reject
+    )
+    occupied(opened, instances)
+    opened.submit(job("left"))
+    assert not opened.close(0.05)
+    assert instances.delivered["left"].status is Status.UNAVAILABLE
+    instances.gate.release()
+    instances.wait_for_answers("first")
