@@ -177,9 +177,8 @@ def test_a_graph_that_needs_files_beside_it_is_refused(tmp_path: Path, repositor
     model = onnx.load(str(graph(tmp_path)))
     path = tmp_path / "apart" / "model.onnx"
     path.parent.mkdir()
-    onnx.save(
-        model, str(path), save_as_external_data=True, location="weights.bin", size_threshold=60
-    )  # the weights, not the axes
+    # The threshold moves the weights out, not the axes.
+    onnx.save(model, str(path), save_as_external_data=True, location="weights.bin", size_threshold=60)
     with pytest.raises(ModelError, match="needs files beside it"):
         write_entry(path, repository, settings())
     assert list(repository.iterdir()) == []
