@@ -11,14 +11,14 @@ from nanocv_cli import __version__
 from tests.conftest import Command
 
 COMMANDS = ["train", "eval", "infer", "data list", "data pull", "data make", "data add", "data check", "data show",
-            "export onnx", "config show", "config check"]  # fmt: skip
+            "export onnx", "serve config", "config show", "config check"]  # fmt: skip
 HEAVY = {"torch", "torchvision", "torchmetrics", "matplotlib", "onnx", "dvc", "dvclive", "safetensors"}
 
 
 def test_help_names_every_command(nanocv: Command) -> None:
     outcome = nanocv("--help")
     assert outcome.code == 0
-    for name in ("train", "eval", "infer", "data", "export", "config"):
+    for name in ("train", "eval", "infer", "data", "export", "serve", "config"):
         assert f"\n  {name} " in outcome.out
 
 

@@ -1,11 +1,21 @@
 """`nanocv serve`: config."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from nanocv_cli.commands.common import DebugFlag, JsonFlag, RefOption, SetOption, emit, say
+
+
+class Target(StrEnum):
+    """Where the entry will be served."""
+
+    triton = "triton"
+    compose = "compose"
+    kserve = "kserve"
+
 
 ServeOption = Annotated[str | None, typer.Option("--serve", help="A serve config's name or file.")]
 
@@ -25,6 +35,10 @@ def config(
     version: Annotated[int | None, typer.Option(help="Default: the next, if the graph is new.")] = None,
     repository: Annotated[Path, typer.Option(help="The model repository.")] = Path("model_repository"),
     check: Annotated[bool, typer.Option("--check", help="Write nothing; list what would change.")] = False,
+    target: Annotated[Target, typer.Option(help="Also write a file for docker compose or KServe.")] = Target.triton,
+    storage_uri: Annotated[str | None, typer.Option(help="KServe: where the cluster finds the repository.")] = None,
+    image: Annotated[str | None, typer.Option(help="Triton's image; default: NVIDIA's.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of that file; default: the repository's.")] = None,
     as_json: JsonFlag = False,
     debug: DebugFlag = False,
 ) -> None:
@@ -32,7 +46,8 @@ def config(
     from nanocv_cli.config.loader import resolve_serve
     from nanocv_cli.config.project import project_root
     from nanocv_cli.inference.reference import find_graph
-    from nanocv_cli.serving.repository.entry import entry_differences, write_entry
+    from nanocv_cli.serving.repository import targets
+    from nanocv_cli.serving.repository.entry import check_entry, write_entry
 
     options = {
         "backend": backend,
@@ -44,28 +59,42 @@ def config(
         "threads": threads,
     }
     settings = resolve_serve(serve, options, overrides or ())
-    graph = find_graph(ref, project_root())
+    if target is Target.kserve:
+        targets.check_storage_uri(storage_uri)
+    act = check_entry if check else write_entry
+    entry = act(find_graph(ref, project_root()), repository, settings, name, version)
+    document = {
+        "model": entry.model,
+        "repository": str(entry.repository),
+        "config": str(entry.config),
+        "version": entry.version,
+        "differences": list(entry.differences),
+    }
     if check:
-        found = entry_differences(graph, repository, settings, name, version)
         if as_json:
-            emit({"repository": str(repository), "differences": found})
-        for line in found if not as_json else ():
+            emit(document)
+        for line in () if as_json else entry.differences:
             typer.echo(line)
-        if found:
+        if entry.differences:
             raise typer.Exit(1)
+        say(f"{entry.config.parent} is as it shall be")
         return
-    entry = write_entry(graph, repository, settings, name, version)
+    say(f"version {entry.version} {'written' if entry.differences else 'is as it shall be: nothing written'}")
+    folder, image = out or repository.resolve().parent, image or targets.DEFAULT_IMAGE
+    if target is not Target.triton:
+        if target is Target.kserve:
+            path = targets.write_kserve(entry, settings, folder, storage_uri, image)
+        else:
+            path = targets.write_compose(entry, settings, folder, image)
+        document["deployment"] = str(path)
+        if settings.backend == "python":
+            say(f"warning: model.py needs onnxruntime in the image's Python; {image} may not have it (--image)")
     if as_json:
-        emit({
-            "model": entry.model,
-            "repository": str(entry.repository),
-            "config": str(entry.config),
-            "version": entry.version,
-            "changed": entry.changed,
-        })  # fmt: skip
+        emit(document)
         return
-    say(f"version {entry.version} {'written' if entry.changed else 'is as it shall be: nothing written'}")
     typer.echo(f"{entry.config}\n{entry.config.read_text(encoding='utf-8')}", nl=False)
+    if "deployment" in document:
+        typer.echo(document["deployment"])
 
 
 def _numbers(option: str, text: str | None) -> list[int] | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import REPOSITORY
+from tests.inference.graphs import write_graph
 
 
 @pytest.fixture(scope="module")
@@ -49,3 +50,10 @@ def test_flowers_are_drawn_in_an_empty_folder(installed: Path, tmp_path: Path) -
 def test_the_licence_is_in_it(installed: Path) -> None:
     (licence,) = installed.glob("nanocv-*.dist-info/licenses/LICENSE")
     assert "Apache License" in licence.read_text()
+
+
+def test_a_graph_is_served_from_the_wheel(installed: Path, tmp_path: Path) -> None:
+    write_graph(tmp_path / "colours.onnx")
+    done = run(installed, tmp_path, "serve", "config", "--model", "colours.onnx", "--backend", "python", "--json")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "model_repository" / "colours" / "1" / "model.py").is_file()

@@ -14,12 +14,23 @@ def config_differences(found: ModelConfig, wanted: ModelConfig) -> list[str]:
         wanted: the config that shall be there.
     """
     there, shall = _fields(found), _fields(wanted)
-    keys = dict.fromkeys([*shall, *there])
-    return [
-        f"{key} is {there.get(key, 'not set')}; expected {shall.get(key, 'not set')}"
-        for key in keys
-        if there.get(key) != shall.get(key)
-    ]
+    lines = []
+    for key in dict.fromkeys([*shall, *there]):
+        if key in there and key in shall and there[key] != shall[key]:
+            lines.append(f"{key} is {there[key]}; expected {shall[key]}")
+        elif key not in there:
+            whole = _whole(key, there)
+            lines.append(f"{whole} is missing" if whole else f"{key} is not set; expected {shall[key]}")
+        elif key not in shall:
+            whole = _whole(key, shall)
+            lines.append(f"{whole} is there; expected none" if whole else f"{key} is {there[key]}; expected not set")
+    return list(dict.fromkeys(lines))
+
+
+def _whole(key: str, other: dict[str, str]) -> str:
+    """The list item that `key` belongs to, if the other side has nothing of it."""
+    item, bracket, _ = key.partition("]")
+    return f"{item}]" if bracket and not any(one.startswith(f"{item}]") for one in other) else ""
 
 
 def _fields(message: Message, prefix: str = "") -> dict[str, str]:

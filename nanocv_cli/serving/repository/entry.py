@@ -11,27 +11,28 @@ from nanocv_cli.errors import ModelError
 from nanocv_cli.exchange import put_in_place, staging
 from nanocv_cli.inference.runner import Runner
 from nanocv_cli.serving.repository import pbtxt
-from nanocv_cli.serving.repository.plan import CONFIG, GRAPH, PYTHON_MODEL, Plan, Source
+from nanocv_cli.serving.repository.plan import CONFIG, PYTHON_MODEL, Plan, Source
 from nanocv_cli.serving.repository.python_backend import SHIPPED_MODEL_PY
+from nanocv_cli.serving.repository.versions import GRAPH
 
 
 @dataclass(frozen=True)
 class Entry:
-    """An entry that was written.
+    """An entry that was written or checked.
 
     Attributes:
         model: its name.
         repository: the folder of entries.
         config: its `config.pbtxt`.
         version: the one that holds the graph.
-        changed: False where all of it was there already, and nothing was written.
+        differences: what was otherwise before, one line each; where there is none, nothing was written.
     """
 
     model: str
     repository: Path
     config: Path
     version: int
-    changed: bool
+    differences: tuple[str, ...]
 
 
 def write_entry(
@@ -56,25 +57,31 @@ def write_entry(
     """
     source = Source(graph)
     plan = source.plan(repository, settings, name, version)
-    changed = bool(plan.differences())
-    if changed:
+    found = plan.differences()
+    if found:
         with staging(repository.resolve()) as folder:
             plan = source.plan(repository, settings, name, version)  # another one may have written meanwhile
-            if changed := bool(plan.differences()):
+            if found := plan.differences():
                 _build(plan, folder / plan.folder.name)
                 put_in_place(folder / plan.folder.name, plan.folder.resolve())
-    return Entry(plan.folder.name, repository, plan.folder / CONFIG, plan.version, changed)
+    return _entry(plan, found)
 
 
-def entry_differences(
+def check_entry(
     graph: Path, repository: Path, settings: ServeConfig, name: str | None = None, version: int | None = None
-) -> list[str]:
-    """What `write_entry` would change in the entry's newest version, or the one given, one line each.
+) -> Entry:
+    """Compares an entry's newest version, or the one given, with what `write_entry` would write; writes nothing.
 
     Raises:
-        RequestError, ModelError: as `write_entry`.
+        RequestError: as `write_entry`.
+        ModelError: as `write_entry`.
     """
-    return Source(graph).plan(repository, settings, name, version, next_version=False).differences()
+    plan = Source(graph).plan(repository, settings, name, version, next_version=False)
+    return _entry(plan, plan.differences())
+
+
+def _entry(plan: Plan, differences: list[str]) -> Entry:
+    return Entry(plan.folder.name, plan.folder.parent, plan.folder / CONFIG, plan.version, tuple(differences))
 
 
 def _build(plan: Plan, folder: Path) -> None:

@@ -13,12 +13,11 @@ from nanocv_cli.serving.repository.differences import config_differences
 from nanocv_cli.serving.repository.model_config import LABELS, build_config
 from nanocv_cli.serving.repository.pbtxt import read_config
 from nanocv_cli.serving.repository.python_backend import SHIPPED_MODEL_PY
+from nanocv_cli.serving.repository.versions import GRAPH, check_alike, chosen, served, versions
 
 CONFIG = "config.pbtxt"
-GRAPH = "model.onnx"
 PYTHON_MODEL = "model.py"
 PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", re.ASCII)
-LARGEST_VERSION = 2**63 - 1
 
 
 @dataclass(frozen=True)
@@ -68,8 +67,7 @@ class Source:
     """
 
     def __init__(self, path: Path) -> None:
-        runner = Runner(path)
-        self.card, self.signature = runner.card, runner.signature
+        self.runner = Runner(path)
         self.content = path.read_bytes()
 
     def plan(
@@ -86,38 +84,28 @@ class Source:
 
         Raises:
             RequestError: a name that is not a plain folder name, a version below 1, or a path that is no folder.
+            ModelError: other versions that the settings serve too are not like this graph.
         """
-        name = plain_name(name if name is not None else self.card.name)
+        card = self.runner.card
+        name = plain_name(card.name if name is None else name)
         if repository.exists() and not repository.is_dir():
             raise RequestError(f"{repository} is a file, not a folder of models", "give another one with --repository")
         folder = repository / name
         if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
             raise RequestError(f"{folder} is not a folder of its own", "move it away, or choose another --name")
-        if version is not None and not 1 <= version <= LARGEST_VERSION:
-            raise RequestError(f"version {version} is out of range", "versions are whole numbers from 1 on")
-        there = versions(folder)
-        if version is None:
-            version = there[-1] if there else 1
-            if there and next_version and not _holds(folder / str(version) / GRAPH, self.content):
-                version += 1
-        config = build_config(self.signature, settings, name, self.card.classes)
+        version, there = chosen(folder, version, self.content, next_version), versions(folder)
+        others = served(sorted({version, *there}), settings)
+        check_alike(self.runner, folder, [number for number in others if number != version])
+        config = build_config(self.runner.signature, settings, name, card.classes)
         files = {f"{version}/{GRAPH}": self.content}
         if any(output.label_filename for output in config.output):
             # One line each: a label with a line break in it would shift all that follow.
-            files[LABELS] = "".join(f"{' '.join(label.splitlines())}\n" for label in self.card.classes).encode()
+            files[LABELS] = "".join(f"{' '.join(label.splitlines())}\n" for label in card.classes).encode()
         if settings.backend == "python":
             # Older versions are served by the same backend, so each needs one.
             without = [number for number in there if not (folder / str(number) / PYTHON_MODEL).exists()]
             files |= {f"{number}/{PYTHON_MODEL}": SHIPPED_MODEL_PY.read_bytes() for number in {version, *without}}
         return Plan(folder, version, config, files)
-
-
-def versions(entry: Path) -> list[int]:
-    """An entry's versions in order: its sub-folders named by a whole number from 1 on, as Triton has it."""
-    if not entry.is_dir():
-        return []
-    names = [path.name for path in entry.iterdir() if path.is_dir()]
-    return sorted(int(name) for name in names if re.fullmatch("[1-9][0-9]{0,18}", name, re.ASCII))
 
 
 def plain_name(name: str) -> str:
@@ -132,7 +120,3 @@ def plain_name(name: str) -> str:
             "give a name of letters, digits, '_', '-' and '.' with --name, not beginning with '.' or '-'",
         )
     return name
-
-
-def _holds(path: Path, content: bytes) -> bool:
-    return path.is_file() and path.stat().st_size == len(content) and path.read_bytes() == content

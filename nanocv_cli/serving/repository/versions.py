@@ -1,0 +1,81 @@
+"""The versions of an entry: which are there, which are served, and whether one config can describe them all."""
+
+import re
+from pathlib import Path
+
+from nanocv_cli.config.schema import ServeConfig
+from nanocv_cli.errors import ModelError, RequestError
+from nanocv_cli.inference.runner import Runner
+
+GRAPH = "model.onnx"
+LARGEST_VERSION = 2**63 - 1
+
+
+def versions(entry: Path) -> list[int]:
+    """An entry's versions in order: its sub-folders named by a whole number from 1 on, as Triton has it."""
+    if not entry.is_dir():
+        return []
+    names = [path.name for path in entry.iterdir() if path.is_dir()]
+    return sorted(int(name) for name in names if re.fullmatch("[1-9][0-9]{0,18}", name, re.ASCII))
+
+
+def chosen(entry: Path, asked: int | None, content: bytes, next_version: bool) -> int:
+    """The version that a graph is, or shall be.
+
+    Args:
+        entry: the entry's folder.
+        asked: what the user named.
+        content: the graph's.
+        next_version: whether the newest version's graph is left alone if it is another one.
+
+    Raises:
+        RequestError: `asked` is out of range.
+    """
+    if asked is not None:
+        if not 1 <= asked <= LARGEST_VERSION:
+            raise RequestError(f"version {asked} is out of range", "versions are whole numbers from 1 on")
+        return asked
+    there = versions(entry)
+    if not there:
+        return 1
+    graph = entry / str(there[-1]) / GRAPH
+    same = graph.is_file() and graph.stat().st_size == len(content) and graph.read_bytes() == content
+    return there[-1] if same or not next_version else there[-1] + 1
+
+
+def served(numbers: list[int], settings: ServeConfig) -> list[int]:
+    """Those of an entry's versions, in order, that its version policy serves.
+
+    Raises:
+        RequestError: the policy names one that is not there.
+    """
+    if settings.version_policy == "all":
+        return numbers
+    if settings.version_policy == "latest":
+        return numbers[-settings.latest :]
+    if missing := sorted(set(settings.versions) - set(numbers)):
+        raise RequestError(
+            f"there is no version {missing[0]} to serve, only {', '.join(map(str, numbers))}",
+            "name versions that are there in serve.versions",
+        )
+    return sorted(settings.versions)
+
+
+def check_alike(runner: Runner, entry: Path, numbers: list[int]) -> None:
+    """Makes sure that one config describes a graph and other versions: same tensors, same classes.
+
+    Args:
+        runner: the graph.
+        entry: the entry's folder.
+        numbers: the other versions that are served.
+
+    Raises:
+        ModelError: a version is not like it, or has no graph.
+    """
+    for number in numbers:
+        other = Runner(entry / str(number) / GRAPH)
+        if (other.signature, other.card.classes) != (runner.signature, runner.card.classes):
+            raise ModelError(
+                f"version {number} of {entry.name} has other inputs, outputs or classes, and would be served too",
+                "give the graph another --name, or serve only the newest: --set serve.version_policy=latest",
+            )

@@ -1,0 +1,63 @@
+"""The same repository on both engines: nanocv's own server, and a real Triton where `make triton` has prepared one."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from tritonclient.grpc import model_config_pb2 as pb
+
+from nanocv_cli.errors import ServingError
+from nanocv_cli.serving.launch import Server, started
+from nanocv_cli.serving.triton import find_triton
+from tests.conftest import REPOSITORY
+from tests.serving.models import entry_config, write_model
+
+
+def write_repository(folder: Path) -> Path:
+    """The models that the conformance tests ask: batching, failing, with two inputs, with labels, in two versions."""
+    for name, graph in (("doubling", "doubling"), ("looking_up", "looking_up"), ("adding", "adding")):
+        write_model(folder, entry_config(name, graph), graph)
+    single = entry_config("single", "doubling", max_batch=0)
+    single.input[0].dims[:] = [-1, 4]
+    single.output[0].dims[:] = [-1, 4]
+    write_model(folder, single, "doubling")
+    labelled = entry_config("labelled", "doubling")
+    labelled.output[0].label_filename = "labels.txt"
+    labelled.version_policy.all.SetInParent()
+    write_model(folder, labelled, "doubling", version=1)
+    write_model(folder, labelled, "doubling", version=3)
+    bounded = entry_config("bounded", "slow", max_batch=1)
+    bounded.dynamic_batching.default_queue_policy.max_queue_size = 2
+    bounded.dynamic_batching.default_queue_policy.timeout_action = pb.ModelQueuePolicy.REJECT
+    write_model(folder, bounded, "slow")
+    return folder
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A running server and which one it is."""
+
+    name: str
+    server: Server
+    repository: Path
+
+
+def has_triton() -> bool:
+    """Whether a real Triton can be started here."""
+    try:
+        find_triton(REPOSITORY)
+    except ServingError:
+        return False
+    return True
+
+
+@pytest.fixture(scope="session", params=["embedded", "triton"])
+def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    if request.param == "triton" and not has_triton():
+        pytest.skip("no Triton here: make triton prepares one on Linux")
+    repository = write_repository(tmp_path_factory.mktemp("repository"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(REPOSITORY)
+        with started(repository, request.param) as server:
+            yield Engine(request.param, server, repository)

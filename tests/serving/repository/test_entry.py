@@ -1,0 +1,222 @@
+"""Entries: what they hold, which version a graph becomes, what stays, what is refused."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nanocv_cli.errors import ModelError, RequestError, StorageError
+from nanocv_cli.serving.repository import entry as entry_module
+from nanocv_cli.serving.repository.entry import check_entry, write_entry
+from nanocv_cli.serving.repository.pbtxt import read_config
+from nanocv_cli.serving.repository.python_backend import SHIPPED_MODEL_PY
+from tests.inference.graphs import SIDE, write_graph
+from tests.serving.repository.entries import graph, settings, tree
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    return tmp_path / "place" / "model_repository"
+
+
+def test_an_entry_holds_config_graph_and_labels(tmp_path: Path, repository: Path) -> None:
+    source = graph(tmp_path)
+    entry = write_entry(source, repository, settings())
+    assert (entry.model, entry.repository, entry.version) == ("colours", repository, 1)
+    assert entry.config == repository / "colours" / "config.pbtxt"
+    files = tree(repository / "colours")
+    assert set(files) == {"config.pbtxt", "labels.txt", "1/model.onnx"}
+    assert files["1/model.onnx"] == source.read_bytes()
+    assert files["labels.txt"] == b"red\ngreen\nblue\n"
+    assert read_config(entry.config).name == "colours"
+    assert [path.name for path in repository.parent.iterdir()] == ["model_repository"]
+
+
+def test_the_python_backend_gets_its_model_in_every_version(tmp_path: Path, repository: Path) -> None:
+    write_entry(graph(tmp_path), repository, settings())
+    entry = write_entry(graph(tmp_path, 0.1), repository, settings(backend="python"))
+    files = tree(repository / "colours")
+    assert entry.version == 2
+    assert files["1/model.py"] == files["2/model.py"] == SHIPPED_MODEL_PY.read_bytes()
+    assert read_config(entry.config).backend == "python"
+    write_entry(graph(tmp_path, 0.1), repository, settings())
+    assert "2/model.py" not in tree(repository / "colours")
+
+
+def test_writing_it_again_writes_nothing(tmp_path: Path, repository: Path) -> None:
+    assert write_entry(graph(tmp_path), repository, settings()).differences
+    before = {path: path.stat().st_mtime_ns for path in repository.rglob("*")}
+    again = write_entry(graph(tmp_path), repository, settings())
+    assert (again.version, again.differences) == (1, ())
+    assert {path: path.stat().st_mtime_ns for path in repository.rglob("*")} == before
+
+
+def test_another_graph_is_the_next_version_and_the_former_ones_stay(tmp_path: Path, repository: Path) -> None:
+    write_entry(graph(tmp_path, 0.1), repository, settings(), version=7)
+    (repository / "colours" / "7" / "note.txt").write_text("kept")
+    (repository / "colours" / "007").mkdir()  # no version to Triton
+    inode = (repository / "colours" / "7" / "model.onnx").stat().st_ino
+    assert write_entry(graph(tmp_path, 0.2), repository, settings()).version == 8
+    assert write_entry(graph(tmp_path, 0.2), repository, settings(queue_delay_us=9)).version == 8
+    files = tree(repository / "colours")
+    assert files["7/model.onnx"] == graph(tmp_path, 0.1).read_bytes()
+    assert files["8/model.onnx"] == graph(tmp_path, 0.2).read_bytes()
+    assert files["7/note.txt"] == b"kept"
+    assert (repository / "colours" / "7" / "model.onnx").stat().st_ino == inode
+
+
+def test_a_version_that_is_named_is_replaced(tmp_path: Path, repository: Path) -> None:
+    for strength in (0.1, 0.2):
+        assert write_entry(graph(tmp_path, strength), repository, settings(), version=3).version == 3
+    assert tree(repository / "colours")["3/model.onnx"] == graph(tmp_path, 0.2).read_bytes()
+
+
+def test_versions_are_copied_where_there_are_no_hard_links(
+    tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_entry(graph(tmp_path, 0.1), repository, settings())
+
+    def refuse(*arguments: object, **options: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(entry_module.os, "link", refuse)
+    write_entry(graph(tmp_path, 0.2), repository, settings())
+    assert tree(repository / "colours")["1/model.onnx"] == graph(tmp_path, 0.1).read_bytes()
+
+
+def test_several_models_share_a_repository(tmp_path: Path, repository: Path) -> None:
+    write_entry(graph(tmp_path), repository, settings())
+    before = tree(repository / "colours")
+    assert write_entry(graph(tmp_path, 0.3), repository, settings(), name="other.one").model == "other.one"
+    assert tree(repository / "colours") == before
+    assert read_config(repository / "other.one" / "config.pbtxt").name == "other.one"
+
+
+def test_a_check_lists_differences_and_writes_nothing(tmp_path: Path, repository: Path) -> None:
+    assert "no such entry" in check_entry(graph(tmp_path), repository, settings()).differences[0]
+    assert not repository.exists()
+    write_entry(graph(tmp_path), repository, settings())
+    assert check_entry(graph(tmp_path), repository, settings()).differences == ()
+    before = tree(repository)
+    (repository / "colours" / "labels.txt").unlink()
+    checked = check_entry(graph(tmp_path, 0.1), repository, settings(max_batch=2, warmup="off"))
+    assert checked.version == 1
+    lines = "\n".join(checked.differences)
+    for part in ("max_batch_size is 4; expected 2", "labels.txt: is missing", "1/model.onnx: has another content"):
+        assert part in lines
+    assert tree(repository).keys() == before.keys() - {"colours/labels.txt"}
+
+
+def test_labels_stay_one_line_each(tmp_path: Path, repository: Path) -> None:
+    write_entry(graph(tmp_path, classes=("red\nrose", "green", "blue")), repository, settings())
+    assert tree(repository)["colours/labels.txt"] == b"red rose\ngreen\nblue\n"
+
+
+def test_versions_served_together_must_be_alike(tmp_path: Path, repository: Path) -> None:
+    write_entry(graph(tmp_path), repository, settings())
+    other = graph(tmp_path, 0.1, classes=("a", "b", "c"))
+    with pytest.raises(ModelError, match="version 1 of colours has other inputs, outputs or classes"):
+        write_entry(other, repository, settings(latest=2))
+    assert write_entry(other, repository, settings()).version == 2
+    with pytest.raises(ModelError, match="version 2"):
+        write_entry(graph(tmp_path), repository, settings(), version=1)
+
+
+def test_a_specific_version_must_be_there(tmp_path: Path, repository: Path) -> None:
+    with pytest.raises(RequestError, match="no version 3 to serve, only 1"):
+        write_entry(graph(tmp_path), repository, settings(version_policy="specific", versions=(1, 3)))
+    assert not repository.exists()
+    write_entry(graph(tmp_path), repository, settings(version_policy="specific", versions=(1,)))
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "../a", ".hidden", "-x", "a b", "a\n", "ä", "x" * 101])
+def test_a_name_that_is_no_plain_folder_name_is_refused(tmp_path: Path, repository: Path, name: str) -> None:
+    with pytest.raises(RequestError, match="cannot name a model"):
+        write_entry(graph(tmp_path), repository, settings(), name=name)
+    with pytest.raises(RequestError, match="cannot name a model"):
+        write_entry(graph(tmp_path, name=name), repository, settings())
+
+
+@pytest.mark.parametrize("version", [0, -1, 2**63])
+def test_a_version_out_of_range_is_refused(tmp_path: Path, repository: Path, version: int) -> None:
+    with pytest.raises(RequestError, match="out of range"):
+        write_entry(graph(tmp_path), repository, settings(), version=version)
+
+
+def test_a_file_in_the_way_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(RequestError, match="is a file"):
+        write_entry(graph(tmp_path), tmp_path / "file", settings())
+    with pytest.raises(RequestError, match="not a folder of its own"):
+        write_entry(graph(tmp_path), tmp_path, settings(), name="file")
+    (tmp_path / "link").symlink_to(tmp_path)
+    with pytest.raises(RequestError, match="not a folder of its own"):
+        write_entry(graph(tmp_path), tmp_path, settings(), name="link")
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"), [((1, SIDE, SIDE, 3), "exactly 1 pictures"), (("n", 9, 9, 3), "its card promises")]
+)
+def test_a_graph_that_cannot_be_batched_is_refused(
+    tmp_path: Path, repository: Path, shape: tuple[Any, ...], message: str
+) -> None:
+    with pytest.raises(ModelError, match=message):
+        write_entry(write_graph(tmp_path / "fixed.onnx", shape=shape), repository, settings())
+    assert not repository.exists()
+
+
+def test_a_missing_graph_is_told(tmp_path: Path, repository: Path) -> None:
+    with pytest.raises(ModelError, match="no graph"):
+        write_entry(tmp_path / "nothing.onnx", repository, settings())
+
+
+def test_a_graph_that_needs_files_beside_it_is_refused(tmp_path: Path, repository: Path) -> None:
+    import onnx
+
+    model = onnx.load(str(graph(tmp_path)))
+    path = tmp_path / "apart" / "model.onnx"
+    path.parent.mkdir()
+    # The threshold moves the weights out, not the axes.
+    onnx.save(model, str(path), save_as_external_data=True, location="weights.bin", size_threshold=60)
+    with pytest.raises(ModelError, match="needs files beside it"):
+        write_entry(path, repository, settings())
+    assert list(repository.iterdir()) == []
+
+
+def test_a_damaged_config_is_told_with_its_line_and_kept(tmp_path: Path, repository: Path) -> None:
+    config = write_entry(graph(tmp_path), repository, settings()).config
+    config.write_text("name: 'colours'\nmy_own: 3\n")
+    for act in (write_entry, check_entry):
+        with pytest.raises(ModelError, match=r"config.pbtxt:2: .*my_own") as caught:
+            act(graph(tmp_path), repository, settings())
+        assert "mend that line" in caught.value.hint
+    assert config.read_text() == "name: 'colours'\nmy_own: 3\n"
+
+
+def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="cannot write"):
+        write_entry(graph(tmp_path), Path("/proc/nanocv/model_repository"), settings())
+
+
+def test_a_failure_while_it_is_built_keeps_the_former_entry(
+    tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_entry(graph(tmp_path), repository, settings())
+    before = tree(repository)
+
+    def full(*arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(entry_module.pbtxt, "write", full)
+    with pytest.raises(StorageError, match="No space left"):
+        write_entry(graph(tmp_path, 0.1), repository, settings())
+    assert tree(repository) == before
+    assert [path.name for path in repository.parent.iterdir()] == ["model_repository"]
+
+
+def test_a_reference_into_the_repository_itself_works(tmp_path: Path, repository: Path) -> None:
+    write_entry(graph(tmp_path), repository, settings())
+    inside = repository / "colours" / "1" / "model.onnx"
+    assert write_entry(inside, repository, settings(max_batch=2)).version == 1
+    assert inside.read_bytes() == graph(tmp_path).read_bytes()
