@@ -1,0 +1,192 @@
+"""From start to end: what a server refuses to load, how it follows its repository, how it stops."""
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tritonclient.grpc import model_config_pb2 as pb
+
+from tests.conftest import Command
+from tests.serving.models import entry_config, write_model
+
+ASK = {"inputs": [{"name": "x", "shape": [1, 4], "datatype": "UINT8", "data": [1, 2, 3, 4]}]}
+
+
+class Running:
+    """A server started by hand."""
+
+    def __init__(self, repository: Path, *options: str) -> None:
+        ports = ["--http-port", "0", "--grpc-port", "0", "--metrics-port", "0", "--json"]
+        command = [sys.executable, "-m", "nanocv_cli.app", "serve", "run", "--repository", str(repository)]
+        self.process = subprocess.Popen(
+            [*command, *ports, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        assert self.process.stdout is not None
+        self.http = f"127.0.0.1:{json.loads(self.process.stdout.readline())['http_port']}"
+
+    def ask(self, model: str, document: dict[str, Any] = ASK) -> Any:
+        request = urllib.request.Request(f"http://{self.http}/v2/models/{model}/infer", json.dumps(document).encode())
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return json.loads(answer.read())["outputs"][0]["data"]
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., Running]]:
+    running: list[Running] = []
+
+    def one(repository: Path, *options: str) -> Running:
+        running.append(Running(repository, *options))
+        return running[-1]
+
+    yield one
+    for server in running:
+        server.process.kill()
+        server.process.communicate()
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def answers(server: Running, model: str) -> bool:
+    try:
+        return bool(server.ask(model) == [2.0, 4.0, 6.0, 8.0])
+    except urllib.error.HTTPError:
+        return False
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda c: c.sequence_batching.SetInParent(), "sequence_batching"),
+        (lambda c: c.ensemble_scheduling.SetInParent(), "ensemble_scheduling"),
+        (lambda c: c.response_cache.__setattr__("enable", True), "response_cache"),
+        (lambda c: c.dynamic_batching.__setattr__("priority_levels", 3), "dynamic_batching.priority_levels"),
+        (lambda c: c.input[0].__setattr__("allow_ragged_batch", True), "input.allow_ragged_batch"),
+        (lambda c: c.input[0].__setattr__("format", pb.ModelInput.FORMAT_NHWC), "input.format"),
+        (lambda c: c.parameters["omp"].__setattr__("string_value", "1"), 'parameters["omp"]'),
+        (lambda c: c.optimization.cuda.__setattr__("graphs", True), "optimization.cuda"),
+        (lambda c: c.instance_group[0].__setattr__("kind", pb.ModelInstanceGroup.KIND_MODEL), "KIND_MODEL"),
+        (lambda c: c.instance_group[0].rate_limiter.SetInParent(), "instance_group.rate_limiter"),
+        (lambda c: c.__setattr__("backend", "tensorrt"), "no backend 'tensorrt'"),
+        (lambda c: c.input[0].dims.append(9), "uint8"),
+        (lambda c: c.input[0].__setattr__("name", "z"), "no input 'z'"),
+        (lambda c: c.output[0].__setattr__("data_type", pb.TYPE_INT8), "output 'y'"),
+        (lambda c: c.dynamic_batching.preferred_batch_size.append(9), "preferred size"),
+        (lambda c: c.parameters["intra_op_thread_count"].__setattr__("string_value", "two"), "not a small number"),
+        (lambda c: c.__setattr__("default_model_filename", "../1/model.onnx"), "no plain file name"),
+        (lambda c: c.version_policy.specific.versions.append(7), "version 7 is missing"),
+        (lambda c: c.__setattr__("name", "somebody"), "names the model 'somebody'"),
+    ],
+)
+def test_what_is_not_supported_or_does_not_fit_is_refused_at_load(
+    nanocv: Command, tmp_path: Path, change: Callable[[pb.ModelConfig], Any], words: str
+) -> None:
+    config = entry_config("doubling", "doubling", backend="onnxruntime")
+    entry = write_model(tmp_path, config, "doubling")
+    change(config)
+    from nanocv_cli.serving.repository.pbtxt import write
+
+    write(entry / "config.pbtxt", config)
+    outcome = nanocv("serve", "run", "--repository", tmp_path, "--http-port", "0", "--grpc-port", "0")
+    assert outcome.code == 1
+    assert words in outcome.err
+    assert "Traceback" not in outcome.err
+
+
+def test_foreign_python_is_never_run(nanocv: Command, tmp_path: Path) -> None:
+    entry = write_model(tmp_path, entry_config("doubling", "doubling"), "doubling")
+    (entry / "1" / "model.py").write_text("raise SystemExit('this ran')\n", encoding="utf-8")
+    outcome = nanocv("serve", "run", "--repository", tmp_path)
+    assert outcome.code == 1
+    assert "runs no Python but nanocv's own" in outcome.err
+    assert "this ran" not in outcome.err
+
+
+@pytest.mark.parametrize("what", ["missing", "empty", "file"])
+def test_no_repository(nanocv: Command, tmp_path: Path, what: str) -> None:
+    folder = tmp_path / "repository"
+    if what == "empty":
+        folder.mkdir()
+    elif what == "file":
+        folder.write_text("", encoding="utf-8")
+    outcome = nanocv("serve", "run", "--repository", folder)
+    assert outcome.code == 1
+    assert "nanocv serve config" in outcome.err
+
+
+def test_a_taken_port(nanocv: Command, tmp_path: Path, start: Callable[..., Running]) -> None:
+    write_model(tmp_path, entry_config("doubling", "doubling"), "doubling")
+    port = start(tmp_path).http.split(":")[1]
+    outcome = nanocv("serve", "run", "--repository", tmp_path, "--http-port", port)
+    assert outcome.code == 1
+    assert f"cannot listen on 127.0.0.1:{port}" in outcome.err
+
+
+def test_unknown_engine(nanocv: Command) -> None:
+    assert nanocv("serve", "run", "--engine", "torchserve").code == 2
+
+
+def test_no_triton(nanocv: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("NANOCV_TRITON", str(tmp_path / "nowhere"))
+    outcome = nanocv("serve", "run", "--engine", "triton", "--repository", tmp_path)
+    assert outcome.code == 1
+    assert "make triton" in outcome.err
+
+
+def test_a_polled_repository_is_followed(tmp_path: Path, start: Callable[..., Running]) -> None:
+    write_model(tmp_path, entry_config("first", "doubling"), "doubling")
+    server = start(tmp_path, "--poll-s", "0.1")
+    entry = write_model(tmp_path, entry_config("second", "doubling"), "doubling")
+    wait_until(lambda: answers(server, "second"))
+    (entry / "1" / "model.onnx").write_bytes(b"rubbish")
+    time.sleep(0.5)
+    assert answers(server, "second")
+    entry.rename(tmp_path.parent / "away")
+    wait_until(lambda: not answers(server, "second"))
+    assert answers(server, "first")
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_stopping_answers_what_is_in_flight(
+    tmp_path: Path, start: Callable[..., Running], stop: signal.Signals
+) -> None:
+    config = entry_config("slow", "slow", max_batch=1)
+    write_model(tmp_path, config, "slow")
+    server = start(tmp_path)
+    server.ask("slow")
+    found: list[Any] = []
+    threads = [threading.Thread(target=lambda: found.append(server.ask("slow"))) for _ in range(12)]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.1)
+    server.process.send_signal(stop)
+    for thread in threads:
+        thread.join()
+    assert len(found) == 12
+    np.testing.assert_allclose(found[0], found[-1])
+    assert server.process.wait(20) == 0
+
+
+def test_several_instances_and_versions(tmp_path: Path, start: Callable[..., Running]) -> None:
+    config = entry_config("doubling", "doubling")
+    config.instance_group[0].count = 3
+    config.version_policy.latest.num_versions = 2
+    for version in (1, 2, 10):
+        write_model(tmp_path, config, "doubling", version)
+    server = start(tmp_path)
+    with urllib.request.urlopen(f"http://{server.http}/v2/models/doubling", timeout=10) as answer:
+        assert json.loads(answer.read())["versions"] == ["2", "10"]
