@@ -19,10 +19,10 @@ from nanocv_cli.config.loader import resolve
 from nanocv_cli.config.project import project_root
 from nanocv_cli.data.batches import Batches
 from nanocv_cli.data.sources import picture_folder
+from nanocv_cli.display import Display
 from nanocv_cli.models.registry import build_model
 from nanocv_cli.tasks.registry import task_for
 from nanocv_cli.training.device import autocast, pick_device, pick_precision
-from nanocv_cli.training.display import Display
 from nanocv_cli.training.learner import Learner
 from nanocv_cli.training.memory import keep_freed_memory
 from nanocv_cli.training.session import load_split

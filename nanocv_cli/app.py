@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from nanocv_cli import __version__
-from nanocv_cli.commands import config, data, evaluate, export, infer, serve, serve_run, train
+from nanocv_cli.commands import bench, config, data, evaluate, export, infer, serve, serve_run, train
 from nanocv_cli.commands.common import print_failure
 from nanocv_cli.errors import MissingExtraError, NanocvError, RequestError, StorageError
 
@@ -59,6 +59,11 @@ serve_app = _group("Trained models on a server.")
 serve_app.command("config")(serve.config)
 serve_app.command("run")(serve_run.run)
 app.add_typer(serve_app, name="serve")
+
+bench_app = _group("How fast a model answers: on a server, or in this process.")
+bench_app.command("server")(bench.server)
+bench_app.command("model")(bench.model)
+app.add_typer(bench_app, name="bench")
 
 config_app = _group("Configs: what a command would use, valid or not.")
 config_app.command("show")(config.show)

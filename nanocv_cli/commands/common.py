@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from nanocv_cli.errors import NanocvError
+from nanocv_cli.errors import NanocvError, RequestError
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")]
 DebugFlag = Annotated[bool, typer.Option("--debug", help="Show the traceback of a failure.")]
@@ -45,3 +45,17 @@ def print_failure(failure: NanocvError, as_json: bool) -> None:
         say(f"  try: {failure.hint}")
     if as_json:
         emit({"error": {"message": failure.message, "hint": failure.hint, "kind": failure.kind}})
+
+
+def numbers(option: str, text: str | None) -> list[int] | None:
+    """`2,4` as whole numbers.
+
+    Raises:
+        RequestError: it is something else.
+    """
+    if text is None:
+        return None
+    try:
+        return [int(part) for part in text.split(",")] if text.strip() else []
+    except ValueError as error:
+        raise RequestError(f"{option} {text}: expected whole numbers, as in 2,4", "separate them by commas") from error

@@ -36,7 +36,7 @@ def pull(
     from nanocv_cli.config.schema import DataConfig
     from nanocv_cli.data.inventory import weight_files
     from nanocv_cli.data.sources import pull_files, pull_set
-    from nanocv_cli.training.display import Display
+    from nanocv_cli.display import Display
 
     root, display = project_root(), Display()
     if weights := weight_files(root, name):
@@ -64,7 +64,7 @@ def make(
     from nanocv_cli.config.loader import resolve
     from nanocv_cli.config.project import project_root
     from nanocv_cli.data.sources import draw
-    from nanocv_cli.training.display import Display
+    from nanocv_cli.display import Display
 
     root, display = project_root(), Display()
     config = resolve(data=name, overrides=overrides or ()).config.data
@@ -106,7 +106,7 @@ def add(
 def check(name: NameArgument = None, as_json: JsonFlag = False, debug: DebugFlag = False) -> None:
     """Report unreadable and duplicate pictures, leakage between splits, stray files; exit 1 on errors."""
     from nanocv_cli.data.check import check_dataset
-    from nanocv_cli.training.display import Display
+    from nanocv_cli.display import Display
 
     display = Display()
     dataset = _read(name, display)
@@ -138,7 +138,7 @@ def show(
 ) -> None:
     """Write a contact sheet: pictures of every class with their labels."""
     from nanocv_cli.data.contact_sheet import write_contact_sheet
-    from nanocv_cli.training.display import Display
+    from nanocv_cli.display import Display
 
     dataset = _read(name, Display())
     path = out or Path(f"{dataset.name}.png")

@@ -23,9 +23,9 @@ def evaluate(
     from nanocv_cli.commands.workplace import cache_folder
     from nanocv_cli.config.loader import resolve
     from nanocv_cli.config.project import project_root
+    from nanocv_cli.display import Display
     from nanocv_cli.inference.reference import find_checkpoint, find_graph
     from nanocv_cli.training.device import pick_device
-    from nanocv_cli.training.display import Display
     from nanocv_cli.training.measure import measure
 
     root, display = project_root(), Display()

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from nanocv_cli.commands.common import DebugFlag, JsonFlag, RefOption, SetOption, emit, say
+from nanocv_cli.commands.common import DebugFlag, JsonFlag, RefOption, SetOption, emit, numbers, say
 
 
 class Target(StrEnum):
@@ -53,7 +53,7 @@ def config(
         "backend": backend,
         "max_batch": max_batch,
         "queue_delay_us": queue_delay_us,
-        "preferred": _numbers("--preferred", preferred),
+        "preferred": numbers("--preferred", preferred),
         "instances": instances,
         "kind": kind,
         "threads": threads,
@@ -95,19 +95,3 @@ def config(
     typer.echo(f"{entry.config}\n{entry.config.read_text(encoding='utf-8')}", nl=False)
     if "deployment" in document:
         typer.echo(document["deployment"])
-
-
-def _numbers(option: str, text: str | None) -> list[int] | None:
-    """`2,4` as whole numbers.
-
-    Raises:
-        RequestError: it is something else.
-    """
-    from nanocv_cli.errors import RequestError
-
-    if text is None:
-        return None
-    try:
-        return [int(part) for part in text.split(",")] if text.strip() else []
-    except ValueError as error:
-        raise RequestError(f"{option} {text}: expected whole numbers, as in 2,4", "separate them by commas") from error

@@ -8,13 +8,13 @@ import torch
 from nanocv_cli.config.schema import DataConfig
 from nanocv_cli.data.dataset import Dataset, Sample
 from nanocv_cli.data.sources import picture_folder
+from nanocv_cli.display import Display
 from nanocv_cli.errors import RequestError
 from nanocv_cli.inference.card import ModelCard
 from nanocv_cli.inference.runner import Runner
 from nanocv_cli.tasks.base import Evaluator
 from nanocv_cli.tasks.registry import task_for
 from nanocv_cli.training.checkpoint import load_network
-from nanocv_cli.training.display import Display
 from nanocv_cli.training.evaluation import Answer, evaluate, torch_answer
 from nanocv_cli.training.session import load_split
 

@@ -9,10 +9,10 @@ import torch
 
 from nanocv_cli.config.loader import load_resolved, resolve
 from nanocv_cli.data.sources import picture_folder
+from nanocv_cli.display import Display
 from nanocv_cli.errors import RequestError
 from nanocv_cli.files import write_text
 from nanocv_cli.tasks.registry import task_for
-from nanocv_cli.training.display import Display
 from nanocv_cli.training.distributed import Team
 from nanocv_cli.training.run_directory import RunDirectory
 from nanocv_cli.training.session import Session

@@ -13,10 +13,10 @@ from nanocv_cli.config.loader import config_hash
 from nanocv_cli.config.schema import RunConfig
 from nanocv_cli.data.cache import cached_split
 from nanocv_cli.data.dataset import Dataset
+from nanocv_cli.display import Display
 from nanocv_cli.inference.card import ModelCard
 from nanocv_cli.tasks.base import Metrics, Task
 from nanocv_cli.tasks.registry import task_for
-from nanocv_cli.training.display import Display
 from nanocv_cli.training.distributed import Team
 from nanocv_cli.training.run_directory import RunDirectory
 

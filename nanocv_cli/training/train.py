@@ -6,13 +6,13 @@ from dataclasses import dataclass
 import torch
 
 from nanocv_cli.data.batches import Batches
+from nanocv_cli.display import epoch_line
 from nanocv_cli.errors import RequestError
 from nanocv_cli.models.registry import build_model
 from nanocv_cli.tasks.base import Metrics
 from nanocv_cli.training import checkpoint
 from nanocv_cli.training.checkpoint import TrainingState
 from nanocv_cli.training.device import pick_precision
-from nanocv_cli.training.display import epoch_line
 from nanocv_cli.training.epoch import diverged, learn_epoch
 from nanocv_cli.training.evaluation import evaluate, torch_answer
 from nanocv_cli.training.history import DvcLog, draw_curves

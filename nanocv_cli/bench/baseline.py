@@ -1,0 +1,80 @@
+"""Figures kept to compare later ones with."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nanocv_cli.bench.sweep import Row
+from nanocv_cli.errors import RequestError
+from nanocv_cli.files import write_json
+
+# Higher is better for the first, lower for the others; the first two decide.
+COMPARED = ("throughput", "p99_us", "p50_us")
+DECIDING = COMPARED[:2]
+KEYS = ("max_batch", "queue_delay_us", "instances", "concurrency")
+
+
+@dataclass(frozen=True)
+class Change:
+    """One figure of one configuration, now over then."""
+
+    configuration: dict[str, Any]
+    figure: str
+    ratio: float
+    worse: bool
+
+
+def save(path: Path, conditions: dict[str, Any], rows: Sequence[Row]) -> None:
+    """Keeps the figures, atomically.
+
+    Args:
+        path: `.json` to write.
+        conditions: what else the figures depend on (model, protocol, rows per request, rate).
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    write_json(path, {"conditions": conditions, "rows": [row.to_json() for row in rows]})
+
+
+def compare(path: Path, conditions: dict[str, Any], rows: Sequence[Row], tolerance: float) -> list[Change]:
+    """Now against then, for every configuration that both have.
+
+    Args:
+        path: written by `save`.
+        conditions: of the present figures; they must be the same.
+        rows: the present figures.
+        tolerance: by how much a figure may be worse.
+
+    Raises:
+        RequestError: the file is missing or no baseline, was measured differently, or shares no configuration.
+    """
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        former, then = document["conditions"], {_key(row): row for row in document["rows"]}
+        numbers = {key: [float(row[figure]) for figure in COMPARED] for key, row in then.items()}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RequestError(f"{path} is no baseline", "write one: nanocv bench server --save-baseline FILE") from error
+    differing = [key for key in sorted({*former, *conditions}) if former.get(key) != conditions.get(key)]
+    if differing:
+        key = differing[0]
+        raise RequestError(
+            f"{path} was measured with {key} {former.get(key)}, this with {conditions.get(key)}",
+            "compare like with like, or save another baseline",
+        )
+    changes = []
+    for row in rows:
+        now = row.to_json()
+        for figure, before in zip(COMPARED, numbers.get(_key(now), []), strict=False):
+            ratio = float(now[figure]) / before  # type: ignore[arg-type]
+            worse = ratio < 1 - tolerance if figure == "throughput" else ratio > 1 + tolerance
+            changes.append(Change({key: now[key] for key in KEYS}, figure, ratio, worse and figure in DECIDING))
+    if not changes:
+        raise RequestError(f"{path} holds none of the configurations measured here", "save another baseline")
+    return changes
+
+
+def _key(row: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(row[key] for key in KEYS)

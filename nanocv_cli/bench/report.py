@@ -1,0 +1,92 @@
+"""A sweep on paper: the table, and throughput against p99."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from nanocv_cli.bench.choice import Choice, pareto
+from nanocv_cli.bench.sweep import Row
+from nanocv_cli.files import atomic_path
+
+COLUMNS = ("max batch", "delay us", "instances", "inf/s", "p50 us", "p90 us", "p95 us", "p99 us", "errors", "")
+LABELS_SHOWN = 12
+
+
+def table(rows: Sequence[Row], choice: Choice) -> str:
+    """One line per configuration; the chosen one is marked."""
+    lines: list[tuple[str, ...]] = [COLUMNS]
+    for number, row in enumerate(rows):
+        figures, setting = row.figures, row.setting
+        notes = ["<- use this"] if number == choice.row else []
+        notes += [] if figures.stable else ["not stable"]
+        numbers = (setting.max_batch, setting.queue_delay_us, setting.instances)
+        times = (figures.throughput, figures.p50_us, figures.p90_us, figures.p95_us, figures.p99_us)
+        lines.append((
+            *("?" if value is None else str(value) for value in numbers),
+            *(f"{value:.0f}" for value in times),
+            str(figures.errors),
+            ", ".join(notes),
+        ))  # fmt: skip
+    widths = [max(len(line[column]) for line in lines) for column in range(len(COLUMNS))]
+    return "\n".join(
+        "  ".join(
+            text.ljust(width) if column == len(COLUMNS) - 1 else text.rjust(width)
+            for column, (text, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    )
+
+
+def shares(row: Row) -> str:
+    """Where a request's time went, in words."""
+    figures = row.figures
+    client = f"the client took {figures.client_cpu:.0%} of a core"
+    if figures.server_us is None or figures.server_queue_us is None or figures.server_compute_us is None:
+        return f"the server tells no statistics; {client}"
+    return (
+        f"of {figures.mean_us:.0f} us mean latency the model's queue and runs took {figures.server_share:.0%} "
+        f"(queue {figures.server_queue_us:.0f}, compute {figures.server_compute_us:.0f} us; mean batch "
+        f"{figures.batch_size:.1f}), protocol and client {figures.client_share:.0%}; {client}"
+    )
+
+
+def draw(rows: Sequence[Row], choice: Choice, title: str, target: Path) -> None:
+    """Writes throughput against p99 as PNG, with the Pareto front and the chosen configuration.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axes = figure.add_subplot()
+    counts = sorted({row.setting.instances or 1 for row in rows})
+    for place, count in enumerate(counts):
+        group = [row.figures for row in rows if (row.setting.instances or 1) == count]
+        label = f"{count} instance" + ("s" if count > 1 else "")
+        places = [f.p99_us / 1e3 for f in group], [f.throughput for f in group]
+        axes.scatter(*places, s=45, color=f"C{place}", label=label, zorder=3)
+    front = [rows[number].figures for number in pareto(rows)]
+    axes.plot(
+        [f.p99_us / 1e3 for f in front],
+        [f.throughput for f in front],
+        color="0.6",
+        drawstyle="steps-post",
+        label="Pareto front",
+        zorder=1,
+    )
+    named = range(len(rows)) if len(rows) <= LABELS_SHOWN else pareto(rows)
+    for number in named:
+        row = rows[number]
+        text = f"b{row.setting.max_batch} d{row.setting.queue_delay_us}"
+        place_of = (row.figures.p99_us / 1e3, row.figures.throughput)
+        axes.annotate(text, place_of, xytext=(6, 4), textcoords="offset points", fontsize=8)
+    if choice.row is not None:
+        chosen = rows[choice.row].figures
+        ring = ([chosen.p99_us / 1e3], [chosen.throughput])
+        axes.scatter(*ring, s=190, facecolors="none", edgecolors="k", label="to use", zorder=2)
+    axes.margins(0.12)
+    axes.set(xlabel="p99 latency, ms", ylabel="throughput, inf/s", title=title)
+    axes.grid(alpha=0.3)
+    axes.legend()
+    with atomic_path(target) as temporary:
+        figure.savefig(temporary, format="png", dpi=120)

@@ -1,0 +1,108 @@
+"""The little a load test has to ask a KServe-v2 server beside inference: its tensors, its config, its counters."""
+
+import json
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from typing import Any
+
+from nanocv_cli.errors import RequestError, ServingError
+
+TIMEOUT = 60.0
+COUNTED = ("queue", "compute_input", "compute_infer", "compute_output", "success")
+
+
+@dataclass(frozen=True)
+class ServerCounters:
+    """A model's counters so far: requests, executions, and nanoseconds by part."""
+
+    inferences: int
+    executions: int
+    requests: int
+    ns: dict[str, int]
+
+
+class ServerApi:
+    """Asks one server over HTTP.
+
+    Args:
+        address: `host:port`, with or without `http://`.
+    """
+
+    def __init__(self, address: str) -> None:
+        self.address = address.removeprefix("http://").rstrip("/")
+        if "://" in self.address or ":" not in self.address:
+            raise RequestError(f"{address!r} is no address of a server", "give host:port, as in --url 127.0.0.1:8000")
+
+    def metadata(self, model: str) -> dict[str, Any]:
+        """Names, types and shapes of the model's tensors.
+
+        Raises:
+            ServingError: nothing answers there, or it does not know the model.
+        """
+        return self._get(f"/v2/models/{model}")
+
+    def config(self, model: str) -> dict[str, Any]:
+        """The model's config, as Triton's model-configuration extension tells it.
+
+        Raises:
+            ServingError: the server lacks that extension.
+        """
+        return self._get(f"/v2/models/{model}/config")
+
+    def load(self, model: str, config: dict[str, Any]) -> None:
+        """Loads the model again with another config, and returns when it is ready.
+
+        Raises:
+            ServingError: the server refuses.
+        """
+        body = json.dumps({"parameters": {"config": json.dumps(config)}}).encode()
+        self._ask(f"/v2/repository/models/{model}/load", body)
+        self._ask(f"/v2/models/{model}/ready")
+
+    def counters(self, model: str, version: str) -> ServerCounters | None:
+        """The model's counters; None where the server keeps none."""
+        try:
+            found = self._get(f"/v2/models/{model}/versions/{version}/stats")["model_stats"][0]
+            parts = found["inference_stats"]
+            return ServerCounters(
+                int(found["inference_count"]),
+                int(found["execution_count"]),
+                int(parts["success"]["count"]),
+                {part: int(parts[part]["ns"]) for part in COUNTED},
+            )
+        except (ServingError, KeyError, IndexError, TypeError, ValueError):
+            return None
+
+    def _get(self, path: str) -> dict[str, Any]:
+        try:
+            document = json.loads(self._ask(path))
+        except ValueError as error:
+            raise ServingError(f"{self.address}{path} does not answer in JSON", "is it a KServe-v2 server?") from error
+        if not isinstance(document, dict):
+            raise ServingError(f"{self.address}{path} does not answer with an object", "is it a KServe-v2 server?")
+        return document
+
+    def _ask(self, path: str, body: bytes | None = None) -> bytes:
+        try:
+            request = urllib.request.Request(f"http://{self.address}{path}", body)
+            with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
+                content: bytes = answer.read()
+                return content
+        except urllib.error.HTTPError as error:
+            raise ServingError(
+                f"{self.address} refuses {path}: {_said(error.read())}", "check the model's name and the server's log"
+            ) from error
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "reason", error)
+            raise ServingError(
+                f"no server answers at {self.address}: {reason}", "start one: nanocv serve run"
+            ) from error
+
+
+def _said(content: bytes) -> str:
+    """The error text of an answer."""
+    try:
+        return str(json.loads(content)["error"])[:300]
+    except (ValueError, KeyError, TypeError):
+        return content.decode(errors="replace")[:300] or "without a reason"

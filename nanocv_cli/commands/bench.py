@@ -1,0 +1,223 @@
+"""`nanocv bench`: server, model."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from nanocv_cli.commands.common import DebugFlag, JsonFlag, RefOption, SetOption, emit, numbers, say
+
+if TYPE_CHECKING:
+    from nanocv_cli.bench.sweep import Row, Setting, Target
+
+REFERENCE_DELAYS = "500,1000,2000,4000"
+
+
+def server(
+    ref: RefOption = None,
+    url: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="A server's HTTP side; else one is started.")
+    ] = None,
+    grpc_url: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Its gRPC side (--protocol grpc).")] = None,
+    engine: Annotated[str, typer.Option(help="The server to start: embedded or triton.")] = "embedded",
+    protocol: Annotated[str, typer.Option(help="http or grpc.")] = "http",
+    concurrency: Annotated[int, typer.Option(min=1, max=1024, help="Clients that ask without a pause.")] = 4,
+    rate: Annotated[
+        float | None, typer.Option(min=0.1, help="Open loop: Poisson arrivals per second, in place of --concurrency.")
+    ] = None,
+    connections: Annotated[int, typer.Option(min=1, max=1024, help="Connections that share the --rate.")] = 64,
+    max_batch: Annotated[str | None, typer.Option(metavar="N,N", help="To sweep; default 4.")] = None,
+    queue_delay_us: Annotated[
+        str | None, typer.Option(metavar="N,N", help=f"To sweep; default {REFERENCE_DELAYS}.")
+    ] = None,
+    instances: Annotated[str | None, typer.Option(metavar="N,N", help="To sweep; default 1,2.")] = None,
+    threads: Annotated[int | None, typer.Option(help="ONNX Runtime threads of the server started here.")] = None,
+    request_batch: Annotated[int, typer.Option(min=1, help="Pictures per request.")] = 1,
+    filling: Annotated[str, typer.Option("--input", help="random or zeros.")] = "random",
+    shape: Annotated[list[str] | None, typer.Option(metavar="NAME:N,N", help="Sizes of an input that vary.")] = None,
+    warmup_s: Annotated[float, typer.Option(min=0.0, help="Before the first window, seconds.")] = 1.0,
+    window_s: Annotated[float, typer.Option(min=0.1, help="Length of a window, seconds.")] = 2.0,
+    windows: Annotated[int, typer.Option(min=3, max=1000, help="Most windows per configuration.")] = 12,
+    slo_p99_us: Annotated[float | None, typer.Option(min=0.0, help="Highest p99 the choice may have.")] = None,
+    figure: Annotated[Path | None, typer.Option(help="Throughput against p99, PNG; of a sweep: bench.png.")] = None,
+    save_baseline: Annotated[Path | None, typer.Option(help="Keep these figures, JSON.")] = None,
+    compare: Annotated[Path | None, typer.Option(help="Compare with kept figures; worse ends with exit 1.")] = None,
+    tolerance: Annotated[float, typer.Option(min=0.0, max=1.0, help="How much worse is too much.")] = 0.10,
+    overrides: SetOption = None,
+    as_json: JsonFlag = False,
+    debug: DebugFlag = False,
+) -> None:
+    """Load a server and measure it: latency percentiles, throughput, the configuration to use."""
+    from nanocv_cli.bench import baseline
+    from nanocv_cli.bench.choice import choose
+    from nanocv_cli.bench.measure import Plan
+    from nanocv_cli.bench.payload import FILLINGS
+    from nanocv_cli.bench.report import draw, shares, table
+    from nanocv_cli.bench.sweep import run_sweep
+    from nanocv_cli.display import Display
+
+    _one_of("--protocol", protocol, ("http", "grpc"))
+    _one_of("--input", filling, FILLINGS)
+    _one_of("--engine", engine, ("embedded", "triton"))
+    wanted = _settings(url is not None, max_batch, queue_delay_us, instances)
+    shapes = dict(map(_shape, shape or ()))
+    plan = Plan(connections if rate else concurrency, request_batch, warmup_s, window_s, windows, rate)
+    with _target(ref, url, grpc_url, engine, protocol, threads, overrides) as target:
+        display = Display()
+        with display.bar("bench") as progress:
+            rows = run_sweep(target, wanted, plan, filling, shapes, progress)
+        name = target.model
+    choice = choose(rows, slo_p99_us)
+    conditions = {"model": name, "protocol": protocol, "rows": request_batch, "rate": rate, "engine": url or engine}
+    changes = baseline.compare(compare, conditions, rows, tolerance) if compare else []
+    if save_baseline:
+        baseline.save(save_baseline, conditions, rows)
+    picture = figure or (Path("bench.png") if len(rows) > 1 and not as_json else None)
+    if picture:
+        load = f"{rate:g}/s" if rate else f"concurrency {concurrency}"
+        draw(rows, choice, f"{name}, {protocol}, {load}", picture)
+    if as_json:
+        emit({
+            "model": name,
+            "rows": [row.to_json() for row in rows],
+            "choice": vars(choice),
+            "conditions": conditions,
+            "figure": str(picture) if picture else None,
+            "compared": [vars(change) for change in changes],
+        })  # fmt: skip
+    else:
+        typer.echo(table(rows, choice))
+        _conclude(rows, choice.row, choice.rule)
+        typer.echo(shares(rows[choice.row or 0]))
+        for change in changes:
+            verdict = "WORSE" if change.worse else "ok"
+            typer.echo(f"{verdict:5}  {change.figure} now/then {change.ratio:.3f}  {change.configuration}")
+    if picture:
+        say(f"picture: {picture}")
+    if any(change.worse for change in changes):
+        raise typer.Exit(1)
+
+
+def model(
+    refs: Annotated[
+        list[str] | None, typer.Option("--model", metavar="REF", help="Trained models; may be repeated.")
+    ] = None,
+    batch_sizes: Annotated[str, typer.Option(metavar="N,N", help="Pictures per run.")] = "1,2,4,8",
+    threads: Annotated[str, typer.Option(metavar="N,N", help="ONNX Runtime threads; 0: it chooses.")] = "1,2",
+    rounds: Annotated[int, typer.Option(min=1, help="Turns that each combination gets.")] = 5,
+    round_s: Annotated[float, typer.Option(min=0.01, help="Length of a turn, seconds.")] = 0.3,
+    as_json: JsonFlag = False,
+    debug: DebugFlag = False,
+) -> None:
+    """Time a graph in this process, without a server."""
+    from nanocv_cli.bench.model import bench_model
+    from nanocv_cli.config.project import project_root
+    from nanocv_cli.display import Display
+    from nanocv_cli.errors import RequestError
+    from nanocv_cli.inference.reference import find_graph
+
+    sizes, counts = numbers("--batch-sizes", batch_sizes) or [], numbers("--threads", threads) or []
+    if not sizes or min(sizes) < 1 or not counts or min(counts) < 0:
+        raise RequestError("--batch-sizes takes numbers from 1 on, --threads from 0 on", "as in --batch-sizes 1,4")
+    names: list[str | None] = [*(refs or ())] or [None]
+    graphs = [find_graph(name, project_root()) for name in names]
+    with Display().bar("bench") as progress:
+        rows = bench_model(graphs, sizes, counts, rounds, round_s, progress)
+    if as_json:
+        emit({"rows": [row.to_json() for row in rows]})
+        return
+    typer.echo(f"{'precision':>9}  {'batch':>5}  {'threads':>7}  {'p50 us':>8}  {'p99 us':>8}  {'inf/s':>7}  model")
+    for row in rows:
+        typer.echo(
+            f"{row.precision:>9}  {row.batch_size:>5}  {row.threads:>7}  {row.p50_us:>8.0f}  {row.p99_us:>8.0f}  "
+            f"{row.throughput:>7.0f}  {row.model}"
+        )
+
+
+@contextmanager
+def _target(
+    ref: str | None,
+    url: str | None,
+    grpc_url: str | None,
+    engine: str,
+    protocol: str,
+    threads: int | None,
+    overrides: list[str] | None,
+) -> "Iterator[Target]":
+    """The model to measure: on a server that runs already, or on one started for it."""
+    from nanocv_cli.bench.own_server import serving
+    from nanocv_cli.bench.server_api import ServerApi
+    from nanocv_cli.bench.sweep import Target
+    from nanocv_cli.config.loader import resolve_serve
+    from nanocv_cli.config.project import project_root
+    from nanocv_cli.errors import RequestError
+    from nanocv_cli.inference.reference import default_model, find_graph
+
+    root = project_root()
+    if url is not None:
+        if threads is not None or overrides:
+            raise RequestError("--threads and --set are for a server that is started here", "leave them out with --url")
+        if protocol == "grpc" and grpc_url is None:
+            raise RequestError("--protocol grpc with --url needs --grpc-url too", "as in --grpc-url 127.0.0.1:8001")
+        yield Target(ServerApi(url), ref or default_model(root), protocol, grpc_url or "")
+        return
+    if grpc_url is not None:
+        raise RequestError("--grpc-url is for a server that runs already", "give its --url too")
+    # The Triton that pip installs has the Python backend only.
+    options: dict[str, Any] = {"threads": threads, "backend": "python" if engine == "triton" else None}
+    settings = resolve_serve(None, options, overrides or ())
+    say(f"starting the {engine} server")
+    with serving(find_graph(ref, root), settings, engine) as (running, name):
+        yield Target(ServerApi(running.http), name, protocol, running.grpc)
+
+
+def _settings(
+    is_foreign: bool, max_batch: str | None, delays: str | None, instances: str | None
+) -> "list[Setting] | None":
+    """What to sweep over; None to measure a foreign server as it is."""
+    from nanocv_cli.bench.sweep import settings
+    from nanocv_cli.errors import RequestError
+
+    if is_foreign and max_batch is None and delays is None and instances is None:
+        return None
+    lists = [
+        numbers("--max-batch", max_batch or "4") or [],
+        numbers("--queue-delay-us", delays or REFERENCE_DELAYS) or [],
+        numbers("--instances", instances or "1,2") or [],
+    ]
+    if not all(lists) or min(lists[0]) < 1 or min(lists[1]) < 0 or min(lists[2]) < 1:
+        raise RequestError("--max-batch and --instances take numbers from 1 on, --queue-delay-us from 0 on",
+                           "as in --max-batch 4 --queue-delay-us 500,1000 --instances 1,2")  # fmt: skip
+    return settings(*lists)
+
+
+def _conclude(rows: "list[Row]", chosen: int | None, rule: str) -> None:
+    from nanocv_cli.bench.sweep import describe
+
+    if len(rows) > 1 or chosen is None:
+        typer.echo(f"use: {describe(rows[chosen].setting) if chosen is not None else 'none'}  ({rule})")
+    offered, delivered = rows[0].figures.offered_rate, rows[0].figures.delivered_rate
+    if offered is not None and delivered is not None:
+        from nanocv_cli.bench.measure import DELIVERED_WITHIN
+
+        short = "" if abs(delivered / offered - 1) <= DELIVERED_WITHIN else ": NOT the rate asked for"
+        typer.echo(f"offered {offered:.1f} requests/s, delivered {delivered:.1f}{short}")
+
+
+def _shape(text: str) -> tuple[str, tuple[int, ...]]:
+    from nanocv_cli.errors import RequestError
+
+    name, _, sizes = text.rpartition(":")
+    found = numbers("--shape", sizes)
+    if not name or not found:
+        raise RequestError(f"--shape {text}: expected a name and its sizes", "as in --shape images:224,224,3")
+    return name, tuple(found)
+
+
+def _one_of(option: str, value: str, allowed: tuple[str, ...]) -> None:
+    from nanocv_cli.errors import RequestError
+
+    if value not in allowed:
+        raise RequestError(f"unknown {option} {value!r}", f"use {' or '.join(allowed)}")
