@@ -1,0 +1,110 @@
+"""`nanocv bench` from the command line, against servers it starts and servers that run already."""
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.bench.fake_server import Behaviour, fake_server
+from tests.conftest import Command
+from tests.inference.graphs import colour_card, write_graph
+
+QUICK = ["--warmup-s", "0.1", "--window-s", "0.1", "--windows", "3"]
+
+
+@pytest.fixture
+def graph(tmp_path: Path) -> Path:
+    return write_graph(tmp_path / "colours.onnx", colour_card(metrics={"top1": 0.9}))
+
+
+def test_it_starts_a_server_sweeps_and_recommends(nanocv: Command, graph: Path, tmp_path: Path) -> None:
+    picture, kept = tmp_path / "front.png", tmp_path / "kept.json"
+    options = ["--max-batch", "2", "--queue-delay-us", "0,200", "--instances", "1", *QUICK]
+    outcome = nanocv(
+        "bench", "server", "--model", graph, "--json", "--figure", picture, "--save-baseline", kept, *options
+    )
+    assert outcome.code == 0, outcome.err
+    rows = outcome.document["rows"]
+    assert [(row["max_batch"], row["queue_delay_us"], row["instances"]) for row in rows] == [(2, 0, 1), (2, 200, 1)]
+    for row in rows:
+        assert row["concurrency"] == 4
+        assert 0 < row["p50_us"] <= row["p90_us"] <= row["p95_us"] <= row["p99_us"]
+        assert row["errors"] == 0
+        assert row["throughput"] > 0
+        assert isinstance(row["stable"], bool)
+        assert 1 <= row["batch_size"] <= 2
+    assert outcome.document["choice"]["row"] in (0, 1)
+    assert Image.open(picture).size[0] > 400
+    again = nanocv("bench", "server", "--model", graph, "--compare", kept, "--tolerance", "1.0", *options)
+    assert "now/then" in again.out
+
+
+def test_over_grpc(nanocv: Command, graph: Path) -> None:
+    options = ["--max-batch", "1", "--queue-delay-us", "0", "--instances", "1", *QUICK]
+    outcome = nanocv("bench", "server", "--model", graph, "--protocol", "grpc", *options)
+    assert outcome.code == 0, outcome.err
+    assert "<- use this" in outcome.out
+    assert "protocol and client" in outcome.out
+
+
+def test_a_running_server_is_measured_as_it_is(nanocv: Command) -> None:
+    behaviour = Behaviour()
+    with fake_server(behaviour) as address:
+        outcome = nanocv("bench", "server", "--url", address, "--model", "fake", "--json", *QUICK)
+    assert outcome.code == 0, outcome.err
+    assert [(row["max_batch"], row["queue_delay_us"]) for row in outcome.document["rows"]] == [(8, 100)]
+    assert behaviour.loads == []
+
+
+def test_a_regression_ends_with_exit_1(nanocv: Command, tmp_path: Path) -> None:
+    kept = tmp_path / "kept.json"
+    with fake_server(Behaviour(service_s=0.002)) as address:
+        assert nanocv("bench", "server", "--url", address, "--model", "fake", "--save-baseline", kept, *QUICK).code == 0
+        text = kept.read_text(encoding="utf-8")
+    with fake_server(Behaviour(service_s=0.02)) as address:
+        kept.write_text(text.replace(text.split('"engine": "')[1].split('"')[0], address), encoding="utf-8")
+        outcome = nanocv("bench", "server", "--url", address, "--model", "fake", "--compare", kept, *QUICK)
+    assert outcome.code == 1
+    assert "WORSE" in outcome.out
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--protocol", "smtp"], "--protocol"),
+        (["--engine", "torchserve"], "--engine"),
+        (["--input", "ones"], "--input"),
+        (["--max-batch", "0"], "from 1 on"),
+        (["--max-batch", "two"], "whole numbers"),
+        (["--queue-delay-us", "-1"], "from 0 on"),
+        (["--shape", "images"], "--shape"),
+        (["--grpc-url", "127.0.0.1:1"], "--url"),
+        (["--url", "127.0.0.1:1", "--threads", "2"], "--threads"),
+        (["--url", "127.0.0.1:1", "--protocol", "grpc"], "--grpc-url"),
+        (["--url", "here"], "no address"),
+    ],
+)
+def test_wrong_requests(nanocv: Command, options: list[str], words: str) -> None:
+    outcome = nanocv("bench", "server", "--model", "lenet", *options)
+    assert outcome.code == 2
+    assert words in outcome.err
+
+
+def test_model_in_process(nanocv: Command, graph: Path) -> None:
+    options = ["--batch-sizes", "1,3", "--threads", "1,2", "--rounds", "2", "--round-s", "0.01"]
+    outcome = nanocv("bench", "model", "--model", graph, "--json", *options)
+    assert outcome.code == 0, outcome.err
+    rows = outcome.document["rows"]
+    assert [(row["threads"], row["batch_size"]) for row in rows] == [(1, 1), (1, 3), (2, 1), (2, 3)]
+    for row in rows:
+        assert row["precision"] == "fp32"
+        assert row["bytes"] == graph.stat().st_size
+        assert row["metrics"] == {"top1": 0.9}
+        assert 0 < row["p50_us"] <= row["p99_us"]
+        assert row["throughput"] == pytest.approx(row["batch_size"] * 1e6 / row["p50_us"])
+        assert row["runs"] >= 20
+    assert "p99 us" in nanocv("bench", "model", "--model", graph, *options).out
+
+
+def test_model_with_wrong_sizes(nanocv: Command, graph: Path) -> None:
+    assert nanocv("bench", "model", "--model", graph, "--batch-sizes", "0").code == 2
