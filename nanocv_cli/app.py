@@ -12,9 +12,9 @@ from nanocv_cli.commands.common import print_failure
 from nanocv_cli.errors import MissingExtraError, NanocvError, RequestError, StorageError
 
 EXTRA_OF_MODULE = {
-    "aiohttp": "triton",
     "google": "triton",
     "grpc": "triton",
+    "httptools": "triton",
     "prometheus_client": "triton",
     "tritonclient": "triton",
     "dvc": "dvc",

@@ -12,7 +12,7 @@ import numpy as np
 from nanocv_cli.serving.embedded.faults import Fault, Status, about
 from nanocv_cli.serving.embedded.model import LoadedModel
 from nanocv_cli.serving.embedded.plan import datatype
-from nanocv_cli.serving.embedded.scheduler import Answers, Job
+from nanocv_cli.serving.embedded.scheduler import Finish, Job
 from nanocv_cli.serving.embedded.tensors import (
     DATATYPES,
     NUMPY_TYPES,
@@ -82,9 +82,8 @@ class Budget:
     def __init__(self, limit: int) -> None:
         self._limit, self._taken, self._lock = limit, 0, threading.Lock()
 
-    @contextmanager
-    def reserved(self, size: int) -> Iterator[None]:
-        """Holds `size` bytes.
+    def take(self, size: int) -> None:
+        """Takes `size` bytes, to be given back.
 
         Raises:
             Fault: they are not there.
@@ -97,11 +96,20 @@ class Budget:
                     "REJECTED",
                 )
             self._taken += size
+
+    def give_back(self, size: int) -> None:
+        """Gives back what was taken."""
+        with self._lock:
+            self._taken -= size
+
+    @contextmanager
+    def reserved(self, size: int) -> Iterator[None]:
+        """Takes `size` bytes for as long as the context lasts; see `take`."""
+        self.take(size)
         try:
             yield
         finally:
-            with self._lock:
-                self._taken -= size
+            self.give_back(size)
 
 
 async def answer(model: LoadedModel, call: Call) -> list[NamedArray]:
@@ -128,9 +136,9 @@ async def answer(model: LoadedModel, call: Call) -> list[NamedArray]:
     return [_cut(model, outputs[output.name], output) for output in wanted]
 
 
-def settle(answers: Answers) -> None:
-    """Hands answers to those who wait for them in this event loop."""
-    for job, outcome in answers:
+def settle(finish: Finish) -> None:
+    """Makes answers and hands them to those who wait for them in this event loop."""
+    for job, outcome in finish():
         future: asyncio.Future[dict[str, Array]] = job.arrives
         if future.done():  # the client is gone
             continue

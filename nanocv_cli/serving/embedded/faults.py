@@ -10,6 +10,7 @@ class Status(Enum):
 
     INVALID_ARGUMENT = (400, grpc.StatusCode.INVALID_ARGUMENT)
     NOT_FOUND = (404, grpc.StatusCode.NOT_FOUND)
+    TOO_LARGE = (413, grpc.StatusCode.RESOURCE_EXHAUSTED)
     UNAVAILABLE = (503, grpc.StatusCode.UNAVAILABLE)
     INTERNAL = (500, grpc.StatusCode.INTERNAL)
     UNSUPPORTED = (501, grpc.StatusCode.UNIMPLEMENTED)

@@ -8,9 +8,8 @@ from nanocv_cli.serving.embedded.faults import Fault, Status
 from nanocv_cli.serving.embedded.model import LoadedModel
 from nanocv_cli.serving.embedded.tensors import NUMPY_TYPES, to_bytes, to_values
 
-HEADER_LENGTH = "Inference-Header-Content-Length"
+HEADER_LENGTH = "inference-header-content-length"
 LARGEST_SIZE = 1 << 40
-RAW = "raw_input"
 
 
 def parse_call(body: bytes, header_length: str | None, model: LoadedModel) -> Call:

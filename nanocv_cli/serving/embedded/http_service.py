@@ -1,27 +1,25 @@
 """The HTTP side: KServe v2's paths, with Triton's extensions."""
 
 import asyncio
+import json
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
-
-from aiohttp import web
+from urllib.parse import unquote
 
 from nanocv_cli.serving.embedded import documents, http_codec
-from nanocv_cli.serving.embedded.calls import Budget, answer
+from nanocv_cli.serving.embedded.calls import answer
 from nanocv_cli.serving.embedded.faults import Fault, Status
+from nanocv_cli.serving.embedded.http_protocol import HttpAnswer, HttpRequest, uncompressed
 from nanocv_cli.serving.embedded.library import Library
 from nanocv_cli.serving.embedded.metrics import exposition
 from nanocv_cli.serving.embedded.model import LoadedModel
 
-MODEL = r"/v2/models/{model:[^/]+}"
-VERSION = MODEL + r"/versions/{version:\d+}"
-UNSUPPORTED = (
-    r"/v2/{kind:systemsharedmemory|cudasharedmemory}/{rest:.*}",
-    r"/v2/{kind:trace/setting|logging}",
-    MODEL + "/trace/setting",
-)
-JSON = "application/json"
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+UNSUPPORTED = ("systemsharedmemory", "cudasharedmemory", "trace", "logging")
+LOG = logging.getLogger(__name__)
+
+# A path's answer, from the model and version it names (empty where it names none) and the request's body.
+Action = Callable[[str, str, HttpRequest], Awaitable[HttpAnswer]]
 
 
 class HttpService:
@@ -29,112 +27,127 @@ class HttpService:
 
     Args:
         library: the models.
-        budget: of bytes in flight.
-        largest_message: bytes of a request.
-        body_seconds: how long a client may take to send one.
+        largest_message: bytes of an uncompressed request.
     """
 
-    def __init__(self, library: Library, budget: Budget, largest_message: int, body_seconds: float) -> None:
-        self._library, self._budget = library, budget
-        self._largest, self._body_seconds = largest_message, body_seconds
+    def __init__(self, library: Library, largest_message: int) -> None:
+        self._library, self._largest = library, largest_message
+        self._plain: dict[tuple[str, ...], tuple[str, Action]] = {
+            (): ("GET", self._server_metadata),
+            ("health", "live"): ("GET", self._live),
+            ("health", "ready"): ("GET", self._ready),
+            ("models", "stats"): ("GET", self._statistics),
+            ("repository", "index"): ("POST", self._index),
+        }
+        self._of_models: dict[str, tuple[str, Action]] = {
+            "": ("GET", self._model_metadata),
+            "infer": ("POST", self._infer),
+            "ready": ("GET", self._model_ready),
+            "config": ("GET", self._model_config),
+            "stats": ("GET", self._statistics),
+        }
+        self._of_repository: dict[str, tuple[str, Action]] = {
+            "load": ("POST", self._load),
+            "unload": ("POST", self._unload),
+        }
 
-    def application(self) -> web.Application:
-        """The paths of the inference port."""
-        app = web.Application(client_max_size=self._largest, middlewares=[_faults_as_answers])
-        get, post = app.router.add_get, app.router.add_post
-        get("/v2", self._server_metadata)
-        get("/v2/health/live", self._live)
-        get("/v2/health/ready", self._ready)
-        get("/v2/models/stats", self._all_statistics)
-        for path in (MODEL, VERSION):
-            post(path + "/infer", self._infer)
-            get(path, self._model_metadata)
-            get(path + "/ready", self._model_ready)
-            get(path + "/config", self._model_config)
-            get(path + "/stats", self._model_statistics)
-        post("/v2/repository/index", self._index)
-        post(r"/v2/repository/models/{model:[^/]+}/load", self._load)
-        post(r"/v2/repository/models/{model:[^/]+}/unload", self._unload)
-        for path in UNSUPPORTED:
-            app.router.add_route("*", path, self._unsupported)
-        return app
+    async def answer(self, request: HttpRequest) -> HttpAnswer:
+        """Answers any request to the inference port."""
+        try:
+            method, action, model, version = self._route(request.target)
+            if request.method != method:
+                return _refusal("Method Not Allowed", 405)
+            return await action(model, version, request)
+        except Fault as fault:
+            return _refusal(fault.message, fault.status.http)
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            # A defect of ours must not tell a client more than that there is one, nor end the server.
+            LOG.exception("a request failed in the server")
+            return _refusal(f"internal: {type(error).__name__}", Status.INTERNAL.http)
 
-    def metrics_application(self) -> web.Application:
-        """The one path of the metrics port."""
-        app = web.Application()
-        app.router.add_get("/metrics", self._metrics)
-        return app
+    async def answer_metrics(self, request: HttpRequest) -> HttpAnswer:
+        """Answers any request to the metrics port."""
+        if request.target.partition(b"?")[0] != b"/metrics":
+            return _refusal("Not Found", 404)
+        return HttpAnswer(exposition(self._library), content_type="text/plain; charset=utf-8")
 
-    def _found(self, request: web.Request) -> LoadedModel:
-        return self._library.find(request.match_info["model"], request.match_info.get("version", ""))
+    def _route(self, target: bytes) -> tuple[str, Action, str, str]:
+        """Method, action, model and version of a path.
 
-    async def _infer(self, request: web.Request) -> web.Response:
-        size = request.content_length
-        with self._budget.reserved(self._largest if size is None else size):
-            try:
-                async with asyncio.timeout(self._body_seconds):
-                    body = await request.read()
-            except TimeoutError as error:
-                raise Fault(f"the request did not arrive within {self._body_seconds:g} seconds") from error
-            model = self._found(request)
-            call = http_codec.parse_call(body, request.headers.get(http_codec.HEADER_LENGTH), model)
-            outputs = await answer(model, call)
+        Raises:
+            Fault: there is no such path.
+        """
+        path = target.partition(b"?")[0].decode("latin-1")
+        parts = tuple(unquote(part) for part in path.removesuffix("/").split("/")[1:])
+        if parts[:1] == ("v2",):
+            match parts[1:]:
+                case plain if plain in self._plain:
+                    return (*self._plain[plain], "", "")
+                case ("models", name, "versions", version, *rest) if version.isascii() and version.isdigit():
+                    found = self._of_models.get("/".join(rest))
+                    if found:
+                        return (*found, name, version)
+                case ("models", name, *rest) if found := self._of_models.get("/".join(rest)):
+                    return (*found, name, "")
+                case ("repository", "models", name, verb) if verb in self._of_repository:
+                    return (*self._of_repository[verb], name, "")
+                case (first, *_) if first in UNSUPPORTED:
+                    raise Fault("this server has no shared memory, tracing or log settings", Status.UNSUPPORTED)
+        raise Fault("Not Found", Status.NOT_FOUND)
+
+    async def _infer(self, name: str, version: str, request: HttpRequest) -> HttpAnswer:
+        model = self._library.find(name, version)
+        body = uncompressed(request, self._largest)
+        call = http_codec.parse_call(body, request.headers.get(http_codec.HEADER_LENGTH), model)
+        outputs = await answer(model, call)
         content, header_length = http_codec.render_answer(model, call.request_id, outputs)
         if header_length is None:
-            return web.Response(body=content, content_type=JSON)
-        headers = {http_codec.HEADER_LENGTH: str(header_length), "Content-Type": "application/octet-stream"}
-        return web.Response(body=content, headers=headers)
+            return HttpAnswer(content)
+        headers = (("Inference-Header-Content-Length", str(header_length)),)
+        return HttpAnswer(content, content_type="application/octet-stream", headers=headers)
 
-    async def _unsupported(self, request: web.Request) -> web.Response:
-        raise Fault("this server has no shared memory, tracing or log settings", Status.UNSUPPORTED)
+    async def _server_metadata(self, name: str, version: str, request: HttpRequest) -> HttpAnswer:
+        return _json(documents.server_metadata())
 
-    async def _server_metadata(self, request: web.Request) -> web.Response:
-        return web.json_response(documents.server_metadata())
+    async def _live(self, name: str, version: str, request: HttpRequest) -> HttpAnswer:
+        return HttpAnswer()
 
-    async def _live(self, request: web.Request) -> web.Response:
-        return web.Response()
+    async def _ready(self, name: str, version: str, request: HttpRequest) -> HttpAnswer:
+        return HttpAnswer(status=200 if self._library.ready else 400)
 
-    async def _ready(self, request: web.Request) -> web.Response:
-        return web.Response(status=200 if self._library.ready else 400)
+    async def _model_metadata(self, name: str, version: str, request: HttpRequest) -> HttpAnswer:
+        model = self._library.find(name, version)
+        return _json(documents.model_metadata(model, self._library.versions(name)))
 
-    async def _model_metadata(self, request: web.Request) -> web.Response:
-        model = self._found(request)
-        return web.json_response(documents.model_metadata(model, self._library.versions(model.name)))
-
-    async def _model_ready(self, request: web.Request) -> web.Response:
+    async def _model_ready(self, name: str, version: str, request: HttpRequest) -> HttpAnswer:
         try:
-            self._found(request)
+            self._library.find(name, version)
         except Fault:
-            return web.json_response({"error": "Model version not ready"}, status=400)
-        return web.Response()
+            return _refusal("Model version not ready", 400)
+        return HttpAnswer()
 
-    async def _model_config(self, request: web.Request) -> web.Response:
-        return web.json_response(documents.message(self._found(request).config))
+    async def _model_config(self, name: str, version: str, request: HttpRequest) -> HttpAnswer:
+        return _json(documents.message(self._library.find(name, version).config))
 
-    async def _model_statistics(self, request: web.Request) -> web.Response:
-        name, version = request.match_info["model"], request.match_info.get("version", "")
-        return web.json_response(documents.statistics(counted_models(self._library, name, version)))
+    async def _statistics(self, name: str, version: str, request: HttpRequest) -> HttpAnswer:
+        return _json(documents.statistics(counted_models(self._library, name, version)))
 
-    async def _all_statistics(self, request: web.Request) -> web.Response:
-        return web.json_response(documents.statistics(self._library.loaded()))
+    async def _index(self, name: str, version: str, request: HttpRequest) -> HttpAnswer:
+        wanted = http_codec.parse_object(uncompressed(request, self._largest))
+        return _json(documents.repository_index(self._library, wanted.get("ready") is True))
 
-    async def _index(self, request: web.Request) -> web.Response:
-        wanted = http_codec.parse_object(await request.read())
-        return web.json_response(documents.repository_index(self._library, wanted.get("ready") is True))
-
-    async def _load(self, request: web.Request) -> web.Response:
-        parameters = http_codec.parse_object(await request.read()).get("parameters", {})
+    async def _load(self, name: str, version: str, request: HttpRequest) -> HttpAnswer:
+        parameters = http_codec.parse_object(uncompressed(request, self._largest)).get("parameters", {})
         if not isinstance(parameters, dict):
             raise Fault("Unable to parse 'parameters': expected an object")
-        await self._library.load(request.match_info["model"], load_override(parameters))
-        return web.Response()
+        await self._library.load(name, load_override(parameters))
+        return HttpAnswer()
 
-    async def _unload(self, request: web.Request) -> web.Response:
-        await self._library.unload(request.match_info["model"])
-        return web.Response()
-
-    async def _metrics(self, request: web.Request) -> web.Response:
-        return web.Response(body=exposition(self._library), headers={"Content-Type": "text/plain; charset=utf-8"})
+    async def _unload(self, name: str, version: str, request: HttpRequest) -> HttpAnswer:
+        await self._library.unload(name)
+        return HttpAnswer()
 
 
 def load_override(parameters: dict[str, Any]) -> str:
@@ -163,17 +176,9 @@ def counted_models(library: Library, name: str, version: str) -> list[LoadedMode
     return [library.find(name, number) for number in versions]
 
 
-@web.middleware
-async def _faults_as_answers(request: web.Request, handler: Handler) -> web.StreamResponse:
-    try:
-        return await handler(request)
-    except Fault as fault:
-        return web.json_response({"error": fault.message}, status=fault.status.http)
-    except web.HTTPException as error:
-        return web.json_response({"error": error.reason}, status=error.status)
-    except (ConnectionError, asyncio.IncompleteReadError):
-        raise
-    except Exception as error:
-        # A defect of ours must not tell a client more than that there is one, nor end the server.
-        request.app.logger.exception("a request failed in the server")
-        return web.json_response({"error": f"internal: {type(error).__name__}"}, status=Status.INTERNAL.http)
+def _json(document: Any) -> HttpAnswer:
+    return HttpAnswer(json.dumps(document, separators=(",", ":")).encode())
+
+
+def _refusal(message: str, status: int) -> HttpAnswer:
+    return HttpAnswer(json.dumps({"error": message}).encode(), status)

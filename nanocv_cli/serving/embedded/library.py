@@ -12,7 +12,7 @@ from nanocv_cli.serving.embedded import plan
 from nanocv_cli.serving.embedded.calls import settle
 from nanocv_cli.serving.embedded.faults import Fault, Status
 from nanocv_cli.serving.embedded.model import LoadedModel
-from nanocv_cli.serving.embedded.scheduler import Answers
+from nanocv_cli.serving.embedded.scheduler import Finish
 from nanocv_cli.serving.embedded.supported import refuse_unsupported
 from nanocv_cli.serving.repository.pbtxt import read_config
 
@@ -151,8 +151,8 @@ class Library:
             self._closing.add(task)
             task.add_done_callback(self._closing.discard)
 
-    def _deliver(self, answers: Answers) -> None:
-        self._loop.call_soon_threadsafe(settle, answers)
+    def _deliver(self, finish: Finish) -> None:
+        self._loop.call_soon_threadsafe(settle, finish)
 
     def _read(self, name: str, override: str) -> list[LoadedModel]:
         entry = self.repository / name

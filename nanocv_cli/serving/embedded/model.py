@@ -1,6 +1,7 @@
 """One version of a model, loaded: its graph in as many copies as the config asks for, its queue, its counters."""
 
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from nanocv_cli.errors import ModelError
 from nanocv_cli.inference.runner import FATAL_ONLY, first_line, graph_signature
 from nanocv_cli.serving.embedded import plan
 from nanocv_cli.serving.embedded.faults import Fault, Status, about
-from nanocv_cli.serving.embedded.scheduler import Answers, Deliver, Job, Scheduler
+from nanocv_cli.serving.embedded.scheduler import Answers, Deliver, Finish, Job, Scheduler
 from nanocv_cli.serving.embedded.statistics import Execution, Statistics
 from nanocv_cli.serving.embedded.tensors import NUMPY_TYPES, Array
 from nanocv_cli.serving.repository.python_backend import SHIPPED_MODEL_PY
@@ -51,6 +52,7 @@ class LoadedModel:
         self.labels = {o.name: _labels(entry / o.label_filename) for o in self.config.output if o.label_filename}
         self.statistics = Statistics()
         self._outputs = {output.name: output for output in self.config.output}
+        self._output_names = list(self._outputs)
         self._reshaped = {i.name: tuple(i.reshape.shape) for i in self.config.input if i.HasField("reshape")}
         for session in sessions:
             self._warm_up(session)
@@ -79,34 +81,42 @@ class LoadedModel:
         """Finishes what is queued, within `timeout` seconds; see `Scheduler.close`."""
         return self._scheduler.close(timeout)
 
-    def _execute(self, session: Any, batch: list[Job]) -> Answers:
-        """Runs a batch and answers its jobs; if that fails they run alone, so that only the bad one is refused."""
+    def _execute(self, session: Any, batch: list[Job]) -> Finish:
+        """Runs a batch; if that fails its jobs run alone, so that only the bad one is refused."""
         started = time.monotonic_ns()
         try:
-            answers, execution = self._run(session, batch, started)
+            feeds = {name: self._joined(name, [job.inputs[name] for job in batch]) for name in batch[0].inputs}
+            loaded = time.monotonic_ns()
+            found = session.run(self._output_names, feeds)
+            computed = time.monotonic_ns()
+            rows = sum(job.rows for job in batch)
+            outputs = {name: self._checked(name, array, rows) for name, array in zip(self._outputs, found, strict=True)}
         except Exception as error:  # whatever a graph does to ONNX Runtime, the server stays up
             if len(batch) > 1:
-                return [answered for job in batch for answered in self._execute(session, [job])]
-            self.statistics.failed(batch[0].arrived, "BACKEND")
-            message = about(batch[0].request_id, f"onnx runtime error: {first_line(error)}")
-            return [(batch[0], Fault(message, Status.INTERNAL, "BACKEND"))]
-        self.statistics.ran(execution)
-        return list(zip(batch, answers, strict=True))
+                alone = [self._execute(session, [job]) for job in batch]
+                return lambda: [answer for finish in alone for answer in finish()]
+            return partial(self._refused, batch[0], first_line(error))
+        return partial(self._answered, batch, outputs, started, loaded, computed)
 
-    def _run(self, session: Any, batch: list[Job], started: int) -> tuple[list[dict[str, Array]], Execution]:
-        feeds = {name: self._joined(name, [job.inputs[name] for job in batch]) for name in batch[0].inputs}
-        loaded = time.monotonic_ns()
-        found = session.run(list(self._outputs), feeds)
-        computed = time.monotonic_ns()
-        rows = sum(job.rows for job in batch)
-        outputs = {name: self._checked(name, array, rows) for name, array in zip(self._outputs, found, strict=True)}
-        answers, first = [], 0
+    def _answered(
+        self, batch: list[Job], outputs: dict[str, Array], started: int, loaded: int, computed: int
+    ) -> Answers:
+        """Cuts a batch's outputs apart and counts it."""
+        cutting = time.monotonic_ns()
+        answers: Answers = []
+        first = 0
         for job in batch:
             last = first + job.rows
-            answers.append({n: a[first:last] if self.config.max_batch_size else a for n, a in outputs.items()})
+            answers.append((job, {n: a[first:last] if self.config.max_batch_size else a for n, a in outputs.items()}))
             first = last
         arrivals = tuple(job.arrived for job in batch)
-        return answers, Execution(rows, arrivals, started, loaded, computed, time.monotonic_ns())
+        self.statistics.ran(Execution(first, arrivals, started, loaded, computed, cutting, time.monotonic_ns()))
+        return answers
+
+    def _refused(self, job: Job, why: str) -> Answers:
+        self.statistics.failed(job.arrived, "BACKEND")
+        message = about(job.request_id, f"onnx runtime error: {why}")
+        return [(job, Fault(message, Status.INTERNAL, "BACKEND"))]
 
     def _joined(self, name: str, arrays: list[Array]) -> Array:
         joined = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)

@@ -71,8 +71,10 @@ class Rules:
 
 Outcome = dict[str, Array] | Fault
 Answers = list[tuple[Job, Outcome]]
-Execute = Callable[[list[Job]], Answers]
-Deliver = Callable[[Answers], None]
+# What is left to do after a batch has run, by whoever hands the answers on: while an instance does it, no batch runs.
+Finish = Callable[[], Answers]
+Execute = Callable[[list[Job]], Finish]
+Deliver = Callable[[Finish], None]
 
 
 class Scheduler:
@@ -81,9 +83,9 @@ class Scheduler:
     Args:
         name: of the model, for messages.
         rules: how to batch.
-        instances: one function for each copy of the model; it runs a batch, answers all its jobs, and never raises.
-        deliver: called from an instance's thread with the answers of a batch, all at once: each call may wake another
-            thread, and while that happens no batch runs.
+        instances: one function for each copy of the model; it runs a batch and never raises.
+        deliver: called from an instance's thread with what makes the answers of a batch; it passes that to a thread
+            that has the time.
         rejected: called with every job that is refused in the queue, and why.
     """
 
@@ -232,9 +234,10 @@ class Scheduler:
         return overdue
 
     def _refuse(self, jobs: list[Job], why: str) -> None:
-        for job in jobs:
-            self._rejected(job, "REJECTED")
+        def finish() -> Answers:
+            for job in jobs:
+                self._rejected(job, "REJECTED")
+            return [(job, Fault(about(job.request_id, why), Status.UNAVAILABLE, "REJECTED")) for job in jobs]
+
         if jobs:
-            self._deliver([
-                (job, Fault(about(job.request_id, why), Status.UNAVAILABLE, "REJECTED")) for job in jobs
-            ])  # fmt: skip
+            self._deliver(finish)

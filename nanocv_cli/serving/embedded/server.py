@@ -8,19 +8,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from aiohttp import web
-
 from nanocv_cli.errors import ModelError, ServingError
 from nanocv_cli.serving.embedded.calls import Budget
 from nanocv_cli.serving.embedded.faults import Fault
 from nanocv_cli.serving.embedded.grpc_service import build_server
+from nanocv_cli.serving.embedded.http_protocol import HttpLimits, HttpServer
 from nanocv_cli.serving.embedded.http_service import HttpService
 from nanocv_cli.serving.embedded.library import Library
 from nanocv_cli.serving.embedded.watch import watch
 from nanocv_cli.serving.ports import Addresses, Ports
 
-BODY_SECONDS = 30.0
-KEEP_ALIVE_SECONDS = 75.0
 SHUTDOWN_SECONDS = 30.0
 # A thread that waits for the interpreter gets it after this long: with the default of 5 ms a finished batch would wait
 # longer for its next one than it ran.
@@ -67,14 +64,17 @@ async def serve(
     sys.setswitchinterval(SWITCH_SECONDS)
     library, budget = Library(repository), Budget(limits.flight_bytes)
     await _load_all(library, say)
-    http = HttpService(library, budget, limits.message_bytes, BODY_SECONDS)
+    service = HttpService(library, limits.message_bytes)
+    http_limits = HttpLimits(limits.message_bytes)
     stopping = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         with contextlib.suppress(NotImplementedError):  # a Windows loop has none; KeyboardInterrupt ends it there
             asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     async with contextlib.AsyncExitStack() as open_parts:
-        http_port = await _listen(http.application(), ports.host, ports.http, open_parts)
-        metrics_port = await _listen(http.metrics_application(), ports.host, ports.metrics, open_parts)
+        http_port = await _listen(HttpServer(service.answer, http_limits, budget), ports.host, ports.http, open_parts)
+        metrics_port = await _listen(
+            HttpServer(service.answer_metrics, http_limits, budget), ports.host, ports.metrics, open_parts
+        )
         grpc_server = build_server(library, budget, limits.message_bytes, limits.calls)
         try:
             grpc_port = grpc_server.add_insecure_port(f"{ports.host}:{ports.grpc}")
@@ -109,23 +109,14 @@ async def _load_all(library: Library, say: Callable[[str], None]) -> None:
             say(f"{name} version {model.version} is ready")
 
 
-async def _listen(app: web.Application, host: str, port: int, open_parts: contextlib.AsyncExitStack) -> int:
-    """Starts an application; returns the port it listens on."""
-    runner = web.AppRunner(
-        app,
-        access_log=None,
-        keepalive_timeout=KEEP_ALIVE_SECONDS,
-        handler_cancellation=True,
-        shutdown_timeout=SHUTDOWN_SECONDS,
-    )
-    await runner.setup()
-    open_parts.push_async_callback(runner.cleanup)
-    site = web.TCPSite(runner, host, port)
+async def _listen(server: HttpServer, host: str, port: int, open_parts: contextlib.AsyncExitStack) -> int:
+    """Starts an HTTP side; returns the port it listens on."""
     try:
-        await site.start()
+        found = await server.listen(host, port)
     except OSError as error:
         raise _taken(host, port) from error
-    return int(runner.addresses[0][1])
+    open_parts.push_async_callback(server.close, SHUTDOWN_SECONDS)
+    return found
 
 
 def _taken(host: str, port: int) -> ServingError:

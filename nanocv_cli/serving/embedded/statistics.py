@@ -39,7 +39,8 @@ class Execution:
         started: the batch was taken from the queue.
         loaded: its inputs lay ready.
         computed: the graph had run.
-        finished: the answers were cut apart.
+        cutting: its outputs began to be cut apart (in another thread, so not at once).
+        finished: the answers were ready.
     """
 
     rows: int
@@ -47,6 +48,7 @@ class Execution:
     started: int
     loaded: int
     computed: int
+    cutting: int
     finished: int
 
 
@@ -66,7 +68,7 @@ class Statistics:
     def ran(self, execution: Execution) -> None:
         """Adds a run that answered all its requests; each request is charged with the whole run, as Triton does."""
         e, requests = execution, len(execution.arrivals)
-        load, infer, output = e.loaded - e.started, e.computed - e.loaded, e.finished - e.computed
+        load, infer, output = e.loaded - e.started, e.computed - e.loaded, e.finished - e.cutting
         with self.lock:
             self.last_inference = time.time_ns() // 1_000_000
             self.inference_count += e.rows

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from nanocv_cli.serving.embedded.faults import Fault, Status
-from nanocv_cli.serving.embedded.scheduler import Answers, Job, Rules, Scheduler
+from nanocv_cli.serving.embedded.scheduler import Finish, Job, Rules, Scheduler
 
 MS = 1_000_000
 
@@ -24,16 +24,16 @@ class Instances:
         self.delivered: dict[str, Any] = {}
         self.refused: list[tuple[str, str]] = []
 
-    def execute(self, batch: list[Job]) -> Answers:
+    def execute(self, batch: list[Job]) -> Finish:
         with self.taken:
             self.batches.append([job.request_id for job in batch])
             self.taken.notify_all()
         assert self.gate.acquire(timeout=10)
-        return [(job, {"y": job.inputs["x"] * 2}) for job in batch]
+        return lambda: [(job, {"y": job.inputs["x"] * 2}) for job in batch]
 
-    def deliver(self, answers: Answers) -> None:
+    def deliver(self, finish: Finish) -> None:
         with self.taken:
-            self.delivered |= {job.request_id: outcome for job, outcome in answers}
+            self.delivered |= {job.request_id: outcome for job, outcome in finish()}
             self.taken.notify_all()
 
     def reject(self, job: Job, reason: str) -> None:
