@@ -130,7 +130,7 @@ class ServeConfig(Config):
     instances: int = Field(1, ge=1, le=64, description="copies of the model that run side by side (per GPU, on GPUs)")
     kind: Literal["cpu", "gpu"] = "cpu"
     gpus: tuple[int, ...] = Field((), description="GPU indices; none: all of them")
-    max_queue_size: int = Field(256, ge=0, le=1_000_000, description="requests that may wait; 0: any number")
+    max_queue_size: int = Field(0, ge=0, le=1_000_000, description="requests that may wait; 0: any number")
     timeout_us: int = Field(0, ge=0, le=3_600_000_000, description="longest wait in the queue, microseconds; 0: any")
     timeout_action: Literal["reject", "delay"] = Field(
         "reject", description="of a request past its time: answer with an error, or serve it after all others"

@@ -94,15 +94,18 @@ def _version_policy(settings: ServeConfig) -> pb.ModelVersionPolicy:
 
 
 def _batching(settings: ServeConfig) -> pb.ModelDynamicBatching:
-    return pb.ModelDynamicBatching(
-        preferred_batch_size=sorted(settings.preferred),
-        max_queue_delay_microseconds=settings.queue_delay_us,
-        default_queue_policy=pb.ModelQueuePolicy(
-            max_queue_size=settings.max_queue_size,
-            default_timeout_microseconds=settings.timeout_us,
-            timeout_action=pb.ModelQueuePolicy.TimeoutAction.Value(settings.timeout_action.upper()),
-        ),
+    batching = pb.ModelDynamicBatching(
+        preferred_batch_size=sorted(settings.preferred), max_queue_delay_microseconds=settings.queue_delay_us
     )
+    if settings.max_queue_size or settings.timeout_us:
+        batching.default_queue_policy.CopyFrom(
+            pb.ModelQueuePolicy(
+                max_queue_size=settings.max_queue_size,
+                default_timeout_microseconds=settings.timeout_us,
+                timeout_action=pb.ModelQueuePolicy.TimeoutAction.Value(settings.timeout_action.upper()),
+            )
+        )
+    return batching
 
 
 def _thread_parameters(settings: ServeConfig) -> dict[str, str]:
