@@ -71,6 +71,9 @@ def draw(rows: Sequence[Row], choice: Choice, title: str, target: Path) -> None:
         [f.throughput for f in front],
         color="0.6",
         drawstyle="steps-post",
+        marker="o",
+        markersize=11,
+        markerfacecolor="none",
         label="Pareto front",
         zorder=1,
     )

@@ -1,11 +1,15 @@
 """Every command of the README's `sh` blocks, in order, in a fresh clone."""
 
+import contextlib
 import json
 import os
 import re
 import shlex
 import subprocess
 import sys
+import time
+import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -34,13 +38,36 @@ def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
+@contextlib.contextmanager
+def running(command: str, folder: Path) -> Iterator[None]:
+    """A server of the README, from when it is ready until the commands after it are done."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(folder)}
+    with subprocess.Popen(shlex.split(command), cwd=folder, env=environment) as server:
+        try:
+            deadline = time.monotonic() + 60
+            while True:
+                assert server.poll() is None, f"{command} ended"
+                with contextlib.suppress(OSError), urllib.request.urlopen("http://127.0.0.1:8000/v2/health/ready"):
+                    break
+                assert time.monotonic() < deadline, f"{command} is not ready"
+                time.sleep(0.1)
+            yield
+        finally:
+            server.terminate()
+
+
 @pytest.mark.timeout(1500)
 def test_every_command_of_the_readme_works_in_order(clone: Path) -> None:
     commands = readme_commands()
     assert len(commands) >= 10
-    for command in commands:
-        done = run(command, clone)
-        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    with contextlib.ExitStack() as background:
+        for command in commands:
+            if command.endswith("&"):
+                background.enter_context(running(command.removesuffix("&"), clone))
+                continue
+            done = run(command, clone)
+            assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
     # What the README promises of them:
     assert (clone / "annotated" / "test-00001.jpg").is_file()
     summary = json.loads((clone / "runs" / "first" / "summary.json").read_text())
