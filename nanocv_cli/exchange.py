@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from nanocv_cli.errors import StorageError
+from nanocv_cli.files import fsync
 
 HERE = -100  # AT_FDCWD: paths are relative to the current folder, if they are
 LINUX_EXCHANGE = 2  # RENAME_EXCHANGE of renameat2(2)
@@ -75,7 +76,7 @@ def put_in_place(new: Path, target: Path) -> None:
         except OSError:
             former.rename(target)
             raise
-    _fsync(target.parent)
+    fsync(target.parent)
 
 
 def _locked(place: Path) -> int:
@@ -124,16 +125,8 @@ def _fsync_tree(folder: Path) -> None:
     for current, _, names in os.walk(folder, topdown=False):
         for name in names:
             if not (path := Path(current, name)).is_symlink():
-                _fsync(path)
-        _fsync(Path(current))
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+                fsync(path)
+        fsync(Path(current))
 
 
 def _failed(path: Path, error: OSError) -> StorageError:

@@ -32,10 +32,10 @@ def atomic_path(target: Path | str) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        _fsync(temporary)
+        fsync(temporary)
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(target)
-        _fsync(target.parent)
+        fsync(target.parent)
     except OSError as error:
         raise _storage_error(target, error) from error
     finally:
@@ -85,7 +85,8 @@ def _storage_error(target: Path, error: OSError) -> StorageError:
     )
 
 
-def _fsync(path: Path) -> None:
+def fsync(path: Path) -> None:
+    """Waits until a file, or the list of a folder's names, is on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

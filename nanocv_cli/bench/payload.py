@@ -9,21 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nanocv_cli.errors import RequestError
+from nanocv_cli.serving.datatypes import NUMPY_TYPES
 
-TYPES: dict[str, Any] = {
-    "BOOL": np.bool_,
-    "UINT8": np.uint8,
-    "UINT16": np.uint16,
-    "UINT32": np.uint32,
-    "UINT64": np.uint64,
-    "INT8": np.int8,
-    "INT16": np.int16,
-    "INT32": np.int32,
-    "INT64": np.int64,
-    "FP16": np.float16,
-    "FP32": np.float32,
-    "FP64": np.float64,
-}
 FILLINGS = ("random", "zeros")
 
 
@@ -61,12 +48,12 @@ def build_payload(
         raise RequestError(f"--shape names {unknown[0]!r}, which is no input of {model}", f"its inputs: {names}")
     for tensor in metadata["inputs"]:
         name, kind = tensor["name"], tensor["datatype"]
-        if kind not in TYPES:
+        if kind not in NUMPY_TYPES or kind == "BYTES":
             raise RequestError(f"input {name!r} of {model} is {kind}, which cannot be filled", "bench another model")
         sizes = [int(size) for size in tensor["shape"]][1 if batched else 0 :]
         shape = _with_shape(name, sizes, shapes.get(name))
         full = (rows, *shape) if batched else shape
-        dtype = np.dtype(TYPES[kind])
+        dtype = np.dtype(NUMPY_TYPES[kind])
         if filling == "zeros":
             array = np.zeros(full, dtype)
         else:

@@ -10,13 +10,14 @@ from google.protobuf import json_format
 from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc import service_pb2_grpc as service
 
+from nanocv_cli.serving.datatypes import NUMPY_TYPES
 from nanocv_cli.serving.embedded import documents
 from nanocv_cli.serving.embedded.calls import Budget, Call, GivenTensor, WantedOutput, answer
 from nanocv_cli.serving.embedded.faults import Fault, Status
 from nanocv_cli.serving.embedded.http_service import counted_models, load_override
 from nanocv_cli.serving.embedded.library import Library
 from nanocv_cli.serving.embedded.model import LoadedModel
-from nanocv_cli.serving.embedded.tensors import NUMPY_TYPES, to_bytes
+from nanocv_cli.serving.embedded.tensors import to_bytes
 
 CONTENTS = {
     "BOOL": "bool_contents",

@@ -3,10 +3,11 @@
 import json
 from typing import Any
 
+from nanocv_cli.serving.datatypes import NUMPY_TYPES
 from nanocv_cli.serving.embedded.calls import Call, GivenTensor, NamedArray, WantedOutput
 from nanocv_cli.serving.embedded.faults import Fault, Status
 from nanocv_cli.serving.embedded.model import LoadedModel
-from nanocv_cli.serving.embedded.tensors import NUMPY_TYPES, to_bytes, to_values
+from nanocv_cli.serving.embedded.tensors import to_bytes, to_values
 
 HEADER_LENGTH = "inference-header-content-length"
 LARGEST_SIZE = 1 << 40

@@ -10,7 +10,7 @@ from urllib.parse import unquote
 from nanocv_cli.serving.embedded import documents, http_codec
 from nanocv_cli.serving.embedded.calls import answer
 from nanocv_cli.serving.embedded.faults import Fault, Status
-from nanocv_cli.serving.embedded.http_protocol import HttpAnswer, HttpRequest, uncompressed
+from nanocv_cli.serving.embedded.http_messages import HttpAnswer, HttpRequest, uncompressed
 from nanocv_cli.serving.embedded.library import Library
 from nanocv_cli.serving.embedded.metrics import exposition
 from nanocv_cli.serving.embedded.model import LoadedModel

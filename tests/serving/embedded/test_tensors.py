@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from nanocv_cli.serving.datatypes import NUMPY_TYPES
 from nanocv_cli.serving.embedded.faults import Fault
-from nanocv_cli.serving.embedded.tensors import DATATYPES, NUMPY_TYPES, from_bytes, from_values, to_bytes, to_values
+from nanocv_cli.serving.embedded.tensors import DATATYPES, from_bytes, from_values, to_bytes, to_values
 
 NUMBERS = sorted(set(NUMPY_TYPES) - {"BYTES"})
 
