@@ -168,8 +168,9 @@ def _target(
     # The Triton that pip installs has the Python backend only.
     options: dict[str, Any] = {"threads": threads, "backend": "python" if engine == "triton" else None}
     settings = resolve_serve(None, options, overrides or ())
+    graph = find_graph(ref, root)
     say(f"starting the {engine} server")
-    with serving(find_graph(ref, root), settings, engine) as (running, name):
+    with serving(graph, settings, engine) as (running, name):
         yield Target(ServerApi(running.http), name, protocol, running.grpc)
 
 
