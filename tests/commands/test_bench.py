@@ -35,7 +35,8 @@ def test_it_starts_a_server_sweeps_and_recommends(nanocv: Command, graph: Path, 
         assert 1 <= row["batch_size"] <= 2
     assert outcome.document["choice"]["row"] in (0, 1)
     assert Image.open(picture).size[0] > 400
-    again = nanocv("bench", "server", "--model", graph, "--compare", kept, "--tolerance", "1.0", *options)
+    compared = ["--compare", kept, "--tolerance", "1.0", "--figure", picture]
+    again = nanocv("bench", "server", "--model", graph, *compared, *options)
     assert "now/then" in again.out
 
 
