@@ -58,6 +58,21 @@ def write_json(target: Path | str, document: Any) -> None:
     write_text(target, json.dumps(document, indent=2, allow_nan=False) + "\n")
 
 
+def expect_writable(target: Path | str) -> None:
+    """Finds out before long work whether its result can be written.
+
+    Raises:
+        StorageError: it cannot.
+    """
+    target = Path(target)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=target.parent):
+            pass
+    except OSError as error:
+        raise _storage_error(target, error) from error
+
+
 @contextmanager
 def folder_beside(target: Path) -> Iterator[Path]:
     """Yields an empty temporary folder beside `target`, to be filled and renamed; what is left of it is removed.

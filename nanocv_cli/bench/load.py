@@ -101,18 +101,22 @@ class Load:
 
     def _work(self, records: list[Record]) -> None:
         try:
-            connection = self._connected()
+            connection, broken = self._connected(), 0
             for sent in self._times():
                 try:
                     connection.infer()
+                    broken = 0
                     records.append(Record(sent, time.perf_counter_ns(), True))
                 except Refused as refused:
                     self.last_error = str(refused)
                     records.append(Record(sent, time.perf_counter_ns(), False))
                 except OSError as error:
-                    self.last_error = str(error)
+                    self.last_error, broken = str(error), broken + 1
+                    if broken > MOST_RECONNECTS:
+                        raise
                     records.append(Record(sent, time.perf_counter_ns(), False))
                     connection.close()
+                    self._stopping.wait(RECONNECT_SECONDS)
                     connection = self._connected()
             connection.close()
         except Exception as error:  # whatever ends a client ends the test, in the thread that asks for the records

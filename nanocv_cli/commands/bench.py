@@ -57,12 +57,16 @@ def server(
     from nanocv_cli.bench.report import draw, shares, table
     from nanocv_cli.bench.sweep import run_sweep
     from nanocv_cli.display import Display
+    from nanocv_cli.files import expect_writable
 
     _one_of("--protocol", protocol, ("http", "grpc"))
     _one_of("--input", filling, FILLINGS)
     _one_of("--engine", engine, ("embedded", "triton"))
     wanted = _settings(url is not None, max_batch, queue_delay_us, instances)
     shapes = dict(map(_shape, shape or ()))
+    for target_file in (figure, save_baseline):
+        if target_file:
+            expect_writable(target_file)
     plan = Plan(connections if rate else concurrency, request_batch, warmup_s, window_s, windows, rate)
     with _target(ref, url, grpc_url, engine, protocol, threads, overrides) as target:
         display = Display()
@@ -71,6 +75,10 @@ def server(
         name = target.model
     choice = choose(rows, slo_p99_us)
     conditions = {"model": name, "protocol": protocol, "rows": request_batch, "rate": rate, "engine": url or engine}
+    if not as_json:  # first of all: what was measured is not lost, whatever comes
+        typer.echo(table(rows, choice))
+        _conclude(rows, choice.row, choice.rule)
+        typer.echo(shares(rows[choice.row or 0]))
     changes = baseline.compare(compare, conditions, rows, tolerance) if compare else []
     if save_baseline:
         baseline.save(save_baseline, conditions, rows)
@@ -87,13 +95,9 @@ def server(
             "figure": str(picture) if picture else None,
             "compared": [vars(change) for change in changes],
         })  # fmt: skip
-    else:
-        typer.echo(table(rows, choice))
-        _conclude(rows, choice.row, choice.rule)
-        typer.echo(shares(rows[choice.row or 0]))
-        for change in changes:
-            verdict = "WORSE" if change.worse else "ok"
-            typer.echo(f"{verdict:5}  {change.figure} now/then {change.ratio:.3f}  {change.configuration}")
+    for change in changes if not as_json else ():
+        verdict = "WORSE" if change.worse else "ok"
+        typer.echo(f"{verdict:5}  {change.figure} now/then {change.ratio:.3f}  {change.configuration}")
     if picture:
         say(f"picture: {picture}")
     if any(change.worse for change in changes):

@@ -34,8 +34,8 @@ def test_figures_of_a_server_with_a_known_pace() -> None:
     assert 100 < figures.throughput < 201
     assert figures.p50_us >= 3 * 5000 * 0.95
     assert figures.errors == 0
-    assert figures.server_us == pytest.approx(5000, rel=0.01)
-    assert figures.batch_size == pytest.approx(1.0)
+    assert figures.server_us == pytest.approx(5000, rel=0.05)
+    assert figures.batch_size == pytest.approx(1.0, rel=0.05)
     assert figures.server_share is not None
     assert figures.client_share == pytest.approx(1 - figures.server_share)
 
@@ -45,7 +45,7 @@ def test_rows_count_as_inferences() -> None:
         single = sweep(address)[0].figures
         triple = sweep(address, plan=Plan(3, 3, 0.1, 0.2, 4))[0].figures
     assert triple.throughput / triple.requests == pytest.approx(3 * single.throughput / single.requests, rel=0.35)
-    assert triple.batch_size == pytest.approx(3.0)
+    assert triple.batch_size == pytest.approx(3.0, rel=0.05)
 
 
 def test_errors_are_counted_and_not_taken_for_answers() -> None:
@@ -190,3 +190,18 @@ def test_a_setting_gives_a_config_without_batching_one() -> None:
     changed = with_setting({"max_batch_size": 0}, Setting(4, 500, 2))
     assert changed["dynamic_batching"]["max_queue_delay_microseconds"] == 500
     assert changed["instance_group"] == [{"kind": "KIND_CPU", "count": 2}]
+
+
+def test_a_server_whose_line_always_breaks_ends_the_test() -> None:
+    class Broken:
+        def infer(self) -> None:
+            raise ConnectionError("cut off")
+
+        def close(self) -> None:
+            pass
+
+    with Load(Broken, 1) as load, pytest.raises(ServingError, match="stopped answering: cut off"):
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            load.taken()
+            time.sleep(0.05)

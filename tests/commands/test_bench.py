@@ -109,3 +109,14 @@ def test_model_in_process(nanocv: Command, graph: Path) -> None:
 
 def test_model_with_wrong_sizes(nanocv: Command, graph: Path) -> None:
     assert nanocv("bench", "model", "--model", graph, "--batch-sizes", "0").code == 2
+
+
+def test_a_result_that_cannot_be_written_is_known_before_the_measurement(nanocv: Command, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    behaviour = Behaviour()
+    with fake_server(behaviour) as address:
+        target = tmp_path / "file" / "kept.json"
+        outcome = nanocv("bench", "server", "--url", address, "--model", "fake", "--save-baseline", target, *QUICK)
+    assert outcome.code == 1
+    assert "cannot write" in outcome.err
+    assert behaviour.asked == 0
