@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from nanocv_cli import __version__
-from nanocv_cli.commands import bench, config, data, evaluate, export, infer, serve, serve_run, train
+from nanocv_cli.commands import analyze, bench, config, data, evaluate, export, infer, serve, serve_run, train
 from nanocv_cli.commands.common import print_failure
 from nanocv_cli.errors import MissingExtraError, NanocvError, RequestError, StorageError
 
@@ -22,6 +22,7 @@ EXTRA_OF_MODULE = {
     "matplotlib": "train",
     "onnx": "train",
     "onnxscript": "train",
+    "ptflops": "ptflops",
     "safetensors": "train",
     "torch": "train",
     "torchmetrics": "train",
@@ -64,6 +65,11 @@ bench_app = _group("How fast a model answers: on a server, or in this process.")
 bench_app.command("server")(bench.server)
 bench_app.command("model")(bench.model)
 app.add_typer(bench_app, name="bench")
+
+analyze_app = _group("What a model costs: arithmetic, bytes, and where each layer stands on a device's roofline.")
+analyze_app.command("flops")(analyze.flops)
+analyze_app.callback()(lambda: None)
+app.add_typer(analyze_app, name="analyze")
 
 config_app = _group("Configs: what a command would use, valid or not.")
 config_app.command("show")(config.show)

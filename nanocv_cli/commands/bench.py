@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nanocv_cli.commands.common import DebugFlag, JsonFlag, RefOption, SetOption, emit, numbers, say
+from nanocv_cli.commands.common import (
+    DebugFlag,
+    JsonFlag,
+    RefOption,
+    SetOption,
+    emit,
+    named_sizes,
+    numbers,
+    one_of,
+    say,
+)
 
 if TYPE_CHECKING:
     from nanocv_cli.bench.sweep import Row, Setting, Target
@@ -59,11 +69,11 @@ def server(
     from nanocv_cli.display import Display
     from nanocv_cli.files import expect_writable
 
-    _one_of("--protocol", protocol, ("http", "grpc"))
-    _one_of("--input", filling, FILLINGS)
-    _one_of("--engine", engine, ("embedded", "triton"))
+    one_of("--protocol", protocol, ("http", "grpc"))
+    one_of("--input", filling, FILLINGS)
+    one_of("--engine", engine, ("embedded", "triton"))
     wanted = _settings(url is not None, max_batch, queue_delay_us, instances)
-    shapes = dict(map(_shape, shape or ()))
+    shapes = dict(named_sizes("--shape", text) for text in shape or ())
     for target_file in (figure, save_baseline):
         if target_file:
             expect_writable(target_file)
@@ -209,20 +219,3 @@ def _conclude(rows: "list[Row]", chosen: int | None, rule: str) -> None:
 
         short = "" if abs(delivered / offered - 1) <= DELIVERED_WITHIN else ": NOT the rate asked for"
         typer.echo(f"offered {offered:.1f} requests/s, delivered {delivered:.1f}{short}")
-
-
-def _shape(text: str) -> tuple[str, tuple[int, ...]]:
-    from nanocv_cli.errors import RequestError
-
-    name, _, sizes = text.rpartition(":")
-    found = numbers("--shape", sizes)
-    if not name or not found:
-        raise RequestError(f"--shape {text}: expected a name and its sizes", "as in --shape images:224,224,3")
-    return name, tuple(found)
-
-
-def _one_of(option: str, value: str, allowed: tuple[str, ...]) -> None:
-    from nanocv_cli.errors import RequestError
-
-    if value not in allowed:
-        raise RequestError(f"unknown {option} {value!r}", f"use {' or '.join(allowed)}")

@@ -59,3 +59,26 @@ def numbers(option: str, text: str | None) -> list[int] | None:
         return [int(part) for part in text.split(",")] if text.strip() else []
     except ValueError as error:
         raise RequestError(f"{option} {text}: expected whole numbers, as in 2,4", "separate them by commas") from error
+
+
+def named_sizes(option: str, text: str) -> tuple[str, tuple[int, ...]]:
+    """`images:224,224,3` as a name and its sizes.
+
+    Raises:
+        RequestError: it is something else.
+    """
+    name, _, sizes = text.rpartition(":")
+    found = numbers(option, sizes)
+    if not name or not found or min(found) < 1:
+        raise RequestError(f"{option} {text}: expected a name and its sizes", f"as in {option} images:224,224,3")
+    return name, tuple(found)
+
+
+def one_of(option: str, value: str, allowed: tuple[str, ...]) -> None:
+    """Lets a value pass that is one of `allowed`.
+
+    Raises:
+        RequestError: it is something else.
+    """
+    if value not in allowed:
+        raise RequestError(f"unknown {option} {value!r}", f"use {' or '.join(allowed)}")

@@ -101,20 +101,38 @@ class TrainConfig(Config):
 
 
 class Peaks(Config):
-    """Peak arithmetic by precision, FLOP per second (int8: operations per second)."""
+    """Peak arithmetic of matrix products by precision, FLOP per second (int8: operations); dense, not sparse.
 
-    fp32: float = Field(gt=0.0)
-    fp16: float = Field(gt=0.0)
+    On a GPU with tensor cores these are theirs, fp32 apart.
+    """
+
+    fp32: float = Field(gt=0.0, description="also what everything runs at that is no matrix product")
+    tf32: float | None = Field(None, gt=0.0)
+    fp16: float | None = Field(None, gt=0.0)
+    bf16: float | None = Field(None, gt=0.0)
+    int8: float | None = Field(None, gt=0.0)
+
+
+class Sources(Config):
+    """Where each figure of a device stands."""
+
+    peak: str = Field(min_length=1)
+    memory_bandwidth: str = Field(min_length=1)
+    l2_bandwidth: str = Field(min_length=1, description="or why there is none")
 
 
 class GpuConfig(Config):
-    """One device's published peaks."""
+    """One device's peaks."""
 
     name: str = Field(min_length=1)
+    title: str = Field(min_length=1, description="what the device is called")
     peak: Peaks
     memory_bandwidth: float = Field(gt=0.0, description="device memory, bytes per second")
-    l2_bandwidth: float = Field(gt=0.0, description="second-level cache, bytes per second")
-    source: str = Field(min_length=1, description="where the figures stand")
+    l2_bandwidth: float | None = Field(None, gt=0.0, description="second-level cache, bytes per second; none: unknown")
+    l2_size: float = Field(ge=0.0, description="second-level cache, bytes")
+    processors: int = Field(ge=1, description="multiprocessors (cores) that work at the same time")
+    launch_seconds: float = Field(3e-6, ge=0.0, description="time that starting one more operation costs")
+    sources: Sources
 
 
 class ServeConfig(Config):

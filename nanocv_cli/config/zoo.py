@@ -1,6 +1,6 @@
-"""The names of torchvision's classifiers, so that a name can be judged without importing torch.
+"""The names of torchvision's networks, so that a name can be judged without importing torch.
 
-A test holds the list against the installed torchvision.
+A test holds the lists against the installed torchvision.
 """
 
 TORCHVISION_CLASSIFIERS = (
@@ -84,4 +84,28 @@ TORCHVISION_CLASSIFIERS = (
     "vit_l_32",
     "wide_resnet101_2",
     "wide_resnet50_2",
+)
+
+TORCHVISION_DETECTORS = (
+    "fasterrcnn_mobilenet_v3_large_320_fpn",
+    "fasterrcnn_mobilenet_v3_large_fpn",
+    "fasterrcnn_resnet50_fpn",
+    "fasterrcnn_resnet50_fpn_v2",
+    "fcos_resnet50_fpn",
+    "keypointrcnn_resnet50_fpn",
+    "maskrcnn_resnet50_fpn",
+    "maskrcnn_resnet50_fpn_v2",
+    "retinanet_resnet50_fpn",
+    "retinanet_resnet50_fpn_v2",
+    "ssd300_vgg16",
+    "ssdlite320_mobilenet_v3_large",
+)
+
+TORCHVISION_SEGMENTERS = (
+    "deeplabv3_mobilenet_v3_large",
+    "deeplabv3_resnet101",
+    "deeplabv3_resnet50",
+    "fcn_resnet101",
+    "fcn_resnet50",
+    "lraspp_mobilenet_v3_large",
 )

@@ -1,0 +1,1 @@
+"""Where a model's arithmetic and bytes are spent, and what a device makes of them."""

@@ -1,0 +1,174 @@
+"""The peaks of this very machine: matrix products by data type, copies in memory and in the cache, one launch."""
+
+import contextlib
+import json
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nanocv_cli.config.schema import GpuConfig
+from nanocv_cli.errors import StorageError
+from nanocv_cli.files import write_json
+
+DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+ROUNDS = 3
+SECONDS_PER_ROUND = 0.12
+# Sides of the square matrices: large enough to reach the peak, small enough to be done in a second.
+SIDES = {"cpu": (512, 1024), "mps": (2048, 4096), "cuda": (4096, 8192)}
+MEMORY_BYTES = {"cpu": 256 * 2**20, "mps": 256 * 2**20, "cuda": 1024 * 2**20}
+DEFAULT_CACHE = {"cpu": 2**20, "mps": 8 * 2**20, "cuda": 4 * 2**20}
+# Raised whenever something would be measured differently: older figures are then measured anew.
+FORMAT = 1
+
+
+def local_peaks(device: torch.device, cache: Path, say: Callable[[str], None]) -> GpuConfig:
+    """This machine's peaks on a device, measured once (under ten seconds) and kept.
+
+    Args:
+        device: cpu, cuda or mps.
+        cache: folder of the project's caches.
+        say: told before something is measured.
+    """
+    title = _title(device)
+    key = {"format": FORMAT, "device": device.type, "title": title, "torch": torch.__version__}
+    key |= {"threads": torch.get_num_threads()}
+    file = cache / f"peaks-{device.type}.json"
+    # Nothing kept, or something that is no such file: it is measured (again).
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        kept = json.loads(file.read_text(encoding="utf-8"))
+        if kept["key"] == key:
+            return GpuConfig.model_validate(kept["peaks"])
+    say(f"measuring the peaks of {title}: a few seconds, once")
+    measured = measure_peaks(device, title)
+    # In a folder that may not be written to the figures serve all the same.
+    with contextlib.suppress(OSError, StorageError):
+        write_json(file, {"key": key, "peaks": measured.model_dump(mode="json")})
+    return measured
+
+
+def measure_peaks(device: torch.device, title: str) -> GpuConfig:
+    """Best of three rounds of each, so that a noisy moment does not lower a peak."""
+    cached = _cache_size(device)
+    peaks = {name: _product_rate(device, dtype) for name, dtype in DTYPES.items()}
+    peaks["int8"] = _integer_rate(device)
+    # Slower than fp32 means emulated: such a type has no peak of its own.
+    usable = {name: rate for name, rate in peaks.items() if rate and (name == "fp32" or rate >= 0.5 * peaks["fp32"])}
+    words = "measured here: best of repeated"
+    return GpuConfig.model_validate({
+        "name": "local",
+        "title": title,
+        "peak": usable,
+        "memory_bandwidth": _copy_rate(device, MEMORY_BYTES[device.type]),
+        "l2_bandwidth": _copy_rate(device, max(2**16, cached // 4)),
+        "l2_size": float(cached),
+        "processors": _processors(device),
+        "launch_seconds": _launch(device),
+        "sources": {
+            "peak": f"{words} square matrix products",
+            "memory_bandwidth": f"{words} copies of {MEMORY_BYTES[device.type] // 2**20} MiB, reads and writes added",
+            "l2_bandwidth": f"{words} copies of a quarter of the cache, reads and writes added",
+        },
+    })  # fmt: skip
+
+
+def best_seconds(run: Callable[[], Any], device: torch.device) -> float:
+    """Shortest mean time of a call over three rounds."""
+    run()
+    synchronise(device)
+    best = float("inf")
+    for _ in range(ROUNDS):
+        start, calls = time.perf_counter(), 0
+        while calls == 0 or time.perf_counter() - start < SECONDS_PER_ROUND:
+            run()
+            calls += 1
+            if device.type != "cpu":
+                synchronise(device)
+        best = min(best, (time.perf_counter() - start) / calls)
+    return best
+
+
+def synchronise(device: torch.device) -> None:
+    """Waits until the device has done all that was asked of it."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
+def _product_rate(device: torch.device, dtype: torch.dtype) -> float:
+    rates = [0.0]
+    for side in SIDES[device.type]:
+        try:
+            left = torch.randn(side, side, device=device).to(dtype)
+            seconds = best_seconds(lambda left=left: left @ left, device)  # type: ignore[misc]
+        except (RuntimeError, TypeError):  # the device has no such type
+            return 0.0
+        rates.append(2.0 * side**3 / seconds)
+    return max(rates)
+
+
+def _integer_rate(device: torch.device) -> float:
+    side = SIDES[device.type][0]
+    try:
+        left = torch.randint(-100, 100, (side, side), dtype=torch.int8).to(device)
+        return 2.0 * side**3 / best_seconds(lambda: torch._int_mm(left, left), device)
+    except (RuntimeError, NotImplementedError):
+        return 0.0
+
+
+def _copy_rate(device: torch.device, size: int) -> float:
+    source = torch.zeros(size // 4, device=device)
+    target = torch.zeros_like(source)
+    return 2.0 * size / best_seconds(lambda: target.copy_(source), device)
+
+
+def _launch(device: torch.device) -> float:
+    """Time of an operation that does nothing to speak of."""
+    value = torch.zeros(1, device=device)
+    if device.type == "cpu":
+        return best_seconds(lambda: torch.relu(value), device)
+    calls = 1000
+    start = time.perf_counter()
+    for _ in range(calls):
+        torch.relu(value)
+    synchronise(device)
+    return (time.perf_counter() - start) / calls
+
+
+def _processors(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).multi_processor_count
+    return torch.get_num_threads() if device.type == "cpu" else 8
+
+
+def _cache_size(device: torch.device) -> int:
+    if device.type == "cuda":
+        size = getattr(torch.cuda.get_device_properties(device), "L2_cache_size", 0)
+    elif device.type == "cpu" and hasattr(os, "sysconf") and "SC_LEVEL2_CACHE_SIZE" in os.sysconf_names:
+        size = os.sysconf("SC_LEVEL2_CACHE_SIZE") * torch.get_num_threads()
+    else:
+        size = 0
+    return size if size > 0 else DEFAULT_CACHE[device.type]
+
+
+def _title(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{_cpu_name()}, {torch.get_num_threads()} threads" if device.type == "cpu" else f"{_cpu_name()} (MPS)"
+
+
+def _cpu_name() -> str:
+    if platform.system() == "Darwin":
+        done = subprocess.run(["sysctl", "-n", "machdep.cpu.brand_string"], capture_output=True, text=True, check=False)
+        return done.stdout.strip() or "Apple"
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine() or "CPU"

@@ -1,0 +1,95 @@
+"""Runs an ONNX graph by ONNX Runtime and times it: the whole as it is deployed, and every node by itself."""
+
+import json
+import statistics
+import tempfile
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from nanocv_cli.analysis.layer import Model
+from nanocv_cli.analysis.measured import Measured
+from nanocv_cli.errors import ModelError
+from nanocv_cli.inference.runner import FATAL_ONLY, first_line
+
+WARM_RUNS = 3
+FEWEST_RUNS = 5
+LAYER_ROUNDS = 15
+SECONDS = 2.0
+EVENT = "_kernel_time"
+TYPES = {
+    "tensor(uint8)": np.uint8, "tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(int64)": np.int64,
+    "tensor(int32)": np.int32, "tensor(double)": np.float64, "tensor(bool)": np.bool_, "tensor(int8)": np.int8,
+}  # fmt: skip
+
+
+def measure_onnx(path: Path, model: Model, shapes: dict[str, tuple[int, ...]], batch: int) -> Measured:
+    """Times a graph on the CPU on random pictures.
+
+    Args:
+        path: the graph.
+        model: its layers.
+        shapes: of its inputs for one picture.
+        batch: pictures, for inputs whose first size is 1 in `shapes` and open in the graph.
+
+    Raises:
+        ModelError: ONNX Runtime cannot load it, or it fails.
+    """
+    onnxruntime.disable_telemetry_events()
+    try:
+        session = onnxruntime.InferenceSession(str(path), _options(), providers=["CPUExecutionProvider"])
+        feeds = {entry.name: _filled(entry, shapes[entry.name], batch) for entry in session.get_inputs()}
+        for _ in range(WARM_RUNS):
+            session.run(None, feeds)
+        whole: list[float] = []
+        end = time.perf_counter() + SECONDS
+        while time.perf_counter() < end or len(whole) < FEWEST_RUNS:
+            start = time.perf_counter()
+            session.run(None, feeds)
+            whole.append(time.perf_counter() - start)
+        with tempfile.TemporaryDirectory() as folder:
+            options = _options()
+            # Fused nodes would have no time of their own.
+            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+            options.enable_profiling = True
+            options.profile_file_prefix = str(Path(folder) / "profile")
+            profiled = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            for _ in range(WARM_RUNS + LAYER_ROUNDS):
+                profiled.run(None, feeds)
+            events = json.loads(Path(profiled.end_profiling()).read_text(encoding="utf-8"))
+    except Exception as error:  # ONNX Runtime's errors share no base class
+        raise ModelError(f"{path} does not run: {first_line(error)}", "try another --batch-sizes or --shape") from error
+    times: dict[str, list[float]] = defaultdict(list)
+    for event in events:
+        if event.get("cat") == "Node" and event["name"].endswith(EVENT):
+            times[event["name"].removesuffix(EVENT)].append(event["dur"] / 1e6)
+    layers = tuple(
+        statistics.median(times[layer.name][WARM_RUNS:]) if len(times.get(layer.name, ())) > WARM_RUNS else None
+        for layer in model.layers
+    )
+    title = f"ONNX Runtime {onnxruntime.__version__}, CPU, batch {batch} (layers without fusion)"
+    return Measured(title, statistics.median(whole), layers, len(whole))
+
+
+def _options() -> Any:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = FATAL_ONLY
+    return options
+
+
+def _filled(entry: Any, shape: tuple[int, ...], batch: int) -> NDArray[Any]:
+    """Random values; the first size becomes the batch where the graph leaves it open."""
+    is_open = bool(entry.shape) and not isinstance(entry.shape[0], int)
+    sizes = (batch, *shape[1:]) if is_open else shape
+    dtype = TYPES.get(entry.type)
+    if dtype is None:
+        raise ValueError(f"its input {entry.name} is {entry.type}")
+    random = np.random.default_rng(0)
+    if np.issubdtype(dtype, np.floating):
+        return random.random(sizes).astype(dtype)
+    return random.integers(0, 2 if dtype == np.bool_ else 100, sizes).astype(dtype)

@@ -1,0 +1,150 @@
+"""An ONNX graph as a list of layers, from its shapes alone: no torch, no weights read, nothing run."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+from google.protobuf.message import DecodeError
+
+from nanocv_cli.analysis.layer import Layer, Model
+from nanocv_cli.analysis.onnx_layers import Node, layer_of
+from nanocv_cli.analysis.onnx_shapes import Tensor, element_type, pictures_in, shaped, tensors_of
+from nanocv_cli.errors import ModelError
+
+# Nodes that give memory, constants or another view of their input.
+FREE = {
+    "Constant", "Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Shape", "Size", "Dropout",
+    "SequenceConstruct", "SequenceAt", "Optional",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A graph that was read.
+
+    Attributes:
+        model: its layers.
+        shapes: of its inputs, for one picture.
+    """
+
+    model: Model
+    shapes: dict[str, tuple[int, ...]]
+
+
+def analyse_graph(
+    path: Path, input_size: int | None = None, shapes: Mapping[str, tuple[int, ...]] | None = None
+) -> Graph:
+    """Reads a graph's layers for a batch of one.
+
+    Args:
+        path: an `.onnx` file of any origin.
+        input_size: height and width of pictures, for a graph that leaves them open.
+        shapes: of inputs by name, batch included, for whatever else it leaves open.
+
+    Raises:
+        ModelError: the file is no ONNX graph, or an open size is not given.
+    """
+    if not path.is_file():
+        raise ModelError(f"no graph {path}", "check the path")
+    try:
+        proto = onnx.load(str(path), load_external_data=False)
+        proto, weights = shaped(proto, path, input_size, dict(shapes or {}))
+    except (DecodeError, ValueError, RuntimeError, OSError) as error:
+        first_line = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        raise ModelError(f"{path} is no ONNX graph: {first_line}", "export it again") from error
+    if not proto.graph.node:
+        raise ModelError(f"{path} is no ONNX graph: it has no nodes", "export it again")
+    reader = _GraphReader(weights)
+    reader.read(proto.graph, 1)
+    inputs = pictures_in(proto.graph, weights)
+    sizes = {value.name: reader.tensors[value.name].shape or () for value in inputs}
+    told = tuple(f"{value.name} {element_type(value)} {list(sizes[value.name])}" for value in inputs)
+    model = Model(str(path), told, tuple(reader.layers), reader.params, tuple(sorted(reader.assumptions)))
+    return Graph(model, sizes)
+
+
+class _GraphReader:
+    def __init__(self, weights: frozenset[str]) -> None:
+        self.layers: list[Layer] = []
+        self.assumptions: set[str] = set()
+        self.params = 0
+        self.tensors: dict[str, Tensor] = {}
+        self._constant: set[str] = set(weights)
+        self._parameters: dict[str, int] = {}
+        self._counted: set[str] = set()
+        self._names: dict[str, int] = {}
+
+    def read(self, graph: onnx.GraphProto, times: int) -> None:
+        """Adds the layers of a graph, or of a loop's body that runs `times` times."""
+        self.tensors |= tensors_of(graph)
+        self._constant |= {tensor.name for tensor in graph.initializer}
+        for name in self._constant & self.tensors.keys():
+            found = self.tensors[name]
+            if found.data_type in PARAMETER_TYPES and found.count > 1 and name not in self._counted:
+                self._parameters[name] = found.count
+                self._counted.add(name)
+        for node in graph.node:
+            self._read_node(node, times)
+
+    def _read_node(self, node: onnx.NodeProto, times: int) -> None:
+        names = [name for name in node.input if name]
+        is_constant = all(name in self._constant for name in names)
+        if is_constant:
+            self._constant |= set(node.output)
+        bodies = [attribute.g for attribute in node.attribute if attribute.HasField("g")]
+        if bodies:
+            self._read_bodies(node, bodies, times)
+            return
+        if node.op_type in FREE or (is_constant and node.op_type != "DequantizeLinear"):
+            # A view of weights is those weights under another name; what only depends on them is folded when loaded.
+            if names and names[0] in self._parameters:
+                for output in node.output:
+                    self._parameters[output] = self._parameters[names[0]]
+            return
+        fresh = sum(self._parameters.get(name, 0) for name in names)
+        self.params += fresh
+        for name in names:
+            self._parameters.pop(name, None)
+        unknown = Tensor("", None, 0)
+        call = Node(
+            name=self._unique(node.name or (node.output[0] if node.output else node.op_type)),
+            operator=node.op_type,
+            attributes={attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute},
+            inputs=tuple(self.tensors.get(name, unknown) if name else unknown for name in node.input),
+            is_weight=tuple(name in self._constant for name in node.input),
+            outputs=tuple(self.tensors.get(name, unknown) for name in node.output),
+            params=fresh,
+        )
+        missing = [name for name in (*names, *node.output) if name and self.tensors.get(name, unknown).shape is None]
+        if missing:
+            self.assumptions.add(
+                f"the shape of {missing[0]} depends on values: what it takes part in counts as nothing"
+            )
+        layer = layer_of(call)
+        self.layers += [layer] * times
+
+    def _read_bodies(self, node: onnx.NodeProto, bodies: list[onnx.GraphProto], times: int) -> None:
+        if node.op_type == "If":
+            self.assumptions.add("both branches of a condition are counted")
+        elif node.op_type == "Loop":
+            count = self.tensors.get(node.input[0]) if node.input and node.input[0] else None
+            if count is not None and count.value is not None:
+                times *= count.value
+            else:
+                self.assumptions.add(f"the loop {node.name} is counted as if it ran once")
+        else:
+            self.assumptions.add(f"the body of {node.op_type} {node.name} is counted as if it ran once")
+        for body in bodies:
+            self.read(body, times)
+
+    def _unique(self, name: str) -> str:
+        self._names[name] = self._names.get(name, 0) + 1
+        return name if self._names[name] == 1 else f"{name}#{self._names[name]}"
+
+
+PARAMETER_TYPES = {
+    onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16, onnx.TensorProto.DOUBLE,
+    # Quantised weights are parameters too.
+    onnx.TensorProto.INT8, onnx.TensorProto.UINT8,
+}  # fmt: skip

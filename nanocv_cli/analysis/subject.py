@@ -1,0 +1,141 @@
+"""What a reference to a torch model stands for: how to build it and what to feed it, with memory or without."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from nanocv_cli.analysis.layer import Model
+from nanocv_cli.analysis.published import build_published, is_published, published, published_inputs
+from nanocv_cli.analysis.torch_trace import trace
+from nanocv_cli.analysis.weightless import weightless
+from nanocv_cli.config.loader import resolve
+from nanocv_cli.config.schema import ModelConfig
+from nanocv_cli.errors import ConfigError, ModelError, RequestError
+from nanocv_cli.inference.reference import find_checkpoint
+from nanocv_cli.models.registry import build_model
+from nanocv_cli.training.checkpoint import read_card
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A torch model to analyse.
+
+    Attributes:
+        name: for people.
+        input_size: side of the square picture.
+        build: makes the network; its weights mean nothing.
+        inputs: what its forward takes, on a device, for a batch.
+    """
+
+    name: str
+    input_size: int
+    build: Callable[[], nn.Module]
+    inputs: Callable[[str, int], tuple[Any, ...]]
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What the user said of the model: None for what was left open."""
+
+    ref: str | None = None
+    data: str | None = None
+    classes: int | None = None
+    input_size: int | None = None
+    overrides: tuple[str, ...] = ()
+
+
+def find_subject(wish: Wish, root: Path) -> Subject:
+    """A trained model (run, checkpoint, pulled weights: its own classes), else a torchvision network as published,
+    else what a model config describes, with the classes of the data set.
+
+    Raises:
+        RequestError: nothing of that name, or its classes are unknown.
+        ModelError: a checkpoint is damaged.
+    """
+    is_open = not wish.overrides and wish.classes is None and wish.data is None and wish.input_size is None
+    is_name = wish.ref is None or (len(Path(wish.ref).parts) == 1 and not Path(wish.ref).suffix)
+    if is_open or not is_name:
+        try:
+            return _of_checkpoint(find_checkpoint(wish.ref, root), wish)
+        except RequestError:
+            if not is_name:
+                raise
+    if wish.ref and is_published(wish.ref) and not wish.overrides and wish.data is None:
+        return _of_publisher(wish.ref, wish)
+    return _of_config(wish)
+
+
+def analyse(subject: Subject) -> Model:
+    """Traces a subject on shapes alone.
+
+    Raises:
+        ConfigError: the network cannot read pictures of this size.
+    """
+    network = weightless(subject.build)
+    inputs = subject.inputs("meta", 1)
+    try:
+        layers, assumptions = trace(network, inputs)
+        least = trace(network, inputs, scores_pass=False)[0] if assumptions else None
+    except (RuntimeError, ValueError, AssertionError) as error:
+        first_line = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        raise ConfigError(
+            f"{subject.name} cannot read {subject.input_size}x{subject.input_size} pictures: {first_line}",
+            "--input-size 224",
+        ) from error
+    return Model(
+        name=subject.name,
+        inputs=(f"images float [1,3,{subject.input_size},{subject.input_size}]",),
+        layers=layers,
+        params=sum(parameter.numel() for parameter in network.parameters()),
+        assumptions=assumptions,
+        least_macs=sum(layer.macs for layer in least) if least is not None else None,
+    )
+
+
+def _of_checkpoint(path: Path, wish: Wish) -> Subject:
+    if wish.classes is not None or wish.input_size is not None or wish.overrides:
+        raise RequestError(
+            f"{path} has its classes and input size already", "leave out --classes, --input-size and --set"
+        )
+    card = read_card(path)
+    try:
+        config = ModelConfig.model_validate_json(json.dumps({**card.config["model"], "pretrained": False}))
+    except (KeyError, ValueError) as error:
+        raise ModelError(f"{path}: its model card is damaged", "train it again") from error
+    return _of_model_config(str(path), config, len(card.classes))
+
+
+def _of_config(wish: Wish) -> Subject:
+    sizes: Sequence[str] = [] if wish.input_size is None else [f"model.input_size={wish.input_size}"]
+    config = resolve(wish.data, wish.ref, overrides=[*wish.overrides, *sizes]).config
+    count = wish.classes or len(config.data.classes or ())
+    if not count:
+        raise RequestError(f"the data config {config.data.name} does not name its classes", "--classes N")
+    model = config.model.model_copy(update={"pretrained": False})
+    return _of_model_config(f"{config.model.name} with {count} classes", model, count)
+
+
+def _of_model_config(name: str, config: ModelConfig, classes: int) -> Subject:
+    size = config.input_size
+    return Subject(
+        name,
+        size,
+        lambda: build_model(config, classes),
+        lambda device, batch: (torch.empty(batch, 3, size, size, device=device),),
+    )
+
+
+def _of_publisher(name: str, wish: Wish) -> Subject:
+    its_own = published(name)
+    size, classes = wish.input_size or its_own.input_size, wish.classes or its_own.classes
+    return Subject(
+        f"{name} as published by torchvision, {classes} classes",
+        size,
+        lambda: build_published(name, size, classes),
+        lambda device, batch: published_inputs(name, size, device, batch),
+    )

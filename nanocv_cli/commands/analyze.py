@@ -1,0 +1,226 @@
+"""`nanocv analyze`: flops."""
+
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from nanocv_cli.commands.common import (
+    DataOption,
+    DebugFlag,
+    JsonFlag,
+    SetOption,
+    emit,
+    named_sizes,
+    numbers,
+    one_of,
+    say,
+)
+
+if TYPE_CHECKING:
+    from nanocv_cli.analysis.layer import Model
+    from nanocv_cli.analysis.measured import Measured
+    from nanocv_cli.analysis.roofline import Roofline
+    from nanocv_cli.analysis.subject import Subject
+    from nanocv_cli.config.schema import GpuConfig
+
+LOCAL = "local"
+DTYPES = ("fp32", "tf32", "fp16", "bf16", "int8")
+
+
+@dataclass(frozen=True)
+class _Analysed:
+    """A model's layers, and how to run it: as torch's subject or as a graph with the shapes of its inputs."""
+
+    model: "Model"
+    subject: "Subject | None"
+    graph: Path | None
+    shapes: dict[str, tuple[int, ...]]
+
+
+def flops(
+    ref: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            metavar="REF",
+            help="A name (trained, of a config, or torchvision's), a run folder, .safetensors or .onnx file.",
+        ),
+    ] = None,
+    gpu: Annotated[str | None, typer.Option(help="A GPU config's name or file; local: this machine, measured.")] = None,
+    dtype: Annotated[
+        str | None, typer.Option(metavar="T,T", help=f"{', '.join(DTYPES)}; default fp16 (local: fp32).")
+    ] = None,
+    batch_sizes: Annotated[str, typer.Option(metavar="N,N", help="Pictures per run; the first is tabled.")] = "1",
+    data: DataOption = None,
+    classes: Annotated[int | None, typer.Option(min=1, help="Classes; default: those of --data.")] = None,
+    input_size: Annotated[int | None, typer.Option(min=1, help="Side of the picture, pixels.")] = None,
+    shape: Annotated[list[str] | None, typer.Option(metavar="NAME:N,N", help="Of an open input of a graph.")] = None,
+    overrides: SetOption = None,
+    unit: Annotated[str, typer.Option(help="flops (two per multiply-add) or macs.")] = "flops",
+    form: Annotated[str, typer.Option("--format", help="table, markdown or csv.")] = "table",
+    top: Annotated[int | None, typer.Option(min=1, help="Only the layers that take longest, longest first.")] = None,
+    figures: Annotated[Path | None, typer.Option(help="Folder for roofline.png and, of a sweep, sweep.png.")] = None,
+    measure: Annotated[bool, typer.Option("--measure", help="Run the model here; predicted beside measured.")] = False,
+    check: Annotated[str | None, typer.Option(help="ptflops: its counts beside ours.")] = None,
+    device: Annotated[str, typer.Option(help="For --gpu local and --measure: auto, cpu, cuda or mps.")] = "auto",
+    as_json: JsonFlag = False,
+    debug: DebugFlag = False,
+) -> None:
+    """Where a model spends its arithmetic and its bytes, and how a GPU's roofline stands to each layer."""
+    from nanocv_cli.analysis import report
+    from nanocv_cli.analysis.roofline import Roofline
+    from nanocv_cli.analysis.sweep import compute_bound_from, sweep
+
+    one_of("--unit", unit, report.UNITS)
+    one_of("--format", form, report.FORMATS)
+    one_of("--check", check or "ptflops", ("ptflops",))
+    sizes, dtypes = _batches(batch_sizes), _dtypes(dtype, gpu)
+    gpu_config = _gpu(gpu, device)
+    roofline = Roofline(gpu_config, dtypes[0])
+    with _without_collecting():
+        analysed = _analyse(ref, data, classes, input_size, tuple(shape or ()), tuple(overrides or ()))
+    model = analysed.model
+    points = sweep(model, gpu_config, dtypes, sizes)
+    at, is_sweep = points[0], len(points) > 1
+    turns = [compute_bound_from(layer, roofline) for layer in model.layers] if is_sweep else []
+    measured = _measure(analysed, device, dtypes[0], sizes[0]) if measure else None
+    order = list(range(len(model.layers)))
+    if top:
+        order = sorted(order, key=lambda number: at.layers[number].seconds, reverse=True)[:top]
+    document = report.document(model, roofline, at)
+    if is_sweep:
+        document |= report.sweep_json(points, turns, model)
+    tables = [report.layer_table(model, at, unit, form, order)]
+    if is_sweep:
+        tables += [report.sweep_table(points, form), report.moves_table(model, points, turns, form)]
+    if measured:
+        from nanocv_cli.analysis.measured import conclusion, measured_json, measured_table
+
+        document["measured"] = measured_json(at, measured)
+        tables.append(measured_table(model, at, measured, form, order) + f"\n{conclusion(at, measured)}")
+    if check:
+        document["ptflops"], table = _ptflops(analysed, form)
+        tables.append(table)
+    pictures = _draw(analysed.model, roofline, points, is_sweep, figures) if figures else []
+    if as_json:
+        emit(document | {"figures": [str(path) for path in pictures]})
+        return
+    typer.echo("\n\n".join(tables))
+    for line in report.notes(model, roofline):
+        say(line)
+    for path in pictures:
+        say(f"picture: {path}")
+
+
+def _analyse(
+    ref: str | None,
+    data: str | None,
+    classes: int | None,
+    input_size: int | None,
+    shapes: tuple[str, ...],
+    overrides: tuple[str, ...],
+) -> _Analysed:
+    """The layers of whatever was named; a graph is read without torch."""
+    from nanocv_cli.config.project import project_root
+    from nanocv_cli.errors import RequestError
+
+    if ref is not None and ref.endswith(".onnx"):
+        from nanocv_cli.analysis.onnx_graph import analyse_graph
+
+        if data is not None or classes is not None or overrides:
+            raise RequestError("a graph has its classes already", "leave out --data, --classes and --set")
+        wanted = dict(named_sizes("--shape", text) for text in shapes)
+        graph = analyse_graph(Path(ref), input_size, wanted)
+        return _Analysed(graph.model, None, Path(ref), graph.shapes)
+    from nanocv_cli.analysis.subject import Wish, analyse, find_subject
+
+    if shapes:
+        raise RequestError("--shape is for .onnx files", "use --input-size")
+    subject = find_subject(Wish(ref, data, classes, input_size, overrides), project_root())
+    return _Analysed(analyse(subject), subject, None, {})
+
+
+@contextmanager
+def _without_collecting() -> Iterator[None]:
+    """No garbage collection: importing torch makes objects that all live on, and looking through them takes longer
+    than counting a model does.
+    """
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def _gpu(name: str | None, device: str) -> "GpuConfig":
+    if name == LOCAL:
+        from nanocv_cli.analysis.local import local_peaks
+        from nanocv_cli.commands.workplace import cache_folder
+        from nanocv_cli.config.project import project_root
+        from nanocv_cli.training.device import pick_device
+
+        return local_peaks(pick_device(device), cache_folder(project_root()), say)
+    from nanocv_cli.config.loader import resolve
+
+    return resolve(gpu=name).config.gpu
+
+
+def _measure(analysed: _Analysed, device: str, dtype: str, batch: int) -> "Measured":
+    from nanocv_cli.errors import RequestError
+
+    if analysed.graph is not None:
+        from nanocv_cli.analysis.measure_onnx import measure_onnx
+
+        return measure_onnx(analysed.graph, analysed.model, analysed.shapes, batch)
+    from nanocv_cli.analysis.measure_torch import measure_torch
+    from nanocv_cli.training.device import pick_device
+
+    if analysed.subject is None:
+        raise RequestError("--measure has nothing to run", "name a model with --model")
+    return measure_torch(analysed.subject, analysed.model, pick_device(device), dtype, batch)
+
+
+def _ptflops(analysed: _Analysed, form: str) -> tuple[dict[str, Any], str]:
+    from nanocv_cli.errors import RequestError
+
+    if analysed.subject is None:
+        raise RequestError("ptflops counts torch models, not graphs", "name the run or the model")
+    from nanocv_cli.analysis.ptflops_check import compare_with_ptflops, comparison_json, comparison_table
+
+    rows = compare_with_ptflops(analysed.subject, analysed.model)
+    return comparison_json(rows), comparison_table(rows, form)
+
+
+def _draw(model: "Model", roofline: "Roofline", points: list[Any], is_sweep: bool, folder: Path) -> list[Path]:
+    from nanocv_cli.analysis.pictures import draw_roofline, draw_sweep
+
+    folder.mkdir(parents=True, exist_ok=True)
+    pictures = [folder / "roofline.png"]
+    draw_roofline(model, roofline, points[0], pictures[0])
+    if is_sweep:
+        pictures.append(folder / "sweep.png")
+        draw_sweep(model, points, roofline, pictures[1])
+    return pictures
+
+
+def _batches(text: str) -> list[int]:
+    from nanocv_cli.errors import RequestError
+
+    sizes = numbers("--batch-sizes", text) or []
+    if not sizes or min(sizes) < 1 or max(sizes) > 2**20:
+        raise RequestError(f"--batch-sizes {text}: expected numbers from 1 to {2**20:,}", "as in --batch-sizes 1,16")
+    return list(dict.fromkeys(sizes))
+
+
+def _dtypes(text: str | None, gpu: str | None) -> list[str]:
+    names = (text or ("fp32" if gpu == LOCAL else "fp16")).split(",")
+    for name in names:
+        one_of("--dtype", name, DTYPES)
+    return list(dict.fromkeys(names))
