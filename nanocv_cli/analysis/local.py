@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-import os
+import math
 import platform
 import subprocess
 import time
@@ -18,13 +18,13 @@ from nanocv_cli.files import write_json
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 ROUNDS = 3
-SECONDS_PER_ROUND = 0.12
+SECONDS_PER_ROUND = 0.1
 # Sides of the square matrices: large enough to reach the peak, small enough to be done in a second.
 SIDES = {"cpu": (512, 1024), "mps": (2048, 4096), "cuda": (4096, 8192)}
 MEMORY_BYTES = {"cpu": 256 * 2**20, "mps": 256 * 2**20, "cuda": 1024 * 2**20}
-DEFAULT_CACHE = {"cpu": 2**20, "mps": 8 * 2**20, "cuda": 4 * 2**20}
+CACHE_COPY = 2**19
 # Raised whenever something would be measured differently: older figures are then measured anew.
-FORMAT = 1
+FORMAT = 2
 
 
 def local_peaks(device: torch.device, cache: Path, say: Callable[[str], None]) -> GpuConfig:
@@ -54,9 +54,10 @@ def local_peaks(device: torch.device, cache: Path, say: Callable[[str], None]) -
 
 def measure_peaks(device: torch.device, title: str) -> GpuConfig:
     """Best of three rounds of each, so that a noisy moment does not lower a peak."""
-    cached = _cache_size(device)
     peaks = {name: _product_rate(device, dtype) for name, dtype in DTYPES.items()}
     peaks["int8"] = _integer_rate(device)
+    memory = _copy_rate(device, MEMORY_BYTES[device.type])
+    cache_rate, cache_size = _cache(device, memory)
     # Slower than fp32 means emulated: such a type has no peak of its own.
     usable = {name: rate for name, rate in peaks.items() if rate and (name == "fp32" or rate >= 0.5 * peaks["fp32"])}
     words = "measured here: best of repeated"
@@ -64,15 +65,15 @@ def measure_peaks(device: torch.device, title: str) -> GpuConfig:
         "name": "local",
         "title": title,
         "peak": usable,
-        "memory_bandwidth": _copy_rate(device, MEMORY_BYTES[device.type]),
-        "l2_bandwidth": _copy_rate(device, max(2**16, cached // 4)),
-        "l2_size": float(cached),
+        "memory_bandwidth": memory,
+        "l2_bandwidth": cache_rate,
+        "l2_size": float(cache_size),
         "processors": _processors(device),
         "launch_seconds": _launch(device),
         "sources": {
             "peak": f"{words} square matrix products",
             "memory_bandwidth": f"{words} copies of {MEMORY_BYTES[device.type] // 2**20} MiB, reads and writes added",
-            "l2_bandwidth": f"{words} copies of a quarter of the cache, reads and writes added",
+            "l2_bandwidth": f"{words} copies of {CACHE_COPY // 2**10} KiB; size: what is copied faster than memory",
         },
     })  # fmt: skip
 
@@ -147,14 +148,13 @@ def _processors(device: torch.device) -> int:
     return torch.get_num_threads() if device.type == "cpu" else 8
 
 
-def _cache_size(device: torch.device) -> int:
-    if device.type == "cuda":
-        size = getattr(torch.cuda.get_device_properties(device), "L2_cache_size", 0)
-    elif device.type == "cpu" and hasattr(os, "sysconf") and "SC_LEVEL2_CACHE_SIZE" in os.sysconf_names:
-        size = os.sysconf("SC_LEVEL2_CACHE_SIZE") * torch.get_num_threads()
-    else:
-        size = 0
-    return size if size > 0 else DEFAULT_CACHE[device.type]
+def _cache(device: torch.device, memory: float) -> tuple[float, int]:
+    """Bandwidth of small copies, and how many bytes a copy may touch before it is nearer to memory's bandwidth."""
+    fast = _copy_rate(device, CACHE_COPY)
+    size = CACHE_COPY
+    while size < MEMORY_BYTES[device.type] // 4 and _copy_rate(device, 2 * size) > math.sqrt(fast * memory):
+        size *= 2
+    return max(fast, memory), 2 * size
 
 
 def _title(device: torch.device) -> str:

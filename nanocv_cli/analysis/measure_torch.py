@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from nanocv_cli.analysis.layer import Model
@@ -16,7 +15,7 @@ from nanocv_cli.analysis.local import DTYPES, synchronise
 from nanocv_cli.analysis.measured import Measured
 from nanocv_cli.analysis.rules import TORCH
 from nanocv_cli.analysis.subject import Subject
-from nanocv_cli.analysis.torch_trace import NamesOfModules, without_fused_encoder
+from nanocv_cli.analysis.torch_trace import NamesOfModules, whole_attention, without_fused_encoder
 from nanocv_cli.errors import RequestError
 
 WARM_RUNS = 3
@@ -59,7 +58,7 @@ def measure_torch(subject: Subject, model: Model, device: torch.device, dtype: s
         for _ in range(LAYER_ROUNDS):
             names = NamesOfModules(network)
             clock = _Clock(names, device)
-            with without_fused_encoder(), names.followed(), _WholeAttention(clock), clock:
+            with without_fused_encoder(), names.followed(), whole_attention(clock.whole), clock:
                 network(*inputs)
             rounds.append(clock.times)
     layers = _matched(model, rounds)
@@ -87,6 +86,10 @@ class _Clock(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _should_skip_dynamo(cls) -> bool:
         return False  # see `torch_trace`
 
+    def whole(self, name: str, function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        """Times a function as one operator."""
+        return self.timed(name, lambda: function(*args, **kwargs))
+
     def timed(self, operator: str, run: Callable[[], Any]) -> Any:
         """Runs a call and notes its time; calls inside it are part of it."""
         if self._pausing:
@@ -100,24 +103,6 @@ class _Clock(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self._pausing = False
         self.times[_key(self._names.current, operator)].append(time.perf_counter() - start)
         return result
-
-
-class _WholeAttention(TorchFunctionMode):
-    def __init__(self, clock: _Clock) -> None:
-        super().__init__()
-        self._clock = clock
-
-    def __torch_function__(
-        self,
-        function: Callable[..., Any],
-        types: Sequence[type],
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        if function is torch.nn.functional.scaled_dot_product_attention:
-            operator = "aten.scaled_dot_product_attention"
-            return self._clock.timed(operator, lambda: function(*args, **(kwargs or {})))
-        return function(*args, **(kwargs or {}))
 
 
 def _matched(model: Model, rounds: list[dict[Key, list[float]]]) -> tuple[float | None, ...]:

@@ -10,6 +10,7 @@ from google.protobuf.message import DecodeError
 from nanocv_cli.analysis.layer import Layer, Model
 from nanocv_cli.analysis.onnx_layers import Node, layer_of
 from nanocv_cli.analysis.onnx_shapes import Tensor, element_type, pictures_in, shaped, tensors_of
+from nanocv_cli.config.project import shown
 from nanocv_cli.errors import ModelError
 
 # Nodes that give memory, constants or another view of their input.
@@ -60,7 +61,7 @@ def analyse_graph(
     inputs = pictures_in(proto.graph, weights)
     sizes = {value.name: reader.tensors[value.name].shape or () for value in inputs}
     told = tuple(f"{value.name} {element_type(value)} {list(sizes[value.name])}" for value in inputs)
-    model = Model(str(path), told, tuple(reader.layers), reader.params, tuple(sorted(reader.assumptions)))
+    model = Model(shown(path), told, tuple(reader.layers), reader.params, tuple(sorted(reader.assumptions)))
     return Graph(model, sizes)
 
 

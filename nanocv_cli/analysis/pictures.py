@@ -6,6 +6,7 @@ from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
 from nanocv_cli.analysis.layer import Model
 from nanocv_cli.analysis.roofline import CACHE, COMPUTE, LATENCY, MEMORY, Roofline
@@ -36,7 +37,7 @@ def draw_roofline(model: Model, roofline: Roofline, at: Point, target: Path) -> 
     Raises:
         StorageError: it cannot be written.
     """
-    figure = Figure(figsize=(9, 6), layout="constrained")
+    figure = Figure(figsize=(10, 6), layout="constrained")
     axes = figure.add_subplot()
     spots = [
         Spot(layer.name, layer.kind, estimate.verdict, estimate.intensity,
@@ -65,7 +66,7 @@ def draw_roofline(model: Model, roofline: Roofline, at: Point, target: Path) -> 
         title=f"{model.name} on {roofline.gpu.title}, {at.dtype}, batch {at.batch}",
     )  # fmt: skip
     axes.grid(alpha=0.25, which="major")
-    axes.legend(loc="lower right", fontsize=8, framealpha=0.95)
+    figure.legend(loc="outside right center", fontsize=8, frameon=False)
     _save(figure, target)
 
 
@@ -93,8 +94,8 @@ def _name_costliest(axes: Axes, spots: Sequence[Spot]) -> None:
     costliest = sorted(spots, key=lambda spot: spot.seconds, reverse=True)[:NAMED]
     for place, spot in enumerate(sorted(costliest, key=lambda spot: spot.rate, reverse=True)):
         axes.annotate(
-            f"{spot.name}  {spot.seconds * 1e6:.1f} us", (spot.intensity, spot.rate), xytext=(0.02, 0.97 - 0.045 * place),
-            textcoords="axes fraction", fontsize=7.5, va="top",
+            f"{spot.name}  {spot.seconds * 1e6:.1f} us", (spot.intensity, spot.rate),
+            xytext=(0.02, 0.97 - 0.045 * place), textcoords="axes fraction", fontsize=7.5, va="top",
             arrowprops={"arrowstyle": "-", "color": "0.7", "linewidth": 0.6, "shrinkA": 1, "shrinkB": 2},
         )  # fmt: skip
 
@@ -131,7 +132,10 @@ def draw_sweep(model: Model, points: Sequence[Point], roofline: Roofline, target
               title="predicted throughput")  # fmt: skip
     for axes in (left, right):
         axes.set_xticks(batches, [str(batch) for batch in batches])
-        axes.minorticks_off()
+        axes.tick_params(axis="x", which="minor", bottom=False, labelbottom=False)
+        axes.yaxis.set_major_locator(LogLocator(10.0, (1.0, 2.0, 5.0)))
+        axes.yaxis.set_major_formatter(EngFormatter(sep=" "))
+        axes.yaxis.set_minor_formatter(NullFormatter())
         axes.grid(alpha=0.25)
         axes.legend(fontsize=8)
     figure.suptitle(f"{model.name} on {roofline.gpu.title}")

@@ -1,5 +1,6 @@
 """ptflops' counts beside ours, layer by layer, with what explains each difference."""
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,8 +11,6 @@ from torch import nn
 from nanocv_cli.analysis.layer import Layer, Model
 from nanocv_cli.analysis.report import render
 from nanocv_cli.analysis.subject import Subject
-from nanocv_cli.analysis.torch_trace import without_fused_encoder
-from nanocv_cli.analysis.weightless import weightless
 
 FUNCTIONS = "(functions, not in any module)"
 
@@ -82,19 +81,22 @@ def comparison_json(rows: Sequence[Comparison]) -> dict[str, Any]:
 
 
 def _count(subject: Subject) -> tuple[dict[str, int], int]:
-    """ptflops' count of every module that it knows, and of all functions together, on shapes alone."""
+    """ptflops' count of every module that it knows, and of all functions together.
+
+    It has to run the network: on shapes alone torch computes with the very functions that it patches.
+    """
     from ptflops import pytorch_engine as engine
 
-    network = engine.add_flops_counting_methods(weightless(subject.build))
+    network = engine.add_flops_counting_methods(subject.build())
     network.eval()
-    network.start_flops_count(verbose=False, ignore_list=[])
+    network.start_flops_count(ost=io.StringIO(), verbose=False, ignore_list=[])
     functions: list[int] = []
     products: list[int] = []
     engine.patch_functional(functions)
     engine.patch_tensor_ops(products)
     try:
-        with torch.no_grad(), without_fused_encoder():
-            network(*subject.inputs("meta", 1))
+        with torch.no_grad():
+            network(*subject.inputs("cpu", 1))
         counted = {name: int(module.__flops__) for name, module in _counted(network)}
     finally:
         engine.unpatch_functional()

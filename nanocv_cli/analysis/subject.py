@@ -14,6 +14,7 @@ from nanocv_cli.analysis.published import build_published, is_published, publish
 from nanocv_cli.analysis.torch_trace import trace
 from nanocv_cli.analysis.weightless import weightless
 from nanocv_cli.config.loader import resolve
+from nanocv_cli.config.project import shown
 from nanocv_cli.config.schema import ModelConfig
 from nanocv_cli.errors import ConfigError, ModelError, RequestError
 from nanocv_cli.inference.reference import find_checkpoint
@@ -107,7 +108,7 @@ def _of_checkpoint(path: Path, wish: Wish) -> Subject:
         config = ModelConfig.model_validate_json(json.dumps({**card.config["model"], "pretrained": False}))
     except (KeyError, ValueError) as error:
         raise ModelError(f"{path}: its model card is damaged", "train it again") from error
-    return _of_model_config(str(path), config, len(card.classes))
+    return _of_model_config(f"{card.name} ({shown(path)})", config, len(card.classes))
 
 
 def _of_config(wish: Wish) -> Subject:

@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from nanocv_cli.analysis.data_dependent import Conditions
@@ -30,7 +29,7 @@ def trace(
     names = NamesOfModules(network)
     conditions = Conditions(scores_pass)
     recorder = _Recorder(network, inputs, names, conditions)
-    with torch.no_grad(), without_fused_encoder(), names.followed(), _WholeAttention(recorder), recorder:
+    with torch.no_grad(), without_fused_encoder(), names.followed(), whole_attention(recorder.whole), recorder:
         network(*inputs)
     return tuple(recorder.layers), tuple(sorted(conditions.assumptions))
 
@@ -44,6 +43,29 @@ def without_fused_encoder() -> Iterator[None]:
         yield
     finally:
         torch.backends.mha.set_fastpath_enabled(before)
+
+
+@contextlib.contextmanager
+def whole_attention(around: Callable[[str, Callable[..., Any], Any, Any], Any]) -> Iterator[None]:
+    """Scaled dot-product attention is one operator while the block runs, as every device's fused kernel runs it.
+
+    Torch would take it apart before a dispatch mode sees it. The function is replaced where all of torch's modules
+    look it up: a function mode would not reach it inside `nn.MultiheadAttention`.
+
+    Args:
+        around: called with the operator's name, the function and its arguments in place of the function.
+    """
+    functional: Any = nn.functional
+    original = functional.scaled_dot_product_attention
+
+    def replaced(*args: Any, **kwargs: Any) -> Any:
+        return around("aten.scaled_dot_product_attention", original, args, kwargs)
+
+    functional.scaled_dot_product_attention = replaced
+    try:
+        yield
+    finally:
+        functional.scaled_dot_product_attention = original
 
 
 class NamesOfModules:
@@ -144,42 +166,20 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         # Else torch imports its compiler to keep it away from here: half a second.
         return False
 
-    @contextlib.contextmanager
-    def paused(self) -> Iterator[None]:
-        """Operators that run inside the block are not recorded."""
+    def whole(self, name: str, function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        """Records a function as one operator, whatever it calls."""
         self._pausing = True
         try:
-            yield
+            result = function(*args, **kwargs)
         finally:
             self._pausing = False
+        self.record(name, args, kwargs, result)
+        return result
 
     def _unique(self, name: str) -> str:
         """The second layer of one module is `name#2`."""
         self._used[name] = self._used.get(name, 0) + 1
         return name if self._used[name] == 1 else f"{name}#{self._used[name]}"
-
-
-class _WholeAttention(TorchFunctionMode):
-    """Records scaled dot-product attention as one layer, as every device's fused kernel runs it."""
-
-    def __init__(self, recorder: _Recorder) -> None:
-        super().__init__()
-        self._recorder = recorder
-
-    def __torch_function__(
-        self,
-        function: Callable[..., Any],
-        types: Sequence[type],
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        options = kwargs or {}
-        if function is not torch.nn.functional.scaled_dot_product_attention:
-            return function(*args, **options)
-        with self._recorder.paused():
-            result = function(*args, **options)
-        self._recorder.record("aten.scaled_dot_product_attention", args, options, result)
-        return result
 
 
 def tensors_in(value: Any) -> list[Tensor]:
