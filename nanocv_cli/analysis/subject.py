@@ -77,12 +77,12 @@ def analyse(subject: Subject) -> Model:
     Raises:
         ConfigError: the network cannot read pictures of this size.
     """
-    network = weightless(subject.build)
-    inputs = subject.inputs("meta", 1)
     try:
+        network = weightless(subject.build)
+        inputs = subject.inputs("meta", 1)
         layers, assumptions = trace(network, inputs)
         least = trace(network, inputs, scores_pass=False)[0] if assumptions else None
-    except (RuntimeError, ValueError, AssertionError) as error:
+    except (RuntimeError, ValueError, AssertionError) as error:  # torch and torchvision have no tree of their own
         first_line = (str(error).splitlines() or [type(error).__name__])[0][:200]
         raise ConfigError(
             f"{subject.name} cannot read {subject.input_size}x{subject.input_size} pictures: {first_line}",

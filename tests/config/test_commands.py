@@ -52,8 +52,10 @@ def test_show_json_is_one_document_with_config_and_origin(nanocv: Command) -> No
     assert document["config"]["train"]["epochs"] == 5
     assert document["origin"]["train.epochs"] == "--set"
     document = json.loads(nanocv("config", "show", "--json", "gpu.peak").out)
-    assert document["config"] == {"gpu": {"peak": {"fp32": 15.7e12, "fp16": 125e12}}}
-    assert list(document["origin"]) == ["gpu.peak.fp32", "gpu.peak.fp16"]
+    assert document["config"] == {
+        "gpu": {"peak": {"fp32": 15.7e12, "tf32": None, "fp16": 125e12, "bf16": None, "int8": 62.8e12}}
+    }
+    assert list(document["origin"]) == [f"gpu.peak.{name}" for name in ("fp32", "tf32", "fp16", "bf16", "int8")]
 
 
 def test_show_of_an_unknown_key_is_refused(nanocv: Command) -> None:
@@ -80,8 +82,7 @@ def test_check_takes_every_config_of_the_project(nanocv: Command, write: Write) 
     assert checked.status == 2
     lines = checked.out.splitlines()
     assert [line.split(" ")[2] for line in lines if line.startswith("error")] == [
-        "configs/gpu/b.yml:1:", "configs/gpu/b.yml:1:", "configs/gpu/b.yml:1:", "configs/gpu/b.yml:1:",
-        "configs/train/a.yaml:2:",
+        *["configs/gpu/b.yml:1:"] * 6, "configs/train/a.yaml:2:",
     ]  # fmt: skip
     assert lines[-1] == "ok     configs/train/good.yaml"
     assert "(did you mean epochs? known keys: name, epochs," in lines[-2]

@@ -84,7 +84,7 @@ def test_a_config_comes_before_a_torchvision_model_of_that_name(write: Write) ->
         ),
         ("model", "resnet81", "no model config 'resnet81'", "did you mean resnet18? known: lenet, "),
         ("train", "quik.yaml", "no file 'quik.yaml'", "did you mean quick? known: photos, quick"),
-        ("gpu", "v10", "no gpu config 'v10'", "did you mean v100? known: v100"),
+        ("gpu", "v10", "no gpu config 'v10'", "did you mean v100? known: a10, a100-40"),
     ],
 )
 @pytest.mark.usefixtures("project")

@@ -12,6 +12,11 @@ from nanocv_cli.errors import ConfigError
 
 from .conftest import Write
 
+GPU = (
+    "name: a\ntitle: b\nmemory_bandwidth: 1\nl2_size: 1\nprocessors: 1\n"
+    "sources: {peak: a, memory_bandwidth: b, l2_bandwidth: c}\n"
+)
+
 
 def error_of(write: Write, group: str, text: str) -> ConfigError:
     with pytest.raises(ConfigError) as caught:
@@ -36,10 +41,10 @@ def error_of(write: Write, group: str, text: str) -> ConfigError:
         ("train", "name: ''", "c.yaml:1: train.name is ''; expected text that is not empty"),
         ("train", "name: 5", "c.yaml:1: train.name is 5; expected text that is not empty"),
         ("train", "epochs: 5", "c.yaml:1: train.name is missing; expected text that is not empty"),
-        ("gpu", "name: a\nsource: b\npeak:\n  fp32: 1\nmemory_bandwidth: 1\nl2_bandwidth: 1",
-         "c.yaml:3: gpu.peak.fp16 is missing; expected a number > 0"),
-        ("gpu", "name: a\nsource: b\npeak: 3\nmemory_bandwidth: 1\nl2_bandwidth: 1",
-         "c.yaml:3: gpu.peak is 3; expected keys fp32, fp16"),
+        ("gpu", GPU + "peak:\n  fp16: 1",
+         "c.yaml:7: gpu.peak.fp32 is missing; expected a number > 0"),
+        ("gpu", GPU + "peak: 3",
+         "c.yaml:7: gpu.peak is 3; expected keys fp32, tf32, fp16, bf16, int8"),
         ("model", "name: a\narchitecture: b\nmean: [1, 2]",
          "c.yaml:3: model.mean is [1, 2]; expected a list of 3 numbers"),
         ("model", "name: a\narchitecture: b\nmean: [1, 2, 3, 4]",
