@@ -1,7 +1,7 @@
 """How far the predicted time is from the measured one, on this machine, for models of all kinds.
 
-    python benchmarks/analysis.py            # torch on the CPU, fp32
-    python benchmarks/analysis.py --device cuda --dtype fp16
+python benchmarks/analysis.py            # torch on the CPU, fp32
+python benchmarks/analysis.py --device cuda --dtype fp16
 """
 
 import argparse
@@ -33,7 +33,7 @@ def main() -> None:
     device = torch.device(chosen.device)
     gpu = local_peaks(device, Path(".cache"), print)
     roofline = Roofline(gpu, chosen.dtype)
-    print(f"{gpu.title}, {chosen.dtype}, batch {chosen.batch_size}; times in ms; layer error: median absolute, relative")
+    print(f"{gpu.title}, {chosen.dtype}, batch {chosen.batch_size}; times in ms, median error of a layer")
     print(f"{'model':28} {'predicted':>9} {'measured':>9} {'pred/meas':>9} {'layer error':>11}")
     ratios = []
     for name in MODELS:
