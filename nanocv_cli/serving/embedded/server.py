@@ -15,7 +15,7 @@ from nanocv_cli.serving.embedded.grpc_service import build_server
 from nanocv_cli.serving.embedded.http_protocol import HttpLimits, HttpServer
 from nanocv_cli.serving.embedded.http_service import HttpService
 from nanocv_cli.serving.embedded.library import Library
-from nanocv_cli.serving.embedded.watch import watch
+from nanocv_cli.serving.embedded.watch import prints, watch
 from nanocv_cli.serving.ports import Addresses, Ports
 
 SHUTDOWN_SECONDS = 30.0
@@ -63,6 +63,7 @@ async def serve(
     """
     sys.setswitchinterval(SWITCH_SECONDS)
     library, budget = Library(repository), Budget(limits.flight_bytes)
+    known = prints(library)
     await _load_all(library, say)
     service = HttpService(library, limits.message_bytes)
     http_limits = HttpLimits(limits.message_bytes)
@@ -81,7 +82,7 @@ async def serve(
         except RuntimeError as error:
             raise _taken(ports.host, ports.grpc) from error
         await grpc_server.start()
-        watching = asyncio.create_task(watch(library, poll_seconds, say)) if poll_seconds else None
+        watching = asyncio.create_task(watch(library, poll_seconds, known, say)) if poll_seconds else None
         started(Addresses(ports.host, http_port, grpc_port, metrics_port))
         await stopping.wait()
         say("stopping: answering what is in flight")

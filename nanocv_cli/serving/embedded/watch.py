@@ -11,13 +11,19 @@ from nanocv_cli.serving.embedded.library import Library
 Print = tuple[tuple[str, int, int, int], ...]
 
 
-async def watch(library: Library, seconds: float, say: Callable[[str], None]) -> None:
-    """Looks at the repository every `seconds` and loads or unloads what changed; runs until cancelled."""
-    known = await asyncio.to_thread(_prints, library)
+async def watch(library: Library, seconds: float, known: dict[str, Print], say: Callable[[str], None]) -> None:
+    """Looks at the repository every `seconds` and loads or unloads what changed; runs until cancelled.
+
+    Args:
+        library: what is served.
+        seconds: between two looks.
+        known: `prints` of before the library was first loaded, so that nothing that came since is overlooked.
+        say: takes a line about each change.
+    """
     while True:
         await asyncio.sleep(seconds)
         try:
-            found = await asyncio.to_thread(_prints, library)
+            found = await asyncio.to_thread(prints, library)
         except NanocvError as error:
             say(error.message)
             continue
@@ -33,7 +39,7 @@ async def watch(library: Library, seconds: float, say: Callable[[str], None]) ->
         known = found
 
 
-def _prints(library: Library) -> dict[str, Print]:
+def prints(library: Library) -> dict[str, Print]:
     """What tells a changed entry: every file's name, inode, size and time."""
     return {name: _print(library.repository / name) for name in library.entries()}
 
