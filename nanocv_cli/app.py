@@ -19,6 +19,7 @@ EXTRA_OF_MODULE = {
     "tritonclient": "triton",
     "dvc": "dvc",
     "dvclive": "train",
+    "faster_coco_eval": "train",
     "matplotlib": "train",
     "onnx": "train",
     "onnxscript": "train",
@@ -37,13 +38,14 @@ def _group(help_text: str) -> typer.Typer:
 
 app = _group("Small computer-vision models from images to a measured, served model.")
 
-data_app = _group("Data sets: list, pull, draw, add, check, show.")
+data_app = _group("Data sets: list, pull, draw, add, check, show, convert.")
 data_app.command("list")(data.list_sets)
 data_app.command("pull")(data.pull)
 data_app.command("make")(data.make)
 data_app.command("add")(data.add)
 data_app.command("check")(data.check)
 data_app.command("show")(data.show)
+data_app.command("convert")(data.convert)
 app.add_typer(data_app, name="data")
 
 app.command("train")(train.train)

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from nanocv_cli.commands.common import DebugFlag, JsonFlag, SetOption, emit
+from nanocv_cli.commands.common import DebugFlag, JsonFlag, SetOption, emit, one_of
 
 NameArgument = Annotated[str | None, typer.Argument(help="A data config's name or file, or a folder of pictures.")]
 
@@ -84,7 +84,7 @@ def make(
 
 
 def add(
-    folder: Annotated[Path, typer.Argument(help="A folder of class sub-folders, with or without train/val/test.")],
+    folder: Annotated[Path, typer.Argument(help="Class folders, COCO JSON, Pascal VOC XML or YOLO txt.")],
     name: Annotated[str | None, typer.Option(help="Name of the set; default: the folder's.")] = None,
     as_json: JsonFlag = False,
     debug: DebugFlag = False,
@@ -149,11 +149,43 @@ def show(
         typer.echo(f"{path}: {shown} pictures of {dataset.name} {split}")
 
 
+def convert(
+    name: NameArgument = None,
+    form: Annotated[str, typer.Option("--format", help="coco, pascal_voc or yolo.")] = "coco",
+    out: Annotated[Path | None, typer.Option(help="Folder to write; default: <name>-<format>.")] = None,
+    as_json: JsonFlag = False,
+    debug: DebugFlag = False,
+) -> None:
+    """Write a set of boxed objects in another format; pictures are linked, not copied, where they can be."""
+    from nanocv_cli.config.loader import resolve
+    from nanocv_cli.config.project import project_root
+    from nanocv_cli.data.formats.detect import WRITERS, read_boxes
+    from nanocv_cli.data.sources import picture_folder
+    from nanocv_cli.display import Display
+    from nanocv_cli.errors import RequestError
+    from nanocv_cli.files import folder_beside
+
+    one_of("--format", form, tuple(WRITERS))
+    config = resolve(data=name).config.data
+    dataset = read_boxes(config, picture_folder(config, project_root(), Display().say))
+    target = out or Path(f"{dataset.name}-{form}")
+    if target.exists():
+        raise RequestError(f"{target} exists already", "choose another --out, or delete it")
+    with folder_beside(target) as temporary:
+        WRITERS[form](dataset, temporary)
+        temporary.replace(target)
+    counts = {split: len(samples) for split, samples in dataset.splits.items()}
+    if as_json:
+        emit({"data": dataset.name, "format": form, "path": str(target), "splits": counts})
+    else:
+        typer.echo(f"{target}: {', '.join(f'{count} {split}' for split, count in counts.items())}")
+
+
 def _read(name: str | None, display: Any) -> Any:
     from nanocv_cli.config.loader import resolve
     from nanocv_cli.config.project import project_root
-    from nanocv_cli.data.formats.class_folders import read_class_folders
+    from nanocv_cli.data.formats.labels import read_labels
     from nanocv_cli.data.sources import picture_folder
 
     config = resolve(data=name).config.data
-    return read_class_folders(config, picture_folder(config, project_root(), display.say))
+    return read_labels(config, picture_folder(config, project_root(), display.say))

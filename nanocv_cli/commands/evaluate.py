@@ -48,12 +48,18 @@ def _print_metrics(metrics: dict[str, Any]) -> None:
     """Single figures first, then tables (a mapping of mappings) with a row for each name."""
     for key, value in metrics.items():
         if not isinstance(value, dict):
-            typer.echo(f"{key:18} {value:.4f}")
+            typer.echo(f"{key:18} {_figure(value)}")
     for key, rows in metrics.items():
         if isinstance(rows, dict):
             columns = list(next(iter(rows.values())))
             width = max(len(key), *(len(name) for name in rows))
             typer.echo(f"\n{key:{width}} " + " ".join(f"{column:>10}" for column in columns))
             for name, row in rows.items():
-                cells = (f"{row[c]:>10}" if isinstance(row[c], int) else f"{row[c]:>10.4f}" for c in columns)
-                typer.echo(f"{name:{width}} " + " ".join(cells))
+                typer.echo(f"{name:{width}} " + " ".join(f"{_figure(row[column]):>10}" for column in columns))
+
+
+def _figure(value: float | None) -> str:
+    """A whole number as it is, a share to four places, what nothing decided as a dash."""
+    if value is None:
+        return "-"
+    return str(value) if isinstance(value, int) else f"{value:.4f}"

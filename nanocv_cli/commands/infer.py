@@ -25,7 +25,7 @@ def infer(
     pictures: Annotated[list[str], typer.Argument(help="Pictures, folders, globs; - reads one picture from stdin.")],
     ref: RefOption = None,
     out: Annotated[Path | None, typer.Option(help="Folder for annotated copies.")] = None,
-    top: Annotated[int, typer.Option(min=1, help="Answers per picture.")] = 5,
+    top: Annotated[int | None, typer.Option(min=1, help="Most answers per picture.")] = None,
     batch_size: Annotated[int, typer.Option(min=1, max=4096, help="Pictures in memory at a time.")] = 8,
     threads: Annotated[int, typer.Option(min=0, help="ONNX Runtime threads; 0: it chooses.")] = 0,
     as_json: JsonFlag = False,
@@ -56,7 +56,7 @@ def infer(
                 if as_json:
                     emit({**line, "error": answer.problem})
                 continue
-            result = reader.decode(answer.outputs, card, top)[0]
+            result = reader.decode(answer.outputs, card, top or reader.TOP, [answer.size])[0]
             if copies and answer.image is not None:
                 line["annotated"] = str(copies.write(answer.source, reader.draw(answer.image, result, card)))
             if as_json:

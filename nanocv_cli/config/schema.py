@@ -30,7 +30,9 @@ class DataConfig(Config):
     name: str = Field(min_length=1)
     path: str = Field(description="folder of the pictures; a relative path starts at the project root")
     archive: str | None = Field(None, description="the one DVC-tracked tar file that `path` is unpacked from")
-    format: Literal["auto", "class_folders"] = Field("auto", description="layout of the labels; auto looks")
+    format: Literal["auto", "class_folders", "coco", "pascal_voc", "yolo"] = Field(
+        "auto", description="layout of the labels; auto looks"
+    )
     classes: tuple[str, ...] | None = Field(None, description="class names in label order; none: read from the set")
     val_fraction: float = Field(0.15, gt=0.0, lt=1.0, description="val share where the set has no val split")
     test_fraction: float = Field(0.15, ge=0.0, lt=1.0, description="test share where the set has no splits at all")
@@ -42,7 +44,7 @@ class ModelConfig(Config):
     """One architecture and the picture it reads."""
 
     name: str = Field(min_length=1)
-    task: Literal["classification"] = "classification"
+    task: Literal["classification", "detection"] = "classification"
     architecture: str = Field(description="a name of `models/registry.py`, or any torchvision classifier")
     source: Literal["nanocv", "torchvision"] = "nanocv"
     input_size: int = Field(224, ge=16, le=2048, description="side of the square picture the graph reads, pixels")
@@ -65,6 +67,10 @@ class AugmentConfig(Config):
         1.0, gt=0.0, le=1.0, description="smallest share of the picture's area a resized crop keeps"
     )
     aspect: float = Field(1.0, ge=1.0, le=2.0, description="largest width:height distortion of a resized crop")
+    zoom_out: float = Field(
+        1.0, ge=1.0, le=4.0, description="largest factor by which a picture with boxes is shrunk onto a grey ground"
+    )
+    mosaic: Fraction = Field(0.0, description="share of pictures with boxes that are put together from four")
     brightness: Fraction = Field(0.0, description="largest relative change")
     contrast: Fraction = Field(0.0, description="largest relative change")
     saturation: Fraction = Field(0.0, description="largest relative change")

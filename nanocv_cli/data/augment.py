@@ -66,17 +66,22 @@ def _crop_shape(side: int, size: int, config: AugmentConfig, generator: torch.Ge
 
 
 def resize(images: Tensor, size: int) -> Tensor:
-    """Bilinear resize of uint8 [N, H, W, 3] to uint8 [N, size, size, 3], anti-aliased when shrinking by 1.5 or more."""
-    height, width = images.shape[1:3]
-    if (height, width) == (size, size):
+    """Resizes uint8 [N, H, W, 3] to uint8 [N, size, size, 3]; see `resize_to`."""
+    return resize_to(images, size, size)
+
+
+def resize_to(images: Tensor, height: int, width: int) -> Tensor:
+    """Bilinear resize of uint8 [N, H, W, 3] to uint8 [N, height, width, 3], anti-aliased if shrunk by 1.5 or more."""
+    before = images.shape[1:3]
+    if tuple(before) == (height, width):
         return images
     # Only the CPU has a uint8 kernel for this.
     source = images.permute(0, 3, 1, 2)
-    antialias = max(height, width) >= 1.5 * size
+    antialias = before[0] >= 1.5 * height or before[1] >= 1.5 * width
     if images.device.type == "cpu":
-        resized = F.interpolate(source, (size, size), mode="bilinear", antialias=antialias)
+        resized = F.interpolate(source, (height, width), mode="bilinear", antialias=antialias)
     else:
-        resized = F.interpolate(source.float(), (size, size), mode="bilinear", antialias=antialias).round_().byte()
+        resized = F.interpolate(source.float(), (height, width), mode="bilinear", antialias=antialias).round_().byte()
     return resized.permute(0, 2, 3, 1)
 
 

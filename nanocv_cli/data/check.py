@@ -9,28 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nanocv_cli.data.check_boxes import check_boxes, count_boxes
 from nanocv_cli.data.dataset import SPLITS, Dataset, Sample
+from nanocv_cli.data.finding import Finding
 from nanocv_cli.inference.images import UnreadableImageError, open_image
 
 SMALL_SIDE = 32
 IGNORED_NAMES = {"Thumbs.db", "desktop.ini"}
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing to know about a set.
-
-    Attributes:
-        level: `error` (training would fail or be misled) or `warning`.
-        kind: unreadable, leak, conflict, duplicate, lonely_class, small, stray or note.
-        message: one line.
-        paths: the files concerned.
-    """
-
-    level: str
-    kind: str
-    message: str
-    paths: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -68,6 +53,11 @@ def check_dataset(dataset: Dataset[Any], progress: Callable[[int, int], None] | 
         for (split, sample), look in zip(members, seen, strict=True)
         if not look.problem and min(look.sides) < SMALL_SIDE
     ]
+    for (split, sample), look in zip(members, seen, strict=True):
+        if not look.problem:
+            findings += check_boxes(split, sample, look.sides)
+    for split in SPLITS:
+        findings += count_boxes(split, dataset.splits.get(split, ()))
     findings += _strays(dataset, {sample.path for _, sample in members})
     findings += [Finding("warning", "note", note) for note in dataset.notes]
     return sorted(findings, key=lambda finding: finding.level)

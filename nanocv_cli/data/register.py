@@ -8,7 +8,8 @@ import yaml
 
 from nanocv_cli.config.schema import DataConfig
 from nanocv_cli.data.dataset import Dataset
-from nanocv_cli.data.formats.class_folders import read_class_folders
+from nanocv_cli.data.formats.detect import detect_format
+from nanocv_cli.data.formats.labels import read_labels
 from nanocv_cli.errors import RequestError
 from nanocv_cli.files import write_text
 
@@ -18,10 +19,10 @@ def register(folder: Path, name: str, root: Path) -> tuple[Path, Dataset[Any]]:
 
     Raises:
         RequestError: no such folder, an unusable name, or a set of that name exists.
-        DataError: the folder holds no class folders.
+        DataError: the folder has no labels in a format that nanocv knows.
     """
     if not folder.is_dir():
-        raise RequestError(f"no folder {folder}", "give the folder that holds the class folders")
+        raise RequestError(f"no folder {folder}", "give the folder that holds the pictures and labels")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
         raise RequestError(f"{name!r} cannot be a set's name", "use letters, digits, '.', '_' and '-': --name NAME")
     target = root / "configs" / "data" / f"{name}.yaml"
@@ -29,8 +30,8 @@ def register(folder: Path, name: str, root: Path) -> tuple[Path, Dataset[Any]]:
         raise RequestError(f"{target} exists already", "choose another --name, or delete the file")
     path = folder.resolve()
     config = DataConfig(name=name, path=str(path.relative_to(root) if path.is_relative_to(root) else path))
-    dataset = read_class_folders(config, path)
-    document = {"name": name, "path": config.path, "format": "class_folders", "classes": list(dataset.classes)}
+    dataset = read_labels(config, path)
+    document = {"name": name, "path": config.path, "format": detect_format(path), "classes": list(dataset.classes)}
     text = f"# {sum(map(len, dataset.splits.values()))} pictures.\n#   nanocv train --data {name}\n"
     write_text(target, text + yaml.safe_dump(document, sort_keys=False, allow_unicode=True))
     return target, dataset

@@ -55,9 +55,8 @@ def export_onnx(checkpoint: Path, target: Path, pictures: NDArray[np.uint8]) -> 
     model = build_graph(deployable, task.output_names, card)
     with atomic_path(target) as temporary:
         temporary.write_bytes(model.SerializeToString())
-        parity = check_parity(
-            torch_answer(task, deployable, torch.device("cpu")), Runner(temporary).run, pictures, task.tolerance
-        )
+        expected = torch_answer(task, deployable, torch.device("cpu"))
+        parity = check_parity(expected, Runner(temporary).run, pictures, task.tolerance, task.distance)
     return Exported(target, target.stat().st_size, parity, card)
 
 

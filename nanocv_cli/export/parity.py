@@ -1,13 +1,16 @@
 """Whether an exported graph answers like the checkpoint it came from, on real pictures at several batch sizes."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nanocv_cli.errors import ExportError
+from nanocv_cli.tasks.base import Outputs
 from nanocv_cli.training.evaluation import Answer
+
+Distance = Callable[[Outputs, Outputs], float]
 
 BATCH_SIZES = (1, 3, 8)
 
@@ -17,7 +20,7 @@ class Parity:
     """How far the graph strays.
 
     Attributes:
-        max_abs_error: largest absolute difference of any output value.
+        max_abs_error: largest distance of the outputs of any batch, as the task measures it.
         n: pictures compared.
         batch_sizes: at which they were compared.
     """
@@ -32,6 +35,7 @@ def check_parity(
     actual: Answer,
     images: NDArray[np.uint8],
     tolerance: float,
+    distance: Distance,
     batch_sizes: Sequence[int] = BATCH_SIZES,
 ) -> Parity:
     """Compares two models on the same pictures.
@@ -40,7 +44,8 @@ def check_parity(
         expected: the checkpoint, uint8 [N,S,S,3] to named outputs.
         actual: the graph, likewise.
         images: uint8 [n,S,S,3].
-        tolerance: the largest difference that passes.
+        tolerance: the largest distance that passes.
+        distance: of two models' outputs.
         batch_sizes: pictures per call; every batch is a fresh slice of `images`, starting over where they end.
 
     Raises:
@@ -54,15 +59,15 @@ def check_parity(
         if left.keys() != right.keys():
             raise ExportError(f"the graph returns {sorted(right)}, the checkpoint {sorted(left)}")
         for name, wanted in left.items():
-            found = right[name]
-            if wanted.shape != found.shape:
-                raise ExportError(f"{name} has shape {found.shape} in the graph, {wanted.shape} in the checkpoint")
-            error = float(np.max(np.abs(wanted.astype(np.float64) - found.astype(np.float64))))
-            if not error <= tolerance:
-                raise ExportError(
-                    f"the graph strays from the checkpoint by {error:.2g} in {name} at batch {size} "
-                    f"(allowed {tolerance:g}); nothing was written",
-                    "report this with the model's name; another torch or onnxruntime version may do better",
-                )
-            worst = max(worst, error)
+            if wanted.shape != right[name].shape:
+                shapes = f"{right[name].shape} in the graph, {wanted.shape} in the checkpoint"
+                raise ExportError(f"{name} has shape {shapes}")
+        error = distance(left, right)
+        if not error <= tolerance:
+            raise ExportError(
+                f"the graph strays from the checkpoint by {error:.2g} at batch {size} (allowed {tolerance:g}); nothing "
+                "was written",
+                "report this with the model's name; another torch or onnxruntime version may do better",
+            )
+        worst = max(worst, error)
     return Parity(worst, count, tuple(batch_sizes))

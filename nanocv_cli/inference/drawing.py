@@ -2,11 +2,13 @@
 
 import colorsys
 import unicodedata
+from dataclasses import dataclass
 from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
 Colour = tuple[int, int, int]
+Corners = tuple[float, ...]
 Row = tuple[str, float, Colour]
 
 GOLDEN_RATIO = 0.618033988749895
@@ -45,6 +47,45 @@ def fit_text(text: str, face: Any, width: float) -> str:
         return text
     fitting = (text[:end].rstrip() + "…" for end in range(len(text) - 1, 0, -1))
     return next((shorter for shorter in fitting if face.getlength(shorter) <= width), "")
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A box x0, y0, x1, y1 in pixels, what is written on it, and its colour."""
+
+    box: Corners
+    text: str
+    colour: Colour
+
+
+def draw_frames(picture: Image.Image, frames: list[Frame]) -> None:
+    """Draws frames and their texts, the first on top; a text that finds no room of its own is left out.
+
+    Args:
+        picture: RGB; changed in place.
+        frames: surest first.
+    """
+    pen = ImageDraw.Draw(picture)
+    size = max(SMALLEST_TEXT, round(min(picture.size) / (TEXT_PER_SIDE + 8)))
+    face, line = ImageFont.load_default(size), max(1, round(min(picture.size) / 220))
+    for frame in reversed(frames):
+        x0, y0, x1, y1 = frame.box
+        pen.rectangle((x0, y0, max(x0, x1 - 1), max(y0, y1 - 1)), outline=(0, 0, 0), width=line + 1)
+        pen.rectangle((x0, y0, max(x0, x1 - 1), max(y0, y1 - 1)), outline=frame.colour, width=line)
+    taken: list[tuple[float, float, float, float]] = []
+    for frame in frames:
+        text = plain_letters(frame.text)
+        width, height = face.getlength(text) + size // 2, size + size // 3
+        x = min(max(0.0, frame.box[0]), picture.width - width)
+        # Above the box, else inside it at its upper edge.
+        y = frame.box[1] - height if frame.box[1] >= height else max(0.0, frame.box[1])
+        place = (x, y, x + width, y + height)
+        if x < 0 or any(place[0] < t[2] and t[0] < place[2] and place[1] < t[3] and t[1] < place[3] for t in taken):
+            continue
+        taken.append(place)
+        pen.rectangle(place, fill=frame.colour)
+        ink = (0, 0, 0) if sum(frame.colour) > 330 else (255, 255, 255)
+        pen.text((x + size // 4, y + height / 2), text, fill=ink, font=face, anchor="lm")
 
 
 def draw_score_card(picture: Image.Image, rows: list[Row]) -> None:

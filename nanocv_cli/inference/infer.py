@@ -20,12 +20,14 @@ class Answer:
     Attributes:
         source: the picture.
         outputs: the graph's outputs, each with a leading axis of 1; empty where unreadable.
+        size: width and height of the picture as opened, pixels; 0, 0 where unreadable.
         image: uint8 [H,W,3] as opened; None where unreadable or not asked for.
         problem: why it was skipped; empty where it was not.
     """
 
     source: Source
     outputs: dict[str, NDArray[Any]]
+    size: tuple[int, int] = (0, 0)
     image: NDArray[np.uint8] | None = None
     problem: str = ""
 
@@ -49,12 +51,14 @@ def _answer_batch(runner: Runner, batch: list[Source], keep_images: bool) -> Ite
     squares: list[NDArray[np.uint8]] = []
     images: dict[int, NDArray[np.uint8]] = {}
     problems: dict[int, str] = {}
+    sizes: dict[int, tuple[int, int]] = {}
     for index, source in enumerate(batch):
         try:
             image = open_image(source.content)
         except UnreadableImageError as error:
             problems[index] = error.message
             continue
+        sizes[index] = (image.shape[1], image.shape[0])
         squares.append(resize_to_square(image, card.input_size, card.resize))
         if keep_images:
             images[index] = image
@@ -64,5 +68,6 @@ def _answer_batch(runner: Runner, batch: list[Source], keep_images: bool) -> Ite
         if index in problems:
             yield Answer(source, {}, problem=problems[index])
             continue
-        yield Answer(source, {name: rows[row : row + 1] for name, rows in outputs.items()}, images.pop(index, None))
+        own = {name: rows[row : row + 1] for name, rows in outputs.items()}
+        yield Answer(source, own, sizes[index], images.pop(index, None))
         row += 1

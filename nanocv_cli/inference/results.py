@@ -1,5 +1,6 @@
 """Typed results: one per task, spoken by every reader."""
 
+from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -25,3 +26,33 @@ class Classification:
     def to_text(self) -> str:
         """The answer for people, in one line."""
         return "  ".join(f"{prediction.label} {100 * prediction.score:.1f} %" for prediction in self.predictions)
+
+
+@dataclass(frozen=True)
+class DetectedObject:
+    """One object: its class, score 0..1, and box x0, y0, x1, y1 in pixels of the original picture."""
+
+    label: str
+    score: float
+    box: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Detection:
+    """A picture's objects, surest first."""
+
+    predictions: tuple[DetectedObject, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The `predictions` part of the JSON that `infer` prints; corners to a hundredth of a pixel."""
+        return {
+            "predictions": [
+                {"label": found.label, "score": found.score, "box": [round(corner, 2) for corner in found.box]}
+                for found in self.predictions
+            ]
+        }
+
+    def to_text(self) -> str:
+        """How many of each class, for people."""
+        counts = Counter(found.label for found in self.predictions)
+        return ", ".join(f"{count} {label}" for label, count in counts.most_common()) or "nothing"

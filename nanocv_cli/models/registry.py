@@ -8,23 +8,27 @@ from torch import nn
 from nanocv_cli.config.schema import ModelConfig
 from nanocv_cli.errors import ConfigError
 from nanocv_cli.models.lenet import LeNet
+from nanocv_cli.models.nanodet import NanoDet
 from nanocv_cli.models.nanores import NanoRes
 from nanocv_cli.models.torchvision_zoo import build_torchvision
 
 Builder = Callable[[ModelConfig, int], nn.Module]
 
 
-def _lenet(config: ModelConfig, classes: int) -> nn.Module:
+def _halved_five_times(config: ModelConfig) -> int:
+    """The input size of a network that halves its input five times."""
     if config.input_size % 32:
         raise ConfigError(
-            f"model.input_size is {config.input_size}; lenet halves its input five times and needs a multiple of 32",
+            f"model.input_size is {config.input_size}; {config.architecture} halves its input five times and needs a "
+            "multiple of 32",
             f"--set model.input_size={max(32, config.input_size // 32 * 32)}",
         )
-    return LeNet(classes, config.input_size, config.dropout)
+    return config.input_size
 
 
 ARCHITECTURES: dict[str, Builder] = {
-    "lenet": _lenet,
+    "lenet": lambda config, classes: LeNet(classes, _halved_five_times(config), config.dropout),
+    "nanodet": lambda config, classes: NanoDet(classes, _halved_five_times(config)),
     "nanores": lambda config, classes: NanoRes(classes, dropout=config.dropout),
 }
 

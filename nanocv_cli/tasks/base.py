@@ -1,6 +1,6 @@
 """What a task must offer the rest of the house; one room per task implements it, and nobody else asks which it is."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -34,6 +34,7 @@ class Task(Protocol):
 
     name: str
     best_metric: str  # the metric, higher is better, that names the best epoch
+    live_score: str  # what `hits` over pictures is: shown while training, where the best metric would take too long
     output_names: tuple[str, ...]  # of the exported graph
     tolerance: float  # largest difference between graph and checkpoint that export accepts, in units of the outputs
 
@@ -55,19 +56,36 @@ class Task(Protocol):
     ) -> tuple[Tensor, Any]:
         """Turns uint8 [N,S,S,3] and targets into normalised [N,3,size,size] of `dtype` and what `loss` takes."""
 
+    def training_inputs(self, inputs: Tensor, targets: Any) -> tuple[Any, ...]:
+        """What the network is called with in training mode, from what `augment` returned."""
+
     def loss(self, outputs: Any, targets: Any, train: TrainConfig) -> Tensor:
         """The scalar loss of the network's outputs in training mode."""
 
     def hits(self, outputs: Any, targets: Any) -> Tensor:
-        """How many pictures of the batch are right, a scalar: the live score shown while training."""
+        """The live score, summed over the pictures of the batch: a scalar."""
 
     def deployable(self, network: nn.Module, model: ModelConfig) -> nn.Module:
         """The whole model: uint8 [N,S,S,3] to a tuple of finished predictions in the order of `output_names`."""
 
-    def evaluator(self, classes: tuple[str, ...]) -> Evaluator:
-        """A fresh evaluator."""
+    def evaluator(self, classes: tuple[str, ...], input_size: int) -> Evaluator:
+        """A fresh evaluator, for pictures of that side."""
+
+    def renumbered(self, label: Any, numbers: Sequence[int]) -> Any:
+        """A sample's label with class `numbers[n]` in place of `n`."""
+
+    def distance(self, expected: Outputs, actual: Outputs) -> float:
+        """How far two models' outputs for the same pictures are apart, in units of `tolerance`; NaN if one is."""
 
 
 def named_outputs(task: Task, outputs: tuple[Tensor, ...]) -> dict[str, NDArray[np.generic]]:
     """A deployable module's outputs as the exported graph would name them."""
     return {name: output.cpu().numpy() for name, output in zip(task.output_names, outputs, strict=True)}
+
+
+def largest_difference(expected: Outputs, actual: Outputs) -> float:
+    """Largest absolute difference of any value of outputs of the same names and shapes; NaN if any value is."""
+    return max(
+        float(np.max(np.abs(wanted.astype(np.float64) - actual[name].astype(np.float64)), initial=0.0))
+        for name, wanted in expected.items()
+    )

@@ -1,7 +1,7 @@
 """The table of tasks on the reading side: what a graph's outputs mean, without torch."""
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -10,7 +10,10 @@ from numpy.typing import NDArray
 from nanocv_cli.errors import ModelError
 from nanocv_cli.inference.card import ModelCard
 
-READERS = {"classification": "nanocv_cli.tasks.classification.reader"}
+READERS = {
+    "classification": "nanocv_cli.tasks.classification.reader",
+    "detection": "nanocv_cli.tasks.detection.reader",
+}
 
 
 class Result(Protocol):
@@ -24,10 +27,21 @@ class Result(Protocol):
 
 
 class Reader(Protocol):
-    """A task's reader: a module with these functions."""
+    """A task's reader: a module with these."""
 
-    def decode(self, outputs: Mapping[str, NDArray[Any]], card: ModelCard, top: int) -> list[Result]:
-        """One result per picture from the graph's outputs by name; `top` bounds the answers of each."""
+    TOP: int  # most answers per picture, where the user names no number
+
+    def decode(
+        self, outputs: Mapping[str, NDArray[Any]], card: ModelCard, top: int, sizes: Sequence[tuple[int, int]]
+    ) -> list[Result]:
+        """One result per picture from the graph's outputs by name.
+
+        Args:
+            outputs: of the graph.
+            card: the model's.
+            top: most answers of each picture.
+            sizes: width and height of each original picture, pixels.
+        """
 
     def draw(self, image: NDArray[np.uint8], result: Result, card: ModelCard) -> NDArray[np.uint8]:
         """The picture uint8 [H,W,3] with the result drawn on it, same size."""

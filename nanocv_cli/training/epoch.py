@@ -82,5 +82,5 @@ def _add_up(session: Session, recent: list[StepResult], state: TrainingState) ->
 
 def _note(learner: Learner, batches: Batches, state: TrainingState) -> str:
     rate = batches.learnt(state.epoch, state.step) / max(state.seconds, 1e-9)
-    score = f"{learner.task.best_metric} {state.hits / state.seen:.1%}"
+    score = f"{learner.task.live_score} {state.hits / state.seen:.1%}"
     return f"loss {state.loss_sum / state.seen:.3f}  {score}  {rate:.0f} images/s"

@@ -44,7 +44,7 @@ def evaluate(
         batch_size: pictures per call.
         progress: called with (done, n).
     """
-    evaluator = task.evaluator(classes)
+    evaluator = task.evaluator(classes, images.shape[1])
     for start in range(0, len(images), batch_size):
         # A copy: torch refuses to share read-only memory without a warning.
         batch = np.array(images[start : start + batch_size])

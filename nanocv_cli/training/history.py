@@ -32,7 +32,8 @@ class DvcLog:
     def add(self, row: Row) -> None:
         """Logs one finished epoch."""
         for name in LOGGED:
-            self._live.log_metric(name, row[name])
+            if row[name] is not None:
+                self._live.log_metric(name, row[name])
         self._live.next_step()
 
     def finish(self, metrics: dict[str, Any]) -> None:
@@ -43,19 +44,23 @@ class DvcLog:
         self._live.make_summary()
 
 
-def draw_curves(history: list[Row], score: str, path: Path) -> None:
+def draw_curves(history: list[Row], live: str, score: str, path: Path) -> None:
     """Draws loss and score of train and val over the epochs as one PNG.
 
     Args:
         history: one row per epoch.
+        live: name of the score while training.
         score: name of the task's metric.
         path: PNG to write.
     """
     figure = Figure(figsize=(10, 4), layout="constrained")
     epochs = [row["epoch"] for row in history]
-    for axes, kind, label in zip(figure.subplots(1, 2), ("loss", "score"), ("loss", score), strict=True):
+    scores = score if live == score else f"{score} (val), {live} (train)"
+    for axes, kind, label in zip(figure.subplots(1, 2), ("loss", "score"), ("loss", scores), strict=True):
         for split, colour in (("train", "tab:blue"), ("val", "tab:orange")):
-            axes.plot(epochs, [row[f"{split}_{kind}"] for row in history], color=colour, marker=".", label=split)
+            values = [row[f"{split}_{kind}"] for row in history]
+            if None not in values:
+                axes.plot(epochs, values, color=colour, marker=".", label=split)
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_ylabel(label)

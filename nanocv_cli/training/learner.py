@@ -82,7 +82,7 @@ class Learner:
             group["lr"] = learning_rate(train, taken, train.epochs * per_epoch)
         self._trained.train()
         with autocast(self.device, self.precision):
-            outputs = self._trained(inputs)
+            outputs = self._trained(*self.task.training_inputs(inputs, expected))
         loss = self.task.loss(outputs, expected, train)
         self.optimiser.zero_grad()
         self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]

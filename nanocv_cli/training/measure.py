@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -12,7 +13,7 @@ from nanocv_cli.display import Display
 from nanocv_cli.errors import RequestError
 from nanocv_cli.inference.card import ModelCard
 from nanocv_cli.inference.runner import Runner
-from nanocv_cli.tasks.base import Evaluator
+from nanocv_cli.tasks.base import Evaluator, Task
 from nanocv_cli.tasks.registry import task_for
 from nanocv_cli.training.checkpoint import load_network
 from nanocv_cli.training.evaluation import Answer, evaluate, torch_answer
@@ -67,7 +68,7 @@ def measure(
     """
     answer, card = open_answer(file, device)
     task = task_for(card.task)
-    dataset = match_classes(task.read(data, picture_folder(data, root, display.say)), card.classes)
+    dataset = match_classes(task, task.read(data, picture_folder(data, root, display.say)), card.classes)
     chosen = split or dataset.held_out
     pictures = load_split(dataset, chosen, task, cache, card.input_size, card.resize, display)
     with display.bar(f"measuring {chosen}") as progress:
@@ -75,7 +76,7 @@ def measure(
     return Measured(card, dataset.name, chosen, len(pictures.images), evaluator)
 
 
-def match_classes(dataset: Dataset[int], classes: tuple[str, ...]) -> Dataset[int]:
+def match_classes(task: Task, dataset: Dataset[Any], classes: tuple[str, ...]) -> Dataset[Any]:
     """The set with its labels renumbered to the model's class order.
 
     Raises:
@@ -87,9 +88,9 @@ def match_classes(dataset: Dataset[int], classes: tuple[str, ...]) -> Dataset[in
             f"data set {dataset.name} has classes the model does not know: {', '.join(unknown)}",
             f"the model knows {', '.join(classes)}",
         )
-    number = [classes.index(name) for name in dataset.classes]
+    numbers = [classes.index(name) for name in dataset.classes]
     splits = {
-        split: tuple(Sample(sample.path, number[sample.label]) for sample in samples)
+        split: tuple(Sample(sample.path, task.renumbered(sample.label, numbers)) for sample in samples)
         for split, samples in dataset.splits.items()
     }
     return Dataset(dataset.name, dataset.root, classes, splits, dataset.notes)

@@ -125,14 +125,15 @@ def _judge(
     deployable = task.deployable(network, session.config.model).to(session.device).eval()
     answer = torch_answer(task, deployable, session.device, learner.precision)
     metrics = evaluate(task, answer, judging.images, judging.targets, session.dataset.classes).compute()
-    if not math.isfinite(metrics["loss"]):
-        raise diverged(session, "val loss", metrics["loss"], state.epoch)
+    loss = metrics.get("loss")
+    if loss is not None and not math.isfinite(loss):
+        raise diverged(session, "val loss", loss, state.epoch)
     score = metrics[task.best_metric]
     row = {
         "epoch": state.epoch + 1,
         "train_loss": state.loss_sum / state.seen,
         "train_score": state.hits / state.seen,
-        "val_loss": metrics["loss"],
+        "val_loss": loss,
         "val_score": score,
         "learning_rate": learner.optimiser.param_groups[0]["lr"],
         "images_per_second": batches.learnt(state.epoch + 1) / state.seconds,
@@ -144,7 +145,7 @@ def _judge(
         checkpoint.save_weights(session.run.best, network.state_dict(), session.card(metrics, "val"))
     state.history.append(row)
     log.add(row)
-    session.display.say(epoch_line(row, session.config.train.epochs, task.best_metric))
+    session.display.say(epoch_line(row, session.config.train.epochs, task.live_score, task.best_metric))
 
 
 def _finish(session: Session, held_out: Pictures, batches: Batches, state: TrainingState, log: DvcLog) -> Trained:
@@ -157,7 +158,7 @@ def _finish(session: Session, held_out: Pictures, batches: Batches, state: Train
         evaluator = evaluate(task, answer, held_out.images, held_out.targets, dataset.classes, progress=progress)
     metrics = evaluator.compute()
     checkpoint.save_weights(run.best, network.state_dict(), session.card(metrics, split))
-    draw_curves(state.history, task.best_metric, run.curves)
+    draw_curves(state.history, task.live_score, task.best_metric, run.curves)
     evaluator.draw(run.path)
     log.finish(metrics)
     learnt = batches.learnt(state.epoch)

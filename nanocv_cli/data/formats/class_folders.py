@@ -1,15 +1,13 @@
 """Class folders: `root/<class>/*.jpg`, or `root/{train,val,test}/<class>/*.jpg`; a picture's folder is its label."""
 
-import hashlib
 from collections import Counter
 from pathlib import Path
 
 from nanocv_cli.config.schema import DataConfig
 from nanocv_cli.data.dataset import Dataset, Sample
+from nanocv_cli.data.formats.splits import SPLIT_FOLDERS, divide, sizes
 from nanocv_cli.errors import DataError
 from nanocv_cli.inference.images import SUFFIXES
-
-SPLIT_FOLDERS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
 ClassSamples = tuple[Sample[int], ...]
 
@@ -17,7 +15,7 @@ ClassSamples = tuple[Sample[int], ...]
 def read_class_folders(config: DataConfig, root: Path) -> Dataset[int]:
     """Reads a set of class folders; pictures are listed, not opened.
 
-    A set without `train` is split by picture content (see `_divide`); one with `train` but no `val` gives
+    A set without `train` is split by picture content (see `splits.divide`); one with `train` but no `val` gives
     part of `train` to `val`.
 
     Args:
@@ -37,12 +35,12 @@ def read_class_folders(config: DataConfig, root: Path) -> Dataset[int]:
     splits = {split: _samples(found, classes) for split, found in files.items()}
     notes: list[str] = []
     if "all" in splits:
-        splits = _divide(splits["all"], config.split_seed, config.val_fraction, config.test_fraction)
-        notes.append("no train/val/test folders: split by content hash into " + _sizes(splits))
+        splits = divide(_by_class(splits["all"]), config.split_seed, config.val_fraction, config.test_fraction)
+        notes.append("no train/val/test folders: split by content hash into " + sizes(splits))
     elif "val" not in splits:
-        divided = _divide(splits["train"], config.split_seed, config.val_fraction, test_fraction=0.0)
+        divided = divide(_by_class(splits["train"]), config.split_seed, config.val_fraction, test_fraction=0.0)
         splits |= {"train": divided["train"], "val": divided["val"]}
-        notes.append("no val folder: part of train is held out, " + _sizes(splits))
+        notes.append("no val folder: part of train is held out, " + sizes(splits))
     counts = Counter(sample.label for sample in splits["train"])
     notes += [
         f"class {name} has {counts[label]} training picture{'s' if counts[label] != 1 else ''}"
@@ -94,27 +92,6 @@ def _samples(found: dict[str, list[Path]], classes: tuple[str, ...]) -> ClassSam
     return tuple(Sample(path, label) for label, name in enumerate(classes) for path in found.get(name, []))
 
 
-def _divide(samples: ClassSamples, seed: int, val_fraction: float, test_fraction: float) -> dict[str, ClassSamples]:
-    """Splits class by class, ordering each class's pictures by a hash of seed and content.
-
-    The same pictures give the same split on any machine, whatever their names; identical copies stay together,
-    so no copy leaks from train into val. A class gives val (and test) at least one picture once it has enough.
-    """
-    parts: dict[str, list[Sample[int]]] = {"train": [], "val": [], "test": []}
-    for label in sorted({sample.label for sample in samples}):
-        copies: dict[str, list[Sample[int]]] = {}
-        for sample in samples:
-            if sample.label == label:
-                key = hashlib.sha256(str(seed).encode() + sample.path.read_bytes()).hexdigest()
-                copies.setdefault(key, []).append(sample)
-        groups = [copies[key] for key in sorted(copies)]
-        n_test = max(1, round(test_fraction * len(groups))) if test_fraction and len(groups) >= 3 else 0
-        n_val = max(1, round(val_fraction * len(groups))) if len(groups) >= 2 else 0
-        for position, group in enumerate(groups):
-            part = "test" if position < n_test else "val" if position < n_test + n_val else "train"
-            parts[part].extend(group)
-    return {part: tuple(members) for part, members in parts.items()}
-
-
-def _sizes(splits: dict[str, ClassSamples]) -> str:
-    return ", ".join(f"{len(samples)} {split}" for split, samples in splits.items() if samples)
+def _by_class(samples: ClassSamples) -> list[list[Sample[int]]]:
+    labels = sorted({sample.label for sample in samples})
+    return [[sample for sample in samples if sample.label == label] for label in labels]

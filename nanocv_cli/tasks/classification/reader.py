@@ -1,6 +1,6 @@
 """Reads a classification graph: probabilities become named answers, answers become pictures."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,16 +12,20 @@ from nanocv_cli.inference.card import ModelCard
 from nanocv_cli.inference.results import Classification, Prediction
 
 OUTPUT = "probabilities"
+TOP = 5
 DRAWN = 3
 
 
-def decode(outputs: Mapping[str, NDArray[Any]], card: ModelCard, top: int = 5) -> list[Classification]:
+def decode(
+    outputs: Mapping[str, NDArray[Any]], card: ModelCard, top: int = TOP, sizes: Sequence[tuple[int, int]] = ()
+) -> list[Classification]:
     """The `top` most probable classes of each picture; of equals, the one that the card names first.
 
     Args:
         outputs: `probabilities` float [N, classes], each row 0..1.
         card: names the classes.
         top: answers per picture.
+        sizes: of the pictures; probabilities do not depend on them.
 
     Raises:
         ModelError: the graph has no such output, not one column for each class, or answers NaN or infinity.

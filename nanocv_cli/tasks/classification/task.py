@@ -1,5 +1,6 @@
 """Classification: one label per picture; logits, cross-entropy, probabilities."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from nanocv_cli.config.schema import DataConfig, ModelConfig, TrainConfig
 from nanocv_cli.data import augment
 from nanocv_cli.data.dataset import Dataset, Sample
 from nanocv_cli.data.formats.class_folders import read_class_folders
+from nanocv_cli.tasks.base import Outputs, largest_difference
 from nanocv_cli.tasks.classification.metrics import ClassificationEvaluator
 
 
@@ -63,6 +65,7 @@ class Classification:
 
     name = "classification"
     best_metric = "top1"
+    live_score = "top1"
     output_names: tuple[str, ...] = ("probabilities",)
     tolerance = 1e-3
 
@@ -94,6 +97,9 @@ class Classification:
             inputs, share = augment.cut_and_mix(inputs, generator)
         return inputs, MixedLabels(targets, targets.roll(1), share)
 
+    def training_inputs(self, inputs: Tensor, targets: MixedLabels) -> tuple[Tensor]:
+        return (inputs,)
+
     def loss(self, outputs: Tensor, targets: MixedLabels, train: TrainConfig) -> Tensor:
         logits = outputs.float()
         own = F.cross_entropy(logits, targets.own, label_smoothing=train.label_smoothing)
@@ -110,5 +116,12 @@ class Classification:
     def deployable(self, network: nn.Module, model: ModelConfig) -> nn.Module:
         return Deployable(network, model.mean, model.std)
 
-    def evaluator(self, classes: tuple[str, ...]) -> ClassificationEvaluator:
+    def evaluator(self, classes: tuple[str, ...], input_size: int) -> ClassificationEvaluator:
         return ClassificationEvaluator(classes)
+
+    def renumbered(self, label: int, numbers: Sequence[int]) -> int:
+        return numbers[label]
+
+    def distance(self, expected: Outputs, actual: Outputs) -> float:
+        """Largest difference of a probability."""
+        return largest_difference(expected, actual)

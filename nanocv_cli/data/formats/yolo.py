@@ -1,0 +1,129 @@
+"""YOLO text files: a line `class cx cy width height` per object, in shares of the picture; no file, no object."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import yaml
+from PIL import Image
+
+from nanocv_cli.config.schema import DataConfig
+from nanocv_cli.data.boxes import Boxes, Corners
+from nanocv_cli.data.dataset import Dataset, Sample
+from nanocv_cli.data.formats.splits import SPLIT_FOLDERS, complete_splits
+from nanocv_cli.errors import DataError
+from nanocv_cli.files import write_text
+from nanocv_cli.inference.images import SUFFIXES
+
+
+def find_folders(root: Path) -> dict[str, tuple[Path, Path]]:
+    """Folders of pictures and of labels by split (`all` where there are none); empty if it is no YOLO set."""
+    found: dict[str, tuple[Path, Path]] = {}
+    for folder, split in SPLIT_FOLDERS.items():
+        for images, labels in ((f"images/{folder}", f"labels/{folder}"), (f"{folder}/images", f"{folder}/labels")):
+            if (root / images).is_dir() and (root / labels).is_dir():
+                found.setdefault(split, (root / images, root / labels))
+    if not found and (root / "images").is_dir() and (root / "labels").is_dir():
+        found["all"] = (root / "images", root / "labels")
+    return found
+
+
+def read_yolo(config: DataConfig, root: Path) -> Dataset[Boxes]:
+    """Reads a set of YOLO text files; of pictures only the header is read, for their size.
+
+    Class names come from `data.yaml` or `classes.txt`; `config.classes` in another order is matched by name.
+
+    Raises:
+        DataError: no labels, no class names, or a line that is no object.
+    """
+    folders = find_folders(root)
+    if not folders:
+        raise DataError(
+            f"data set {config.name}: no YOLO labels under {root}", "expected images/train and labels/train"
+        )
+    names = _class_names(root) or config.classes
+    if not names:
+        raise DataError(f"data set {config.name}: no class names", "add data.yaml with names: [...], or classes.txt")
+    classes = config.classes or names
+    notes = [f"class {name} is not among the set's: its boxes are left out" for name in names if name not in classes]
+    splits = {
+        split: tuple(_sample(picture, labels, names, classes) for picture in _pictures(images))
+        for split, (images, labels) in folders.items()
+    }
+    splits, more = complete_splits(splits, config)
+    return Dataset(config.name, root, classes, {s: found for s, found in splits.items() if found}, (*notes, *more))
+
+
+def write_yolo(dataset: Dataset[Boxes], folder: Path) -> None:
+    """Writes `images/{split}` (hard links, else copies), `labels/{split}` and `data.yaml`."""
+    from nanocv_cli.data.formats.pictures import place_pictures
+
+    for split, samples in dataset.splits.items():
+        names = place_pictures(samples, folder / "images" / split)
+        for name, sample in zip(names, samples, strict=True):
+            width, height = sample.label.size
+            lines = []
+            for (x0, y0, x1, y1), label in zip(sample.label.corners, sample.label.labels, strict=True):
+                shares = ((x0 + x1) / 2 / width, (y0 + y1) / 2 / height, (x1 - x0) / width, (y1 - y0) / height)
+                lines.append(f"{label} {' '.join(map(repr, shares))}\n")
+            write_text(folder / "labels" / split / f"{Path(name).stem}.txt", "".join(lines))
+    document = {**{split: f"images/{split}" for split in dataset.splits}, "names": list(dataset.classes)}
+    write_text(folder / "data.yaml", yaml.safe_dump(document, sort_keys=False, allow_unicode=True))
+
+
+def _class_names(root: Path) -> tuple[str, ...] | None:
+    listing = root / "classes.txt"
+    for path in (root / "data.yaml", root / "dataset.yaml"):
+        if path.is_file():
+            return _names_of(path)
+    if listing.is_file():
+        return tuple(line.strip() for line in listing.read_text(encoding="utf-8").splitlines() if line.strip())
+    return None
+
+
+def _names_of(path: Path) -> tuple[str, ...]:
+    try:
+        document: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+        names = document["names"]
+        ordered = [names[number] for number in sorted(names)] if isinstance(names, dict) else list(names)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError) as error:
+        raise DataError(f"{path} names no classes", "expected names: [cat, dog]") from error
+    return tuple(str(name) for name in ordered)
+
+
+def _pictures(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+
+
+def _sample(picture: Path, labels: Path, names: tuple[str, ...], classes: tuple[str, ...]) -> Sample[Boxes]:
+    try:
+        with Image.open(picture) as opened:
+            width, height = opened.size
+    except (OSError, ValueError, Image.DecompressionBombError):
+        width = height = 1  # the cache leaves it out and says so
+    path = labels / f"{picture.stem}.txt"
+    corners: list[Corners] = []
+    kept: list[int] = []
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        label, (cx, cy, w, h) = _object(path, number, line, len(names))
+        if names[label] in classes:
+            kept.append(classes.index(names[label]))
+            corners.append(((cx - w / 2) * width, (cy - h / 2) * height, (cx + w / 2) * width, (cy + h / 2) * height))
+    flags = (False,) * len(kept)
+    return Sample(picture, Boxes((width, height), tuple(corners), tuple(kept), flags, flags))
+
+
+def _object(path: Path, number: int, line: str, classes: int) -> tuple[int, tuple[float, float, float, float]]:
+    parts = line.split()
+    try:
+        label, (cx, cy, w, h) = int(parts[0]), (float(part) for part in parts[1:])
+        if not all(map(math.isfinite, (cx, cy, w, h))) or not 0 <= label < classes:
+            raise ValueError
+    except (ValueError, IndexError) as error:
+        raise DataError(
+            f"{path}:{number}: {line[:60]!r} is no object of {classes} classes", "expected: class cx cy width height"
+        ) from error
+    return label, (cx, cy, w, h)

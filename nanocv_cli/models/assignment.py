@@ -1,0 +1,131 @@
+"""Which place answers for which object, and what that costs: task-aligned assignment and its losses.
+
+C. Feng et al., TOOD (arXiv:2108.07755): a place is fit for an object as its score times a power of its overlap; the
+fittest learn that object, with the fitness as the score to reach. Sides are learnt by generalised IoU
+(arXiv:1902.09630).
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from nanocv_cli.models.suppression import overlaps
+
+FITTEST = 10
+SCORE_POWER, OVERLAP_POWER = 0.5, 6.0
+BOX_WEIGHT = 2.5
+
+
+@dataclass(frozen=True)
+class Losses:
+    """What one batch costs.
+
+    Attributes:
+        classes: binary cross-entropy of all places, over the sum of the scores to reach.
+        boxes: 1 - generalised IoU of the places that learn an object, weighted alike.
+        overlap: mean IoU of those places, 0..1; no loss, but what the user watches.
+    """
+
+    classes: Tensor
+    boxes: Tensor
+    overlap: Tensor
+
+    @property
+    def total(self) -> Tensor:
+        """The weighted sum."""
+        return self.classes + BOX_WEIGHT * self.boxes
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """Who learns what.
+
+    Attributes:
+        objects: int64 [N,A], the object of each place (its row in the targets).
+        learns: bool [N,A], whether the place learns that object.
+        fitness: float [N,A], the score to reach; 0 for places that learn none.
+    """
+
+    objects: Tensor
+    learns: Tensor
+    fitness: Tensor
+
+
+def detection_losses(
+    logits: Tensor, boxes: Tensor, targets: Tensor, centres: Tensor, strides: Tensor, size: float
+) -> Losses:
+    """Losses of a batch.
+
+    Args:
+        logits: float32 [N,A,classes].
+        boxes: float32 [N,A,4] xyxy, pixels.
+        targets: float32 [N,M,6] as in `data/boxes.py`.
+        centres: float32 [A,2], pixels.
+        strides: float32 [A,1], pixels.
+        size: side of the picture, pixels.
+    """
+    truth, labels = targets[..., :4] * size, targets[..., 4].long()
+    is_object, is_ignored = (labels >= 0) & (targets[..., 5] == 0), (labels >= 0) & (targets[..., 5] == 1)
+    with torch.no_grad():
+        found = assign(logits.sigmoid(), boxes, truth, labels.clamp(min=0), is_object, centres, strides)
+        # Places inside a crowd that learn nothing else are left alone.
+        counted = ~(_inside(centres, strides, truth) & is_ignored.unsqueeze(-1)).any(1) | found.learns
+        wanted = torch.zeros_like(logits)
+        place_labels = labels.clamp(min=0).gather(1, found.objects)
+        wanted.scatter_(2, place_labels.unsqueeze(-1), found.fitness.unsqueeze(-1))
+        total = found.fitness.sum().clamp(min=1.0)
+    entropy = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none").sum(-1)
+    learns = found.learns
+    own = truth.gather(1, found.objects.unsqueeze(-1).expand(-1, -1, 4))[learns]
+    general, plain = generalised_overlap(boxes[learns], own)
+    return Losses(
+        classes=(entropy * counted).sum() / total,
+        boxes=((1.0 - general) * found.fitness[learns]).sum() / total,
+        overlap=plain.sum().detach() / learns.sum().clamp(min=1),
+    )
+
+
+def assign(
+    scores: Tensor,
+    boxes: Tensor,
+    truth: Tensor,
+    labels: Tensor,
+    is_object: Tensor,
+    centres: Tensor,
+    strides: Tensor,
+) -> Assignment:
+    """Gives each object the fittest places in it; a place that several want goes to its best overlap."""
+    count = truth.shape[1]
+    inside = _inside(centres, strides, truth) & is_object.unsqueeze(-1)
+    overlap = overlaps(truth, boxes).clamp(min=1e-6) * inside
+    own_scores = scores.transpose(1, 2).gather(1, labels.unsqueeze(-1).expand(-1, -1, scores.shape[1]))
+    fitness = own_scores.pow(SCORE_POWER) * overlap.pow(OVERLAP_POWER)
+    best, chosen = fitness.topk(min(FITTEST, fitness.shape[-1]), -1)
+    is_chosen = torch.zeros_like(inside).scatter_(-1, chosen, best > 0) & inside
+    contested = torch.where(is_chosen, overlap, torch.full_like(overlap, -1.0))
+    value, objects = contested.max(1)
+    learns = value > 0
+    is_chosen &= F.one_hot(objects, count).transpose(1, 2).bool() & learns.unsqueeze(1)
+    # The fittest place of an object is to reach the overlap that its best place has; the others in proportion.
+    fitness = fitness * is_chosen
+    scale = (overlap * is_chosen).amax(-1, keepdim=True) / fitness.amax(-1, keepdim=True).clamp(min=1e-12)
+    reached = (fitness * scale).sum(1)
+    return Assignment(objects, learns, reached * learns)
+
+
+def generalised_overlap(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
+    """Generalised IoU in -1..1 and IoU in 0..1 of pairs of boxes [n,4]."""
+    shared = (torch.minimum(left[:, 2:], right[:, 2:]) - torch.maximum(left[:, :2], right[:, :2])).clamp(min=0).prod(-1)
+    both = (left[:, 2:] - left[:, :2]).prod(-1) + (right[:, 2:] - right[:, :2]).prod(-1) - shared
+    hull = (torch.maximum(left[:, 2:], right[:, 2:]) - torch.minimum(left[:, :2], right[:, :2])).prod(-1)
+    plain = shared / both.clamp(min=1e-6)
+    return plain - (hull - both) / hull.clamp(min=1e-6), plain
+
+
+def _inside(centres: Tensor, strides: Tensor, truth: Tensor) -> Tensor:
+    """Which centres lie in which boxes, bool [N,M,A]; a box smaller than a stride is taken to be as large."""
+    middle, half = (truth[..., :2] + truth[..., 2:]) / 2, (truth[..., 2:] - truth[..., :2]) / 2
+    reach = torch.maximum(half.unsqueeze(2), 0.5 * strides)
+    return ((centres - middle.unsqueeze(2)).abs() <= reach).all(-1)

@@ -1,0 +1,152 @@
+"""COCO's average precision, by faster-coco-eval (the same figures as pycocotools, in C++)."""
+
+import contextlib
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nanocv_cli.data.boxes import IGNORED, LABEL
+from nanocv_cli.tasks.base import Metrics, Outputs
+
+MAX_DETECTIONS = 100
+AREAS = ("all", "small", "medium", "large")
+IOU_50, IOU_75 = 0, 5  # rows of COCO's thresholds 0.50, 0.55, ..., 0.95
+
+
+class DetectionEvaluator:
+    """Collects detections and objects of a split.
+
+    Args:
+        classes: class names in label order.
+        input_size: side of the square picture, pixels: COCO's small (below 32x32), medium and large (from 96x96 on) are
+            areas in it.
+    """
+
+    def __init__(self, classes: tuple[str, ...], input_size: int) -> None:
+        self.classes = classes
+        self._side = float(input_size)
+        self._pictures = 0
+        self._objects: list[dict[str, Any]] = []
+        self._detections: list[dict[str, Any]] = []
+
+    def update(self, outputs: Outputs, targets: NDArray[np.float32]) -> None:
+        """Adds a batch.
+
+        Args:
+            outputs: `boxes` float [N,K,4] xyxy in 0..1, `scores` [N,K] (0: no box), `labels` [N,K].
+            targets: float32 [N,M,6] as in `data/boxes.py`; ignored objects count as COCO's crowds.
+        """
+        for boxes, scores, labels, rows in zip(
+            outputs["boxes"], outputs["scores"], outputs["labels"], targets, strict=True
+        ):
+            self._pictures += 1
+            for row in rows[rows[:, LABEL] >= 0]:
+                box = self._box(row[:4])
+                self._objects.append({
+                    "id": len(self._objects) + 1, "image_id": self._pictures, "category_id": int(row[LABEL]) + 1,
+                    "bbox": box, "area": box[2] * box[3], "iscrowd": int(row[IGNORED]),
+                })  # fmt: skip
+            for place in np.flatnonzero(scores > 0.0):
+                self._detections.append({
+                    "image_id": self._pictures, "category_id": int(labels[place]) + 1, "bbox": self._box(boxes[place]),
+                    "score": float(scores[place]),
+                })  # fmt: skip
+
+    def _box(self, corners: NDArray[Any]) -> list[float]:
+        x0, y0, x1, y1 = (float(value) * self._side for value in corners)
+        return [x0, y0, x1 - x0, y1 - y0]
+
+    def compute(self) -> Metrics:
+        """All metrics, shares in 0..1; what no object of the split decides is null.
+
+        Returns:
+            `map` (mean over classes and over IoU thresholds 0.50 to 0.95), `map50`, `map75`, `map_small`, `map_medium`,
+            `map_large`, `recall` (at most 100 detections, mean over thresholds), and per class `map`, `map50`, `recall`
+            at IoU 0.5, `f1` (the best of all score thresholds), `threshold` (the score it has there) and `n`.
+        """
+        found = self.curves()
+        metrics: Metrics = {
+            "map": _mean(found.precision[..., 0]),
+            "map50": _mean(found.precision[IOU_50, ..., 0]),
+            "map75": _mean(found.precision[IOU_75, ..., 0]),
+        }
+        metrics |= {f"map_{area}": _mean(found.precision[..., n]) for n, area in enumerate(AREAS) if n}
+        # Training compares epochs by this figure.
+        metrics["map"] = metrics["map"] or 0.0
+        metrics["recall"] = _mean(found.recall[..., 0])
+        counts = np.bincount([entry["category_id"] - 1 for entry in self._objects if not entry["iscrowd"]],
+                             minlength=len(self.classes))  # fmt: skip
+        metrics["per_class"] = {}
+        for label, name in enumerate(self.classes):
+            best, threshold = _best_f1(found, label)
+            metrics["per_class"][name] = {
+                "map": _mean(found.precision[:, :, label, 0]),
+                "map50": _mean(found.precision[IOU_50, :, label, 0]),
+                "recall": _mean(found.recall[IOU_50, label, 0]),
+                "f1": best,
+                "threshold": threshold,
+                "n": int(counts[label]),
+            }
+        return metrics
+
+    def curves(self) -> "Curves":
+        """Precision, recall and score over COCO's thresholds."""
+        from faster_coco_eval import COCO, COCOeval_faster
+
+        truth, answers = COCO(), COCO()
+        categories = [{"id": number, "name": name} for number, name in enumerate(self.classes, start=1)]
+        images = [{"id": number, "width": self._side, "height": self._side} for number in range(1, self._pictures + 1)]
+        truth.dataset = {"images": images, "categories": categories, "annotations": self._objects}
+        with contextlib.redirect_stdout(io.StringIO()):
+            truth.createIndex()
+            if self._detections:
+                answers = truth.loadRes([dict(entry) for entry in self._detections])
+            else:
+                answers.dataset = {"images": images, "categories": categories, "annotations": []}
+                answers.createIndex()
+            evaluation = COCOeval_faster(truth, answers, iouType="bbox", print_function=lambda *text: None)
+            evaluation.evaluate()
+            evaluation.accumulate()
+        shape = (10, 101, len(self.classes), len(AREAS), 3)
+        found = evaluation.eval
+        precision, scores = (np.asarray(found[key], float).reshape(shape)[..., -1] for key in ("precision", "scores"))
+        recall = np.asarray(found["recall"], float).reshape(10, len(self.classes), len(AREAS), 3)[..., -1]
+        return Curves(precision, recall, scores)
+
+    def draw(self, folder: Path) -> list[Path]:
+        """Writes `precision_recall.png`."""
+        from nanocv_cli.tasks.detection.figures import draw_precision_recall
+
+        return [draw_precision_recall(self.curves(), self.classes, folder / "precision_recall.png")]
+
+
+class Curves:
+    """What COCO's evaluation found, at most 100 detections per picture; -1 where there is no object.
+
+    Attributes:
+        precision: [10 IoU thresholds, 101 recalls 0.00 to 1.00, classes, areas].
+        recall: [10, classes, areas], the highest reached.
+        scores: [10, 101, classes, areas], the score at that recall.
+    """
+
+    def __init__(self, precision: NDArray[Any], recall: NDArray[Any], scores: NDArray[Any]) -> None:
+        self.precision, self.recall, self.scores = precision, recall, scores
+
+
+def _mean(values: Any) -> float | None:
+    """Mean of what is defined; None if nothing is."""
+    defined = np.asarray(values)[np.asarray(values) > -1]
+    return float(defined.mean()) if defined.size else None
+
+
+def _best_f1(found: Curves, label: int) -> tuple[float | None, float | None]:
+    """The best harmonic mean of precision and recall at IoU 0.5, and the score threshold that gives it."""
+    precision, recalls = found.precision[IOU_50, :, label, 0], np.linspace(0.0, 1.0, 101)
+    if (precision < 0).all():
+        return None, None
+    f1 = 2.0 * precision * recalls / np.maximum(precision + recalls, 1e-12)
+    best = int(f1.argmax())
+    return float(f1[best]), float(found.scores[IOU_50, best, label, 0])

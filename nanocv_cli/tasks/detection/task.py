@@ -1,0 +1,99 @@
+"""Detection: boxed objects; losses are the network's own, answers are boxes, scores and labels."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from nanocv_cli.config.schema import DataConfig, ModelConfig, TrainConfig
+from nanocv_cli.data import augment
+from nanocv_cli.data.box_augment import augment_boxes
+from nanocv_cli.data.boxes import Boxes, box_targets
+from nanocv_cli.data.dataset import Dataset, Sample
+from nanocv_cli.data.formats.detect import read_boxes
+from nanocv_cli.models.assignment import Losses
+from nanocv_cli.tasks.base import Outputs
+from nanocv_cli.tasks.detection.metrics import DetectionEvaluator
+from nanocv_cli.tasks.detection.parity import unmatched_distance
+
+
+class Deployable(nn.Module):
+    """A detector with its normalisation: raw pictures in, finished detections out.
+
+    Args:
+        network: normalised float [N,3,S,S] to boxes, scores and labels.
+        mean: per channel, of RGB values in 0..1.
+        std: per channel.
+    """
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, network: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        super().__init__()
+        self.network = network
+        self.register_buffer("scale", torch.tensor([1.0 / (255.0 * s) for s in std]).view(1, 3, 1, 1))
+        self.register_buffer("shift", torch.tensor([-m / s for m, s in zip(mean, std, strict=True)]).view(1, 3, 1, 1))
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Maps uint8 [N,S,S,3] RGB to boxes [N,K,4] xyxy in 0..1, scores [N,K] and labels int64 [N,K]."""
+        boxes, scores, labels = self.network(images.permute(0, 3, 1, 2).float() * self.scale + self.shift)
+        return boxes.float(), scores.float(), labels
+
+
+class Detection:
+    """The task's room key: see `tasks.base.Task` for what each method promises."""
+
+    name = "detection"
+    best_metric = "map"
+    live_score = "overlap"
+    output_names: tuple[str, ...] = ("boxes", "scores", "labels")
+    tolerance = 2e-3
+
+    def read(self, config: DataConfig, root: Path) -> Dataset[Boxes]:
+        return read_boxes(config, root)
+
+    def targets(self, samples: list[Sample[Boxes]]) -> NDArray[np.float32]:
+        """Objects, float32 [n,M,6]; see `data/boxes.py`."""
+        return box_targets(samples)
+
+    def augment(
+        self,
+        images: Tensor,
+        targets: Tensor,
+        size: int,
+        dtype: torch.dtype,
+        model: ModelConfig,
+        train: TrainConfig,
+        generator: torch.Generator,
+    ) -> tuple[Tensor, Tensor]:
+        config = train.augment
+        views, objects = augment_boxes(images, targets, size, config, generator)
+        matrix, offset = augment.colour_matrices(len(views), config, generator)
+        inputs = augment.normalise(views, matrix, offset, torch.tensor(model.mean), torch.tensor(model.std), dtype)
+        return inputs, objects
+
+    def training_inputs(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        return inputs, targets
+
+    def loss(self, outputs: Losses, targets: Tensor, train: TrainConfig) -> Tensor:
+        return outputs.total
+
+    def hits(self, outputs: Losses, targets: Tensor) -> Tensor:
+        """Mean overlap of the places that learn an object, for each picture of the batch."""
+        return outputs.overlap * len(targets)
+
+    def deployable(self, network: nn.Module, model: ModelConfig) -> nn.Module:
+        return Deployable(network, model.mean, model.std)
+
+    def evaluator(self, classes: tuple[str, ...], input_size: int) -> DetectionEvaluator:
+        return DetectionEvaluator(classes, input_size)
+
+    def renumbered(self, label: Boxes, numbers: Sequence[int]) -> Boxes:
+        return label.renumbered(numbers)
+
+    def distance(self, expected: Outputs, actual: Outputs) -> float:
+        return unmatched_distance(expected, actual)
