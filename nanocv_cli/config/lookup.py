@@ -8,11 +8,15 @@ from nanocv_cli.config.nearest import nearest
 from nanocv_cli.config.project import config_folders
 from nanocv_cli.config.validation import validate
 from nanocv_cli.config.yaml_lines import read_yaml
-from nanocv_cli.config.zoo import TORCHVISION_CLASSIFIERS
+from nanocv_cli.config.zoo import TORCHVISION_CLASSIFIERS, TORCHVISION_DETECTORS
 from nanocv_cli.errors import ConfigError
 
-TORCHVISION_TEMPLATE = "torchvision"
-OTHER_NAMES = {"data": ", or a folder of pictures", "model": ", or any torchvision classifier"}
+# What a torchvision network named on the command line starts from.
+TEMPLATES = {
+    **dict.fromkeys(TORCHVISION_CLASSIFIERS, "torchvision"),
+    **dict.fromkeys(TORCHVISION_DETECTORS, "torchvision-detector"),
+}
+OTHER_NAMES = {"data": ", or a folder of pictures", "model": ", or any torchvision classifier or detector"}
 
 
 def read_group(group: str, name: str, root: Path, asked_at: str = "") -> Located:
@@ -20,7 +24,7 @@ def read_group(group: str, name: str, root: Path, asked_at: str = "") -> Located
 
     Args:
         group: data, model, train, gpu or serve.
-        name: a config's name or file; for data also a folder of pictures, for model a torchvision classifier.
+        name: a config's name or file; for data also a folder of pictures, for model a torchvision network.
         root: the project's root.
         asked_at: the place of the name, for the message, where a file gives it.
 
@@ -30,8 +34,8 @@ def read_group(group: str, name: str, root: Path, asked_at: str = "") -> Located
     if group == "data" and _is_picture_folder(name, root):
         folder = Path(name).resolve()
         return Located({"name": folder.name or "pictures", "path": str(folder), "format": "auto"}, {}, "--data")
-    if group == "model" and name in TORCHVISION_CLASSIFIERS and _find_named(group, name, root) is None:
-        template = read_yaml(_find(group, TORCHVISION_TEMPLATE, root, asked_at))
+    if group == "model" and name in TEMPLATES and _find_named(group, name, root) is None:
+        template = read_yaml(_find(group, TEMPLATES[name], root, asked_at))
         return template.replaced("name", name, "--model").replaced("architecture", name, "--model")
     return read_yaml(_find(group, name, root, asked_at))
 
@@ -73,7 +77,7 @@ def _find(group: str, name: str, root: Path, asked_at: str) -> Path:
 
 def _hint(group: str, name: str, root: Path) -> str:
     known = sorted({path.stem for folder in config_folders(root) for path in (folder / group).glob("*.yaml")})
-    wider = [*known, *TORCHVISION_CLASSIFIERS] if group == "model" else known
+    wider = [*known, *TEMPLATES] if group == "model" else known
     return f"{nearest(name, wider)} known: {', '.join(known)}{OTHER_NAMES.get(group, '')}".strip()
 
 

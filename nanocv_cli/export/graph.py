@@ -3,8 +3,10 @@
 import contextlib
 import io
 import logging
+import tempfile
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 
 import onnx
 import torch
@@ -14,6 +16,7 @@ from nanocv_cli.errors import ExportError
 from nanocv_cli.inference.card import ModelCard
 
 OPSET = 20
+SINGLE_OPSET = 18  # the newest that torch's older exporter writes
 INPUT_NAME = "images"
 LARGEST_PROTOBUF = 2**31 - 1
 
@@ -61,8 +64,40 @@ def build_graph(deployable: nn.Module, output_names: tuple[str, ...], card: Mode
     return model
 
 
-def check_graph(model: onnx.ModelProto, name: str) -> None:
-    """Runs onnx's full checker, and makes sure that the batch is symbolic and the weights are inside.
+def build_single_graph(deployable: nn.Module, output_names: tuple[str, ...], card: ModelCard) -> onnx.ModelProto:
+    """Exports a module that torch cannot export with a dynamic batch as a graph that reads one picture at a time.
+
+    Lists of boxes of any length need torch's older exporter, which follows one example.
+
+    Raises:
+        ExportError: torch cannot express the module as ONNX, or onnx's checker objects.
+    """
+    example = torch.zeros((1, card.input_size, card.input_size, 3), dtype=torch.uint8)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "graph.onnx"
+        try:
+            with _quiet():
+                torch.onnx.export(
+                    deployable.eval(),
+                    (example,),
+                    file,
+                    dynamo=False,
+                    input_names=[INPUT_NAME],
+                    output_names=list(output_names),
+                    opset_version=SINGLE_OPSET,
+                )
+        except Exception as error:  # the exporter has no exception tree of its own
+            first_line = (str(error).splitlines() or [type(error).__name__])[0]
+            raise ExportError(f"{card.name} cannot be exported: {first_line}", "try another architecture") from error
+        model = onnx.load(str(file))
+    onnx.helper.set_model_props(model, card.to_metadata())
+    model.producer_name, model.producer_version = "nanocv", card.version
+    check_graph(model, card.name, single=True)
+    return model
+
+
+def check_graph(model: onnx.ModelProto, name: str, single: bool = False) -> None:
+    """Runs onnx's full checker, and makes sure that the batch is symbolic (if not `single`) and the weights are inside.
 
     Raises:
         ExportError: any of these does not hold.
@@ -73,7 +108,7 @@ def check_graph(model: onnx.ModelProto, name: str) -> None:
         onnx.checker.check_model(model, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise ExportError(f"{name}: onnx's checker refuses the exported graph: {str(error).splitlines()[0]}") from error
-    for value in (*model.graph.input, *model.graph.output):
+    for value in () if single else (*model.graph.input, *model.graph.output):
         shape = value.type.tensor_type.shape.dim
         if not shape or not shape[0].dim_param:
             size = shape[0].dim_value if shape else "no"

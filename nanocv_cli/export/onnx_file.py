@@ -13,7 +13,7 @@ from nanocv_cli.config.loader import resolve
 from nanocv_cli.config.schema import DataConfig
 from nanocv_cli.data.sources import picture_folder
 from nanocv_cli.errors import DataError, RequestError
-from nanocv_cli.export.graph import build_graph
+from nanocv_cli.export.graph import build_graph, build_single_graph
 from nanocv_cli.export.parity import BATCH_SIZES, Parity, check_parity
 from nanocv_cli.files import atomic_path
 from nanocv_cli.inference.card import ModelCard
@@ -52,7 +52,8 @@ def export_onnx(checkpoint: Path, target: Path, pictures: NDArray[np.uint8]) -> 
     network, config, card = load_network(checkpoint)
     task = task_for(card.task)
     deployable = task.deployable(network, config).eval()
-    model = build_graph(deployable, task.output_names, card)
+    build = build_single_graph if getattr(network, "one_picture_only", False) else build_graph
+    model = build(deployable, task.output_names, card)
     with atomic_path(target) as temporary:
         temporary.write_bytes(model.SerializeToString())
         expected = torch_answer(task, deployable, torch.device("cpu"))

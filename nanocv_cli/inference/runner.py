@@ -60,10 +60,10 @@ class Runner:
             raise ModelError(
                 f"{self._path} takes {described}; its card promises uint8 [N,{side},{side},3]", EXPORT_AGAIN
             )
-        if isinstance(found[0][1][0], int):
-            raise ModelError(
-                f"{self._path} takes exactly {found[0][1][0]} pictures at a time, not any number", EXPORT_AGAIN
-            )
+        batch = found[0][1][0]
+        if isinstance(batch, int) and batch != 1:
+            raise ModelError(f"{self._path} takes exactly {batch} pictures at a time, not any number", EXPORT_AGAIN)
+        self._one_by_one = batch == 1
         name: str = inputs[0].name
         return name
 
@@ -80,7 +80,11 @@ class Runner:
             ModelError: the graph fails on them.
         """
         try:
-            outputs = self._session.run(None, {self._input: images})
+            if self._one_by_one and len(images) != 1:
+                rows = [self._session.run(None, {self._input: image[None]}) for image in images]
+                outputs = [np.concatenate(column) for column in zip(*rows, strict=True)]
+            else:
+                outputs = self._session.run(None, {self._input: images})
         except Exception as error:  # see above
             raise ModelError(
                 f"{self._path} failed on {len(images)} pictures: {first_line(error)}", EXPORT_AGAIN

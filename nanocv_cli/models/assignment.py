@@ -23,19 +23,13 @@ class Losses:
     """What one batch costs.
 
     Attributes:
-        classes: binary cross-entropy of all places, over the sum of the scores to reach.
-        boxes: 1 - generalised IoU of the places that learn an object, weighted alike.
-        overlap: mean IoU of those places, 0..1; no loss, but what the user watches.
+        total: what is to be made small.
+        overlap: mean IoU of the places that learn an object, 0..1; no loss, but what the user watches (0 where the
+            network does not tell).
     """
 
-    classes: Tensor
-    boxes: Tensor
+    total: Tensor
     overlap: Tensor
-
-    @property
-    def total(self) -> Tensor:
-        """The weighted sum."""
-        return self.classes + BOX_WEIGHT * self.boxes
 
 
 @dataclass(frozen=True)
@@ -56,7 +50,8 @@ class Assignment:
 def detection_losses(
     logits: Tensor, boxes: Tensor, targets: Tensor, centres: Tensor, strides: Tensor, size: float
 ) -> Losses:
-    """Losses of a batch.
+    """Losses of a batch: binary cross-entropy of all places, and 1 - generalised IoU of those that learn an object,
+    both over the sum of the scores to reach.
 
     Args:
         logits: float32 [N,A,classes].
@@ -80,11 +75,9 @@ def detection_losses(
     learns = found.learns
     own = truth.gather(1, found.objects.unsqueeze(-1).expand(-1, -1, 4))[learns]
     general, plain = generalised_overlap(boxes[learns], own)
-    return Losses(
-        classes=(entropy * counted).sum() / total,
-        boxes=((1.0 - general) * found.fitness[learns]).sum() / total,
-        overlap=plain.sum().detach() / learns.sum().clamp(min=1),
-    )
+    of_classes = (entropy * counted).sum() / total
+    of_boxes = ((1.0 - general) * found.fitness[learns]).sum() / total
+    return Losses(of_classes + BOX_WEIGHT * of_boxes, plain.sum().detach() / learns.sum().clamp(min=1))
 
 
 def assign(

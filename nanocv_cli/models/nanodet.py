@@ -116,7 +116,7 @@ class NanoDet(nn.Module):
         """Learns with targets, answers without.
 
         Args:
-            images: normalised float [N,3,S,S]; with targets any S that is a multiple of 32, else `input_size`.
+            images: normalised float [N,3,S,S]; with targets any S, else `input_size`.
             targets: float32 [N,M,6] as in `data/boxes.py`.
 
         Returns:
@@ -144,7 +144,7 @@ def places(size: int, device: torch.device | None = None) -> tuple[Tensor, Tenso
     """Centres float32 [A,2] (x, y; pixels) and strides float32 [A,1] of all places of a square input."""
     centres, strides = [], []
     for stride in STRIDES:
-        line = (torch.arange(size // stride, device=device) + 0.5) * stride
+        line = (torch.arange(-(-size // stride), device=device) + 0.5) * stride
         y, x = torch.meshgrid(line, line, indexing="ij")
         centres.append(torch.stack([x, y], -1).view(-1, 2))
         strides.append(torch.full((len(line) ** 2, 1), float(stride), device=device))

@@ -10,6 +10,7 @@ from nanocv_cli.errors import ConfigError
 from nanocv_cli.models.lenet import LeNet
 from nanocv_cli.models.nanodet import NanoDet
 from nanocv_cli.models.nanores import NanoRes
+from nanocv_cli.models.torchvision_detectors import build_torchvision_detector
 from nanocv_cli.models.torchvision_zoo import build_torchvision
 
 Builder = Callable[[ModelConfig, int], nn.Module]
@@ -33,6 +34,12 @@ ARCHITECTURES: dict[str, Builder] = {
 }
 
 
+TORCHVISION_BUILDERS: dict[str, Builder] = {
+    "classification": build_torchvision,
+    "detection": build_torchvision_detector,
+}
+
+
 def build_model(config: ModelConfig, classes: int) -> nn.Module:
     """Builds the network of a model config, its head sized to the classes.
 
@@ -41,14 +48,14 @@ def build_model(config: ModelConfig, classes: int) -> nn.Module:
         classes: number of classes.
 
     Returns:
-        a module from normalised float [N, 3, S, S] to logits float [N, classes].
+        a module that reads normalised float [N, 3, S, S]; what it answers, the model's task says.
 
     Raises:
         ConfigError: no such architecture, or it cannot read pictures of `input_size`.
         ModelError: pretrained weights cannot be had.
     """
     if config.source == "torchvision":
-        return build_torchvision(config, classes)
+        return TORCHVISION_BUILDERS[config.task](config, classes)
     if config.architecture not in ARCHITECTURES:
         near = difflib.get_close_matches(config.architecture, ARCHITECTURES, 1)
         raise ConfigError(

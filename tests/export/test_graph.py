@@ -13,6 +13,7 @@ from nanocv_cli.errors import ExportError
 from nanocv_cli.export.graph import build_graph, check_graph
 from nanocv_cli.export.parity import check_parity
 from nanocv_cli.inference.card import ModelCard
+from nanocv_cli.tasks.base import largest_difference
 from nanocv_cli.training.checkpoint import load_network, save_weights
 from tests.conftest import Command, TrainedRun
 
@@ -127,14 +128,16 @@ def test_parity_refuses_names_shapes_and_nan() -> None:
     def answer(name: str = "p", columns: int = 2, value: float = 0.5):  # type: ignore[no-untyped-def]
         return lambda x: {name: np.full((len(x), columns), value, np.float32)}
 
-    assert check_parity(answer(), answer(value=0.5001), images, 1e-3).max_abs_error == pytest.approx(1e-4, rel=0.01)
+    assert check_parity(
+        answer(), answer(value=0.5001), images, 1e-3, largest_difference
+    ).max_abs_error == pytest.approx(1e-4, rel=0.01)
     for other, message in (
         (answer("q"), "returns"),
         (answer(columns=3), "shape"),
         (answer(value=float("nan")), "strays"),
     ):
         with pytest.raises(ExportError, match=message):
-            check_parity(answer(), other, images, 1e-3)
+            check_parity(answer(), other, images, 1e-3, largest_difference)
 
 
 def test_parity_looks_at_different_pictures_in_every_batch() -> None:
@@ -145,5 +148,5 @@ def test_parity_looks_at_different_pictures_in_every_batch() -> None:
         return {"p": np.zeros(len(x))}
 
     images = np.arange(12, dtype=np.uint8).reshape(12, 1, 1, 1)
-    assert check_parity(answer, lambda x: {"p": np.zeros(len(x))}, images, 0.0).n == 12
+    assert check_parity(answer, lambda x: {"p": np.zeros(len(x))}, images, 0.0, largest_difference).n == 12
     assert seen == list(range(12))

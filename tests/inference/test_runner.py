@@ -52,7 +52,7 @@ def test_a_graph_of_somebody_else(tmp_path: Path) -> None:
     [
         (TensorProto.FLOAT, ("batch", SIDE, SIDE, 3), "takes tensor"),
         (TensorProto.UINT8, ("batch", SIDE + 1, SIDE, 3), "takes tensor"),
-        (TensorProto.UINT8, (1, SIDE, SIDE, 3), "exactly 1 pictures at a time"),
+        (TensorProto.UINT8, (2, SIDE, SIDE, 3), "exactly 2 pictures at a time"),
     ],
 )
 def test_an_input_other_than_the_card_promises(
@@ -67,3 +67,11 @@ def test_a_failure_while_running_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="failed on 2 pictures") as caught:
         runner.run(np.zeros((2, SIDE, SIDE, 4), np.uint8))
     assert "\n" not in caught.value.message
+
+
+def test_a_graph_of_one_picture_answers_any_number_one_by_one(tmp_path: Path) -> None:
+    any_batch = Runner(write_graph(tmp_path / "any.onnx"))
+    single = Runner(write_graph(tmp_path / "one.onnx", shape=(1, SIDE, SIDE, 3)))
+    images = np.random.default_rng(0).integers(0, 256, (3, SIDE, SIDE, 3), np.uint8)
+    for name, rows in any_batch.run(images).items():
+        np.testing.assert_allclose(single.run(images)[name], rows, atol=1e-6)

@@ -1,0 +1,90 @@
+"""torchvision's detectors behind nanocv's door: by name, called and answering like nanocv's own."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchvision import models
+
+from nanocv_cli.config.schema import ModelConfig
+from nanocv_cli.config.zoo import TORCHVISION_DETECTORS
+from nanocv_cli.data.boxes import IGNORED, LABEL
+from nanocv_cli.errors import ConfigError
+from nanocv_cli.models.assignment import Losses
+from nanocv_cli.models.suppression import DETECTIONS
+
+# These learn masks or key points too, which boxes do not give them.
+NEED_MORE_THAN_BOXES = ("maskrcnn", "keypointrcnn")
+FIXED_SIZE = {"ssd300_vgg16": 300, "ssdlite320_mobilenet_v3_large": 320}
+
+
+def build_torchvision_detector(config: ModelConfig, classes: int) -> nn.Module:
+    """Builds a torchvision detector for boxes; with `pretrained`, torchvision's backbone weights.
+
+    Raises:
+        ConfigError: torchvision has no such detector, or it needs masks, or another input size.
+    """
+    name, size = config.architecture, config.input_size
+    if name.startswith(NEED_MORE_THAN_BOXES):
+        raise ConfigError(f"{name} learns from more than boxes", "choose fasterrcnn_*, fcos_*, retinanet_* or ssd*")
+    if name not in TORCHVISION_DETECTORS:
+        raise ConfigError(f"torchvision has no detector {name!r}", f"it has: {', '.join(TORCHVISION_DETECTORS)}")
+    options: dict[str, Any] = {} if name in FIXED_SIZE else {"min_size": size, "max_size": size}
+    if name in FIXED_SIZE and size != FIXED_SIZE[name]:
+        hint = f"--set model.input_size={FIXED_SIZE[name]}"
+        raise ConfigError(f"{name} reads {FIXED_SIZE[name]}x{FIXED_SIZE[name]} pictures, not {size}x{size}", hint)
+    backbone = "DEFAULT" if config.pretrained else None
+    # Class 0 is torchvision's background.
+    network = models.get_model(name, weights=None, weights_backbone=backbone, num_classes=classes + 1, **options)
+    return TorchvisionDetector(network, size)
+
+
+class TorchvisionDetector(nn.Module):
+    """A torchvision detector on square pictures that are normalised already.
+
+    Args:
+        network: of torchvision, with the background as class 0.
+        input_size: side of the pictures, pixels.
+    """
+
+    # Its answers are lists of whatever length: torch cannot export that with a dynamic batch.
+    one_picture_only = True
+
+    def __init__(self, network: nn.Module, input_size: int) -> None:
+        super().__init__()
+        self.network = network
+        self.input_size = input_size
+        transform: Any = network.transform
+        transform.image_mean, transform.image_std = [0.0, 0.0, 0.0], [1.0, 1.0, 1.0]
+
+    def forward(self, images: Tensor, targets: Tensor | None = None) -> Losses | tuple[Tensor, Tensor, Tensor]:
+        """Learns with targets, answers without; see `NanoDet.forward`.
+
+        torchvision's regions and anchors lose too much in half precision, so all of it runs in float32.
+        """
+        with torch.autocast(images.device.type, enabled=False):
+            pictures = list(images.float())
+            if targets is None:
+                return _stacked([self._answer(found) for found in self.network(pictures)])
+            losses = self.network(pictures, [self._target(rows) for rows in targets])
+        total = torch.stack(list(losses.values())).sum()
+        return Losses(total, total.new_zeros(()))
+
+    def _target(self, rows: Tensor) -> dict[str, Tensor]:
+        learnt = rows[(rows[:, LABEL] >= 0) & (rows[:, IGNORED] == 0)]
+        return {"boxes": learnt[:, :4] * self.input_size, "labels": learnt[:, LABEL].long() + 1}
+
+    def _answer(self, found: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """Boxes [K,4] in 0..1, scores [K] and labels [K], filled up with nothing."""
+        boxes = (found["boxes"] / self.input_size).clamp(0.0, 1.0)
+        none = boxes.new_zeros(DETECTIONS)
+        return (
+            torch.cat([boxes, boxes.new_zeros(DETECTIONS, 4)])[:DETECTIONS],
+            torch.cat([found["scores"], none])[:DETECTIONS],
+            torch.cat([found["labels"] - 1, none.long()])[:DETECTIONS],
+        )
+
+
+def _stacked(answers: list[tuple[Tensor, Tensor, Tensor]]) -> tuple[Tensor, Tensor, Tensor]:
+    boxes, scores, labels = (torch.stack(column) for column in zip(*answers, strict=True))
+    return boxes, scores, labels

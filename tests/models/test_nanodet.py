@@ -1,0 +1,82 @@
+"""NanoDet's size, its answers, and who learns what."""
+
+import pytest
+import torch
+from torchvision.ops import generalized_box_iou
+
+from nanocv_cli.analysis.torch_trace import trace
+from nanocv_cli.analysis.weightless import weightless
+from nanocv_cli.models.assignment import Losses, assign, generalised_overlap
+from nanocv_cli.models.nanodet import NanoDet, places
+
+
+def test_it_keeps_to_its_budget() -> None:
+    """At most 1.5 M parameters and 2 GFLOPs at 320x320."""
+    network = weightless(lambda: NanoDet(4, 320))
+    layers, _ = trace(network, (torch.empty((1, 3, 320, 320), device="meta"),))
+    assert sum(parameter.numel() for parameter in network.parameters()) <= 1_500_000
+    assert sum(layer.flops() for layer in layers) <= 2e9
+
+
+def test_answers_have_a_fixed_number_of_boxes_whatever_the_batch() -> None:
+    network = NanoDet(3, 64).eval()
+    for batch in (1, 3):
+        boxes, scores, labels = network(torch.randn(batch, 3, 64, 64))
+        assert (boxes.shape[0], boxes.shape[2], scores.shape) == (batch, 4, boxes.shape[:2])
+        assert ((boxes >= 0) & (boxes <= 1)).all()
+        assert (scores[:, :-1] >= scores[:, 1:]).all()
+        assert labels.dtype == torch.int64
+
+
+@pytest.mark.parametrize("size", [64, 80, 112])
+def test_it_learns_at_any_size(size: int) -> None:
+    """Progressive resizing gives sizes that the strides do not divide."""
+    network = NanoDet(2, 64)
+    targets = torch.tensor([[[0.1, 0.2, 0.6, 0.7, 1.0, 0.0], [-1.0] * 6]])
+    losses = network(torch.randn(1, 3, size, size), targets)
+    assert isinstance(losses, Losses)
+    losses.total.backward()
+    assert all(parameter.grad is not None for parameter in network.parameters())
+
+
+def test_pictures_without_objects_and_with_a_thousand_are_learnt_from() -> None:
+    network = NanoDet(2, 64)
+    corner = torch.rand(2, 1000, 2) * 0.8
+    many = torch.cat([corner, corner + 0.1, torch.zeros(2, 1000, 2)], -1)
+    for targets in (torch.full((2, 3, 6), -1.0), many):
+        losses = network(torch.randn(2, 3, 64, 64), targets)
+        assert isinstance(losses, Losses)
+        assert torch.isfinite(losses.total)
+
+
+def test_ignored_objects_teach_nothing() -> None:
+    torch.manual_seed(0)
+    network, picture = NanoDet(2, 64).eval(), torch.randn(1, 3, 64, 64)
+    crowd = torch.tensor([[[0.0, 0.0, 1.0, 1.0, 0.0, 1.0]]])
+    losses = network(picture, crowd)
+    # All places lie inside the crowd: none is to learn that nothing is there, and none learns an object.
+    assert isinstance(losses, Losses)
+    assert losses.total.item() == 0.0
+
+
+def test_each_object_gets_places_inside_it_and_a_tiny_one_too() -> None:
+    centres, strides = places(64)
+    truth = torch.tensor([[[4.0, 4.0, 40.0, 40.0], [50.0, 50.0, 52.0, 51.0]]])
+    boxes = torch.cat([centres - 8, centres + 8], -1).unsqueeze(0)
+    scores = torch.full((1, len(centres), 2), 0.5)
+    found = assign(scores, boxes, truth, torch.tensor([[0, 1]]), torch.tensor([[True, True]]), centres, strides)
+    for number in (0, 1):
+        own = centres[found.learns[0] & (found.objects[0] == number)]
+        assert len(own) >= 1
+        low, high = truth[0, number, :2] - 16, truth[0, number, 2:] + 16
+        assert ((own >= low) & (own <= high)).all()
+    assert (found.fitness[~found.learns] == 0).all()
+    assert ((found.fitness >= 0) & (found.fitness <= 1)).all()
+
+
+def test_generalised_overlap_is_torchvisions() -> None:
+    corner = torch.rand(50, 4)
+    left = torch.cat([corner[:, :2], corner[:, :2] + corner[:, 2:] + 0.1], 1)
+    right = left.roll(1, 0)
+    expected = generalized_box_iou(left, right).diagonal()
+    torch.testing.assert_close(generalised_overlap(left, right)[0], expected, atol=1e-5, rtol=1e-4)
