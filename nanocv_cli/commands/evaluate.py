@@ -15,7 +15,7 @@ def evaluate(
     engine: Annotated[Literal["torch", "onnx"], typer.Option(help="The checkpoint, or the exported graph.")] = "torch",
     device: Annotated[str, typer.Option(help="For torch: auto, cpu, cuda or mps.")] = "auto",
     batch_size: Annotated[int, typer.Option(min=1)] = 32,
-    out: Annotated[Path | None, typer.Option(help="Folder for the pictures: the confusion matrix.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the task's pictures.")] = None,
     as_json: JsonFlag = False,
     debug: DebugFlag = False,
 ) -> None:
@@ -33,12 +33,12 @@ def evaluate(
     config = resolve(data=data).config.data
     measured = measure(file, config, split, pick_device(device), batch_size, root, cache_folder(root), display)
     metrics = measured.evaluator.compute()
-    pictures = [str(path) for path in measured.evaluator.draw(out)] if out else []
+    pictures = [str(path) for path in measured.evaluator.draw(out, measured.images)] if out else []
     if as_json:
         document = {"model": measured.card.name, "file": str(file), "data": measured.data, "split": measured.split}
-        emit({**document, "engine": engine, "n": measured.n, "metrics": metrics, "pictures": pictures})
+        emit({**document, "engine": engine, "n": len(measured.images), "metrics": metrics, "pictures": pictures})
         return
-    typer.echo(f"{file} ({engine}) on {measured.data} {measured.split}, {measured.n} pictures")
+    typer.echo(f"{file} ({engine}) on {measured.data} {measured.split}, {len(measured.images)} pictures")
     _print_metrics(metrics)
     for path in pictures:
         typer.echo(f"\n{path}")

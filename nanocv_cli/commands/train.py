@@ -48,4 +48,4 @@ def train(
     typer.echo(f"run         {session.run.path}")
     typer.echo(f"checkpoint  {session.run.best}")
     typer.echo(f"graph       {session.run.graph}")
-    typer.echo(f"pictures    {session.run.curves}, {session.run.path / 'confusion.png'}")
+    typer.echo(f"pictures    {', '.join(summary['pictures'])}")

@@ -30,6 +30,7 @@ def finish_run(session: Session, trained: Trained, root: Path) -> dict[str, Any]
         "images_per_second": trained.images_per_second,
         "split": trained.split,
         "metrics": trained.metrics,
+        "pictures": [str(path) for path in trained.pictures],
         "parity": {"max_abs_error": exported.parity.max_abs_error, "n": exported.parity.n},
     }
     run.finish(summary)

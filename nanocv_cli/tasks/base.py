@@ -25,8 +25,13 @@ class Evaluator(Protocol):
     def compute(self) -> Metrics:
         """The metrics over all that was added, JSON-ready."""
 
-    def draw(self, folder: Path) -> list[Path]:
-        """Writes the task's pictures (a confusion matrix, say) as PNG and returns their paths."""
+    def draw(self, folder: Path, images: NDArray[np.uint8]) -> list[Path]:
+        """Writes the task's pictures (a confusion matrix, say) as PNG and returns their paths.
+
+        Args:
+            folder: where to.
+            images: uint8 [n,S,S,3], what was judged, in the order of the updates.
+        """
 
 
 class Task(Protocol):

@@ -4,7 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from nanocv_cli.config.schema import DataConfig
 from nanocv_cli.data.dataset import Dataset, Sample
@@ -22,12 +24,12 @@ from nanocv_cli.training.session import load_split
 
 @dataclass(frozen=True)
 class Measured:
-    """A filled evaluator and what it was filled with."""
+    """A filled evaluator and what it was filled with; the pictures are uint8 [n,S,S,3]."""
 
     card: ModelCard
     data: str
     split: str
-    n: int
+    images: NDArray[np.uint8]
     evaluator: Evaluator
 
 
@@ -73,7 +75,7 @@ def measure(
     pictures = load_split(dataset, chosen, task, cache, card.input_size, card.resize, display)
     with display.bar(f"measuring {chosen}") as progress:
         evaluator = evaluate(task, answer, pictures.images, pictures.targets, card.classes, batch_size, progress)
-    return Measured(card, dataset.name, chosen, len(pictures.images), evaluator)
+    return Measured(card, dataset.name, chosen, pictures.images, evaluator)
 
 
 def match_classes(task: Task, dataset: Dataset[Any], classes: tuple[str, ...]) -> Dataset[Any]:

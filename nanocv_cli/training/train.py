@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
@@ -35,6 +36,7 @@ class Trained:
         images_per_second: over all training steps and processes.
         metrics: of the best weights on the held-out split.
         split: that split.
+        pictures: what was drawn of them.
     """
 
     epochs: int
@@ -42,6 +44,7 @@ class Trained:
     images_per_second: float
     metrics: Metrics
     split: str
+    pictures: tuple[Path, ...]
 
 
 def train(session: Session) -> Trained | None:
@@ -159,7 +162,7 @@ def _finish(session: Session, held_out: Pictures, batches: Batches, state: Train
     metrics = evaluator.compute()
     checkpoint.save_weights(run.best, network.state_dict(), session.card(metrics, split))
     draw_curves(state.history, task.live_score, task.best_metric, run.curves)
-    evaluator.draw(run.path)
+    drawn = evaluator.draw(run.path, held_out.images)
     log.finish(metrics)
     learnt = batches.learnt(state.epoch)
-    return Trained(state.epoch, state.seconds, learnt / state.seconds, metrics, split)
+    return Trained(state.epoch, state.seconds, learnt / state.seconds, metrics, split, (run.curves, *drawn))

@@ -45,7 +45,7 @@ def test_top5_where_there_are_more_classes() -> None:
 
 
 def test_the_confusion_matrix_is_drawn(tmp_path) -> None:  # type: ignore[no-untyped-def]
-    (path,) = filled(("a", "b"), [[0.9, 0.1], [0.2, 0.8]], [0, 1]).draw(tmp_path)
+    (path,) = filled(("a", "b"), [[0.9, 0.1], [0.2, 0.8]], [0, 1]).draw(tmp_path, np.zeros((2, 8, 8, 3), np.uint8))
     with Image.open(path) as picture:
         assert picture.format == "PNG"
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from nanocv_cli.tasks.detection.metrics import DetectionEvaluator
+from nanocv_cli.tasks.detection.mistakes import judge
 from nanocv_cli.tasks.detection.parity import unmatched_distance
 
 SIDE = 320
@@ -128,9 +129,23 @@ def test_a_split_without_objects_has_figures_all_the_same() -> None:
 
 def test_the_curves_are_a_picture(tmp_path: Path) -> None:
     outputs, targets = random_case(3, 6, 6, 20, 3)
-    (path,) = filled(outputs, targets, 3).draw(tmp_path)
-    with Image.open(path) as picture:
-        assert picture.width > 600
+    images = np.full((6, 64, 64, 3), 128, np.uint8)
+    paths = filled(outputs, targets, 3).draw(tmp_path, images)
+    assert [path.name for path in paths] == ["precision_recall.png", "mistakes.png"]
+    for path in paths:
+        with Image.open(path) as picture:
+            assert picture.width > 600
+
+
+def test_mistakes_are_objects_missed_and_answers_on_nothing() -> None:
+    rows = np.array([[0.1, 0.1, 0.4, 0.4, 0, 0], [0.5, 0.5, 0.9, 0.9, 1, 0], [0.0, 0.6, 0.3, 0.9, 1, 1], [-1] * 6])
+    boxes = np.array([[0.1, 0.1, 0.4, 0.42], [0.1, 0.1, 0.41, 0.4], [0.0, 0.6, 0.3, 0.9], [0.5, 0.5, 0.9, 0.9]])
+    found = judge(0, boxes, np.array([0.9, 0.8, 0.7, 0.2]), np.array([0, 0, 1, 1]), rows)
+    # The second answer finds its object taken; the third lies on an ignored one; the fourth is not confident.
+    assert found.right.tolist() == [True, False, True]
+    assert found.missed[:, 4].tolist() == [1.0]
+    assert found.cost == pytest.approx(1.8)
+    assert judge(0, boxes[:1], np.array([0.9]), np.array([0]), rows[:1]).cost == 0.0
 
 
 def test_the_distance_of_answers_ignores_the_order_of_equals() -> None:

@@ -70,7 +70,7 @@ class ClassificationEvaluator:
         matrix: NDArray[np.int64] = multiclass_confusion_matrix(probabilities, labels, len(self.classes)).numpy()
         return matrix
 
-    def draw(self, folder: Path) -> list[Path]:
+    def draw(self, folder: Path, images: NDArray[np.uint8]) -> list[Path]:
         """Writes `confusion.png`."""
         from nanocv_cli.tasks.classification.figures import draw_confusion
 

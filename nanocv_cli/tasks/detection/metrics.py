@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from nanocv_cli.data.boxes import IGNORED, LABEL
 from nanocv_cli.tasks.base import Metrics, Outputs
+from nanocv_cli.tasks.detection.mistakes import Judged, judge
 
 MAX_DETECTIONS = 100
 AREAS = ("all", "small", "medium", "large")
@@ -29,6 +30,7 @@ class DetectionEvaluator:
         self.classes = classes
         self._side = float(input_size)
         self._pictures = 0
+        self._judged: list[Judged] = []
         self._objects: list[dict[str, Any]] = []
         self._detections: list[dict[str, Any]] = []
 
@@ -42,6 +44,8 @@ class DetectionEvaluator:
         for boxes, scores, labels, rows in zip(
             outputs["boxes"], outputs["scores"], outputs["labels"], targets, strict=True
         ):
+            found = judge(self._pictures, boxes.astype(float), scores.astype(float), labels, rows.astype(float))
+            self._judged.append(found)
             self._pictures += 1
             for row in rows[rows[:, LABEL] >= 0]:
                 box = self._box(row[:4])
@@ -116,11 +120,14 @@ class DetectionEvaluator:
         recall = np.asarray(found["recall"], float).reshape(10, len(self.classes), len(AREAS), 3)[..., -1]
         return Curves(precision, recall, scores)
 
-    def draw(self, folder: Path) -> list[Path]:
-        """Writes `precision_recall.png`."""
+    def draw(self, folder: Path, images: NDArray[np.uint8]) -> list[Path]:
+        """Writes `precision_recall.png` and, if there is any, `mistakes.png`."""
         from nanocv_cli.tasks.detection.figures import draw_precision_recall
+        from nanocv_cli.tasks.detection.mistakes import draw_mistakes
 
-        return [draw_precision_recall(self.curves(), self.classes, folder / "precision_recall.png")]
+        curves = draw_precision_recall(self.curves(), self.classes, folder / "precision_recall.png")
+        mistakes = draw_mistakes(self._judged, images, self.classes, folder / "mistakes.png")
+        return [curves, mistakes] if mistakes else [curves]
 
 
 class Curves:
