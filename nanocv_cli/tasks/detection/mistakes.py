@@ -104,7 +104,7 @@ def draw_mistakes(
             text = "" if is_right else f"{classes[label]} {score:.2f}"
             _frame(axes, box * side, RIGHT if is_right else WRONG, "-", text)
         for row in entry.missed:
-            _frame(axes, row[:4] * side, MISSED, "--", f"{classes[int(row[LABEL])]}?")
+            _frame(axes, row[:4] * side, MISSED, "--", f"{classes[int(row[LABEL])]}?", below=True)
         wrong = int((~entry.right).sum())
         axes.set_title(f"{len(entry.missed)} missed, {wrong} wrong", fontsize=9)
     for axes in figure.axes:
@@ -117,13 +117,15 @@ def draw_mistakes(
     return path
 
 
-def _frame(axes: object, box: NDArray[np.float64], colour: str, style: str, text: str) -> None:
+def _frame(axes: object, box: NDArray[np.float64], colour: str, style: str, text: str, below: bool = False) -> None:
     x0, y0, x1, y1 = box
     axes.add_patch(  # type: ignore[attr-defined]
         Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, edgecolor=colour, linestyle=style, linewidth=1.6)
     )
     if text:
-        axes.text(x0, max(0.0, y0 - 2), text, fontsize=7, color="black", va="bottom",  # type: ignore[attr-defined]
+        # Below the box where another may have its text above it.
+        place = (x0, y1 + 2, "top") if below else (x0, max(8.0, y0 - 2), "bottom")
+        axes.text(*place[:2], text, fontsize=7, color="black", va=place[2],  # type: ignore[attr-defined]
                   bbox={"facecolor": colour, "edgecolor": "none", "pad": 1.0}, clip_on=True)  # fmt: skip
 
 
