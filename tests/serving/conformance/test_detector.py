@@ -1,0 +1,75 @@
+"""A graph with three outputs and suppression inside, batched by each engine."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import tritonclient.http as http
+
+from nanocv_cli.config.loader import resolve_serve
+from nanocv_cli.export.graph import build_graph
+from nanocv_cli.inference.card import ModelCard
+from nanocv_cli.inference.runner import Runner
+from nanocv_cli.models.nanodet import NanoDet
+from nanocv_cli.serving.launch import Server, started
+from nanocv_cli.serving.repository.entry import write_entry
+from nanocv_cli.tasks.detection.task import Deployable, Detection
+from tests.conftest import REPOSITORY
+from tests.serving.conformance.conftest import has_triton
+
+SIDE = 64
+OUTPUTS = Detection.output_names
+
+
+@pytest.fixture(scope="module")
+def graph(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    network = NanoDet(3, SIDE)
+    for head in network.heads:
+        torch.nn.init.normal_(head.classes.weight, std=8.0)
+        torch.nn.init.zeros_(head.classes.bias)
+    card = ModelCard("boxes", "detection", ("a", "b", "c"), SIDE, "stretch", "none", {}, "")
+    path = tmp_path_factory.mktemp("graph") / "boxes.onnx"
+    deployable = Deployable(network, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+    path.write_bytes(build_graph(deployable, OUTPUTS, card).SerializeToString())
+    return path
+
+
+@pytest.fixture(scope="module", params=["embedded", "triton"])
+def server(request: pytest.FixtureRequest, graph: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    if request.param == "triton" and not has_triton():
+        pytest.skip("no Triton here: make triton prepares one on Linux")
+    repository = tmp_path_factory.mktemp("repository")
+    settings = resolve_serve(None, {"backend": "python", "max_batch": 4, "queue_delay_us": 20_000}, ())
+    write_entry(graph, repository, settings, None, None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(REPOSITORY)
+        with started(repository, request.param) as running:
+            yield running
+
+
+def ask(server: Server, images: np.ndarray) -> dict[str, np.ndarray]:
+    client = http.InferenceServerClient(server.http)
+    try:
+        sent = http.InferInput("images", list(images.shape), "UINT8")
+        sent.set_data_from_numpy(images)
+        result = client.infer("boxes", [sent])
+        return {name: result.as_numpy(name) for name in OUTPUTS}
+    finally:
+        client.close()
+
+
+def test_requests_that_share_a_batch_get_their_own_boxes(server: Server, graph: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 255, (8, SIDE, SIDE, 3), np.uint8)
+    expected = Runner(graph).run(images)
+    assert (expected["scores"] > 0.05).any()
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda number: ask(server, images[number : number + 1]), range(8)))
+    for number, answer in enumerate(found):
+        assert [answer[name].shape[1:] for name in OUTPUTS] == [expected[name].shape[1:] for name in OUTPUTS]
+        assert Detection().distance({k: v[number : number + 1] for k, v in expected.items()}, answer) < 1e-3
+    together = ask(server, images[:3])
+    assert Detection().distance({k: v[:3] for k, v in expected.items()}, together) < 1e-3
