@@ -9,7 +9,7 @@ from torchvision import models
 from nanocv_cli.config.schema import ModelConfig
 from nanocv_cli.config.zoo import TORCHVISION_DETECTORS
 from nanocv_cli.data.boxes import IGNORED, LABEL
-from nanocv_cli.errors import ConfigError
+from nanocv_cli.errors import ConfigError, ModelError
 from nanocv_cli.models.assignment import Losses
 from nanocv_cli.models.suppression import DETECTIONS
 
@@ -23,6 +23,7 @@ def build_torchvision_detector(config: ModelConfig, classes: int) -> nn.Module:
 
     Raises:
         ConfigError: torchvision has no such detector, or it needs masks, or another input size.
+        ModelError: the backbone's weights cannot be downloaded.
     """
     name, size = config.architecture, config.input_size
     if name.startswith(NEED_MORE_THAN_BOXES):
@@ -34,8 +35,15 @@ def build_torchvision_detector(config: ModelConfig, classes: int) -> nn.Module:
         hint = f"--set model.input_size={FIXED_SIZE[name]}"
         raise ConfigError(f"{name} reads {FIXED_SIZE[name]}x{FIXED_SIZE[name]} pictures, not {size}x{size}", hint)
     backbone = "DEFAULT" if config.pretrained else None
-    # Class 0 is torchvision's background.
-    network = models.get_model(name, weights=None, weights_backbone=backbone, num_classes=classes + 1, **options)
+    try:
+        # Class 0 is torchvision's background.
+        network = models.get_model(name, weights=None, weights_backbone=backbone, num_classes=classes + 1, **options)
+    except OSError as error:
+        reason = getattr(error, "reason", error)
+        raise ModelError(
+            f"torchvision's weights for the backbone of {name} could not be had: {reason}",
+            f"use --set model.pretrained=false, or place the file in {torch.hub.get_dir()}/checkpoints",
+        ) from error
     return TorchvisionDetector(network, size)
 
 
@@ -62,7 +70,9 @@ class TorchvisionDetector(nn.Module):
 
         torchvision's regions and anchors lose too much in half precision, so all of it runs in float32.
         """
-        with torch.autocast(images.device.type, enabled=False):
+        device = images.device.type
+        # On shapes alone (the meta device) there is nothing to cast.
+        with torch.autocast("cpu" if device == "meta" else device, enabled=False):
             pictures = list(images.float())
             if targets is None:
                 return _stacked([self._answer(found) for found in self.network(pictures)])

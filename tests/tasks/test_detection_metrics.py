@@ -150,11 +150,17 @@ def test_mistakes_are_objects_missed_and_answers_on_nothing() -> None:
 
 def test_the_distance_of_answers_ignores_the_order_of_equals() -> None:
     outputs, _ = random_case(4, 2, 5, 12, 2)
+    outputs["scores"] = np.linspace(0.2, 0.9, 24, dtype=np.float32).reshape(2, 12)
     order = np.random.default_rng(0).permutation(12)
     shuffled = {name: values[:, order] for name, values in outputs.items()}
     assert unmatched_distance(outputs, shuffled) == 0.0
-    moved = {**outputs, "boxes": outputs["boxes"] + np.float32(0.25)}
-    assert unmatched_distance(outputs, moved) == pytest.approx(0.25, abs=0.06)
+    moved = {**outputs, "boxes": outputs["boxes"] + np.float32(0.5)}
+    assert unmatched_distance(outputs, moved) > 0.2
+    swapped = {name: values.copy() for name, values in outputs.items()}
+    swapped["boxes"][0, 0] += np.float32(0.02)  # a rival as good that overlaps it
+    assert unmatched_distance(outputs, swapped) < 1e-6
+    swapped["scores"][0, 0] = 0.0
+    assert unmatched_distance(outputs, swapped) > 0.05
     missing = {**outputs, "scores": np.zeros_like(outputs["scores"])}
     assert unmatched_distance(outputs, missing) == pytest.approx(outputs["scores"].max())
     broken = {**outputs, "boxes": np.full_like(outputs["boxes"], np.nan)}

@@ -72,7 +72,9 @@ def _described(kind: Any, tensor: TensorSignature) -> Any:
     if not tensor.shape or tensor.shape[0] is not None:
         raise ModelError(
             f"{tensor.name} has shape {_shown(tensor.shape)}: its first dimension is not any number of pictures",
-            "export it again: nanocv export onnx --model RUN",
+            "torchvision's detectors export one picture at a time: serve nanodet"
+            if tensor.shape[:1] == (1,)
+            else "export it again: nanocv export onnx --model RUN",
         )
     dims = [-1 if size is None else size for size in tensor.shape[1:]]
     described = kind(name=tensor.name, data_type=TYPES[tensor.type], dims=dims or [1])

@@ -7,13 +7,20 @@ from nanocv_cli.tasks.base import Outputs
 
 # Below this a box is noise that a rounding error may add or remove; no reader shows it.
 SMALLEST_SCORE = 0.05
+# Scores as close as this are equal: which of two such boxes suppresses the other, or which of them is the last of the
+# answered ones, is a matter of rounding.
+EQUAL_SCORES = 1e-3
+RIVALS_OVERLAP = 0.4
+
+Points = NDArray[np.float64]
 
 
 def unmatched_distance(expected: Outputs, actual: Outputs) -> float:
     """Largest difference between each box and its nearest partner of the same label on the other side.
 
     A box is a point of five coordinates (four corners in 0..1 and the score); its distance to another is the largest
-    difference of any. Both sides are compared with each other, so a box that one side lacks counts with its score.
+    difference of any. Both sides are compared with each other, so a box that one side lacks counts with its score, but
+    for one that lost against a rival of an equal score.
 
     Returns:
         0 for the same boxes in any order; NaN if a value is none.
@@ -27,16 +34,27 @@ def unmatched_distance(expected: Outputs, actual: Outputs) -> float:
     return worst
 
 
-def _points(outputs: Outputs, picture: int) -> NDArray[np.float64]:
+def _points(outputs: Outputs, picture: int) -> Points:
     """Rows of label, x0, y0, x1, y1, score."""
     columns = [outputs["labels"][picture][:, None], outputs["boxes"][picture], outputs["scores"][picture][:, None]]
     return np.concatenate(columns, 1).astype(np.float64)
 
 
-def _one_way(left: NDArray[np.float64], right: NDArray[np.float64]) -> float:
-    worst = 0.0
+def _one_way(left: Points, right: Points) -> float:
+    worst, lowest = 0.0, float(right[:, 5].min(initial=1.0))
     for point in left[left[:, 5] >= SMALLEST_SCORE]:
         partners = right[right[:, 0] == point[0]]
         apart = np.abs(partners[:, 1:] - point[1:]).max(1, initial=0.0)
-        worst = max(worst, min([float(point[5]), *apart.tolist()]))
+        nearest = min([float(point[5]), *apart.tolist()])
+        if nearest <= worst or _lost_to_a_rival(point, partners) or point[5] <= lowest + EQUAL_SCORES:
+            continue
+        worst = nearest
     return worst
+
+
+def _lost_to_a_rival(point: Points, partners: Points) -> bool:
+    rivals = partners[np.abs(partners[:, 5] - point[5]) <= EQUAL_SCORES]
+    corner, opposite = np.maximum(rivals[:, 1:3], point[1:3]), np.minimum(rivals[:, 3:5], point[3:5])
+    shared = (opposite - corner).clip(0.0).prod(1)
+    areas = (rivals[:, 3:5] - rivals[:, 1:3]).prod(1) + (point[3:5] - point[1:3]).prod()
+    return bool((shared / np.maximum(areas - shared, 1e-12) >= RIVALS_OVERLAP).any())
