@@ -16,6 +16,7 @@ from nanocv_cli.data.dataset import Dataset, Sample
 from nanocv_cli.data.formats.class_folders import read_class_folders
 from nanocv_cli.tasks.base import Outputs, largest_difference
 from nanocv_cli.tasks.classification.metrics import ClassificationEvaluator
+from nanocv_cli.tasks.normalised import Normalised
 
 
 @dataclass(frozen=True)
@@ -33,31 +34,12 @@ class MixedLabels:
     share: float
 
 
-class Deployable(nn.Module):
-    """A classifier with its normalisation and softmax: raw pictures in, probabilities out.
-
-    Args:
-        network: normalised float [N,3,S,S] to logits [N,classes].
-        mean: per channel, of RGB values in 0..1.
-        std: per channel.
-    """
-
-    scale: Tensor
-    shift: Tensor
-
-    def __init__(self, network: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
-        super().__init__()
-        self.network = network
-        # (x/255 - mean) / std as one multiplication and one addition.
-        scale = torch.tensor([1.0 / (255.0 * s) for s in std])
-        shift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)])
-        self.register_buffer("scale", scale.view(1, 3, 1, 1))
-        self.register_buffer("shift", shift.view(1, 3, 1, 1))
+class Deployable(Normalised):
+    """A classifier with its normalisation and softmax: raw pictures in, probabilities out."""
 
     def forward(self, images: Tensor) -> tuple[Tensor]:
         """Maps uint8 [N,S,S,3] RGB to probabilities float32 [N,classes]."""
-        normalised = images.permute(0, 3, 1, 2).float() * self.scale + self.shift
-        return (self.network(normalised).float().softmax(1),)
+        return (self.network(self.normalise(images)).float().softmax(1),)
 
 
 class Classification:

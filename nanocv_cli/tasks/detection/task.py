@@ -18,29 +18,15 @@ from nanocv_cli.models.assignment import Losses
 from nanocv_cli.tasks.base import Outputs
 from nanocv_cli.tasks.detection.metrics import DetectionEvaluator
 from nanocv_cli.tasks.detection.parity import unmatched_distance
+from nanocv_cli.tasks.normalised import Normalised
 
 
-class Deployable(nn.Module):
-    """A detector with its normalisation: raw pictures in, finished detections out.
-
-    Args:
-        network: normalised float [N,3,S,S] to boxes, scores and labels.
-        mean: per channel, of RGB values in 0..1.
-        std: per channel.
-    """
-
-    scale: Tensor
-    shift: Tensor
-
-    def __init__(self, network: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
-        super().__init__()
-        self.network = network
-        self.register_buffer("scale", torch.tensor([1.0 / (255.0 * s) for s in std]).view(1, 3, 1, 1))
-        self.register_buffer("shift", torch.tensor([-m / s for m, s in zip(mean, std, strict=True)]).view(1, 3, 1, 1))
+class Deployable(Normalised):
+    """A detector with its normalisation: raw pictures in, finished detections out."""
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Maps uint8 [N,S,S,3] RGB to boxes [N,K,4] xyxy in 0..1, scores [N,K] and labels int64 [N,K]."""
-        boxes, scores, labels = self.network(images.permute(0, 3, 1, 2).float() * self.scale + self.shift)
+        boxes, scores, labels = self.network(self.normalise(images))
         return boxes.float(), scores.float(), labels
 
 
