@@ -156,7 +156,8 @@ def test_a_file_in_the_way_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("shape", "message"), [((1, SIDE, SIDE, 3), "exactly 1 pictures"), (("n", 9, 9, 3), "its card promises")]
+    ("shape", "message"),
+    [((1, SIDE, SIDE, 3), "its first dimension is not any number of pictures"), (("n", 9, 9, 3), "its card promises")],
 )
 def test_a_graph_that_cannot_be_batched_is_refused(
     tmp_path: Path, repository: Path, shape: tuple[Any, ...], message: str
