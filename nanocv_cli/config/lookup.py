@@ -8,15 +8,16 @@ from nanocv_cli.config.nearest import nearest
 from nanocv_cli.config.project import config_folders
 from nanocv_cli.config.validation import validate
 from nanocv_cli.config.yaml_lines import read_yaml
-from nanocv_cli.config.zoo import TORCHVISION_CLASSIFIERS, TORCHVISION_DETECTORS
+from nanocv_cli.config.zoo import TORCHVISION_CLASSIFIERS, TORCHVISION_DETECTORS, TORCHVISION_SEGMENTERS
 from nanocv_cli.errors import ConfigError
 
 # What a torchvision network named on the command line starts from.
 TEMPLATES = {
     **dict.fromkeys(TORCHVISION_CLASSIFIERS, "torchvision"),
     **dict.fromkeys(TORCHVISION_DETECTORS, "torchvision-detector"),
+    **dict.fromkeys(TORCHVISION_SEGMENTERS, "torchvision-segmenter"),
 }
-OTHER_NAMES = {"data": ", or a folder of pictures", "model": ", or any torchvision classifier or detector"}
+OTHER_NAMES = {"data": ", or a folder of pictures", "model": ", or any torchvision classifier, detector or segmenter"}
 
 
 def read_group(group: str, name: str, root: Path, asked_at: str = "") -> Located:

@@ -24,16 +24,32 @@ class FlowersConfig(Config):
     test: int = Field(400, ge=4, description="pictures in the test split")
 
 
+Colour = tuple[int, int, int]
+
+
+class MaskConfig(Config):
+    """What the values of a set's masks mean."""
+
+    ignore: tuple[int, ...] = Field(
+        (), description="values of index masks that are neither learnt nor judged; 255 never is"
+    )
+    colours: dict[str, Colour] | None = Field(
+        None, description="class names with their colours, for masks in colours; their order is the order of classes"
+    )
+    ignored_colours: tuple[Colour, ...] = Field((), description="colours that are neither learnt nor judged")
+
+
 class DataConfig(Config):
     """One data set: where it lies, what format it has, how it is split."""
 
     name: str = Field(min_length=1)
     path: str = Field(description="folder of the pictures; a relative path starts at the project root")
     archive: str | None = Field(None, description="the one DVC-tracked tar file that `path` is unpacked from")
-    format: Literal["auto", "class_folders", "coco", "pascal_voc", "yolo"] = Field(
+    format: Literal["auto", "class_folders", "coco", "pascal_voc", "yolo", "masks"] = Field(
         "auto", description="layout of the labels; auto looks"
     )
     classes: tuple[str, ...] | None = Field(None, description="class names in label order; none: read from the set")
+    mask: MaskConfig = MaskConfig()
     val_fraction: float = Field(0.15, gt=0.0, lt=1.0, description="val share where the set has no val split")
     test_fraction: float = Field(0.15, ge=0.0, lt=1.0, description="test share where the set has no splits at all")
     split_seed: int = Field(0, ge=0, description="a picture's split is a hash of this seed and its content")
@@ -44,7 +60,7 @@ class ModelConfig(Config):
     """One architecture and the picture it reads."""
 
     name: str = Field(min_length=1)
-    task: Literal["classification", "detection"] = "classification"
+    task: Literal["classification", "detection", "segmentation"] = "classification"
     architecture: str = Field(description="a name of `models/registry.py`, or any torchvision classifier")
     source: Literal["nanocv", "torchvision"] = "nanocv"
     input_size: int = Field(224, ge=16, le=2048, description="side of the square picture the graph reads, pixels")
@@ -94,6 +110,7 @@ class TrainConfig(Config):
     )
     warmup: float = Field(0.2, ge=0.0, lt=1.0, description="share of all steps that one-cycle spends rising")
     label_smoothing: float = Field(0.0, ge=0.0, lt=1.0)
+    region_loss: float = Field(0.0, ge=0.0, description="weight of the Dice loss beside cross-entropy, of masks")
     ema_decay: float = Field(0.0, ge=0.0, lt=1.0, description="of the exponential moving average of weights; 0: off")
     gradient_clip: float = Field(0.0, ge=0.0, description="largest gradient norm; 0: off")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(

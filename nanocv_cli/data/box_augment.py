@@ -1,51 +1,14 @@
-"""Augmentation of pictures whose objects are boxed: the pixels and the boxes go through the same map.
-
-A picture is painted from one view of itself, or from four views of pictures of the batch (mosaic, arXiv:2004.10934). A
-view takes a window of a picture to a part of the result, mirrored or not.
-"""
-
-import math
-from dataclasses import dataclass
+"""Augmentation of pictures whose objects are boxed: the pixels and the boxes go through the same views."""
 
 import torch
 from torch import Tensor
 
 from nanocv_cli.config.schema import AugmentConfig
-from nanocv_cli.data.augment import resize_to
+from nanocv_cli.data.views import GREY, View, covers, paint, random_views
 
-GREY = 114
 # An object of which less than this share of its area is still to be seen, or that has become thinner, is gone.
 SMALLEST_SHARE = 0.3
 SMALLEST_SIDE = 2.0
-# Where the four views of a mosaic meet, as a share of the side.
-MOSAIC_CENTRE = (0.3, 0.7)
-
-
-@dataclass(frozen=True)
-class Rectangle:
-    """Whole pixels."""
-
-    left: int
-    top: int
-    width: int
-    height: int
-
-
-@dataclass(frozen=True)
-class View:
-    """A window of a picture, and where it is painted.
-
-    Attributes:
-        source: index of the picture in the batch.
-        window: of the picture; inside it.
-        target: of the result; inside it.
-        mirrored: left and right are exchanged.
-    """
-
-    source: int
-    window: Rectangle
-    target: Rectangle
-    mirrored: bool
 
 
 def augment_boxes(
@@ -67,83 +30,17 @@ def augment_boxes(
     painted = images.new_empty((count, size, size, 3))
     rows: list[Tensor] = []
     for index in range(count):
-        views = _views(index, count, side, size, config, generator)
-        if len(views) > 1 or views[0].target != Rectangle(0, 0, size, size):
+        views = random_views(index, count, side, size, config, generator)
+        if not covers(views, size):
             painted[index] = GREY
         for view in views:
-            _paint(images[view.source], view, painted[index])
+            paint(images[view.source], view, painted[index])
         rows.append(torch.cat([_moved(targets[view.source], view, side, size) for view in views]))
     most = max(1, *(len(found) for found in rows))
     moved = targets.new_full((count, most, 6), -1.0)
     for target, found in zip(moved, rows, strict=True):
         target[: len(found)] = found
     return painted, moved
-
-
-def _views(
-    index: int, count: int, side: int, size: int, config: AugmentConfig, generator: torch.Generator
-) -> list[View]:
-    chance, across, down = torch.rand(3, generator=generator).tolist()
-    if chance >= config.mosaic:
-        return [_view(index, side, Rectangle(0, 0, size, size), size, config, generator)]
-    low, high = MOSAIC_CENTRE
-    x, y = (round(size * (low + (high - low) * share)) for share in (across, down))
-    others = torch.randint(count, (3,), generator=generator).tolist()
-    parts = (Rectangle(0, 0, x, y), Rectangle(x, 0, size - x, y), Rectangle(0, y, x, size - y),
-             Rectangle(x, y, size - x, size - y))  # fmt: skip
-    sources = (index, *others)
-    return [_view(source, side, part, size, config, generator) for source, part in zip(sources, parts, strict=True)]
-
-
-def _view(
-    source: int, side: int, part: Rectangle, size: int, config: AugmentConfig, generator: torch.Generator
-) -> View:
-    """A random window for a part of the result; a window larger than the picture leaves a border of grey."""
-    area, shape, left, top, chance, mirror = torch.rand(6, generator=generator).tolist()
-    if chance >= config.rescale:
-        wanted_width, wanted_height = float(min(side, part.width)), float(min(side, part.height))
-    else:
-        # Logarithm of the window's side as a share of the picture's, from the smallest crop to the widest zoom out.
-        low, high = 0.5 * math.log(config.min_scale), math.log(config.zoom_out)
-        zoom = math.exp(low + (high - low) * area)
-        stretch = math.exp((shape - 0.5) * math.log(config.aspect))
-        wanted_width = side * zoom * stretch * part.width / size
-        wanted_height = side * zoom / stretch * part.height / size
-    window_width, x, target_width = _line(wanted_width, side, part.width, left)
-    window_height, y, target_height = _line(wanted_height, side, part.height, top)
-    target = Rectangle(part.left + x.offset_in_target, part.top + y.offset_in_target, target_width, target_height)
-    window = Rectangle(x.offset_in_window, y.offset_in_window, window_width, window_height)
-    return View(source, window, target, config.flip and mirror < 0.5)
-
-
-@dataclass(frozen=True)
-class _Offsets:
-    offset_in_window: int
-    offset_in_target: int
-
-
-def _line(wanted: float, side: int, length: int, place: float) -> tuple[int, _Offsets, int]:
-    """One axis: the window's length and place in the picture, and the length and place of its target.
-
-    Args:
-        wanted: length of the window, pixels of the picture; may exceed its side.
-        side: of the picture.
-        length: of the part of the result.
-        place: 0..1, where the window lies in what it may move in.
-    """
-    window = min(side, max(1, round(wanted)))
-    if wanted <= side:
-        return window, _Offsets(round(place * (side - window)), 0), length
-    target = max(1, round(length * side / wanted))
-    return window, _Offsets(0, round(place * (length - target))), target
-
-
-def _paint(image: Tensor, view: View, canvas: Tensor) -> None:
-    window, target = view.window, view.target
-    seen = image[window.top : window.top + window.height, window.left : window.left + window.width]
-    drawn = resize_to(seen.unsqueeze(0), target.height, target.width)[0]
-    place = canvas[target.top : target.top + target.height, target.left : target.left + target.width]
-    place.copy_(drawn.flip(1) if view.mirrored else drawn)
 
 
 def _moved(rows: Tensor, view: View, side: int, size: int) -> Tensor:

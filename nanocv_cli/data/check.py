@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from nanocv_cli.data.check_boxes import check_boxes, count_boxes
+from nanocv_cli.data.check_masks import check_mask, content_of
 from nanocv_cli.data.dataset import SPLITS, Dataset, Sample
 from nanocv_cli.data.finding import Finding
 from nanocv_cli.inference.images import UnreadableImageError, open_image
@@ -56,6 +57,7 @@ def check_dataset(dataset: Dataset[Any], progress: Callable[[int, int], None] | 
     for (split, sample), look in zip(members, seen, strict=True):
         if not look.problem:
             findings += check_boxes(split, sample, look.sides)
+            findings += check_mask(split, sample, look.sides)
     for split in SPLITS:
         findings += count_boxes(split, dataset.splits.get(split, ()))
     findings += _strays(dataset, {sample.path for _, sample in members})
@@ -87,7 +89,7 @@ def _copies(members: list[tuple[str, Sample[Any]]], seen: list[_Seen]) -> list[F
             continue
         paths = tuple(str(sample.path) for _, sample in copies)
         splits = sorted({split for split, _ in copies}, key=SPLITS.index)
-        if len({repr(sample.label) for _, sample in copies}) > 1:
+        if len({content_of(sample.label) for _, sample in copies}) > 1:
             findings.append(
                 Finding("error", "conflict", f"one picture under different labels: {', '.join(paths)}", paths)
             )

@@ -1,5 +1,6 @@
 """A contact sheet: pictures of every class side by side, the class written above them."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from nanocv_cli.data.boxes import LABEL, Boxes
 from nanocv_cli.data.dataset import Dataset, Sample
+from nanocv_cli.data.masks import IGNORED, Mask, square_mask
 from nanocv_cli.errors import DataError
 from nanocv_cli.files import atomic_path
 from nanocv_cli.inference.drawing import Frame, class_colour, draw_frames
@@ -17,6 +19,7 @@ from nanocv_cli.inference.images import UnreadableImageError, open_image, resize
 TILE = 144
 GAP = 6
 TITLE = 22
+LOOKED_AT = 300  # masks that are opened to find pictures of each class
 
 
 def write_contact_sheet(dataset: Dataset[Any], split: str, path: Path, per_class: int = 8) -> int:
@@ -32,7 +35,8 @@ def write_contact_sheet(dataset: Dataset[Any], split: str, path: Path, per_class
         DataError: the split is empty.
     """
     samples = dataset.split(split)
-    rows = [(name, [s for s in samples if _shows(s.label, label)]) for label, name in enumerate(dataset.classes)]
+    shown_by = [(sample, _classes_in(sample.label)) for sample in _spread(samples, LOOKED_AT)]
+    rows = [(name, [s for s, found in shown_by if label in found]) for label, name in enumerate(dataset.classes)]
     rows = [(name, members) for name, members in rows if members]
     if not rows:
         raise DataError(f"no picture of {dataset.name} {split} has a label", "nanocv data check")
@@ -51,9 +55,18 @@ def write_contact_sheet(dataset: Dataset[Any], split: str, path: Path, per_class
     return shown
 
 
-def _shows(label: Any, wanted: int) -> bool:
-    """Whether a picture belongs to a class: by its folder, or by one of its boxes."""
-    return wanted in label.labels if isinstance(label, Boxes) else bool(label == wanted)
+def _spread(samples: Sequence[Sample[Any]], most: int) -> list[Sample[Any]]:
+    """At most so many, evenly over all; only masks have to be opened to see what they hold."""
+    if len(samples) <= most or not hasattr(samples[0].label, "read"):
+        return list(samples)
+    return [samples[index] for index in np.linspace(0, len(samples) - 1, most).round().astype(int)]
+
+
+def _classes_in(label: Any) -> set[int]:
+    """The classes a picture shows: of its folder, its boxes, or its mask."""
+    if isinstance(label, Boxes):
+        return set(label.labels)
+    return {int(value) for value in np.unique(label.read())} if hasattr(label, "read") else {int(label)}
 
 
 def _tiles(samples: list[Sample[Any]], count: int, classes: tuple[str, ...]) -> list[NDArray[np.uint8]]:
@@ -64,10 +77,23 @@ def _tiles(samples: list[Sample[Any]], count: int, classes: tuple[str, ...]) -> 
             image = open_image(sample.path)
         except UnreadableImageError:
             continue
-        boxed = isinstance(sample.label, Boxes)
-        tile = resize_to_square(image, TILE, "stretch" if boxed else "crop")
-        tiles.append(_framed(tile, sample.label, classes) if boxed else tile)
+        if isinstance(sample.label, Boxes):
+            tiles.append(_framed(resize_to_square(image, TILE, "stretch"), sample.label, classes))
+        elif hasattr(sample.label, "read"):
+            tiles.append(_coloured(resize_to_square(image, TILE, "stretch"), sample.label, classes))
+        else:
+            tiles.append(resize_to_square(image, TILE, "crop"))
     return tiles
+
+
+def _coloured(tile: NDArray[np.uint8], mask: Mask, classes: tuple[str, ...]) -> NDArray[np.uint8]:
+    """The mask over the picture; what is ignored, and a background, stay clear."""
+    labels = square_mask(mask.read(), TILE, "stretch")
+    colours = np.zeros((256, 3), np.float32)
+    colours[: len(classes)] = [class_colour(label) for label in range(len(classes))]
+    clear = (labels == IGNORED) | ((labels == 0) & (classes[0] == "background"))
+    share = np.where(clear, 0.0, 0.55)[..., None]
+    return (tile * (1.0 - share) + colours[labels] * share).round().astype(np.uint8)
 
 
 def _framed(tile: NDArray[np.uint8], boxes: Boxes, classes: tuple[str, ...]) -> NDArray[np.uint8]:

@@ -10,7 +10,7 @@ class Finding:
     Attributes:
         level: `error` (training would fail or be misled) or `warning`.
         kind: unreadable, leak, conflict, duplicate, lonely_class, small, stray or note; of boxes size, no_area,
-            outside, border, twice, empty, crowd or difficult.
+            outside, border, twice, empty, crowd or difficult; of masks mask, size or unlabelled.
         message: one line.
         paths: the files concerned.
     """

@@ -121,10 +121,15 @@ def resize_to_square(image: NDArray[np.uint8], size: int, rule: str) -> NDArray[
     if rule not in RESIZE_RULES:
         raise ValueError(f"resize rule {rule!r} is none of {', '.join(RESIZE_RULES)}")
     height, width = image.shape[:2]
-    side = min(height, width)
-    left, top = (width - side) / 2, (height - side) / 2
-    box = (left, top, left + side, top + side) if rule == "crop" else (0, 0, width, height)
+    box = square_box(width, height, rule)
     if box == (0, 0, width, height) and (height, width) == (size, size):
         return image
     # Cropping inside the resize keeps a 1 x 5000 picture from growing to 224 x 1,120,000 on the way.
     return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR, box=box))
+
+
+def square_box(width: int, height: int, rule: str) -> tuple[float, float, float, float]:
+    """The part of a picture that becomes the square, as left, top, right, bottom in pixels."""
+    side = min(height, width)
+    left, top = (width - side) / 2, (height - side) / 2
+    return (left, top, left + side, top + side) if rule == "crop" else (0, 0, width, height)

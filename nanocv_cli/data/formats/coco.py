@@ -37,11 +37,11 @@ def read_coco(config: DataConfig, root: Path) -> Dataset[Boxes]:
     Raises:
         DataError: no annotation file, or one that is no COCO document.
     """
-    documents = {split: _load(path) for split, path in find_documents(root).items()}
+    documents = {split: load_document(path) for split, path in find_documents(root).items()}
     if not documents:
         raise DataError(f"data set {config.name}: no COCO annotations under {root}", "expected annotations/train.json")
     paths = find_documents(root)
-    names = {number: name for split in documents for number, name in _categories(documents[split], paths[split])}
+    names = {number: name for split in documents for number, name in categories_of(documents[split], paths[split])}
     classes = config.classes or tuple(dict.fromkeys(names[number] for number in sorted(names)))
     notes: list[str] = []
     splits = {
@@ -75,7 +75,7 @@ def write_coco(dataset: Dataset[Boxes], folder: Path) -> None:
         write_json(folder / "annotations" / f"{split}.json", document)
 
 
-def _load(path: Path) -> dict[str, Any]:
+def load_document(path: Path) -> dict[str, Any]:
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -86,7 +86,7 @@ def _load(path: Path) -> dict[str, Any]:
     return document
 
 
-def _categories(document: dict[str, Any], path: Path) -> list[tuple[int, str]]:
+def categories_of(document: dict[str, Any], path: Path) -> list[tuple[int, str]]:
     found = []
     for entry in document["categories"]:
         if (
@@ -104,7 +104,7 @@ def _categories(document: dict[str, Any], path: Path) -> list[tuple[int, str]]:
 def _samples(
     document: dict[str, Any], path: Path, root: Path, split: str, classes: tuple[str, ...], notes: list[str]
 ) -> tuple[Sample[Boxes], ...]:
-    label_of = {number: classes.index(name) for number, name in _categories(document, path) if name in classes}
+    label_of = {number: classes.index(name) for number, name in categories_of(document, path) if name in classes}
     by_image: dict[Any, list[dict[str, Any]]] = defaultdict(list)
     unknown = 0
     for annotation in document["annotations"]:
@@ -121,7 +121,7 @@ def _samples(
         if not isinstance(image, dict) or not all(isinstance(image.get(k), t) for k, t in
                                                   (("file_name", str), ("width", int), ("height", int))):  # fmt: skip
             raise DataError(f"{path}: an image has no file_name, width or height", "write the annotations again")
-        place = _picture(root, path, split, image["file_name"])
+        place = find_picture(root, path, split, image["file_name"])
         if place is None:
             missing += 1
             continue
@@ -131,7 +131,7 @@ def _samples(
     return tuple(found)
 
 
-def _picture(root: Path, document: Path, split: str, name: str) -> Path | None:
+def find_picture(root: Path, document: Path, split: str, name: str) -> Path | None:
     """Where a picture lies; a name that leads out of the set is treated as missing."""
     if Path(name).is_absolute() or ".." in Path(name).parts:
         return None

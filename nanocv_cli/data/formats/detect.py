@@ -6,17 +6,19 @@ from nanocv_cli.config.schema import DataConfig
 from nanocv_cli.data.boxes import Boxes
 from nanocv_cli.data.dataset import Dataset
 from nanocv_cli.data.formats import coco, pascal_voc, yolo
+from nanocv_cli.data.formats.mask_folders import find_folders
 from nanocv_cli.errors import DataError
 
 READERS = {"coco": coco.read_coco, "pascal_voc": pascal_voc.read_pascal_voc, "yolo": yolo.read_yolo}
 WRITERS = {"coco": coco.write_coco, "pascal_voc": pascal_voc.write_pascal_voc, "yolo": yolo.write_yolo}
 FINDERS = {"coco": coco.find_documents, "pascal_voc": pascal_voc.find_annotations, "yolo": yolo.find_folders}
-CLASS_FOLDERS = "class_folders"
+CLASS_FOLDERS, MASKS = "class_folders", "masks"
 
 
 def detect_format(root: Path) -> str:
-    """`coco`, `pascal_voc` or `yolo` where the folder has such labels, else `class_folders`."""
-    return next((name for name, find in FINDERS.items() if find(root)), CLASS_FOLDERS)
+    """`coco`, `pascal_voc`, `yolo` or `masks` where the folder has such labels, else `class_folders`."""
+    found = next((name for name, find in FINDERS.items() if find(root)), None)
+    return found or (MASKS if find_folders(root) else CLASS_FOLDERS)
 
 
 def read_boxes(config: DataConfig, root: Path) -> Dataset[Boxes]:
