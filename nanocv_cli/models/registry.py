@@ -10,7 +10,9 @@ from nanocv_cli.errors import ConfigError
 from nanocv_cli.models.lenet import LeNet
 from nanocv_cli.models.nanodet import NanoDet
 from nanocv_cli.models.nanores import NanoRes
+from nanocv_cli.models.nanoseg import NanoSeg
 from nanocv_cli.models.torchvision_detectors import build_torchvision_detector
+from nanocv_cli.models.torchvision_segmenters import build_torchvision_segmenter
 from nanocv_cli.models.torchvision_zoo import build_torchvision
 
 Builder = Callable[[ModelConfig, int], nn.Module]
@@ -30,6 +32,7 @@ def _halved_five_times(config: ModelConfig) -> int:
 ARCHITECTURES: dict[str, Builder] = {
     "lenet": lambda config, classes: LeNet(classes, _halved_five_times(config), config.dropout),
     "nanodet": lambda config, classes: NanoDet(classes, _halved_five_times(config)),
+    "nanoseg": lambda config, classes: NanoSeg(classes, dropout=config.dropout),
     "nanores": lambda config, classes: NanoRes(classes, dropout=config.dropout),
 }
 
@@ -37,6 +40,7 @@ ARCHITECTURES: dict[str, Builder] = {
 TORCHVISION_BUILDERS: dict[str, Builder] = {
     "classification": build_torchvision,
     "detection": build_torchvision_detector,
+    "segmentation": build_torchvision_segmenter,
 }
 
 

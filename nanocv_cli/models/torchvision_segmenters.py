@@ -1,0 +1,46 @@
+"""torchvision's segmenters behind nanocv's door: by name, with a head of the right size."""
+
+import torch
+from torch import Tensor, nn
+from torchvision import models
+
+from nanocv_cli.config.schema import ModelConfig
+from nanocv_cli.config.zoo import TORCHVISION_SEGMENTERS
+from nanocv_cli.errors import ConfigError, ModelError
+
+
+def build_torchvision_segmenter(config: ModelConfig, classes: int) -> nn.Module:
+    """Builds a torchvision segmenter; with `pretrained`, torchvision's backbone weights.
+
+    Raises:
+        ConfigError: torchvision has no such segmenter.
+        ModelError: the backbone's weights cannot be downloaded.
+    """
+    name = config.architecture
+    if name not in TORCHVISION_SEGMENTERS:
+        raise ConfigError(f"torchvision has no segmenter {name!r}", f"it has: {', '.join(TORCHVISION_SEGMENTERS)}")
+    backbone = "DEFAULT" if config.pretrained else None
+    try:
+        network = models.get_model(name, weights=None, weights_backbone=backbone, num_classes=classes)
+    except OSError as error:
+        reason = getattr(error, "reason", error)
+        raise ModelError(
+            f"torchvision's weights for the backbone of {name} could not be had: {reason}",
+            f"use --set model.pretrained=false, or place the file in {torch.hub.get_dir()}/checkpoints",
+        ) from error
+    return TorchvisionSegmenter(network)
+
+
+class TorchvisionSegmenter(nn.Module):
+    """A torchvision segmenter that answers its logits alone."""
+
+    any_size = True  # of the picture, in an exported graph too
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Maps normalised float [N,3,H,W] to logits float [N,classes,H,W]."""
+        logits: Tensor = self.network(images)["out"]
+        return logits
