@@ -27,12 +27,17 @@ def infer(
     out: Annotated[Path | None, typer.Option(help="Folder for annotated copies.")] = None,
     top: Annotated[int | None, typer.Option(min=1, help="Most answers per picture.")] = None,
     batch_size: Annotated[int, typer.Option(min=1, max=4096, help="Pictures in memory at a time.")] = 8,
+    tile: Annotated[
+        int | None,
+        typer.Option(min=16, max=65_535, help="Segmentation: cut pictures into squares of this many pixels."),
+    ] = None,
     threads: Annotated[int, typer.Option(min=0, help="ONNX Runtime threads; 0: it chooses.")] = 0,
     as_json: JsonFlag = False,
     debug: DebugFlag = False,
 ) -> None:
     """Say what pictures show; JSON lines, annotated copies."""
     from nanocv_cli.config.project import project_root
+    from nanocv_cli.errors import RequestError
     from nanocv_cli.inference.copies import AnnotatedCopies
     from nanocv_cli.inference.infer import answers
     from nanocv_cli.inference.reference import find_graph
@@ -44,9 +49,13 @@ def infer(
     copies = AnnotatedCopies(out, sources) if out else None
     runner = Runner(find_graph(ref, project_root()), threads)
     card, reader = runner.card, reader_for(runner.card.task)
+    if tile and not reader.ANSWERS_PIXELS:
+        raise RequestError(
+            f"--tile is for models that answer pixel by pixel; {card.name} is a {card.task} model", "leave it out"
+        )
     done = skipped = 0
     with _ending_with_its_reader():
-        for answer in _counted(answers(runner, sources, batch_size, keep_images=copies is not None)):
+        for answer in _counted(answers(runner, sources, batch_size, keep_images=copies is not None, tile=tile or 0)):
             done += 1
             line = {"path": answer.source.shown, "task": card.task}
             if answer.problem:
@@ -58,7 +67,10 @@ def infer(
                 continue
             result = reader.decode(answer.outputs, card, top or reader.TOP, [answer.size])[0]
             if copies and answer.image is not None:
-                line["annotated"] = str(copies.write(answer.source, reader.draw(answer.image, result, card)))
+                written = copies.write(answer.source, reader.draw(answer.image, result, card))
+                line["annotated"] = str(written)
+                for name, picture in result.attached().items():
+                    line[name] = str(copies.attach(written, name, picture))
             if as_json:
                 emit({**line, **result.to_json()})
             else:

@@ -51,6 +51,17 @@ class AnnotatedCopies:
                 Image.fromarray(image).save(temporary, "PNG")
         return target
 
+    def attach(self, written: Path, name: str, image: NDArray[np.uint8]) -> Path:
+        """Writes a picture uint8 [H,W] or [H,W,3] as PNG beside an annotated copy: `name.jpg` and `name-mask.png`.
+
+        Raises:
+            StorageError: the folder cannot be written.
+        """
+        target = written.with_name(f"{written.stem}-{name}.png")
+        with atomic_path(target) as temporary:
+            Image.fromarray(image).save(temporary, "PNG")
+        return target
+
     def _free(self, relative: Path) -> Path:
         """`name.jpg`, else `name-2.jpg` and so on, where another picture of this call has it."""
         free = relative

@@ -88,6 +88,32 @@ def draw_frames(picture: Image.Image, frames: list[Frame]) -> None:
         pen.text((x + size // 4, y + height / 2), text, fill=ink, font=face, anchor="lm")
 
 
+def draw_legend(picture: Image.Image, entries: list[tuple[str, Colour]]) -> None:
+    """Draws a dark card with a colour and a name for each entry, as many as the lower left quarter holds.
+
+    Args:
+        picture: RGB; changed in place.
+        entries: from top to bottom.
+    """
+    size = text_height(*picture.size)
+    line, margin = size + size // 2, max(2, size // 2)
+    entries = entries[: max(1, (picture.height // 2 - margin) // line)]
+    face = ImageFont.load_default(size)
+    widest = max((face.getlength(plain_letters(name)) for name, _ in entries), default=0.0)
+    width, height = round(widest) + 2 * size + 2 * margin, line * len(entries) + margin
+    if not entries or width > picture.width or height > picture.height:
+        return
+    card = Image.new("RGBA", (width, height))
+    pen = ImageDraw.Draw(card)
+    pen.rectangle((0, 0, width, height), fill=CARD_COLOUR)
+    for number, (name, colour) in enumerate(entries):
+        top = margin // 2 + number * line
+        pen.rectangle((margin, top + size // 4, margin + size, top + size // 4 + size), fill=colour)
+        place = (2 * margin + size, top + line // 2)
+        pen.text(place, plain_letters(name), fill=TEXT_COLOUR, font=face, anchor="lm")
+    picture.paste(card, (0, picture.height - height), card)
+
+
 def draw_score_card(picture: Image.Image, rows: list[Row]) -> None:
     """Draws a dark card with label, percentage and bar for each row into the picture's lower left corner.
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from nanocv_cli.inference.images import UnreadableImageError, open_image, resize_to_square
 from nanocv_cli.inference.runner import Runner
 from nanocv_cli.inference.sources import Source
+from nanocv_cli.inference.tiles import run_tiled
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,9 @@ class Answer:
     problem: str = ""
 
 
-def answers(runner: Runner, sources: Iterable[Source], batch_size: int, keep_images: bool = False) -> Iterator[Answer]:
+def answers(
+    runner: Runner, sources: Iterable[Source], batch_size: int, keep_images: bool = False, tile: int = 0
+) -> Iterator[Answer]:
     """Answers pictures in their order, holding at most one batch of them in memory.
 
     Args:
@@ -40,10 +43,24 @@ def answers(runner: Runner, sources: Iterable[Source], batch_size: int, keep_ima
         sources: pictures; consumed as answers are taken.
         batch_size: pictures per batch, readable or not; at least 1.
         keep_images: whether answers carry the pictures as opened, for drawing on them.
+        tile: side of the tiles that each picture is cut into, pixels (see `tiles.run_tiled`); 0: pictures are read
+            whole. One picture at a time, in batches of tiles.
     """
     stream = iter(sources)
-    while batch := list(islice(stream, batch_size)):
-        yield from _answer_batch(runner, batch, keep_images)
+    while batch := list(islice(stream, 1 if tile else batch_size)):
+        if tile:
+            yield _answer_tiled(runner, batch[0], tile, batch_size, keep_images)
+        else:
+            yield from _answer_batch(runner, batch, keep_images)
+
+
+def _answer_tiled(runner: Runner, source: Source, tile: int, batch_size: int, keep_image: bool) -> Answer:
+    try:
+        image = open_image(source.content)
+    except UnreadableImageError as error:
+        return Answer(source, {}, problem=error.message)
+    outputs = run_tiled(runner, image, tile, batch_size)
+    return Answer(source, outputs, (image.shape[1], image.shape[0]), image if keep_image else None)
 
 
 def _answer_batch(runner: Runner, batch: list[Source], keep_images: bool) -> Iterator[Answer]:

@@ -4,6 +4,9 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 
 @dataclass(frozen=True)
 class Prediction:
@@ -26,6 +29,10 @@ class Classification:
     def to_text(self) -> str:
         """The answer for people, in one line."""
         return "  ".join(f"{prediction.label} {100 * prediction.score:.1f} %" for prediction in self.predictions)
+
+    def attached(self) -> dict[str, NDArray[np.uint8]]:
+        """Nothing."""
+        return {}
 
 
 @dataclass(frozen=True)
@@ -56,3 +63,36 @@ class Detection:
         """How many of each class, for people."""
         counts = Counter(found.label for found in self.predictions)
         return ", ".join(f"{count} {label}" for label, count in counts.most_common()) or "nothing"
+
+    def attached(self) -> dict[str, NDArray[np.uint8]]:
+        """Nothing."""
+        return {}
+
+
+@dataclass(frozen=True)
+class Region:
+    """All pixels of a class: its name, mean confidence 0..1, and share 0..1 of the picture."""
+
+    label: str
+    score: float
+    share: float
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """A picture's classes, largest first, and its mask: class indices uint8 [H,W] of the picture's own size."""
+
+    predictions: tuple[Region, ...]
+    mask: NDArray[np.uint8]
+
+    def to_json(self) -> dict[str, Any]:
+        """The `predictions` part of the JSON that `infer` prints."""
+        return {"predictions": [asdict(region) for region in self.predictions]}
+
+    def to_text(self) -> str:
+        """The classes and what they cover, for people."""
+        return "  ".join(f"{region.label} {100 * region.share:.1f} %" for region in self.predictions) or "nothing"
+
+    def attached(self) -> dict[str, NDArray[np.uint8]]:
+        """The raw mask, uint8 [H,W]."""
+        return {"mask": self.mask}

@@ -27,7 +27,8 @@ class Runner:
         signature: names, types and shapes of the graph's inputs and outputs.
 
     Raises:
-        ModelError: the file is missing, damaged or not ours, or its input is not uint8 [N,S,S,3] with any N.
+        ModelError: the file is missing, damaged or not ours, or its input is not uint8 [N,S,S,3] with any N, or any H
+            and W as well.
     """
 
     def __init__(self, path: Path, threads: int = 0) -> None:
@@ -55,7 +56,12 @@ class Runner:
         inputs = self._session.get_inputs()
         side = self.card.input_size
         found = [(entry.type, list(entry.shape)) for entry in inputs]
-        if len(found) != 1 or found[0][0] != "tensor(uint8)" or found[0][1][1:] != [side, side, 3]:
+        # A dimension that is no number may be any.
+        fits = len(found) == 1 and found[0][0] == "tensor(uint8)" and len(found[0][1]) == 4 and all(
+            size == wanted or not isinstance(size, int)
+            for size, wanted in zip(found[0][1][1:], (side, side, 3), strict=True)
+        )  # fmt: skip
+        if not fits:
             described = ", ".join(f"{kind} {shape}" for kind, shape in found)
             raise ModelError(
                 f"{self._path} takes {described}; its card promises uint8 [N,{side},{side},3]", EXPORT_AGAIN
@@ -71,7 +77,8 @@ class Runner:
         """Answers a batch.
 
         Args:
-            images: uint8 [N,S,S,3] RGB with S the card's `input_size`; any N from 1 on.
+            images: uint8 [N,S,S,3] RGB, any N from 1 on; S is the card's `input_size`, or any H and W where the graph
+                reads them.
 
         Returns:
             the graph's outputs by name, one row per picture.

@@ -46,8 +46,15 @@ class Task(Protocol):
     def read(self, config: DataConfig, root: Path) -> Dataset[Any]:
         """Reads the set with the labels this task learns from."""
 
-    def targets(self, samples: list[Sample[Any]]) -> NDArray[Any]:
-        """The samples' labels as one array with a row per picture."""
+    def targets(self, samples: list[Sample[Any]], size: int, resize: str, cache: Path) -> NDArray[Any]:
+        """The samples' labels as one array with a row per picture.
+
+        Args:
+            samples: pictures of one split.
+            size: side of the square that the pictures are read as, pixels.
+            resize: how they become that square.
+            cache: folder for what is costly to make.
+        """
 
     def augment(
         self,

@@ -13,6 +13,7 @@ from nanocv_cli.inference.card import ModelCard
 READERS = {
     "classification": "nanocv_cli.tasks.classification.reader",
     "detection": "nanocv_cli.tasks.detection.reader",
+    "segmentation": "nanocv_cli.tasks.segmentation.reader",
 }
 
 
@@ -25,11 +26,15 @@ class Result(Protocol):
     def to_text(self) -> str:
         """One line for people."""
 
+    def attached(self) -> dict[str, NDArray[np.uint8]]:
+        """Pictures beside the annotated one, by the key that the JSON line names their files under."""
+
 
 class Reader(Protocol):
     """A task's reader: a module with these."""
 
     TOP: int  # most answers per picture, where the user names no number
+    ANSWERS_PIXELS: bool  # outputs are [N,S,S], so that a picture can be answered in tiles
 
     def decode(
         self, outputs: Mapping[str, NDArray[Any]], card: ModelCard, top: int, sizes: Sequence[tuple[int, int]]

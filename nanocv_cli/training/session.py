@@ -93,4 +93,4 @@ def load_split(
         display.say(f"warning: left out of {split}: {path}: {reason}")
     if len(cached.unreadable) > WARNINGS_SHOWN:
         display.say(f"warning: {len(cached.unreadable)} unreadable pictures in {split}; nanocv data check names all")
-    return Pictures(cached.images, task.targets([samples[i] for i in cached.kept]))
+    return Pictures(cached.images, task.targets([samples[i] for i in cached.kept], size, resize, cache))

@@ -72,6 +72,6 @@ class ClassificationEvaluator:
 
     def draw(self, folder: Path, images: NDArray[np.uint8]) -> list[Path]:
         """Writes `confusion.png`."""
-        from nanocv_cli.tasks.classification.figures import draw_confusion
+        from nanocv_cli.tasks.confusion import draw_confusion
 
         return [draw_confusion(self.confusion(), self.classes, folder / "confusion.png")]

@@ -13,6 +13,7 @@ from nanocv_cli.inference.results import Classification, Prediction
 
 OUTPUT = "probabilities"
 TOP = 5
+ANSWERS_PIXELS = False
 DRAWN = 3
 
 

@@ -54,7 +54,7 @@ class Classification:
     def read(self, config: DataConfig, root: Path) -> Dataset[int]:
         return read_class_folders(config, root)
 
-    def targets(self, samples: list[Sample[int]]) -> NDArray[np.int64]:
+    def targets(self, samples: list[Sample[int]], size: int, resize: str, cache: Path) -> NDArray[np.int64]:
         """Class indices, int64 [n]."""
         return np.array([sample.label for sample in samples], np.int64)
 

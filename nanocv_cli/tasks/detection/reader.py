@@ -14,6 +14,7 @@ from nanocv_cli.inference.results import DetectedObject, Detection
 # Shown where the card knows no better threshold for a class.
 SHOWN_SCORE = 0.3
 TOP = 100
+ANSWERS_PIXELS = False
 LOWEST_SHOWN, HIGHEST_SHOWN = 0.1, 0.6
 
 

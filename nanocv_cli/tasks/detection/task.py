@@ -42,7 +42,7 @@ class Detection:
     def read(self, config: DataConfig, root: Path) -> Dataset[Boxes]:
         return read_boxes(config, root)
 
-    def targets(self, samples: list[Sample[Boxes]]) -> NDArray[np.float32]:
+    def targets(self, samples: list[Sample[Boxes]], size: int, resize: str, cache: Path) -> NDArray[np.float32]:
         """Objects, float32 [n,M,6]; see `data/boxes.py`."""
         return box_targets(samples)
 

@@ -9,13 +9,14 @@ from numpy.typing import NDArray
 from nanocv_cli.files import atomic_path
 
 
-def draw_confusion(matrix: NDArray[np.int64], classes: tuple[str, ...], path: Path) -> Path:
+def draw_confusion(matrix: NDArray[np.int64], classes: tuple[str, ...], path: Path, in_percent: bool = False) -> Path:
     """Draws counts coloured by their share of the row, so that rare classes show as well as common ones.
 
     Args:
         matrix: counts [classes, classes]; rows are true classes, columns answers.
         classes: class names in label order.
         path: PNG to write.
+        in_percent: whether cells show the share of their row, where counts are too large to read.
     """
     count = len(classes)
     side = min(24.0, 2.8 + 0.75 * count)
@@ -27,13 +28,16 @@ def draw_confusion(matrix: NDArray[np.int64], classes: tuple[str, ...], path: Pa
     axes.set_yticks(range(count), classes)
     axes.set_xlabel("answer")
     axes.set_ylabel("true class")
-    axes.set_title(f"{np.trace(matrix)} of {matrix.sum()} right ({np.trace(matrix) / max(1, matrix.sum()):.1%})")
+    right = f"{np.trace(matrix) / max(1, matrix.sum()):.1%}"
+    axes.set_title(f"{right} right; cells: % of the row" if in_percent
+                   else f"{np.trace(matrix)} of {matrix.sum()} right ({right})")  # fmt: skip
     if count <= 30:
         for row in range(count):
             for column in range(count):
-                if matrix[row, column]:
+                if shares[row, column] >= (0.005 if in_percent else 1e-12):
                     colour = "white" if shares[row, column] > 0.5 else "black"
-                    axes.text(column, row, str(matrix[row, column]), ha="center", va="center", color=colour)
+                    text = f"{100 * shares[row, column]:.0f}" if in_percent else str(matrix[row, column])
+                    axes.text(column, row, text, ha="center", va="center", color=colour)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=120, format="png")
     return path

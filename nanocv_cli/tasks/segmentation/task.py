@@ -1,0 +1,118 @@
+"""Segmentation: a class for every pixel; cross-entropy and overlap, answers are a mask and how sure it is."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from nanocv_cli.config.schema import DataConfig, ModelConfig, TrainConfig
+from nanocv_cli.data import augment
+from nanocv_cli.data.dataset import Dataset, Sample
+from nanocv_cli.data.formats.labels import read_masks
+from nanocv_cli.data.mask_augment import augment_masks
+from nanocv_cli.data.masks import IGNORED, Mask, Renumbered, cached_masks
+from nanocv_cli.tasks.base import Outputs
+from nanocv_cli.tasks.normalised import Normalised
+from nanocv_cli.tasks.segmentation.metrics import SegmentationEvaluator
+
+# A pixel may go either way where two classes are as probable as this.
+UNSURE = 1e-3
+
+
+class Deployable(Normalised):
+    """A segmenter with its normalisation: raw pictures in, masks out."""
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Maps uint8 [N,S,S,3] RGB to class indices uint8 [N,S,S] and their probabilities float32 [N,S,S]."""
+        confidence, labels = self.network(self.normalise(images)).float().softmax(1).max(1)
+        return labels.to(torch.uint8), confidence
+
+
+class Segmentation:
+    """The task's room key: see `tasks.base.Task` for what each method promises."""
+
+    name = "segmentation"
+    best_metric = "miou"
+    live_score = "pixels"
+    output_names: tuple[str, ...] = ("mask", "confidence")
+    tolerance = 2e-3
+
+    def read(self, config: DataConfig, root: Path) -> Dataset[Mask]:
+        return read_masks(config, root)
+
+    def targets(self, samples: list[Sample[Mask]], size: int, resize: str, cache: Path) -> NDArray[np.uint8]:
+        """Masks, uint8 [n,size,size]."""
+        return cached_masks(cache, samples, size, resize)
+
+    def augment(
+        self,
+        images: Tensor,
+        targets: Tensor,
+        size: int,
+        dtype: torch.dtype,
+        model: ModelConfig,
+        train: TrainConfig,
+        generator: torch.Generator,
+    ) -> tuple[Tensor, Tensor]:
+        views, masks = augment_masks(images, targets, size, train.augment, generator)
+        matrix, offset = augment.colour_matrices(len(views), train.augment, generator)
+        inputs = augment.normalise(views, matrix, offset, torch.tensor(model.mean), torch.tensor(model.std), dtype)
+        return inputs, masks
+
+    def training_inputs(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor]:
+        return (inputs,)
+
+    def loss(self, outputs: Tensor, targets: Tensor, train: TrainConfig) -> Tensor:
+        """Cross-entropy plus `train.region_loss` times the soft Dice loss (arXiv:1606.04797), which counts each class
+        of the batch alike, however few its pixels.
+        """
+        logits, wanted = outputs.float(), targets.long()
+        entropy = F.cross_entropy(logits, wanted, ignore_index=IGNORED, label_smoothing=train.label_smoothing)
+        # A batch without a labelled pixel teaches nothing.
+        entropy = torch.nan_to_num(entropy, nan=0.0) if (wanted == IGNORED).all() else entropy
+        return entropy + train.region_loss * dice_loss(logits, wanted) if train.region_loss else entropy
+
+    def hits(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Share of the labelled pixels that are right, for each picture of the batch."""
+        counted = targets != IGNORED
+        right = ((outputs.detach().argmax(1) == targets) & counted).sum()
+        return right / counted.sum().clamp(min=1) * len(targets)
+
+    def deployable(self, network: nn.Module, model: ModelConfig) -> nn.Module:
+        return Deployable(network, model.mean, model.std)
+
+    def evaluator(self, classes: tuple[str, ...], input_size: int) -> SegmentationEvaluator:
+        return SegmentationEvaluator(classes)
+
+    def renumbered(self, label: Mask, numbers: Sequence[int]) -> Mask:
+        return label if list(numbers) == list(range(len(numbers))) else Renumbered(label, tuple(numbers))
+
+    def distance(self, expected: Outputs, actual: Outputs) -> float:
+        """Largest difference of a confidence, and 1 where a mask differs at a pixel that is not undecided."""
+        left, right = expected["confidence"].astype(np.float64), actual["confidence"].astype(np.float64)
+        apart = float(np.abs(left - right).max(initial=0.0))
+        # Two classes as probable as one another have at most half of the probability each.
+        undecided = left < 0.5 + UNSURE
+        return max(apart, 1.0) if ((expected["mask"] != actual["mask"]) & ~undecided).any() else apart
+
+
+def dice_loss(logits: Tensor, wanted: Tensor) -> Tensor:
+    """One minus the mean soft Dice coefficient of the classes that are in the batch.
+
+    Args:
+        logits: float32 [N,classes,H,W].
+        wanted: int64 [N,H,W] with `IGNORED`.
+    """
+    counted = (wanted != IGNORED).unsqueeze(1)
+    probabilities = logits.softmax(1) * counted
+    truth = F.one_hot(wanted.where(wanted != IGNORED, 0), logits.shape[1]).permute(0, 3, 1, 2) * counted
+    shared = (probabilities * truth).sum((0, 2, 3))
+    both = probabilities.sum((0, 2, 3)) + truth.sum((0, 2, 3))
+    present = truth.sum((0, 2, 3)) > 0
+    if not present.any():
+        return logits.sum() * 0.0
+    return 1.0 - (2.0 * shared[present] / both[present].clamp(min=1e-6)).mean()

@@ -1,0 +1,97 @@
+"""Segmentation's figures against sums by hand and against plain loops."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from nanocv_cli.data.masks import IGNORED
+from nanocv_cli.tasks.segmentation.judged import SHOWN
+from nanocv_cli.tasks.segmentation.metrics import SegmentationEvaluator
+
+CLASSES = ("a", "b", "c")
+
+
+def judged(answer: np.ndarray, truth: np.ndarray) -> SegmentationEvaluator:
+    evaluator = SegmentationEvaluator(CLASSES)
+    evaluator.update({"mask": answer, "confidence": np.ones(answer.shape)}, truth)
+    return evaluator
+
+
+def test_by_hand() -> None:
+    truth = np.array([[[0, 0, 1, IGNORED]]], np.uint8)
+    answer = np.array([[[0, 1, 1, 2]]], np.uint8)
+    metrics = judged(answer, truth).compute()
+    assert metrics["per_class"]["a"]["iou"] == pytest.approx(1 / 2)
+    assert metrics["per_class"]["b"]["iou"] == pytest.approx(1 / 2)
+    assert metrics["per_class"]["c"]["iou"] is None  # answered on an ignored pixel alone
+    assert metrics["miou"] == pytest.approx(1 / 2)
+    assert metrics["pixel_accuracy"] == pytest.approx(2 / 3)
+    assert metrics["dice"] == pytest.approx(2 / 3)
+
+
+def test_a_class_that_is_only_answered_costs() -> None:
+    truth = np.zeros((1, 1, 4), np.uint8)
+    answer = np.array([[[0, 0, 0, 2]]], np.uint8)
+    metrics = judged(answer, truth).compute()
+    assert metrics["per_class"]["c"]["iou"] == 0.0
+    assert metrics["miou"] == pytest.approx((3 / 4 + 0) / 2)
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 100_000))
+def test_overlap_is_that_of_plain_loops(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    truth = random.choice(np.array([0, 1, 2, IGNORED], np.uint8), (2, 5, 6))
+    answer = random.integers(0, 3, (2, 5, 6)).astype(np.uint8)
+    together = judged(answer, truth)
+    apart = SegmentationEvaluator(CLASSES)
+    for row in range(2):
+        apart.update({"mask": answer[row : row + 1]}, truth[row : row + 1])
+    metrics = together.compute()
+    assert metrics == apart.compute()
+    counted = truth != IGNORED
+    for label, name in enumerate(CLASSES):
+        both = ((answer == label) & (truth == label) & counted).sum()
+        either = (((answer == label) | (truth == label)) & counted).sum()
+        found = metrics["per_class"][name]["iou"]
+        assert found == (pytest.approx(both / either) if either else None)
+
+
+def test_boundaries_forgive_a_pixel_and_no_more() -> None:
+    truth = np.zeros((1, 60, 60), np.uint8)
+    truth[:, 20:40, 20:40] = 1
+    figures = []
+    for shift in (0, 1, 4):
+        answer = np.zeros_like(truth)
+        answer[:, 20 + shift : 40 + shift, 20:40] = 1
+        figures.append(judged(answer, truth).compute()["per_class"]["b"]["boundary_f1"])
+    assert figures[0] == figures[1] == 1.0
+    assert figures[2] < 0.7
+
+
+def test_the_worst_pictures_are_drawn(tmp_path: Path) -> None:
+    evaluator = SegmentationEvaluator(CLASSES)
+    truth = np.zeros((9, 16, 16), np.uint8)
+    answer = truth.copy()
+    for number in range(9):
+        answer[number, : 9 - number] = 1  # the first is worst
+    truth[8] = IGNORED
+    images = np.full((9, 16, 16, 3), 120, np.uint8)
+    for start in (0, 4, 8):
+        evaluator.update({"mask": answer[start : start + 4]}, truth[start : start + 4])
+    assert [entry.number for entry in evaluator.worst] == list(range(SHOWN))
+    for path in evaluator.draw(tmp_path, images):
+        with Image.open(path) as drawn:
+            assert np.asarray(drawn.convert("L")).std() > 5
+
+
+def test_a_split_without_labels_has_no_figures(tmp_path: Path) -> None:
+    evaluator = judged(np.zeros((1, 4, 4), np.uint8), np.full((1, 4, 4), IGNORED, np.uint8))
+    metrics = evaluator.compute()
+    assert metrics["miou"] == 0.0
+    assert metrics["dice"] is None
+    assert [path.name for path in evaluator.draw(tmp_path, np.zeros((1, 4, 4, 3), np.uint8))] == ["confusion.png"]
