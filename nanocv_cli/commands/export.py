@@ -14,6 +14,9 @@ def onnx(
         Path | None, typer.Option(help="File to write; default: <model>.onnx beside the checkpoint.")
     ] = None,
     data: DataOption = None,
+    any_size: Annotated[
+        bool, typer.Option("--any-size", help="Let the graph read pictures of any height and width (segmentation).")
+    ] = False,
     as_json: JsonFlag = False,
     debug: DebugFlag = False,
 ) -> None:
@@ -25,7 +28,7 @@ def onnx(
     root = project_root()
     checkpoint = find_checkpoint(ref, root)
     pictures = parity_pictures(checkpoint, data, root, say)
-    exported = export_onnx(checkpoint, out or checkpoint.with_suffix(".onnx"), pictures)
+    exported = export_onnx(checkpoint, out or checkpoint.with_suffix(".onnx"), pictures, any_size)
     parity = exported.parity
     if as_json:
         emit({

@@ -21,13 +21,16 @@ INPUT_NAME = "images"
 LARGEST_PROTOBUF = 2**31 - 1
 
 
-def build_graph(deployable: nn.Module, output_names: tuple[str, ...], card: ModelCard) -> onnx.ModelProto:
+def build_graph(
+    deployable: nn.Module, output_names: tuple[str, ...], card: ModelCard, any_size: bool = False
+) -> onnx.ModelProto:
     """Exports a deployable module through torch's dynamo exporter and checks the graph.
 
     Args:
         deployable: uint8 [N,S,S,3] to a tuple of outputs, in evaluation mode on the CPU.
         output_names: names of those outputs.
         card: goes into the graph's metadata.
+        any_size: whether height and width shall be symbolic too.
 
     Returns:
         a checked model whose batch dimension is symbolic in every input and output, weights inside.
@@ -37,6 +40,7 @@ def build_graph(deployable: nn.Module, output_names: tuple[str, ...], card: Mode
     """
     # Two pictures: a batch of one would let the exporter specialise on it.
     example = torch.zeros((2, card.input_size, card.input_size, 3), dtype=torch.uint8)
+    names = ("batch", "height", "width") if any_size else ("batch",)
     try:
         with _quiet():
             program = torch.onnx.export(
@@ -45,7 +49,7 @@ def build_graph(deployable: nn.Module, output_names: tuple[str, ...], card: Mode
                 dynamo=True,
                 input_names=[INPUT_NAME],
                 output_names=list(output_names),
-                dynamic_shapes={INPUT_NAME: {0: torch.export.Dim("batch")}},
+                dynamic_shapes={INPUT_NAME: {axis: torch.export.Dim(name) for axis, name in enumerate(names)}},
                 opset_version=OPSET,
                 external_data=False,
                 verbose=False,
@@ -53,7 +57,8 @@ def build_graph(deployable: nn.Module, output_names: tuple[str, ...], card: Mode
     except Exception as error:  # the exporter has no exception tree of its own
         first_line = (str(error).splitlines() or [type(error).__name__])[0]
         raise ExportError(
-            f"{card.name} cannot be exported with a dynamic batch: {first_line}", "try another architecture"
+            f"{card.name} cannot be exported with a dynamic {', '.join(names)}: {first_line}",
+            "try another architecture",
         ) from error
     if program is None:
         raise ExportError(f"{card.name}: torch's exporter returned nothing", "try another torch version")

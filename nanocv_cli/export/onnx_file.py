@@ -36,15 +36,18 @@ class Exported:
     card: ModelCard
 
 
-def export_onnx(checkpoint: Path, target: Path, pictures: NDArray[np.uint8]) -> Exported:
+def export_onnx(checkpoint: Path, target: Path, pictures: NDArray[np.uint8], any_size: bool = False) -> Exported:
     """Writes a checkpoint as ONNX if, and only if, the graph answers like it.
 
     Args:
         checkpoint: a `.safetensors` file with a card.
         target: the `.onnx` file; replaced atomically.
         pictures: uint8 [n,S,S,3] real pictures to compare on.
+        any_size: whether the graph shall read pictures of any height and width; it is then compared on parts of the
+            pictures too.
 
     Raises:
+        RequestError: `any_size` of a network that reads one size.
         ExportError: the graph lost a property or does not match; `target` is left as it was.
         ModelError: the checkpoint is damaged.
         StorageError: `target` cannot be written.
@@ -52,12 +55,21 @@ def export_onnx(checkpoint: Path, target: Path, pictures: NDArray[np.uint8]) -> 
     network, config, card = load_network(checkpoint)
     task = task_for(card.task)
     deployable = task.deployable(network, config).eval()
-    build = build_single_graph if getattr(network, "one_picture_only", False) else build_graph
-    model = build(deployable, task.output_names, card)
+    if any_size and not getattr(network, "any_size", False):
+        raise RequestError(f"{card.name} reads pictures of one size only", "leave --any-size out")
+    if getattr(network, "one_picture_only", False):
+        model = build_single_graph(deployable, task.output_names, card)
+    else:
+        model = build_graph(deployable, task.output_names, card, any_size)
     with atomic_path(target) as temporary:
         temporary.write_bytes(model.SerializeToString())
         expected = torch_answer(task, deployable, torch.device("cpu"))
-        parity = check_parity(expected, Runner(temporary).run, pictures, task.tolerance, task.distance)
+        actual = Runner(temporary).run
+        parity = check_parity(expected, actual, pictures, task.tolerance, task.distance)
+        if any_size:
+            side = card.input_size
+            parts = pictures[:, : side - side // 3, : side - side // 5]
+            check_parity(expected, actual, np.ascontiguousarray(parts), task.tolerance, task.distance)
     return Exported(target, target.stat().st_size, parity, card)
 
 

@@ -29,7 +29,7 @@ TYPES = {
 
 
 def build_config(
-    signature: GraphSignature, settings: ServeConfig, name: str, classes: tuple[str, ...] = ()
+    signature: GraphSignature, settings: ServeConfig, name: str, classes: tuple[str, ...] = (), open_size: int = 1
 ) -> pb.ModelConfig:
     """Describes a graph to Triton.
 
@@ -38,6 +38,7 @@ def build_config(
         settings: how to serve it.
         name: the entry's folder name.
         classes: in label order; an output that holds one value per class names them from `labels.txt`.
+        open_size: what a dimension of any size is in warm-up pictures.
 
     Raises:
         ModelError: a tensor of a type that Triton does not know, or without rows.
@@ -61,7 +62,7 @@ def build_config(
     )
     for key, value in _thread_parameters(settings).items():
         config.parameters[key].string_value = value
-    config.model_warmup.extend(_warmup(config, settings))
+    config.model_warmup.extend(_warmup(config, settings, open_size))
     return config
 
 
@@ -119,7 +120,7 @@ def _thread_parameters(settings: ServeConfig) -> dict[str, str]:
     }
 
 
-def _warmup(config: pb.ModelConfig, settings: ServeConfig) -> list[pb.ModelWarmup]:
+def _warmup(config: pb.ModelConfig, settings: ServeConfig, open_size: int) -> list[pb.ModelWarmup]:
     """One picture, and a full batch: the first requests do not pay for what a session sets up at its first run."""
     if settings.warmup == "off":
         return []
@@ -129,7 +130,7 @@ def _warmup(config: pb.ModelConfig, settings: ServeConfig) -> list[pb.ModelWarmu
         for tensor in config.input:
             sample = warmup.inputs[tensor.name]
             sample.data_type = tensor.data_type
-            sample.dims.extend(1 if size < 0 else size for size in tensor.dims)
+            sample.dims.extend(open_size if size < 0 else size for size in tensor.dims)
             setattr(sample, f"{settings.warmup}_data", True)
         warmups.append(warmup)
     return warmups

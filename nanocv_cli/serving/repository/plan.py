@@ -96,7 +96,7 @@ class Source:
         version, there = chosen(folder, version, self.content, next_version), versions(folder)
         others = served(sorted({version, *there}), settings)
         check_alike(self.runner, folder, [number for number in others if number != version])
-        config = build_config(self.runner.signature, settings, name, card.classes)
+        config = build_config(self.runner.signature, settings, name, card.classes, card.input_size)
         files = {f"{version}/{GRAPH}": self.content}
         if any(output.label_filename for output in config.output):
             # One line each: a label with a line break in it would shift all that follow.
