@@ -31,9 +31,10 @@ def pick_precision(wanted: str, device: torch.device) -> str:
     if wanted == "auto":
         if device.type == "cuda":
             return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
-        # Without matrix units for it (Intel AMX), bf16 on a CPU is slower than fp32.
+        # Without instructions for it (Intel AMX, AVX-512 BF16), bf16 on a CPU is slower than fp32.
         capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
-        return "bf16" if device.type == "cpu" and capabilities.get("amx_bf16") else "fp32"
+        made_for = capabilities.get("amx_bf16") or capabilities.get("avx512_bf16")
+        return "bf16" if device.type == "cpu" and made_for else "fp32"
     if wanted == "fp16" and device.type == "cpu":
         raise RequestError("train.precision fp16 is not for CPUs", "use auto, bf16 or fp32")
     return wanted
