@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from nanocv_cli import __version__
-from nanocv_cli.commands import analyze, bench, config, data, evaluate, export, infer, serve, serve_run, train
+from nanocv_cli.commands import analyze, bench, config, data, evaluate, export, infer, sample, serve, serve_run, train
 from nanocv_cli.commands.common import print_failure
 from nanocv_cli.errors import MissingExtraError, NanocvError, RequestError, StorageError
 
@@ -26,6 +26,7 @@ EXTRA_OF_MODULE = {
     "ptflops": "ptflops",
     "safetensors": "train",
     "torch": "train",
+    "torch_fidelity": "fid",
     "torchmetrics": "train",
     "torchvision": "train",
 }
@@ -51,6 +52,7 @@ app.add_typer(data_app, name="data")
 app.command("train")(train.train)
 app.command("eval")(evaluate.evaluate)
 app.command("infer")(infer.infer)
+app.command("sample")(sample.sample)
 
 export_app = _group("Model files for other runtimes.")
 export_app.command("onnx")(export.onnx)

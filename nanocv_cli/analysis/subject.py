@@ -1,6 +1,5 @@
 """What a reference to a torch model stands for: how to build it and what to feed it, with memory or without."""
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from nanocv_cli.config.schema import ModelConfig
 from nanocv_cli.errors import ConfigError, ModelError, RequestError
 from nanocv_cli.inference.reference import find_checkpoint
 from nanocv_cli.models.registry import build_model
-from nanocv_cli.training.checkpoint import read_card
+from nanocv_cli.training.checkpoint import model_config, read_card
 
 
 @dataclass(frozen=True)
@@ -105,7 +104,7 @@ def _of_checkpoint(path: Path, wish: Wish) -> Subject:
         )
     card = read_card(path)
     try:
-        config = ModelConfig.model_validate_json(json.dumps({**card.config["model"], "pretrained": False}))
+        config = model_config(card)
     except (KeyError, ValueError) as error:
         raise ModelError(f"{path}: its model card is damaged", "train it again") from error
     return _of_model_config(f"{card.name} ({shown(path)})", config, len(card.classes))

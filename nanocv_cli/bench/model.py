@@ -1,7 +1,7 @@
 """A graph in this very process: latency and throughput over batch sizes and threads, without any server."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from nanocv_cli.bench.statistics import nearest_rank
-from nanocv_cli.inference.runner import Runner
+from nanocv_cli.inference.runner import Graph, open_graph
 
 FEWEST_RUNS = 20
 WARM_RUNS = 3
@@ -70,22 +70,18 @@ def bench_model(
     Raises:
         ModelError: a graph cannot be loaded or fails.
     """
-    runners = {(graph, count): Runner(graph, count) for graph, count in product(graphs, threads)}
+    runners = {(graph, count): open_graph(graph, count) for graph, count in product(graphs, threads)}
     cases = [(graph, count, size) for graph, count, size in product(graphs, threads, batch_sizes)]
-    pictures = {}
-    for graph, count, size in cases:
-        side = runners[graph, count].card.input_size
-        pictures[side, size] = np.random.default_rng(0).integers(0, 256, (size, side, side, 3), np.uint8)
     times: dict[tuple[Path, int, int], list[int]] = {case: [] for case in cases}
     done = 0
     for _ in range(rounds):
         for case in cases:
             graph, count, size = case
             runner = runners[graph, count]
-            images = pictures[runner.card.input_size, size]
+            feeds = runner.example(size)
             for _ in range(WARM_RUNS):
-                runner.run(images)
-            times[case] += _timed(runner, images, round_seconds, -(-FEWEST_RUNS // rounds))
+                runner.answer(feeds)
+            times[case] += _timed(runner, feeds, round_seconds, -(-FEWEST_RUNS // rounds))
             done += 1
             progress(done, rounds * len(cases))
     rows = []
@@ -109,12 +105,12 @@ def bench_model(
     return rows
 
 
-def _timed(runner: Runner, images: Any, seconds: float, fewest: int) -> list[int]:
+def _timed(runner: Graph, feeds: Mapping[str, Any], seconds: float, fewest: int) -> list[int]:
     """Nanoseconds of each run, for at least `seconds` and `fewest` runs."""
     found: list[int] = []
     end = time.perf_counter() + seconds
     while time.perf_counter() < end or len(found) < fewest:
         start = time.perf_counter_ns()
-        runner.run(images)
+        runner.answer(feeds)
         found.append(time.perf_counter_ns() - start)
     return found

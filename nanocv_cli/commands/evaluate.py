@@ -15,6 +15,9 @@ def evaluate(
     engine: Annotated[Literal["torch", "onnx"], typer.Option(help="The checkpoint, or the exported graph.")] = "torch",
     device: Annotated[str, typer.Option(help="For torch: auto, cpu, cuda or mps.")] = "auto",
     batch_size: Annotated[int, typer.Option(min=1)] = 32,
+    online: Annotated[
+        bool, typer.Option("--online", help="Also what needs a download: for generation, FID (extra `fid`).")
+    ] = False,
     out: Annotated[Path | None, typer.Option(help="Folder for the task's pictures.")] = None,
     as_json: JsonFlag = False,
     debug: DebugFlag = False,
@@ -31,7 +34,7 @@ def evaluate(
     root, display = project_root(), Display()
     file = find_graph(ref, root) if engine == "onnx" else find_checkpoint(ref, root)
     config = resolve(data=data).config.data
-    measured = measure(file, config, split, pick_device(device), batch_size, root, cache_folder(root), display)
+    measured = measure(file, config, split, pick_device(device), batch_size, root, cache_folder(root), display, online)
     metrics = measured.evaluator.compute()
     pictures = [str(path) for path in measured.evaluator.draw(out, measured.images)] if out else []
     if as_json:

@@ -42,8 +42,8 @@ def train(
     if as_json:
         emit(summary)
         return
-    metric = session.task.best_metric
-    score = f"{trained.split} {metric} {trained.metrics[metric]:.2%}"
+    best = session.task.best
+    score = f"{trained.split} {best.name} {best.text(trained.metrics[best.name])}"
     say(f"{score} after {trained.epochs} epochs, {trained.seconds:.0f} s of training")
     typer.echo(f"run         {session.run.path}")
     typer.echo(f"checkpoint  {session.run.best}")

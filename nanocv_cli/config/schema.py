@@ -56,11 +56,19 @@ class DataConfig(Config):
     flowers: FlowersConfig | None = Field(None, description="how to draw the set, for the one that nanocv draws")
 
 
+class SamplingConfig(Config):
+    """How a generative model gets from noise to a picture, unless asked otherwise."""
+
+    steps: int = Field(12, ge=1, le=1000)
+    guidance: float = Field(1.5, ge=0.0, le=100.0, description="1: the class alone; more: exaggerated")
+    solver: Literal["heun", "euler"] = Field("heun", description="heun evaluates the network twice per step")
+
+
 class ModelConfig(Config):
     """One architecture and the picture it reads."""
 
     name: str = Field(min_length=1)
-    task: Literal["classification", "detection", "segmentation"] = "classification"
+    task: Literal["classification", "detection", "segmentation", "generation"] = "classification"
     architecture: str = Field(description="a name of `models/registry.py`, or any torchvision classifier")
     source: Literal["nanocv", "torchvision"] = "nanocv"
     input_size: int = Field(224, ge=16, le=2048, description="side of the square picture the graph reads, pixels")
@@ -71,6 +79,10 @@ class ModelConfig(Config):
     std: Channels3 = Field((0.229, 0.224, 0.225), description="per channel, of RGB values in 0..1")
     dropout: Fraction = Field(0.0, description="before the last linear layer (nanocv's own architectures)")
     pretrained: bool = Field(False, description="start from torchvision's weights, downloaded by torchvision")
+    sampling: SamplingConfig = SamplingConfig()
+    classifier: str | None = Field(
+        None, description="generation: a classifier's model file or weights name, for the class accuracy of samples"
+    )
     recipe: str | None = Field(None, description="the train config this model is trained with unless --train names one")
 
 
@@ -112,6 +124,8 @@ class TrainConfig(Config):
     label_smoothing: float = Field(0.0, ge=0.0, lt=1.0)
     region_loss: float = Field(0.0, ge=0.0, description="weight of the Dice loss beside cross-entropy, of masks")
     ema_decay: float = Field(0.0, ge=0.0, lt=1.0, description="of the exponential moving average of weights; 0: off")
+    label_dropout: Fraction = Field(0.1, description="generation: share of pictures that are learnt without class")
+    judge_every: int = Field(1, ge=1, description="epochs between validations; the last epoch is always judged")
     gradient_clip: float = Field(0.0, ge=0.0, description="largest gradient norm; 0: off")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         "auto", description="auto: the fastest mixed precision the device has, else fp32"

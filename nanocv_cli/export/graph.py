@@ -42,7 +42,7 @@ def build_graph(
     example = torch.zeros((2, card.input_size, card.input_size, 3), dtype=torch.uint8)
     names = ("batch", "height", "width") if any_size else ("batch",)
     try:
-        with _quiet():
+        with quiet():
             program = torch.onnx.export(
                 deployable.eval(),
                 (example,),
@@ -81,7 +81,7 @@ def build_single_graph(deployable: nn.Module, output_names: tuple[str, ...], car
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "graph.onnx"
         try:
-            with _quiet():
+            with quiet():
                 torch.onnx.export(
                     deployable.eval(),
                     (example,),
@@ -113,7 +113,9 @@ def check_graph(model: onnx.ModelProto, name: str, single: bool = False) -> None
         onnx.checker.check_model(model, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise ExportError(f"{name}: onnx's checker refuses the exported graph: {str(error).splitlines()[0]}") from error
-    for value in () if single else (*model.graph.input, *model.graph.output):
+    with_default = {tensor.name for tensor in model.graph.initializer}
+    required = [value for value in model.graph.input if value.name not in with_default]
+    for value in () if single else (*required, *model.graph.output):
         shape = value.type.tensor_type.shape.dim
         if not shape or not shape[0].dim_param:
             size = shape[0].dim_value if shape else "no"
@@ -127,7 +129,7 @@ def check_graph(model: onnx.ModelProto, name: str, single: bool = False) -> None
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """The exporter talks on stdout, in warnings and in logs; a command's stdout belongs to its result."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level

@@ -14,14 +14,16 @@ from nanocv_cli.config.schema import DataConfig
 from nanocv_cli.data.sources import picture_folder
 from nanocv_cli.errors import DataError, RequestError
 from nanocv_cli.export.graph import build_graph, build_single_graph
-from nanocv_cli.export.parity import BATCH_SIZES, Parity, check_parity
+from nanocv_cli.export.parity import BATCH_SIZES, Parity, Pictured, check_parity
+from nanocv_cli.export.sampler_graph import build_sampler_graph
 from nanocv_cli.files import atomic_path
 from nanocv_cli.inference.card import ModelCard
 from nanocv_cli.inference.images import UnreadableImageError, open_image, resize_to_square
-from nanocv_cli.inference.runner import Runner
+from nanocv_cli.inference.runner import open_graph
+from nanocv_cli.tasks.generation.sampler import Sampler
 from nanocv_cli.tasks.registry import task_for
 from nanocv_cli.training.checkpoint import load_network, read_card
-from nanocv_cli.training.evaluation import torch_answer
+from nanocv_cli.training.evaluation import Answer, torch_answer
 
 Say = Callable[[str], None]
 
@@ -57,14 +59,21 @@ def export_onnx(checkpoint: Path, target: Path, pictures: NDArray[np.uint8], any
     deployable = task.deployable(network, config).eval()
     if any_size and not getattr(network, "any_size", False):
         raise RequestError(f"{card.name} reads pictures of one size only", "leave --any-size out")
-    if getattr(network, "one_picture_only", False):
+    if isinstance(deployable, Sampler):
+        model = build_sampler_graph(deployable, task.output_names, card)
+    elif getattr(network, "one_picture_only", False):
         model = build_single_graph(deployable, task.output_names, card)
     else:
         model = build_graph(deployable, task.output_names, card, any_size)
     with atomic_path(target) as temporary:
         temporary.write_bytes(model.SerializeToString())
-        expected = torch_answer(task, deployable, torch.device("cpu"))
-        actual = Runner(temporary).run
+        labels = np.arange(max(BATCH_SIZES)) % len(card.classes)
+
+        def reading(answer: Answer) -> Pictured:
+            return lambda images: answer(task.feeds(images, labels[: len(images)], 0))
+
+        expected = reading(torch_answer(task, deployable, torch.device("cpu")))
+        actual = reading(open_graph(temporary).answer)
         parity = check_parity(expected, actual, pictures, task.tolerance, task.distance)
         if any_size:
             side = card.input_size

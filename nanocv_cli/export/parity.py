@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 
 from nanocv_cli.errors import ExportError
 from nanocv_cli.tasks.base import Outputs
-from nanocv_cli.training.evaluation import Answer
 
+# A model as a function of pictures uint8 [N,S,S,3].
+Pictured = Callable[[NDArray[np.uint8]], Outputs]
 Distance = Callable[[Outputs, Outputs], float]
 
 BATCH_SIZES = (1, 3, 8)
@@ -31,8 +32,8 @@ class Parity:
 
 
 def check_parity(
-    expected: Answer,
-    actual: Answer,
+    expected: Pictured,
+    actual: Pictured,
     images: NDArray[np.uint8],
     tolerance: float,
     distance: Distance,

@@ -1,5 +1,6 @@
 """Runs an exported graph by ONNX Runtime: raw pictures in, named outputs back."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,24 +12,29 @@ from nanocv_cli.errors import ModelError
 from nanocv_cli.inference.card import ModelCard
 from nanocv_cli.inference.signature import GraphSignature, TensorSignature
 
+NOISE = "noise"  # the input of a graph that makes pictures
 FATAL_ONLY = 4  # ONNX Runtime's log level
 EXPORT_AGAIN = "export it again: nanocv export onnx --model RUN"
 
 
-class Runner:
-    """A loaded graph.
+class MakesPicturesError(ModelError):
+    """A graph that reads noise was opened as one that reads pictures."""
+
+
+class Graph:
+    """A loaded graph, whatever it takes.
 
     Args:
         path: an `.onnx` file with a model card.
         threads: ONNX Runtime's intra-op threads; 0 lets it choose.
 
     Attributes:
+        path: as given.
         card: the model card.
-        signature: names, types and shapes of the graph's inputs and outputs.
+        signature: names, types and shapes of the graph's inputs and outputs; inputs with a default are left out.
 
     Raises:
-        ModelError: the file is missing, damaged or not ours, or its input is not uint8 [N,S,S,3] with any N, or any H
-            and W as well.
+        ModelError: the file is missing, damaged or not ours.
     """
 
     def __init__(self, path: Path, threads: int = 0) -> None:
@@ -45,33 +51,84 @@ class Runner:
             self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime's errors share no base class
             raise ModelError(f"{path} cannot be loaded as an ONNX graph: {first_line(error)}", EXPORT_AGAIN) from error
-        self._path = path
+        self.path = path
         self.card = ModelCard.from_metadata(self._session.get_modelmeta().custom_metadata_map, str(path))
         self.signature = graph_signature(self._session)
-        self._input = self._checked_input()
         self._outputs = [output.name for output in self._session.get_outputs()]
+
+    def answer(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """The graph's outputs by name for inputs by name, one row per example.
+
+        Raises:
+            ModelError: the graph fails on them.
+        """
+        try:
+            outputs = self._session.run(None, dict(feeds))
+        except Exception as error:  # see above
+            raise self._failure(feeds, error) from error
+        return dict(zip(self._outputs, outputs, strict=True))
+
+    def example(self, count: int) -> dict[str, NDArray[Any]]:
+        """Random inputs with `count` rows: bytes, normal numbers, class indices; the same at every call.
+
+        Raises:
+            ModelError: an input of another type.
+        """
+        random = np.random.default_rng(0)
+        feeds: dict[str, NDArray[Any]] = {}
+        for tensor in self.signature.inputs:
+            shape = (count, *(self.card.input_size if size is None else size for size in tensor.shape[1:]))
+            if tensor.type == "tensor(uint8)":
+                feeds[tensor.name] = random.integers(0, 256, shape, np.uint8)
+            elif tensor.type == "tensor(float)":
+                feeds[tensor.name] = random.standard_normal(shape, np.float32)
+            elif tensor.type == "tensor(int64)":
+                feeds[tensor.name] = random.integers(0, len(self.card.classes), shape)
+            else:
+                raise ModelError(f"{self.path}: its input {tensor.name} is {tensor.type}", EXPORT_AGAIN)
+        return feeds
+
+    def _failure(self, feeds: Mapping[str, NDArray[Any]], error: Exception) -> ModelError:
+        count = max((len(array) for array in feeds.values() if array.ndim), default=0)
+        return ModelError(f"{self.path} failed on {count} pictures: {first_line(error)}", EXPORT_AGAIN)
+
+
+class Runner(Graph):
+    """A loaded graph that reads pictures.
+
+    Args:
+        path: an `.onnx` file with a model card.
+        threads: ONNX Runtime's intra-op threads; 0 lets it choose.
+
+    Raises:
+        ModelError: the file is missing, damaged or not ours, or its input is not uint8 [N,S,S,3] with any N, or any H
+            and W as well.
+    """
+
+    def __init__(self, path: Path, threads: int = 0) -> None:
+        super().__init__(path, threads)
+        self._input = self._checked_input()
 
     def _checked_input(self) -> str:
         """The name of the graph's one input, if it is what the card promises."""
-        inputs = self._session.get_inputs()
+        inputs = self.signature.inputs
         side = self.card.input_size
-        found = [(entry.type, list(entry.shape)) for entry in inputs]
-        # A dimension that is no number may be any.
-        fits = len(found) == 1 and found[0][0] == "tensor(uint8)" and len(found[0][1]) == 4 and all(
-            size == wanted or not isinstance(size, int)
-            for size, wanted in zip(found[0][1][1:], (side, side, 3), strict=True)
+        if NOISE in (tensor.name for tensor in inputs):
+            raise MakesPicturesError(f"{self.card.name} makes pictures, it reads none", "nanocv sample --model REF")
+        # A dimension that is None may be any.
+        fits = len(inputs) == 1 and inputs[0].type == "tensor(uint8)" and len(inputs[0].shape) == 4 and all(
+            size in (None, wanted) for size, wanted in zip(inputs[0].shape[1:], (side, side, 3), strict=True)
         )  # fmt: skip
         if not fits:
-            described = ", ".join(f"{kind} {shape}" for kind, shape in found)
+            described = ", ".join(f"{tensor.type} {list(tensor.shape)}" for tensor in inputs)
             raise ModelError(
-                f"{self._path} takes {described}; its card promises uint8 [N,{side},{side},3]", EXPORT_AGAIN
+                f"{self.path} takes {described}; its card promises uint8 [N,{side},{side},3]", EXPORT_AGAIN
             )
-        batch = found[0][1][0]
-        if isinstance(batch, int) and batch != 1:
-            raise ModelError(f"{self._path} takes exactly {batch} pictures at a time, not any number", EXPORT_AGAIN)
+        batch = inputs[0].shape[0]
+        if batch not in (None, 1):
+            raise ModelError(f"{self.path} takes exactly {batch} pictures at a time, not any number", EXPORT_AGAIN)
         self._one_by_one = batch == 1
-        name: str = inputs[0].name
-        return name
+        return inputs[0].name
 
     def run(self, images: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
         """Answers a batch.
@@ -86,17 +143,27 @@ class Runner:
         Raises:
             ModelError: the graph fails on them.
         """
-        try:
-            if self._one_by_one and len(images) != 1:
-                rows = [self._session.run(None, {self._input: image[None]}) for image in images]
-                outputs = [np.concatenate(column) for column in zip(*rows, strict=True)]
-            else:
-                outputs = self._session.run(None, {self._input: images})
-        except Exception as error:  # see above
-            raise ModelError(
-                f"{self._path} failed on {len(images)} pictures: {first_line(error)}", EXPORT_AGAIN
-            ) from error
-        return dict(zip(self._outputs, outputs, strict=True))
+        return self.answer({self._input: images})
+
+    def answer(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """See `Graph`; a graph that reads one picture at a time is fed so."""
+        images = feeds[self._input]
+        if not self._one_by_one or len(images) == 1:
+            return super().answer(feeds)
+        rows = [super(Runner, self).answer({self._input: image[None]}) for image in images]
+        return {name: np.concatenate([row[name] for row in rows]) for name in self._outputs}
+
+
+def open_graph(path: Path, threads: int = 0) -> Graph:
+    """A graph as what it is: a `Runner` where it reads pictures, a plain `Graph` where it makes them.
+
+    Raises:
+        ModelError: see both.
+    """
+    try:
+        return Runner(path, threads)
+    except MakesPicturesError:
+        return Graph(path, threads)
 
 
 def graph_signature(session: Any) -> GraphSignature:

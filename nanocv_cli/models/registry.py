@@ -9,6 +9,7 @@ from nanocv_cli.config.schema import ModelConfig
 from nanocv_cli.errors import ConfigError
 from nanocv_cli.models.lenet import LeNet
 from nanocv_cli.models.nanodet import NanoDet
+from nanocv_cli.models.nanoflow import NanoFlow
 from nanocv_cli.models.nanores import NanoRes
 from nanocv_cli.models.nanoseg import NanoSeg
 from nanocv_cli.models.torchvision_detectors import build_torchvision_detector
@@ -29,9 +30,20 @@ def _halved_five_times(config: ModelConfig) -> int:
     return config.input_size
 
 
+def _sixteenths(config: ModelConfig) -> int:
+    """The picture size of a network that works on a grid of 16x16 patches."""
+    if config.input_size % 16:
+        raise ConfigError(
+            f"model.input_size is {config.input_size}; {config.architecture} needs a multiple of 16",
+            f"--set model.input_size={max(16, config.input_size // 16 * 16)}",
+        )
+    return config.input_size
+
+
 ARCHITECTURES: dict[str, Builder] = {
     "lenet": lambda config, classes: LeNet(classes, _halved_five_times(config), config.dropout),
     "nanodet": lambda config, classes: NanoDet(classes, _halved_five_times(config)),
+    "nanoflow": lambda config, classes: NanoFlow(classes, _sixteenths(config)),
     "nanoseg": lambda config, classes: NanoSeg(classes, dropout=config.dropout),
     "nanores": lambda config, classes: NanoRes(classes, dropout=config.dropout),
 }

@@ -1,14 +1,13 @@
 """torchvision's classifiers behind nanocv's door: by name, with a head of the right size."""
 
-import pickle
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torchvision import models
 
 from nanocv_cli.config.schema import ModelConfig
-from nanocv_cli.errors import ConfigError, ModelError
+from nanocv_cli.errors import ConfigError
+from nanocv_cli.models.published import published_state
 
 # Below these sizes a builder's last feature map would be empty.
 SMALLEST_INPUT = {"inception_v3": 75, "alexnet": 63}
@@ -65,25 +64,12 @@ def _wrong_size(name: str, size: int, error: Exception) -> ConfigError:
 
 
 def pretrained_state(name: str) -> dict[str, Tensor]:
-    """torchvision's default weights, from torch's cache or downloaded into it, with their hash checked.
-
-    The files are pickles by torchvision's choice; they are read by torch's restricted unpickler, which runs no code.
+    """torchvision's default weights; see `published_state`.
 
     Raises:
         ModelError: they cannot be had.
     """
-    url = weights_url(name)
-    try:
-        state: dict[str, Tensor] = torch.hub.load_state_dict_from_url(
-            url, map_location="cpu", progress=False, check_hash=True, weights_only=True
-        )
-    except (OSError, RuntimeError, pickle.UnpicklingError) as error:
-        reason = getattr(error, "reason", error)
-        raise ModelError(
-            f"torchvision's weights for {name} could not be had from {url}: {reason}",
-            f"use --set model.pretrained=false, or place the file in {torch.hub.get_dir()}/checkpoints",
-        ) from error
-    return state
+    return published_state(weights_url(name), f"torchvision's weights for {name}", "use --set model.pretrained=false")
 
 
 def weights_url(name: str) -> str:

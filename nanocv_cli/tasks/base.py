@@ -1,6 +1,7 @@
 """What a task must offer the rest of the house; one room per task implements it, and nobody else asks which it is."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,11 +17,47 @@ Outputs = Mapping[str, NDArray[Any]]
 Metrics = dict[str, Any]
 
 
+@dataclass(frozen=True)
+class Score:
+    """The metric that names the best epoch.
+
+    Attributes:
+        name: its key among the metrics.
+        least_is_best: whether it is a distance, else a share 0..1.
+    """
+
+    name: str
+    least_is_best: bool = False
+
+    def better(self, value: float, best: float | None) -> bool:
+        """Whether a value is better than the best so far, if there is one."""
+        if best is None:
+            return True
+        return value < best if self.least_is_best else value > best
+
+    def text(self, value: float) -> str:
+        """A value for people."""
+        return f"{value:.2f}" if self.least_is_best else f"{value:.2%}"
+
+
+@dataclass(frozen=True)
+class Means:
+    """What an evaluator may use beside the pictures and labels of a split.
+
+    Attributes:
+        learnt: uint8 [n,S,S,3] of the training split, where the task wants it; None: not at hand.
+        online: whether to measure what needs a download.
+    """
+
+    learnt: NDArray[np.uint8] | None = None
+    online: bool = False
+
+
 class Evaluator(Protocol):
     """Collects finished predictions against labels and turns them into the task's standard metrics."""
 
-    def update(self, outputs: Outputs, targets: NDArray[Any]) -> None:
-        """Adds one batch: the exported graph's outputs by name, and the targets of the same pictures."""
+    def update(self, outputs: Outputs, targets: NDArray[Any], images: NDArray[np.uint8]) -> None:
+        """Adds one batch: the exported graph's outputs by name, and targets and pictures [N,S,S,3] they belong to."""
 
     def compute(self) -> Metrics:
         """The metrics over all that was added, JSON-ready."""
@@ -33,14 +70,19 @@ class Evaluator(Protocol):
             images: uint8 [n,S,S,3], what was judged, in the order of the updates.
         """
 
+    def snapshot(self, folder: Path, epoch: int) -> None:
+        """Writes what shows how far an epoch of training has come, for tasks whose answers are pictures."""
+
 
 class Task(Protocol):
     """One problem: what a label is, how it is learnt, what the exported graph answers, how that is measured."""
 
     name: str
-    best_metric: str  # the metric, higher is better, that names the best epoch
+    best: Score  # what names the best epoch
     live_score: str  # what `hits` over pictures is: shown while training, where the best metric would take too long
     output_names: tuple[str, ...]  # of the exported graph
+    wants_learnt: bool  # whether the evaluator compares with pictures that were learnt from
+    online_figures: tuple[str, ...]  # metrics that need a download
     tolerance: float  # largest difference between graph and checkpoint that export accepts, in units of the outputs
 
     def read(self, config: DataConfig, root: Path) -> Dataset[Any]:
@@ -77,11 +119,26 @@ class Task(Protocol):
     def hits(self, outputs: Any, targets: Any) -> Tensor:
         """The live score, summed over the pictures of the batch: a scalar."""
 
-    def deployable(self, network: nn.Module, model: ModelConfig) -> nn.Module:
-        """The whole model: uint8 [N,S,S,3] to a tuple of finished predictions in the order of `output_names`."""
+    def feeds(self, images: NDArray[np.uint8], targets: NDArray[Any], first: int) -> dict[str, NDArray[Any]]:
+        """What the whole model is called with, by the graph's names and in the module's order.
 
-    def evaluator(self, classes: tuple[str, ...], input_size: int) -> Evaluator:
-        """A fresh evaluator, for pictures of that side."""
+        Args:
+            images: uint8 [N,S,S,3] of a split.
+            targets: of them, [N,...].
+            first: number of the first of them in the split.
+        """
+
+    def deployable(self, network: nn.Module, model: ModelConfig) -> nn.Module:
+        """The whole model: what `feeds` gives to a tuple of finished predictions in the order of `output_names`."""
+
+    def evaluator(self, classes: tuple[str, ...], model: ModelConfig, means: Means) -> Evaluator:
+        """A fresh evaluator.
+
+        Args:
+            classes: class names in label order.
+            model: what is judged.
+            means: what it may use.
+        """
 
     def renumbered(self, label: Any, numbers: Sequence[int]) -> Any:
         """A sample's label with class `numbers[n]` in place of `n`."""

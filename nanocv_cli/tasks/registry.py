@@ -4,9 +4,10 @@ from nanocv_cli.errors import ModelError
 from nanocv_cli.tasks.base import Task
 from nanocv_cli.tasks.classification.task import Classification
 from nanocv_cli.tasks.detection.task import Detection
+from nanocv_cli.tasks.generation.task import Generation
 from nanocv_cli.tasks.segmentation.task import Segmentation
 
-TASKS: dict[str, Task] = {task.name: task for task in (Classification(), Detection(), Segmentation())}
+TASKS: dict[str, Task] = {task.name: task for task in (Classification(), Detection(), Segmentation(), Generation())}
 
 
 def task_for(name: str) -> Task:

@@ -41,7 +41,7 @@ class TrainingState:
     hits: float = 0.0
     seen: int = 0
     seconds: float = 0.0
-    best: float = -1.0
+    best: float | None = None
     history: list[dict[str, Any]] = field(default_factory=list)
     fingerprint: str = ""
 
@@ -98,7 +98,7 @@ def load_network(path: Path) -> tuple[nn.Module, ModelConfig, ModelCard]:
     tensors, metadata = _load(path)
     card = ModelCard.from_metadata(metadata, str(path))
     try:
-        config = ModelConfig.model_validate_json(json.dumps({**card.config["model"], "pretrained": False}))
+        config = model_config(card)
         network = build_model(config, len(card.classes))
         network.load_state_dict(tensors)
     except (KeyError, ValueError, RuntimeError) as error:
@@ -108,6 +108,15 @@ def load_network(path: Path) -> tuple[nn.Module, ModelConfig, ModelCard]:
             "it may come from another nanocv version; train again or use the matching version",
         ) from error
     return network.eval(), config, card
+
+
+def model_config(card: ModelCard) -> ModelConfig:
+    """The model config in a card, with weights to come from the file alone.
+
+    Raises:
+        KeyError, ValueError: there is none that this nanocv knows.
+    """
+    return ModelConfig.model_validate_json(json.dumps({**card.config["model"], "pretrained": False}))
 
 
 def read_card(path: Path) -> ModelCard:

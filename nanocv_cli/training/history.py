@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from nanocv_cli.files import atomic_path
+from nanocv_cli.tasks.base import Score
 
 Row = dict[str, Any]
 LOGGED = ("train_loss", "train_score", "val_loss", "val_score", "learning_rate", "images_per_second")
@@ -44,20 +45,26 @@ class DvcLog:
         self._live.make_summary()
 
 
-def draw_curves(history: list[Row], live: str, score: str, path: Path) -> None:
+def draw_curves(history: list[Row], live: str, score: Score, path: Path) -> None:
     """Draws loss and score of train and val over the epochs as one PNG.
 
     Args:
-        history: one row per epoch.
+        history: one row per judged epoch.
         live: name of the score while training.
-        score: name of the task's metric.
+        score: what the epochs are judged by.
         path: PNG to write.
     """
-    figure = Figure(figsize=(10, 4), layout="constrained")
+    train, val = ("train", "tab:blue"), ("val", "tab:orange")
+    panels: list[tuple[str, str, tuple[tuple[str, str], ...]]] = [("loss", "loss", (train, val))]
+    if score.least_is_best:  # a distance and a share have no axis in common
+        panels += [(live, "score", (train,)), (score.name, "score", (val,))]
+    else:
+        shares = live if live == score.name else f"{score.name} (val), {live} (train)"
+        panels += [(shares, "score", (train, val))]
+    figure = Figure(figsize=(5 * len(panels), 4), layout="constrained")
     epochs = [row["epoch"] for row in history]
-    scores = score if live == score else f"{score} (val), {live} (train)"
-    for axes, kind, label in zip(figure.subplots(1, 2), ("loss", "score"), ("loss", scores), strict=True):
-        for split, colour in (("train", "tab:blue"), ("val", "tab:orange")):
+    for axes, (label, kind, splits) in zip(figure.subplots(1, len(panels)), panels, strict=True):
+        for split, colour in splits:
             values = [row[f"{split}_{kind}"] for row in history]
             if None not in values:
                 axes.plot(epochs, values, color=colour, marker=".", label=split)
@@ -66,7 +73,7 @@ def draw_curves(history: list[Row], live: str, score: str, path: Path) -> None:
         axes.set_ylabel(label)
         axes.grid(alpha=0.3)
         axes.legend()
-    best = max(history, key=lambda row: row["val_score"])
-    figure.suptitle(f"best val {score} {best['val_score']:.2%} in epoch {best['epoch']}")
+    best = [row for row in history if row["is_best"]][-1]
+    figure.suptitle(f"best val {score.name} {score.text(best['val_score'])} in epoch {best['epoch']}")
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=120, format="png")

@@ -14,10 +14,10 @@ from nanocv_cli.data.sources import picture_folder
 from nanocv_cli.display import Display
 from nanocv_cli.errors import RequestError
 from nanocv_cli.inference.card import ModelCard
-from nanocv_cli.inference.runner import Runner
-from nanocv_cli.tasks.base import Evaluator, Task
+from nanocv_cli.inference.runner import open_graph
+from nanocv_cli.tasks.base import Evaluator, Means, Task
 from nanocv_cli.tasks.registry import task_for
-from nanocv_cli.training.checkpoint import load_network
+from nanocv_cli.training.checkpoint import load_network, model_config
 from nanocv_cli.training.evaluation import Answer, evaluate, torch_answer
 from nanocv_cli.training.session import load_split
 
@@ -34,10 +34,10 @@ class Measured:
 
 
 def open_answer(file: Path, device: torch.device) -> tuple[Answer, ModelCard]:
-    """A model file as a function from uint8 [N,S,S,3] to named outputs: `.onnx` by ONNX Runtime, else by torch."""
+    """A model file as a function from what its task feeds it to named outputs: `.onnx` by ONNX Runtime."""
     if file.suffix == ".onnx":
-        runner = Runner(file)
-        return runner.run, runner.card
+        graph = open_graph(file)
+        return graph.answer, graph.card
     network, config, card = load_network(file)
     task = task_for(card.task)
     return torch_answer(task, task.deployable(network, config).to(device).eval(), device), card
@@ -52,6 +52,7 @@ def measure(
     root: Path,
     cache: Path,
     display: Display,
+    online: bool = False,
 ) -> Measured:
     """Measures one model file on one split.
 
@@ -64,17 +65,24 @@ def measure(
         root: the project.
         cache: folder of decoded pictures.
         display: where to tell of it.
+        online: measure what needs a download as well.
 
     Raises:
-        RequestError: the set has other classes than the model.
+        RequestError: the set has other classes than the model, or nothing needs a download.
     """
     answer, card = open_answer(file, device)
     task = task_for(card.task)
+    if online and not task.online_figures:
+        raise RequestError(f"no figure of {card.task} needs a download", "leave --online out")
     dataset = match_classes(task, task.read(data, picture_folder(data, root, display.say)), card.classes)
     chosen = split or dataset.held_out
     pictures = load_split(dataset, chosen, task, cache, card.input_size, card.resize, display)
+    learnt = None
+    if task.wants_learnt and chosen != "train" and dataset.splits.get("train"):
+        learnt = load_split(dataset, "train", task, cache, card.input_size, card.resize, display).images
+    means = Means(learnt, online)
     with display.bar(f"measuring {chosen}") as progress:
-        evaluator = evaluate(task, answer, pictures.images, pictures.targets, card.classes, batch_size, progress)
+        evaluator = evaluate(task, answer, pictures, card.classes, model_config(card), means, batch_size, progress)
     return Measured(card, dataset.name, chosen, pictures.images, evaluator)
 
 

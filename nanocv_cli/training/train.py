@@ -10,7 +10,7 @@ from nanocv_cli.data.batches import Batches
 from nanocv_cli.display import epoch_line
 from nanocv_cli.errors import RequestError
 from nanocv_cli.models.registry import build_model
-from nanocv_cli.tasks.base import Metrics
+from nanocv_cli.tasks.base import Means, Metrics
 from nanocv_cli.training import checkpoint
 from nanocv_cli.training.checkpoint import TrainingState
 from nanocv_cli.training.device import pick_precision
@@ -74,7 +74,8 @@ def train(session: Session) -> Trained | None:
     with watch_interrupts() as interrupts:
         while state.epoch < config.train.epochs:
             learn_epoch(session, learner, batches, state, interrupts)
-            if log:
+            last = state.epoch + 1 == config.train.epochs
+            if log and (last or (state.epoch + 1) % config.train.judge_every == 0):
                 _judge(session, learner, judging, batches, state, log)
             state.begin_next_epoch()
             if team.leads:
@@ -127,11 +128,13 @@ def _judge(
     task, network = session.task, learner.judged()
     deployable = task.deployable(network, session.config.model).to(session.device).eval()
     answer = torch_answer(task, deployable, session.device, learner.precision)
-    metrics = evaluate(task, answer, judging.images, judging.targets, session.dataset.classes).compute()
+    evaluator = evaluate(task, answer, judging, session.dataset.classes, session.config.model)
+    metrics = evaluator.compute()
+    evaluator.snapshot(session.run.path, state.epoch + 1)
     loss = metrics.get("loss")
     if loss is not None and not math.isfinite(loss):
         raise diverged(session, "val loss", loss, state.epoch)
-    score = metrics[task.best_metric]
+    score = metrics[task.best.name]
     row = {
         "epoch": state.epoch + 1,
         "train_loss": state.loss_sum / state.seen,
@@ -141,14 +144,16 @@ def _judge(
         "learning_rate": learner.optimiser.param_groups[0]["lr"],
         "images_per_second": batches.learnt(state.epoch + 1) / state.seconds,
         "seconds": state.seconds,
-        "is_best": score > state.best,
+        "is_best": task.best.better(score, state.best),
     }
     if row["is_best"]:
         state.best = score
         checkpoint.save_weights(session.run.best, network.state_dict(), session.card(metrics, "val"))
     state.history.append(row)
     log.add(row)
-    session.display.say(epoch_line(row, session.config.train.epochs, task.live_score, task.best_metric))
+    session.display.say(
+        epoch_line(row, session.config.train.epochs, task.live_score, task.best.name, task.best.text(score))
+    )
 
 
 def _finish(session: Session, held_out: Pictures, batches: Batches, state: TrainingState, log: DvcLog) -> Trained:
@@ -157,12 +162,13 @@ def _finish(session: Session, held_out: Pictures, batches: Batches, state: Train
     network, model, _ = checkpoint.load_network(run.best)
     split = dataset.held_out
     answer = torch_answer(task, task.deployable(network, model).to(session.device).eval(), session.device)
+    means = Means(session.pictures("train", model.input_size).images if task.wants_learnt else None)
     with session.display.bar(f"measuring {split}") as progress:
-        evaluator = evaluate(task, answer, held_out.images, held_out.targets, dataset.classes, progress=progress)
+        evaluator = evaluate(task, answer, held_out, dataset.classes, model, means, progress=progress)
     metrics = evaluator.compute()
     checkpoint.save_weights(run.best, network.state_dict(), session.card(metrics, split))
-    draw_curves(state.history, task.live_score, task.best_metric, run.curves)
+    draw_curves(state.history, task.live_score, task.best, run.curves)
     drawn = evaluator.draw(run.path, held_out.images)
     log.finish(metrics)
-    learnt = batches.learnt(state.epoch)
-    return Trained(state.epoch, state.seconds, learnt / state.seconds, metrics, split, (run.curves, *drawn))
+    speed = batches.learnt(state.epoch) / state.seconds
+    return Trained(state.epoch, state.seconds, speed, metrics, split, (run.curves, *drawn))

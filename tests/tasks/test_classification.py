@@ -13,11 +13,13 @@ from nanocv_cli.tasks.classification.task import Classification, MixedLabels
 from nanocv_cli.tasks.readers import reader_for
 from nanocv_cli.tasks.registry import task_for
 
+NO_PICTURES = np.zeros((1, 8, 8, 3), np.uint8)
+
 
 def filled(classes: tuple[str, ...], probabilities: list[list[float]], labels: list[int]) -> ClassificationEvaluator:
     evaluator = ClassificationEvaluator(classes)
     for row, label in zip(probabilities, labels, strict=True):  # one by one: batching must not matter
-        evaluator.update({"probabilities": np.array([row], np.float32)}, np.array([label]))
+        evaluator.update({"probabilities": np.array([row], np.float32)}, np.array([label]), NO_PICTURES)
     return evaluator
 
 

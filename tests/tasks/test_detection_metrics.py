@@ -17,6 +17,7 @@ from nanocv_cli.tasks.detection.mistakes import judge
 from nanocv_cli.tasks.detection.parity import unmatched_distance
 
 SIDE = 320
+NO_PICTURES = np.zeros((0, SIDE, SIDE, 3), np.uint8)
 NAMES = ("map", "map50", "map75", "map_small", "map_medium", "map_large")
 
 
@@ -48,7 +49,7 @@ def filled(outputs: dict[str, NDArray[Any]], targets: NDArray[np.float32], class
     evaluator = DetectionEvaluator(tuple("abcdef"[:classes]), SIDE)
     for start in range(0, len(targets), 2):
         part = slice(start, start + 2)
-        evaluator.update({name: values[part] for name, values in outputs.items()}, targets[part])
+        evaluator.update({name: values[part] for name, values in outputs.items()}, targets[part], NO_PICTURES)
     return evaluator
 
 

@@ -13,11 +13,12 @@ from nanocv_cli.tasks.segmentation.judged import SHOWN
 from nanocv_cli.tasks.segmentation.metrics import SegmentationEvaluator
 
 CLASSES = ("a", "b", "c")
+NO_PICTURES = np.zeros((0, 4, 4, 3), np.uint8)
 
 
 def judged(answer: np.ndarray, truth: np.ndarray) -> SegmentationEvaluator:
     evaluator = SegmentationEvaluator(CLASSES)
-    evaluator.update({"mask": answer, "confidence": np.ones(answer.shape)}, truth)
+    evaluator.update({"mask": answer, "confidence": np.ones(answer.shape)}, truth, NO_PICTURES)
     return evaluator
 
 
@@ -50,7 +51,7 @@ def test_overlap_is_that_of_plain_loops(seed: int) -> None:
     together = judged(answer, truth)
     apart = SegmentationEvaluator(CLASSES)
     for row in range(2):
-        apart.update({"mask": answer[row : row + 1]}, truth[row : row + 1])
+        apart.update({"mask": answer[row : row + 1]}, truth[row : row + 1], NO_PICTURES)
     metrics = together.compute()
     assert metrics == apart.compute()
     counted = truth != IGNORED
@@ -82,7 +83,7 @@ def test_the_worst_pictures_are_drawn(tmp_path: Path) -> None:
     truth[8] = IGNORED
     images = np.full((9, 16, 16, 3), 120, np.uint8)
     for start in (0, 4, 8):
-        evaluator.update({"mask": answer[start : start + 4]}, truth[start : start + 4])
+        evaluator.update({"mask": answer[start : start + 4]}, truth[start : start + 4], images[start : start + 4])
     assert [entry.number for entry in evaluator.worst] == list(range(SHOWN))
     for path in evaluator.draw(tmp_path, images):
         with Image.open(path) as drawn:

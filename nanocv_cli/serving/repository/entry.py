@@ -9,7 +9,7 @@ from nanocv_cli import files
 from nanocv_cli.config.schema import ServeConfig
 from nanocv_cli.errors import ModelError
 from nanocv_cli.exchange import put_in_place, staging
-from nanocv_cli.inference.runner import Runner
+from nanocv_cli.inference.runner import open_graph
 from nanocv_cli.serving.repository import pbtxt
 from nanocv_cli.serving.repository.plan import CONFIG, PYTHON_MODEL, Plan, Source
 from nanocv_cli.serving.repository.python_backend import SHIPPED_MODEL_PY
@@ -102,7 +102,7 @@ def _build(plan: Plan, folder: Path) -> None:
     if plan.config.backend != "python" and left.is_file() and left.read_bytes() == SHIPPED_MODEL_PY.read_bytes():
         left.unlink()
     try:
-        Runner(folder / str(plan.version) / GRAPH)
+        open_graph(folder / str(plan.version) / GRAPH)
     except ModelError as error:
         raise ModelError(
             f"{plan.folder.name}'s graph cannot be loaded by itself: it needs files beside it",

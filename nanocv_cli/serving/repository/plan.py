@@ -8,7 +8,7 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from nanocv_cli.config.schema import ServeConfig
 from nanocv_cli.errors import RequestError
-from nanocv_cli.inference.runner import Runner
+from nanocv_cli.inference.runner import open_graph
 from nanocv_cli.serving.repository.differences import config_differences
 from nanocv_cli.serving.repository.model_config import LABELS, build_config
 from nanocv_cli.serving.repository.pbtxt import read_config
@@ -67,7 +67,7 @@ class Source:
     """
 
     def __init__(self, path: Path) -> None:
-        self.runner = Runner(path)
+        self.graph = open_graph(path)
         self.content = path.read_bytes()
 
     def plan(
@@ -86,7 +86,7 @@ class Source:
             RequestError: a name that is not a plain folder name, a version below 1, or a path that is no folder.
             ModelError: other versions that the settings serve too are not like this graph.
         """
-        card = self.runner.card
+        card = self.graph.card
         name = plain_name(card.name if name is None else name)
         if repository.exists() and not repository.is_dir():
             raise RequestError(f"{repository} is a file, not a folder of models", "give another one with --repository")
@@ -95,8 +95,8 @@ class Source:
             raise RequestError(f"{folder} is not a folder of its own", "move it away, or choose another --name")
         version, there = chosen(folder, version, self.content, next_version), versions(folder)
         others = served(sorted({version, *there}), settings)
-        check_alike(self.runner, folder, [number for number in others if number != version])
-        config = build_config(self.runner.signature, settings, name, card.classes, card.input_size)
+        check_alike(self.graph, folder, [number for number in others if number != version])
+        config = build_config(self.graph.signature, settings, name, card.classes, card.input_size)
         files = {f"{version}/{GRAPH}": self.content}
         if any(output.label_filename for output in config.output):
             # One line each: a label with a line break in it would shift all that follow.

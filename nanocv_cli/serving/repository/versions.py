@@ -5,7 +5,7 @@ from pathlib import Path
 
 from nanocv_cli.config.schema import ServeConfig
 from nanocv_cli.errors import ModelError, RequestError
-from nanocv_cli.inference.runner import Runner
+from nanocv_cli.inference.runner import Graph, open_graph
 
 GRAPH = "model.onnx"
 LARGEST_VERSION = 2**63 - 1
@@ -61,11 +61,11 @@ def served(numbers: list[int], settings: ServeConfig) -> list[int]:
     return sorted(settings.versions)
 
 
-def check_alike(runner: Runner, entry: Path, numbers: list[int]) -> None:
+def check_alike(graph: Graph, entry: Path, numbers: list[int]) -> None:
     """Makes sure that one config describes a graph and other versions: same tensors, same classes.
 
     Args:
-        runner: the graph.
+        graph: the graph.
         entry: the entry's folder.
         numbers: the other versions that are served.
 
@@ -73,8 +73,8 @@ def check_alike(runner: Runner, entry: Path, numbers: list[int]) -> None:
         ModelError: a version is not like it, or has no graph.
     """
     for number in numbers:
-        other = Runner(entry / str(number) / GRAPH)
-        if (other.signature, other.card.classes) != (runner.signature, runner.card.classes):
+        other = open_graph(entry / str(number) / GRAPH)
+        if (other.signature, other.card.classes) != (graph.signature, graph.card.classes):
             raise ModelError(
                 f"version {number} of {entry.name} has other inputs, outputs or classes, and would be served too",
                 "give the graph another --name, or serve only the newest: --set serve.version_policy=latest",

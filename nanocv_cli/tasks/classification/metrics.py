@@ -31,7 +31,7 @@ class ClassificationEvaluator:
         self._probabilities: list[Tensor] = []
         self._labels: list[Tensor] = []
 
-    def update(self, outputs: Outputs, targets: NDArray[np.int64]) -> None:
+    def update(self, outputs: Outputs, targets: NDArray[np.int64], images: NDArray[np.uint8]) -> None:
         """Adds `outputs["probabilities"]` float [N,classes] with labels int64 [N]."""
         self._probabilities.append(torch.tensor(outputs["probabilities"], dtype=torch.float32))
         self._labels.append(torch.tensor(targets))
@@ -69,6 +69,9 @@ class ClassificationEvaluator:
         probabilities, labels = torch.cat(self._probabilities), torch.cat(self._labels)
         matrix: NDArray[np.int64] = multiclass_confusion_matrix(probabilities, labels, len(self.classes)).numpy()
         return matrix
+
+    def snapshot(self, folder: Path, epoch: int) -> None:
+        """Nothing: curves show it."""
 
     def draw(self, folder: Path, images: NDArray[np.uint8]) -> list[Path]:
         """Writes `confusion.png`."""

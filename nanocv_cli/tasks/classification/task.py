@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from nanocv_cli.config.schema import DataConfig, ModelConfig, TrainConfig
 from nanocv_cli.data import augment
 from nanocv_cli.data.dataset import Dataset, Sample
 from nanocv_cli.data.formats.class_folders import read_class_folders
-from nanocv_cli.tasks.base import Outputs, largest_difference
+from nanocv_cli.tasks.base import Means, Outputs, Score, largest_difference
 from nanocv_cli.tasks.classification.metrics import ClassificationEvaluator
 from nanocv_cli.tasks.normalised import Normalised
 
@@ -46,9 +47,11 @@ class Classification:
     """The task's room key: see `tasks.base.Task` for what each method promises."""
 
     name = "classification"
-    best_metric = "top1"
+    best = Score("top1")
     live_score = "top1"
     output_names: tuple[str, ...] = ("probabilities",)
+    wants_learnt = False
+    online_figures: tuple[str, ...] = ()
     tolerance = 1e-3
 
     def read(self, config: DataConfig, root: Path) -> Dataset[int]:
@@ -95,10 +98,14 @@ class Classification:
         own, neighbour = (answers == targets.own).sum(), (answers == targets.neighbour).sum()
         return own if targets.share == 1.0 else targets.share * own + (1.0 - targets.share) * neighbour
 
+    def feeds(self, images: NDArray[np.uint8], targets: NDArray[Any], first: int) -> dict[str, NDArray[Any]]:
+        """The pictures."""
+        return {"images": images}
+
     def deployable(self, network: nn.Module, model: ModelConfig) -> nn.Module:
         return Deployable(network, model.mean, model.std)
 
-    def evaluator(self, classes: tuple[str, ...], input_size: int) -> ClassificationEvaluator:
+    def evaluator(self, classes: tuple[str, ...], model: ModelConfig, means: Means) -> ClassificationEvaluator:
         return ClassificationEvaluator(classes)
 
     def renumbered(self, label: int, numbers: Sequence[int]) -> int:

@@ -34,7 +34,7 @@ class DetectionEvaluator:
         self._objects: list[dict[str, Any]] = []
         self._detections: list[dict[str, Any]] = []
 
-    def update(self, outputs: Outputs, targets: NDArray[np.float32]) -> None:
+    def update(self, outputs: Outputs, targets: NDArray[np.float32], images: NDArray[np.uint8]) -> None:
         """Adds a batch.
 
         Args:
@@ -119,6 +119,9 @@ class DetectionEvaluator:
         precision, scores = (np.asarray(found[key], float).reshape(shape)[..., -1] for key in ("precision", "scores"))
         recall = np.asarray(found["recall"], float).reshape(10, len(self.classes), len(AREAS), 3)[..., -1]
         return Curves(precision, recall, scores)
+
+    def snapshot(self, folder: Path, epoch: int) -> None:
+        """Nothing: curves show it."""
 
     def draw(self, folder: Path, images: NDArray[np.uint8]) -> list[Path]:
         """Writes `precision_recall.png` and, if there is any, `mistakes.png`."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from nanocv_cli.data.boxes import Boxes, box_targets
 from nanocv_cli.data.dataset import Dataset, Sample
 from nanocv_cli.data.formats.detect import read_boxes
 from nanocv_cli.models.assignment import Losses
-from nanocv_cli.tasks.base import Outputs
+from nanocv_cli.tasks.base import Means, Outputs, Score
 from nanocv_cli.tasks.detection.metrics import DetectionEvaluator
 from nanocv_cli.tasks.detection.parity import unmatched_distance
 from nanocv_cli.tasks.normalised import Normalised
@@ -34,9 +35,11 @@ class Detection:
     """The task's room key: see `tasks.base.Task` for what each method promises."""
 
     name = "detection"
-    best_metric = "map"
+    best = Score("map")
     live_score = "overlap"
     output_names: tuple[str, ...] = ("boxes", "scores", "labels")
+    wants_learnt = False
+    online_figures: tuple[str, ...] = ()
     tolerance = 2e-3
 
     def read(self, config: DataConfig, root: Path) -> Dataset[Boxes]:
@@ -72,11 +75,15 @@ class Detection:
         """Mean overlap of the places that learn an object, for each picture of the batch."""
         return outputs.overlap * len(targets)
 
+    def feeds(self, images: NDArray[np.uint8], targets: NDArray[Any], first: int) -> dict[str, NDArray[Any]]:
+        """The pictures."""
+        return {"images": images}
+
     def deployable(self, network: nn.Module, model: ModelConfig) -> nn.Module:
         return Deployable(network, model.mean, model.std)
 
-    def evaluator(self, classes: tuple[str, ...], input_size: int) -> DetectionEvaluator:
-        return DetectionEvaluator(classes, input_size)
+    def evaluator(self, classes: tuple[str, ...], model: ModelConfig, means: Means) -> DetectionEvaluator:
+        return DetectionEvaluator(classes, model.input_size)
 
     def renumbered(self, label: Boxes, numbers: Sequence[int]) -> Boxes:
         return label.renumbered(numbers)

@@ -37,7 +37,7 @@ class SegmentationEvaluator:
         self.worst: list[Judged] = []
         self._seen = 0
 
-    def update(self, outputs: Outputs, targets: NDArray[np.uint8]) -> None:
+    def update(self, outputs: Outputs, targets: NDArray[np.uint8], images: NDArray[np.uint8]) -> None:
         """Adds `outputs["mask"]` uint8 [N,H,W] with labels uint8 [N,H,W], 255 ignored."""
         answers = torch.from_numpy(np.ascontiguousarray(outputs["mask"])).long()
         truth = torch.from_numpy(np.array(targets)).long()
@@ -86,6 +86,9 @@ class SegmentationEvaluator:
             "boundary_f1": _mean(per_class, "boundary_f1"),
             "per_class": per_class,
         }
+
+    def snapshot(self, folder: Path, epoch: int) -> None:
+        """Nothing: curves show it."""
 
     def draw(self, folder: Path, images: NDArray[np.uint8]) -> list[Path]:
         """Writes `confusion.png`, shares of each true class's pixels, and `overlays.png`, the worst pictures."""

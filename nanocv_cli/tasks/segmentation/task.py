@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from nanocv_cli.data.dataset import Dataset, Sample
 from nanocv_cli.data.formats.labels import read_masks
 from nanocv_cli.data.mask_augment import augment_masks
 from nanocv_cli.data.masks import IGNORED, Mask, Renumbered, cached_masks
-from nanocv_cli.tasks.base import Outputs
+from nanocv_cli.tasks.base import Means, Outputs, Score
 from nanocv_cli.tasks.normalised import Normalised
 from nanocv_cli.tasks.segmentation.metrics import SegmentationEvaluator
 
@@ -36,9 +37,11 @@ class Segmentation:
     """The task's room key: see `tasks.base.Task` for what each method promises."""
 
     name = "segmentation"
-    best_metric = "miou"
+    best = Score("miou")
     live_score = "pixels"
     output_names: tuple[str, ...] = ("mask", "confidence")
+    wants_learnt = False
+    online_figures: tuple[str, ...] = ()
     tolerance = 2e-3
 
     def read(self, config: DataConfig, root: Path) -> Dataset[Mask]:
@@ -82,10 +85,14 @@ class Segmentation:
         right = ((outputs.detach().argmax(1) == targets) & counted).sum()
         return right / counted.sum().clamp(min=1) * len(targets)
 
+    def feeds(self, images: NDArray[np.uint8], targets: NDArray[Any], first: int) -> dict[str, NDArray[Any]]:
+        """The pictures."""
+        return {"images": images}
+
     def deployable(self, network: nn.Module, model: ModelConfig) -> nn.Module:
         return Deployable(network, model.mean, model.std)
 
-    def evaluator(self, classes: tuple[str, ...], input_size: int) -> SegmentationEvaluator:
+    def evaluator(self, classes: tuple[str, ...], model: ModelConfig, means: Means) -> SegmentationEvaluator:
         return SegmentationEvaluator(classes)
 
     def renumbered(self, label: Mask, numbers: Sequence[int]) -> Mask:

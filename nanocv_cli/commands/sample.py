@@ -1,0 +1,130 @@
+"""`nanocv sample`."""
+
+import difflib
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from nanocv_cli.commands.common import DebugFlag, JsonFlag, emit
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from nanocv_cli.inference.card import ModelCard
+    from nanocv_cli.training.sampling import CheckpointSampler
+
+MOST_IN_A_GRID = 1024
+MOST_IN_A_ROW = 16
+
+
+def sample(
+    ref: Annotated[
+        str, typer.Option("--model", metavar="REF", help="A generative model: its name, a run folder, a model file.")
+    ] = "nanoflow",
+    classes: Annotated[
+        list[str] | None, typer.Option("--class", metavar="NAME", help="What to make; may be repeated. Default: all.")
+    ] = None,
+    count: Annotated[int, typer.Option("-n", min=1, max=1_000_000, help="Pictures of each class.")] = 16,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="The same pictures for the same seed.")] = 0,
+    steps: Annotated[
+        int | None, typer.Option(min=1, max=1000, help="From noise to picture; default: the model's.")
+    ] = None,
+    guidance: Annotated[
+        float | None, typer.Option(min=0, max=100, help="1: the class alone; more: exaggerated. Default: the model's.")
+    ] = None,
+    solver: Annotated[Literal["euler", "heun"] | None, typer.Option(help="Default: the model's.")] = None,
+    out: Annotated[Path, typer.Option(help="A .png for a grid; else a folder of single pictures.")] = Path(
+        "samples.png"
+    ),
+    trajectory: Annotated[bool, typer.Option("--trajectory", help="Also a strip from noise to picture.")] = False,
+    engine: Annotated[Literal["onnx", "torch"], typer.Option(help="The exported graph, or the checkpoint.")] = "onnx",
+    device: Annotated[str, typer.Option(help="For torch: auto, cpu, cuda or mps.")] = "auto",
+    batch_size: Annotated[int, typer.Option(min=1, max=4096, help="Pictures at a time.")] = 16,
+    threads: Annotated[int, typer.Option(min=0, help="ONNX Runtime threads; 0: it chooses.")] = 0,
+    as_json: JsonFlag = False,
+    debug: DebugFlag = False,
+) -> None:
+    """Make pictures of a class, from noise."""
+    import numpy as np
+
+    from nanocv_cli.config.project import project_root
+    from nanocv_cli.display import Display
+    from nanocv_cli.errors import RequestError
+    from nanocv_cli.inference.grid import write_grid, write_picture
+    from nanocv_cli.inference.reference import find_checkpoint, find_graph
+    from nanocv_cli.inference.samples import samples
+    from nanocv_cli.inference.samples import trajectory as frames_of
+    from nanocv_cli.inference.sampling import GraphSampler, Way
+
+    in_one = out.suffix.lower() == ".png"
+    if not in_one and out.suffix:
+        raise RequestError(f"--out {out}: grids are written as .png", f"--out {out.with_suffix('.png')}")
+    root = project_root()
+    if engine == "onnx":
+        file = find_graph(ref, root)
+        sampler: GraphSampler | CheckpointSampler = GraphSampler(file, threads)
+    else:
+        file = find_checkpoint(ref, root)
+        sampler = _by_torch(file, device)
+    card = sampler.card
+    way = Way.wished(card, steps, guidance, solver)
+    labels = [card.classes.index(name) for name in _known(classes or list(card.classes), card)]
+    names = [card.classes[label] for label in labels]
+    total = count * len(labels)
+    if in_one and total > MOST_IN_A_GRID:
+        raise RequestError(
+            f"{total} pictures are too many for one grid; the most is {MOST_IN_A_GRID}",
+            f"--out {out.with_suffix('')} writes single pictures",
+        )
+    made: dict[int, list[NDArray[np.uint8]]] = {label: [] for label in labels}
+    written: list[Path] = []
+    done = 0
+    with Display().bar("sampling") as progress:
+        progress(0, total)
+        for label, first, images in samples(sampler, card.input_size, labels, count, seed, way, batch_size):
+            done += len(images)
+            progress(done, total, card.classes[label])
+            if in_one:
+                made[label].append(images)
+                continue
+            for number, image in enumerate(images, start=first):
+                written.append(write_picture(image, out / card.classes[label] / f"{seed}-{number:05d}.png"))
+    if in_one:
+        columns = math.ceil(math.sqrt(count)) if len(labels) == 1 else min(count, MOST_IN_A_ROW)
+        written.append(write_grid([np.concatenate(made[label]) for label in labels], out, names, columns))
+    strip = None
+    if trajectory:
+        strip = out.with_name(f"{out.stem}-trajectory.png") if in_one else out / "trajectory.png"
+        write_grid([frames_of(sampler, card.input_size, label, seed, way) for label in labels], strip, names)
+    if as_json:
+        document = {"model": card.name, "file": str(file), "engine": engine, "classes": names, "seed": seed, "n": total}
+        settings = {"steps": way.steps, "guidance": way.guidance, "solver": "heun" if way.heun else "euler"}
+        pictures = {"pictures": [str(path) for path in written], "trajectory": str(strip) if strip else None}
+        emit({**document, **settings, **pictures})
+        return
+    typer.echo(f"{out}: {total} pictures of {', '.join(names)}")
+    if strip:
+        typer.echo(f"{strip}: from noise to picture")
+
+
+def _by_torch(file: Path, device: str) -> "CheckpointSampler":
+    from nanocv_cli.training.device import pick_device
+    from nanocv_cli.training.sampling import CheckpointSampler
+
+    return CheckpointSampler(file, pick_device(device))
+
+
+def _known(wanted: list[str], card: "ModelCard") -> list[str]:
+    """Class names, each once, if the model knows them."""
+    from nanocv_cli.errors import RequestError
+
+    for name in wanted:
+        if name not in card.classes:
+            near = difflib.get_close_matches(name.lower(), card.classes, 1)
+            known = ", ".join(card.classes[:20]) + (", …" if len(card.classes) > 20 else "")
+            raise RequestError(
+                f"{card.name} knows no class {name!r}", f"did you mean {near[0]}?" if near else f"it knows {known}"
+            )
+    return list(dict.fromkeys(wanted))

@@ -1,0 +1,93 @@
+"""Pictures from noise by an exported graph."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nanocv_cli.errors import ModelError
+from nanocv_cli.inference.card import ModelCard
+from nanocv_cli.inference.runner import EXPORT_AGAIN, NOISE, Graph
+
+LABEL, STEPS, GUIDANCE, HEUN, EVALUATIONS = "label", "steps", "guidance", "heun", "evaluations"
+
+
+@dataclass(frozen=True)
+class Way:
+    """How to get from noise to pictures.
+
+    Attributes:
+        steps: of the method.
+        guidance: 1 follows the class alone, more goes further away from what has no class.
+        heun: Heun's method, else Euler's.
+        evaluations: stop after so many of the network's evaluations; None goes all the way.
+    """
+
+    steps: int
+    guidance: float
+    heun: bool
+    evaluations: int | None = None
+
+    @classmethod
+    def wished(cls, card: ModelCard, steps: int | None, guidance: float | None, solver: str | None) -> "Way":
+        """A model's own way, but for what is not None.
+
+        Raises:
+            ModelError: the card tells of no way.
+        """
+        try:
+            own = card.config["model"]["sampling"]
+            return cls(
+                int(own["steps"] if steps is None else steps),
+                float(own["guidance"] if guidance is None else guidance),
+                (own["solver"] if solver is None else solver) == "heun",
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelError(f"{card.name}: its model card names no sampling", EXPORT_AGAIN) from error
+
+
+# Noise float32 [N,3,S,S] and labels int64 [N] to pictures uint8 [N,S,S,3].
+Sample = Callable[[NDArray[np.float32], NDArray[np.int64], Way], NDArray[np.uint8]]
+
+
+class GraphSampler:
+    """A generative model's exported graph.
+
+    Args:
+        path: its file.
+        threads: ONNX Runtime's intra-op threads; 0 lets it choose.
+
+    Raises:
+        ModelError: the file is missing, damaged or no generative model.
+    """
+
+    def __init__(self, path: Path, threads: int = 0) -> None:
+        self._graph = Graph(path, threads)
+        self.card = self._graph.card
+        names = [tensor.name for tensor in self._graph.signature.inputs]
+        if names != [NOISE, LABEL]:
+            raise not_generative(self.card.name, self.card.task)
+
+    def __call__(self, noise: NDArray[np.float32], label: NDArray[np.int64], way: Way) -> NDArray[np.uint8]:
+        """See `Sample`.
+
+        Raises:
+            ModelError: the graph fails.
+        """
+        given: dict[str, NDArray[Any]] = {
+            STEPS: np.array(way.steps, np.int64),
+            GUIDANCE: np.array(way.guidance, np.float32),
+            HEUN: np.array(way.heun),
+        }
+        if way.evaluations is not None:
+            given[EVALUATIONS] = np.array(way.evaluations, np.int64)
+        images: NDArray[np.uint8] = self._graph.answer({NOISE: noise, LABEL: label, **given})["image"]
+        return images
+
+
+def not_generative(name: str, task: str) -> ModelError:
+    """The error of asking a model that reads pictures for new ones."""
+    return ModelError(f"{name} is a {task} model: it makes no pictures", "nanocv infer PICTURES --model REF")

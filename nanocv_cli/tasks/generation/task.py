@@ -1,0 +1,144 @@
+"""Generation: pictures of a class, from noise; flow matching with classifier-free guidance."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from nanocv_cli.config.project import project_root
+from nanocv_cli.config.schema import DataConfig, ModelConfig, TrainConfig
+from nanocv_cli.data import augment
+from nanocv_cli.data.dataset import Dataset, Sample
+from nanocv_cli.data.formats.class_folders import read_class_folders
+from nanocv_cli.errors import NanocvError
+from nanocv_cli.inference.images import resize_to_square
+from nanocv_cli.inference.noise import picture_noise
+from nanocv_cli.inference.reference import find_graph
+from nanocv_cli.inference.runner import Runner
+from nanocv_cli.tasks.base import Means, Outputs, Score, largest_difference
+from nanocv_cli.tasks.generation.metrics import Classify, GenerationEvaluator
+from nanocv_cli.tasks.generation.sampler import Sampler
+
+# Of the noise that a split's pictures are judged by.
+JUDGED_SEED = 0
+CLASSIFIED_AT_ONCE = 64
+
+
+@dataclass(frozen=True)
+class Path01:
+    """Where on their straight paths from noise to picture the examples of a batch are.
+
+    Attributes:
+        time: 0 (noise) to 1 (picture), float32 [N].
+        label: int64 [N], -1 for none.
+        velocity: picture minus noise, float32 [N,3,S,S].
+    """
+
+    time: Tensor
+    label: Tensor
+    velocity: Tensor
+
+
+class Generation:
+    """The task's room key: see `tasks.base.Task` for what each method promises."""
+
+    name = "generation"
+    best = Score("frechet", least_is_best=True)
+    live_score = "explained"
+    output_names: tuple[str, ...] = ("image",)
+    wants_learnt = True
+    online_figures: tuple[str, ...] = ("fid",)
+    tolerance = 2.0  # levels of 0..255
+
+    def read(self, config: DataConfig, root: Path) -> Dataset[int]:
+        return read_class_folders(config, root)
+
+    def targets(self, samples: list[Sample[int]], size: int, resize: str, cache: Path) -> NDArray[np.int64]:
+        """Class indices, int64 [n]."""
+        return np.array([sample.label for sample in samples], np.int64)
+
+    def augment(
+        self,
+        images: Tensor,
+        targets: Tensor,
+        size: int,
+        dtype: torch.dtype,
+        model: ModelConfig,
+        train: TrainConfig,
+        generator: torch.Generator,
+    ) -> tuple[Tensor, Path01]:
+        """Points on straight paths (arXiv:2209.03003) at times whose logit is normal (arXiv:2403.03206)."""
+        crops = augment.random_crops(images, size, train.augment, generator)
+        matrix, offset = augment.colour_matrices(len(crops), train.augment, generator)
+        mean, std = torch.tensor(model.mean), torch.tensor(model.std)
+        pictures = augment.normalise(crops, matrix, offset, mean, std, torch.float32)
+        device, count = pictures.device, len(pictures)
+        noise = torch.randn(pictures.shape, generator=generator).to(device)
+        time = torch.randn(count, generator=generator).sigmoid().to(device)
+        dropped = (torch.rand(count, generator=generator) < train.label_dropout).to(device)
+        share = time.view(-1, 1, 1, 1)
+        inputs = (share * pictures + (1.0 - share) * noise).to(dtype)
+
+        label = targets.masked_fill(dropped, -1)
+        return inputs, Path01(time, label, pictures - noise)
+
+    def training_inputs(self, inputs: Tensor, targets: Path01) -> tuple[Tensor, Tensor, Tensor]:
+        return inputs, targets.time, targets.label
+
+    def loss(self, outputs: Tensor, targets: Path01, train: TrainConfig) -> Tensor:
+        """Mean squared error of the velocity (arXiv:2210.02747)."""
+        return F.mse_loss(outputs.float(), targets.velocity)
+
+    def hits(self, outputs: Tensor, targets: Path01) -> Tensor:
+        """Share of the velocities' variance that is explained, for each picture of the batch."""
+        wanted = targets.velocity
+        left = (outputs.detach().float() - wanted).square().mean() / wanted.square().mean()
+        return (1.0 - left) * len(wanted)
+
+    def feeds(self, images: NDArray[np.uint8], targets: NDArray[Any], first: int) -> dict[str, NDArray[Any]]:
+        """Noise for as many pictures, and their classes."""
+        noise = picture_noise(JUDGED_SEED, first, len(images), images.shape[1])
+        return {"noise": noise, "label": np.asarray(targets, np.int64)}
+
+    def deployable(self, network: nn.Module, model: ModelConfig) -> nn.Module:
+        return Sampler(network, model)
+
+    def evaluator(self, classes: tuple[str, ...], model: ModelConfig, means: Means) -> GenerationEvaluator:
+        return GenerationEvaluator(classes, _classifier(classes, model), means.learnt, means.online)
+
+    def renumbered(self, label: int, numbers: Sequence[int]) -> int:
+        return numbers[label]
+
+    def distance(self, expected: Outputs, actual: Outputs) -> float:
+        """Largest difference of a level, 0..255."""
+        return largest_difference(expected, actual)
+
+
+def _classifier(classes: tuple[str, ...], model: ModelConfig) -> Classify | None:
+    """The config's classifier; None where it is not here or does not know the classes."""
+    if not model.classifier:
+        return None
+    try:
+        runner = Runner(find_graph(model.classifier, project_root()))
+    except NanocvError:
+        return None
+    if not set(classes) <= set(runner.card.classes):
+        return None
+    numbers = {runner.card.classes.index(name): label for label, name in enumerate(classes)}
+
+    def classify(images: NDArray[np.uint8]) -> NDArray[np.int64]:
+        found = []
+        for start in range(0, len(images), CLASSIFIED_AT_ONCE):
+            squares = [resize_to_square(image, runner.card.input_size, "stretch")
+                       for image in images[start : start + CLASSIFIED_AT_ONCE]]  # fmt: skip
+            answers = runner.run(np.stack(squares))["probabilities"].argmax(1)
+            found += [numbers.get(int(answer), -1) for answer in answers]
+        return np.array(found, np.int64)
+
+    return classify

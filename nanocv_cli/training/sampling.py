@@ -1,0 +1,38 @@
+"""Pictures from noise by a checkpoint: the torch side of `nanocv sample`."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from nanocv_cli.inference.sampling import Way, not_generative
+from nanocv_cli.tasks.registry import task_for
+from nanocv_cli.training.checkpoint import load_network
+
+
+class CheckpointSampler:
+    """A generative model's checkpoint; see `nanocv_cli.inference.sampling.Sample`.
+
+    Args:
+        path: its file.
+        device: where it runs.
+
+    Raises:
+        ModelError: the file is damaged or holds no generative model.
+    """
+
+    def __init__(self, path: Path, device: torch.device) -> None:
+        network, config, self.card = load_network(path)
+        task = task_for(self.card.task)
+        if "image" not in task.output_names:
+            raise not_generative(self.card.name, self.card.task)
+        self._module = task.deployable(network, config).to(device).eval()
+        self._device = device
+
+    def __call__(self, noise: NDArray[np.float32], label: NDArray[np.int64], way: Way) -> NDArray[np.uint8]:
+        with torch.inference_mode():
+            start, classes = (torch.from_numpy(array).to(self._device) for array in (noise, label))
+            (images,) = self._module(start, classes, way.steps, way.guidance, way.heun, way.evaluations)
+        found: NDArray[np.uint8] = images.cpu().numpy()
+        return found
