@@ -33,6 +33,7 @@ bench: $(INSTALLED)  ## the figures the README quotes, as ratios measured in one
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/train.py
 	$(BIN)/python benchmarks/serving.py
+	$(BIN)/python benchmarks/sampling.py
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
