@@ -12,6 +12,7 @@ from nanocv_cli.errors import RequestError
 from nanocv_cli.serving.datatypes import NUMPY_TYPES
 
 FILLINGS = ("random", "zeros")
+INDICES = ("INT32", "INT64")
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,8 @@ def build_payload(
         metadata: KServe's description of the model.
         model: its name.
         rows: pictures per request.
-        filling: random (seeded; integers over their first 8 bits, floats in 0..1) or zeros.
+        filling: random (seeded; small integers over 7 or 8 bits, floats in 0..1) or zeros. Large integers are
+            indices, of classes say: always 0, which is one.
         shapes: sizes without the batch, for inputs with sizes that vary.
         batched: whether the first dimension of every input is the batch's.
 
@@ -54,7 +56,7 @@ def build_payload(
         shape = _with_shape(name, sizes, shapes.get(name))
         full = (rows, *shape) if batched else shape
         dtype = np.dtype(NUMPY_TYPES[kind])
-        if filling == "zeros":
+        if filling == "zeros" or kind in INDICES:
             array = np.zeros(full, dtype)
         else:
             array = random.random(full).astype(dtype) if dtype.kind == "f" else random.integers(

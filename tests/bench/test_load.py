@@ -205,3 +205,12 @@ def test_a_server_whose_line_always_breaks_ends_the_test() -> None:
         while time.monotonic() < deadline:
             load.taken()
             time.sleep(0.05)
+
+
+def test_indices_are_ones_that_every_model_knows() -> None:
+    shapes = {"noise": ("FP32", [-1, 3, 8, 8]), "label": ("INT64", [-1, 1]), "images": ("UINT8", [-1, 8, 8, 3])}
+    inputs = [{"name": name, "datatype": kind, "shape": shape} for name, (kind, shape) in shapes.items()]
+    payload = build_payload({"inputs": inputs, "outputs": []}, "maker", 2, "random", {}, True)
+    assert payload.inputs["label"][1].tolist() == [[0], [0]]
+    assert payload.inputs["noise"][1].std() > 0.1
+    assert payload.inputs["images"][1].std() > 50

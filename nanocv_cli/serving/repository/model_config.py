@@ -131,6 +131,8 @@ def _warmup(config: pb.ModelConfig, settings: ServeConfig, open_size: int) -> li
             sample = warmup.inputs[tensor.name]
             sample.data_type = tensor.data_type
             sample.dims.extend(open_size if size < 0 else size for size in tensor.dims)
-            setattr(sample, f"{settings.warmup}_data", True)
+            # Any number may be a picture, but not a class: 0 is one.
+            data = "zero" if tensor.data_type in (pb.TYPE_INT32, pb.TYPE_INT64) else settings.warmup
+            setattr(sample, f"{data}_data", True)
         warmups.append(warmup)
     return warmups

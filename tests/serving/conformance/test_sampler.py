@@ -1,0 +1,80 @@
+"""A graph that makes pictures, from two inputs and with a loop inside, batched by each engine."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import tritonclient.http as http
+from tritonclient.utils import InferenceServerException
+
+from nanocv_cli.config.loader import resolve, resolve_serve
+from nanocv_cli.export.sampler_graph import build_sampler_graph
+from nanocv_cli.inference.card import ModelCard
+from nanocv_cli.inference.noise import picture_noise
+from nanocv_cli.inference.runner import Graph
+from nanocv_cli.models.nanoflow import NanoFlow
+from nanocv_cli.serving.launch import Server, started
+from nanocv_cli.serving.repository.entry import write_entry
+from nanocv_cli.tasks.generation.sampler import Sampler
+from tests.conftest import REPOSITORY
+from tests.serving.conformance.conftest import has_triton
+
+SIDE = 16
+
+
+@pytest.fixture(scope="module")
+def graph(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    network = NanoFlow(3, SIDE).eval()
+    for parameter in network.parameters():
+        if not parameter.any():
+            torch.nn.init.normal_(parameter, std=0.1)  # what begins at zero would hide everything else
+    config = resolve(model="nanoflow", overrides=("model.input_size=16", "model.sampling.steps=2")).config.model
+    card = ModelCard("maker", "generation", ("a", "b", "c"), SIDE, "crop", "none", {}, "")
+    path = tmp_path_factory.mktemp("graph") / "maker.onnx"
+    path.write_bytes(build_sampler_graph(Sampler(network, config), ("image",), card).SerializeToString())
+    return path
+
+
+@pytest.fixture(scope="module", params=["embedded", "triton"])
+def server(request: pytest.FixtureRequest, graph: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    if request.param == "triton" and not has_triton():
+        pytest.skip("no Triton here: make triton prepares one on Linux")
+    repository = tmp_path_factory.mktemp("repository")
+    settings = resolve_serve(None, {"backend": "python", "max_batch": 4, "queue_delay_us": 20_000}, ())
+    write_entry(graph, repository, settings, None, None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(REPOSITORY)
+        with started(repository, request.param) as running:
+            yield running
+
+
+def ask(server: Server, noise: np.ndarray, label: np.ndarray) -> np.ndarray:
+    client = http.InferenceServerClient(server.http)
+    try:
+        sent = [http.InferInput("noise", list(noise.shape), "FP32"), http.InferInput("label", [len(label), 1], "INT64")]
+        sent[0].set_data_from_numpy(noise)
+        sent[1].set_data_from_numpy(label[:, None])
+        made: np.ndarray = client.infer("maker", sent).as_numpy("image")
+        return made
+    finally:
+        client.close()
+
+
+def test_requests_that_share_a_batch_get_their_own_pictures(server: Server, graph: Path) -> None:
+    noise, labels = picture_noise(0, 0, 8, SIDE), np.arange(8) % 3
+    expected = Graph(graph).answer({"noise": noise, "label": labels})["image"].astype(int)
+    assert len(np.unique(expected, axis=0)) == 8
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda k: ask(server, noise[k : k + 1], labels[k : k + 1]), range(8)))
+    assert np.abs(np.concatenate(found) - expected).max() <= 1
+    assert np.abs(ask(server, noise[:3], labels[:3]) - expected[:3]).max() <= 1
+
+
+def test_a_class_that_is_not_there_fails_alone(server: Server) -> None:
+    with pytest.raises(InferenceServerException):
+        ask(server, picture_noise(0, 0, 1, SIDE), np.array([7]))
+    assert ask(server, picture_noise(0, 0, 1, SIDE), np.array([1])).shape == (1, SIDE, SIDE, 3)
