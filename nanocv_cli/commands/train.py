@@ -42,8 +42,8 @@ def train(
     if as_json:
         emit(summary)
         return
-    best = session.task.best
-    score = f"{trained.split} {best.name} {best.text(trained.metrics[best.name])}"
+    metric = session.task.best.name
+    score = f"{trained.split} {metric} {trained.metrics[metric]:.2%}"
     say(f"{score} after {trained.epochs} epochs, {trained.seconds:.0f} s of training")
     typer.echo(f"run         {session.run.path}")
     typer.echo(f"checkpoint  {session.run.best}")

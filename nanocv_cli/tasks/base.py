@@ -19,25 +19,19 @@ Metrics = dict[str, Any]
 
 @dataclass(frozen=True)
 class Score:
-    """The metric that names the best epoch.
+    """The metric by which epochs are judged, a share 0..1, and which of them gives the weights to keep.
 
     Attributes:
         name: its key among the metrics.
-        least_is_best: whether it is a distance, else a share 0..1.
+        last_is_best: keep the last epoch's weights whatever the metric says, else those of its highest value.
     """
 
     name: str
-    least_is_best: bool = False
+    last_is_best: bool = False
 
     def better(self, value: float, best: float | None) -> bool:
-        """Whether a value is better than the best so far, if there is one."""
-        if best is None:
-            return True
-        return value < best if self.least_is_best else value > best
-
-    def text(self, value: float) -> str:
-        """A value for people."""
-        return f"{value:.2f}" if self.least_is_best else f"{value:.2%}"
+        """Whether to keep the weights of a value, given the value of those kept so far, if there are any."""
+        return self.last_is_best or best is None or value > best
 
 
 @dataclass(frozen=True)

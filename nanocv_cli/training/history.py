@@ -54,17 +54,11 @@ def draw_curves(history: list[Row], live: str, score: Score, path: Path) -> None
         score: what the epochs are judged by.
         path: PNG to write.
     """
-    train, val = ("train", "tab:blue"), ("val", "tab:orange")
-    panels: list[tuple[str, str, tuple[tuple[str, str], ...]]] = [("loss", "loss", (train, val))]
-    if score.least_is_best:  # a distance and a share have no axis in common
-        panels += [(live, "score", (train,)), (score.name, "score", (val,))]
-    else:
-        shares = live if live == score.name else f"{score.name} (val), {live} (train)"
-        panels += [(shares, "score", (train, val))]
-    figure = Figure(figsize=(5 * len(panels), 4), layout="constrained")
+    figure = Figure(figsize=(10, 4), layout="constrained")
     epochs = [row["epoch"] for row in history]
-    for axes, (label, kind, splits) in zip(figure.subplots(1, len(panels)), panels, strict=True):
-        for split, colour in splits:
+    scores = live if live == score.name else f"{score.name} (val), {live} (train)"
+    for axes, kind, label in zip(figure.subplots(1, 2), ("loss", "score"), ("loss", scores), strict=True):
+        for split, colour in (("train", "tab:blue"), ("val", "tab:orange")):
             values = [row[f"{split}_{kind}"] for row in history]
             if None not in values:
                 axes.plot(epochs, values, color=colour, marker=".", label=split)
@@ -73,7 +67,8 @@ def draw_curves(history: list[Row], live: str, score: Score, path: Path) -> None
         axes.set_ylabel(label)
         axes.grid(alpha=0.3)
         axes.legend()
-    best = [row for row in history if row["is_best"]][-1]
-    figure.suptitle(f"best val {score.name} {score.text(best['val_score'])} in epoch {best['epoch']}")
+    kept = history[-1] if score.last_is_best else max(history, key=lambda row: row["val_score"])
+    word = "last" if score.last_is_best else "best"
+    figure.suptitle(f"{word} val {score.name} {kept['val_score']:.2%} in epoch {kept['epoch']}")
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=120, format="png")

@@ -151,9 +151,7 @@ def _judge(
         checkpoint.save_weights(session.run.best, network.state_dict(), session.card(metrics, "val"))
     state.history.append(row)
     log.add(row)
-    session.display.say(
-        epoch_line(row, session.config.train.epochs, task.live_score, task.best.name, task.best.text(score))
-    )
+    session.display.say(epoch_line(row, session.config.train.epochs, task.live_score, task.best.name))
 
 
 def _finish(session: Session, held_out: Pictures, batches: Batches, state: TrainingState, log: DvcLog) -> Trained:
