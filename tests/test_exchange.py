@@ -52,7 +52,8 @@ def numbers(target: Path) -> set[str]:
 
 
 def start_writer(parent: Path, first: int, count: int) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, "-c", WRITER, str(parent), str(first), str(count)])
+    command = [sys.executable, "-c", WRITER, str(parent), str(first), str(count)]
+    return subprocess.Popen(command, cwd=Path(__file__).parents[1])  # where `tests` is this package
 
 
 @pytest.fixture

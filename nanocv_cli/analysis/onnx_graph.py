@@ -8,6 +8,7 @@ import onnx
 from google.protobuf.message import DecodeError
 
 from nanocv_cli.analysis.layer import Layer, Model
+from nanocv_cli.analysis.onnx_constants import constant_value
 from nanocv_cli.analysis.onnx_layers import Node, layer_of
 from nanocv_cli.analysis.onnx_shapes import Tensor, element_type, pictures_in, shaped, tensors_of
 from nanocv_cli.config.project import shown
@@ -86,16 +87,16 @@ class _GraphReader:
                 self._parameters[name] = found.count
                 self._counted.add(name)
         for node in graph.node:
-            self._read_node(node, times)
+            self._read_node(graph, node, times)
 
-    def _read_node(self, node: onnx.NodeProto, times: int) -> None:
+    def _read_node(self, graph: onnx.GraphProto, node: onnx.NodeProto, times: int) -> None:
         names = [name for name in node.input if name]
         is_constant = all(name in self._constant for name in names)
         if is_constant:
             self._constant |= set(node.output)
         bodies = [attribute.g for attribute in node.attribute if attribute.HasField("g")]
         if bodies:
-            self._read_bodies(node, bodies, times)
+            self._read_bodies(graph, node, bodies, times)
             return
         if node.op_type in FREE or (is_constant and node.op_type != "DequantizeLinear"):
             # A view of weights is those weights under another name; what only depends on them is folded when loaded.
@@ -125,13 +126,15 @@ class _GraphReader:
         layer = layer_of(call)
         self.layers += [layer] * times
 
-    def _read_bodies(self, node: onnx.NodeProto, bodies: list[onnx.GraphProto], times: int) -> None:
+    def _read_bodies(
+        self, graph: onnx.GraphProto, node: onnx.NodeProto, bodies: list[onnx.GraphProto], times: int
+    ) -> None:
         if node.op_type == "If":
             self.assumptions.add("both branches of a condition are counted")
         elif node.op_type == "Loop":
-            count = self.tensors.get(node.input[0]) if node.input and node.input[0] else None
-            if count is not None and count.value is not None:
-                times *= count.value
+            count = constant_value(graph, node.input[0]) if node.input and node.input[0] else None
+            if count is not None:
+                times *= int(count)
             else:
                 self.assumptions.add(f"the loop {node.name} is counted as if it ran once")
         else:

@@ -102,7 +102,21 @@ def _inferred(proto: onnx.ModelProto) -> onnx.ModelProto:
     del proto.graph.value_info[:]
     for value in proto.graph.output:
         value.type.tensor_type.ClearField("shape")
+    _carry_into_loops(proto.graph)
     return onnx.shape_inference.infer_shapes(proto, data_prop=True)
+
+
+def _carry_into_loops(graph: onnx.GraphProto) -> None:
+    """Gives what a loop carries on the shape it starts with: ONNX's inference allows for every turn to change it."""
+    found = tensors_of(graph)
+    for node in graph.node:
+        if node.op_type != "Loop":
+            continue
+        body = next(attribute.g for attribute in node.attribute if attribute.name == "body")
+        for start, inside in zip(node.input[2:], body.input[2:], strict=True):
+            known = found.get(start)
+            if known and known.shape is not None:
+                inside.type.CopyFrom(onnx.helper.make_tensor_type_proto(known.data_type, known.shape))
 
 
 def _folded(proto: onnx.ModelProto) -> onnx.ModelProto:

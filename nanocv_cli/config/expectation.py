@@ -64,7 +64,10 @@ def _kind(kind: Any) -> str:
         return "one of " + ", ".join(arguments)
     if typing.get_origin(kind) is tuple:
         count = "" if arguments[-1] is Ellipsis else f"{len(arguments)} "
-        return f"a list of {count}{ITEM_NAMES[arguments[0]]}"
+        items = ITEM_NAMES.get(arguments[0]) or f"lists of {_kind(arguments[0]).removeprefix('a list of ')}"
+        return f"a list of {count}{items}"
+    if typing.get_origin(kind) is dict:
+        return f"a mapping of names, each to {_kind(arguments[1])}"
     if _is_model(kind):
         return "keys " + ", ".join(kind.model_fields)
     return SCALAR_NAMES[kind]

@@ -68,6 +68,31 @@ def test_the_trained_graph_has_the_arithmetic_of_its_checkpoint(trained: Trained
     assert model.assumptions == ()
 
 
+def test_a_count_that_follows_from_constants_is_known_and_what_a_loop_carries_keeps_its_shape(tmp_path: Path) -> None:
+    inner = [
+        helper.make_node("Identity", ["on"], ["on_out"]),
+        helper.make_node("MatMul", ["state", "w"], ["state_out"]),
+    ]
+    body = helper.make_graph(
+        inner, "body",
+        [helper.make_tensor_value_info("i", INT64, []), helper.make_tensor_value_info("on", TensorProto.BOOL, []),
+         helper.make_tensor_value_info("state", FLOAT, None)],
+        [helper.make_tensor_value_info("on_out", TensorProto.BOOL, []),
+         helper.make_tensor_value_info("state_out", FLOAT, None)],
+    )  # fmt: skip
+    nodes = [
+        helper.make_node("Add", ["steps", "steps"], ["twice"]),
+        helper.make_node("Sub", ["twice", "one"], ["count"]),
+        helper.make_node("Loop", ["count", "", "x"], ["out"], body=body),
+    ]
+    weights = {"steps": np.array(4), "one": np.array(1), "w": floats(16, 16)}
+    assert macs(save(tmp_path / "g.onnx", nodes, {"x": [1, 16]}, weights)) == 7 * 16 * 16
+    asked = {"x": [1, 16], "steps": []}
+    unknown = analyse_graph(save(tmp_path / "u.onnx", nodes, asked, {k: v for k, v in weights.items() if k != "steps"}))
+    assert unknown.model.macs == 16 * 16
+    assert any("as if it ran once" in line for line in unknown.model.assumptions)
+
+
 def test_a_loop_with_a_known_count_multiplies_its_body(tmp_path: Path) -> None:
     body = helper.make_graph(
         [helper.make_node("MatMul", ["state", "w"], ["next"]), helper.make_node("Identity", ["go"], ["still"])],

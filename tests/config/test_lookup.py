@@ -76,7 +76,7 @@ def test_a_config_comes_before_a_torchvision_model_of_that_name(write: Write) ->
         ("data", "no/such", "no data config 'no/such'", "known: flowers, or a folder of pictures"),
         ("data", "x" * 400, f"no data config '{'x' * 400}'", "known: flowers, or a folder of pictures"),
         ("data", f"{'x' * 400}.yaml", f"no file '{'x' * 400}.yaml'", "known: flowers, or a folder of pictures"),
-        ("model", "lennet", "no model config 'lennet'", "did you mean lenet? known: lenet, nano"),
+        ("model", "lennet", "no model config 'lennet'", "did you mean lenet? known: lenet, lenet32"),
         ("model", "resnet81", "no model config 'resnet81'", "did you mean resnet18? known: lenet, "),
         ("train", "quik.yaml", "no file 'quik.yaml'", "did you mean quick? known: "),
         ("gpu", "v10", "no gpu config 'v10'", "did you mean v100? known: a10, a100-40"),

@@ -76,8 +76,8 @@ def test_a_graph_that_strays_is_refused_and_nothing_is_written(
 ) -> None:
     from nanocv_cli.inference.runner import Runner
 
-    honest = Runner.run
-    monkeypatch.setattr(Runner, "run", lambda self, x: {k: v + 0.01 for k, v in honest(self, x).items()})
+    honest = Runner.answer
+    monkeypatch.setattr(Runner, "answer", lambda self, x: {k: v + 0.01 for k, v in honest(self, x).items()})
     target = tmp_path / "x.onnx"
     target.write_bytes(b"former")
     outcome = nanocv("export", "onnx", "--model", trained.folder, "--out", target, "--json")
