@@ -1,7 +1,7 @@
 """An ONNX graph as a list of layers, from its shapes alone: no torch, no weights read, nothing run."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import onnx
@@ -124,7 +124,8 @@ class _GraphReader:
                 f"the shape of {missing[0]} depends on values: what it takes part in counts as nothing"
             )
         layer = layer_of(call)
-        self.layers += [layer] * times
+        # Parameters are counted where they are first used.
+        self.layers += [layer, *[replace(layer, params=0)] * (times - 1)] if times else []
 
     def _read_bodies(
         self, graph: onnx.GraphProto, node: onnx.NodeProto, bodies: list[onnx.GraphProto], times: int

@@ -3,6 +3,7 @@
 import csv
 import io
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from nanocv_cli.analysis.layer import Layer, Model
@@ -41,7 +42,7 @@ def render(header: Sequence[str], rows: Rows, form: str) -> str:
 
 
 def layer_table(model: Model, at: Point, unit: str, form: str, order: Sequence[int]) -> str:
-    """One row per layer, then the total.
+    """One row per layer, then the total; a layer that runs several times on end stands once, with its sums.
 
     Args:
         model: what is analysed.
@@ -56,12 +57,12 @@ def layer_table(model: Model, at: Point, unit: str, form: str, order: Sequence[i
               "weights B", "inputs B", "outputs B", "op/B", "<verdict", "us"]  # fmt: skip
     total = model.flops(at.batch)
     rows: Rows = []
-    for number in order:
+    for number, turns in _runs(model, order):
         layer, estimate = model.layers[number], at.layers[number]
-        times = at.batch if layer.per_picture else 1
-        flops = layer.flops(at.batch)
+        times = turns * (at.batch if layer.per_picture else 1)
+        flops = turns * layer.flops(at.batch)
         rows.append([
-            layer.name,
+            layer.name if turns == 1 else f"{layer.name} x{turns}",
             layer.kind,
             layer.kernel,
             _text(layer.in_channels),
@@ -72,12 +73,12 @@ def layer_table(model: Model, at: Point, unit: str, form: str, order: Sequence[i
             f"{flops / total:.1%}" if total else "",
             f"{layer.other_ops * times / 1e6:.3f}",
             str(layer.params) if exact else f"{layer.params:,}",
-            _bytes(layer.weights.bytes(at.dtype), exact),
+            _bytes(turns * layer.weights.bytes(at.dtype), exact),
             _bytes(layer.inputs.bytes(at.dtype) * times, exact),
             _bytes(layer.outputs.bytes(at.dtype) * times, exact),
             f"{estimate.intensity:.2f}",
             estimate.verdict,
-            f"{estimate.seconds * 1e6:.1f}",
+            f"{turns * estimate.seconds * 1e6:.1f}",
         ])  # fmt: skip
     other = model.operations(at.batch) - total
     moved = [sum(part(layer, at) for layer in model.layers) for part in (_weights, _inputs, _outputs)]
@@ -87,6 +88,18 @@ def layer_table(model: Model, at: Point, unit: str, form: str, order: Sequence[i
         f"{at.intensity:.2f}", at.verdict, f"{at.seconds * 1e6:.1f}",
     ])  # fmt: skip
     return render(header, rows, form)
+
+
+def _runs(model: Model, order: Sequence[int]) -> list[tuple[int, int]]:
+    """The layers of an order, each with how often it stands there on end."""
+    found: list[tuple[int, int]] = []
+    for number in order:
+        former = model.layers[found[-1][0]] if found else None
+        if former and replace(former, params=0) == replace(model.layers[number], params=0):
+            found[-1] = (found[-1][0], found[-1][1] + 1)
+        else:
+            found.append((number, 1))
+    return found
 
 
 def sweep_table(points: Sequence[Point], form: str) -> str:
@@ -114,7 +127,8 @@ def moves_table(model: Model, points: Sequence[Point], turns: Sequence[Turn], fo
             *(f"{at.layers[number].intensity:.1f} {marks[at.layers[number].verdict]}" for at in points),
             f"batch {turn.batch}" if turn.batch else f"never: {turn.reason}",
         ]
-        for number, (layer, turn) in enumerate(zip(model.layers, turns, strict=True))
+        for number, _ in _runs(model, range(len(model.layers)))
+        for layer, turn in [(model.layers[number], turns[number])]
         if layer.macs
     ]
     return render(header, rows, form)

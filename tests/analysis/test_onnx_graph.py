@@ -106,7 +106,7 @@ def test_a_loop_with_a_known_count_multiplies_its_body(tmp_path: Path) -> None:
     weights = {"w": floats(16, 16), "count": np.array(12, np.int64)}
     model = analyse_graph(save(tmp_path / "g.onnx", [loop], {"x": [1, 16]}, weights)).model
     assert model.macs == 12 * 16 * 16
-    assert model.params == 256
+    assert model.params == 256 == sum(layer.params for layer in model.layers)
 
 
 def test_open_sizes_must_be_given(tmp_path: Path) -> None:

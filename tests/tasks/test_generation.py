@@ -198,6 +198,8 @@ def test_it_is_served_benched_and_analysed(generator: Generator, nanocv: Command
         nanocv("analyze", "flops", "--model", ref, "--json").document["total"]["flops"]
         for ref in (generator.checkpoint, generator.graph)
     )
+    printed = nanocv("analyze", "flops", "--model", generator.graph).out
+    assert "_conv2d x5 " in printed
     # The checkpoint is one evaluation; the graph three Heun steps, five evaluations with class and without.
     assert by_graph == pytest.approx(10 * by_torch, rel=0.02)
 
