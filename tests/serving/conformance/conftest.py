@@ -1,5 +1,6 @@
 """The same repository on both engines: nanocv's own server, and a real Triton where `make triton` has prepared one."""
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,8 +8,10 @@ from pathlib import Path
 import pytest
 from tritonclient.grpc import model_config_pb2 as pb
 
+from nanocv_cli.config.loader import resolve_serve
 from nanocv_cli.errors import ServingError
 from nanocv_cli.serving.launch import Server, started
+from nanocv_cli.serving.repository.entry import write_entry
 from nanocv_cli.serving.triton import find_triton
 from tests.conftest import REPOSITORY
 from tests.serving.models import entry_config, write_model
@@ -50,6 +53,19 @@ def has_triton() -> bool:
     except ServingError:
         return False
     return True
+
+
+@contextlib.contextmanager
+def serving(graph: Path, engine: str, repository: Path) -> Iterator[Server]:
+    """One exported graph, batched by fours with time to gather them, on an engine; skips where that is not here."""
+    if engine == "triton" and not has_triton():
+        pytest.skip("no Triton here: make triton prepares one on Linux")
+    settings = resolve_serve(None, {"backend": "python", "max_batch": 4, "queue_delay_us": 20_000}, ())
+    write_entry(graph, repository, settings, None, None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(REPOSITORY)
+        with started(repository, engine) as running:
+            yield running
 
 
 @pytest.fixture(scope="session", params=["embedded", "triton"])

@@ -9,16 +9,13 @@ import pytest
 import torch
 import tritonclient.http as http
 
-from nanocv_cli.config.loader import resolve_serve
 from nanocv_cli.export.graph import build_graph
 from nanocv_cli.inference.card import ModelCard
 from nanocv_cli.inference.runner import Runner
 from nanocv_cli.models.nanodet import NanoDet
-from nanocv_cli.serving.launch import Server, started
-from nanocv_cli.serving.repository.entry import write_entry
+from nanocv_cli.serving.launch import Server
 from nanocv_cli.tasks.detection.task import Deployable, Detection
-from tests.conftest import REPOSITORY
-from tests.serving.conformance.conftest import has_triton
+from tests.serving.conformance.conftest import serving
 
 SIDE = 64
 OUTPUTS = Detection.output_names
@@ -40,15 +37,8 @@ def graph(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module", params=["embedded", "triton"])
 def server(request: pytest.FixtureRequest, graph: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    if request.param == "triton" and not has_triton():
-        pytest.skip("no Triton here: make triton prepares one on Linux")
-    repository = tmp_path_factory.mktemp("repository")
-    settings = resolve_serve(None, {"backend": "python", "max_batch": 4, "queue_delay_us": 20_000}, ())
-    write_entry(graph, repository, settings, None, None)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(REPOSITORY)
-        with started(repository, request.param) as running:
-            yield running
+    with serving(graph, request.param, tmp_path_factory.mktemp("repository")) as running:
+        yield running
 
 
 def ask(server: Server, images: np.ndarray) -> dict[str, np.ndarray]:
