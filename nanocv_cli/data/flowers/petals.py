@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 Pixels = NDArray[np.float32]
 Colour = tuple[float, float, float]
 
+SHADOW_WIDTH = 0.12  # of what a petal throws on what lies below it, flower radii
+
 
 @dataclass
 class Layer:
@@ -19,6 +21,7 @@ class Layer:
         pixel: one pixel's width in the same unit.
         colour: float32 [S, S, 3] in 0..1.
         alpha: float32 [S, S], 0..1.
+        to_pixels: [2, 2], pixels right and down of the centre for a step along x and along y.
     """
 
     x: Pixels
@@ -26,6 +29,15 @@ class Layer:
     pixel: float
     colour: Pixels
     alpha: Pixels
+    to_pixels: NDArray[np.float64]
+
+    def window(self, corners: NDArray[np.float64]) -> tuple[slice, slice]:
+        """Rows and columns that hold all points float64 [n, 2] (x, y), and a pixel more."""
+        side, half = len(self.x), len(self.x) // 2
+        spots = corners @ self.to_pixels.T + half
+        low = np.clip(np.floor(spots.min(0)).astype(int) - 1, 0, side)
+        high = np.clip(np.ceil(spots.max(0)).astype(int) + 2, 0, side)
+        return slice(low[1], high[1]), slice(low[0], high[0])
 
 
 def blank_layer(radius: float, reach: float, squash: float, tilt: float) -> Layer:
@@ -43,12 +55,14 @@ def blank_layer(radius: float, reach: float, squash: float, tilt: float) -> Laye
     cos, sin = np.float32(np.cos(tilt)), np.float32(np.sin(tilt))
     along, across = (x * cos + y * sin) / np.float32(squash), y * cos - x * sin
     shape = (*x.shape, 3)
+    turn = np.array([[np.cos(tilt), np.sin(tilt)], [-np.sin(tilt), np.cos(tilt)]])
     return Layer(
         along * cos - across * sin,
         along * sin + across * cos,
         1.0 / radius,
         np.zeros(shape, np.float32),
         np.zeros(x.shape, np.float32),
+        radius * turn.T @ np.diag([squash, 1.0]) @ turn,
     )
 
 
@@ -88,8 +102,10 @@ def paint_petal(layer: Layer, petal: Petal, light: float, shadow: float = 0.35) 
         light: direction the light comes from, radians.
         shadow: how dark the shadow on what lies below is, 0..1.
     """
+    window = _reach(layer, petal)
+    ground, covered = layer.colour[window], layer.alpha[window]
     cos, sin = np.float32(np.cos(petal.angle)), np.float32(np.sin(petal.angle))
-    dx, dy = layer.x - np.float32(petal.origin[0]), layer.y - np.float32(petal.origin[1])
+    dx, dy = layer.x[window] - np.float32(petal.origin[0]), layer.y[window] - np.float32(petal.origin[1])
     along = (dx * cos + dy * sin) / np.float32(petal.length)
     across = dy * cos - dx * sin
     inside = np.clip(along, 1e-3, 1.0 - 1e-3)
@@ -100,8 +116,8 @@ def paint_petal(layer: Layer, petal: Petal, light: float, shadow: float = 0.35) 
     half_width = np.where((along > 0.0) & (along < 1.0), half_width, np.float32(-1.0))
     distance = half_width - np.abs(across)
 
-    veil = np.clip(distance / np.float32(0.12) + 1.0, 0.0, 1.0) * np.float32(shadow)
-    layer.colour *= (1.0 - veil * (distance < 0))[..., None]
+    veil = np.clip(distance / np.float32(SHADOW_WIDTH) + 1.0, 0.0, 1.0) * np.float32(shadow)
+    ground *= (1.0 - veil * (distance < 0))[..., None]
 
     cover = np.clip(distance / np.float32(layer.pixel) + 0.5, 0.0, 1.0)
     side = across / np.maximum(half_width, np.float32(1e-3))
@@ -111,8 +127,17 @@ def paint_petal(layer: Layer, petal: Petal, light: float, shadow: float = 0.35) 
     shade = 1.0 - 0.22 * side**2 + 0.12 * facing * side + 0.035 * np.cos(side * 9.0)
     shade += np.float32(petal.rim) * np.clip((inside - 0.72) / 0.28, 0.0, 1.0) ** 2
     painted = colour * shade[..., None]
-    layer.colour += (painted - layer.colour) * cover[..., None]
-    np.maximum(layer.alpha, cover, out=layer.alpha)
+    ground += (painted - ground) * cover[..., None]
+    np.maximum(covered, cover, out=covered)
+
+
+def _reach(layer: Layer, petal: Petal) -> tuple[slice, slice]:
+    """The part of the layer that a petal or its shadow changes: no other pixel need be looked at."""
+    tip = np.array([np.cos(petal.angle), np.sin(petal.angle)])
+    side = np.array([-tip[1], tip[0]]) * (petal.width / 2 + SHADOW_WIDTH + layer.pixel)
+    base = np.array(petal.origin)
+    end = base + petal.length * tip
+    return layer.window(np.stack([base - side, base + side, end - side, end + side]))
 
 
 def paint_disc(layer: Layer, radius: float, colour: Colour, rim: Colour, seeds: int, light: float) -> None:
