@@ -96,3 +96,13 @@ def read_regular(path: Path | str, largest: int) -> bytes:
     if size > largest or len(content) > largest:
         raise OSError(errno.EFBIG, f"larger than {largest:,} bytes", str(path))
     return content
+
+
+def holds(path: Path | str, content: bytes) -> bool:
+    """Whether a regular file, through links, has exactly this content; no more than its length is read.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with open_regular(path) as file:
+        return os.fstat(file.fileno()).st_size == len(content) and file.read(len(content) + 1) == content

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nanocv_cli.untrusted import LONGEST_NAME, first_line, open_regular, printable, read_regular, safe_name
+from nanocv_cli.untrusted import LONGEST_NAME, first_line, holds, open_regular, printable, read_regular, safe_name
 
 HOSTILE = ["../../x", "/etc/passwd", "..", ".", "", "a/b", "a\\b", "-rf", "~root", "CON", "nul.txt", "a\0b", "x" * 5000,
            ".hidden", "tail.", "tail ", "\ud800", "a\nb", "\x1b]0;title\x07"]  # fmt: skip
@@ -80,3 +80,23 @@ def test_a_sparse_file_is_refused_by_its_size(tmp_path: Path) -> None:
         file.truncate(1 << 40)
     with pytest.raises(OSError, match="larger than"):
         read_regular(tmp_path / "sparse", 1 << 20)
+
+
+@given(st.binary(max_size=40), st.binary(max_size=40))
+def test_a_file_holds_what_was_written_and_nothing_else(
+    tmp_path_factory: pytest.TempPathFactory, there: bytes, asked: bytes
+) -> None:
+    path = tmp_path_factory.mktemp("holds") / "file"
+    path.write_bytes(there)
+    assert holds(path, there)
+    assert holds(path, asked) == (there == asked)
+
+
+def test_only_regular_files_hold_something_and_no_more_is_read_than_asked_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with (tmp_path / "sparse").open("wb") as file:
+        file.truncate(200 << 30)
+    assert not holds(tmp_path / "sparse", b"\0" * 10)
+    for name in ("pipe", "nothing", "."):
+        with pytest.raises(OSError, match=r"not a regular|No such|Is a directory"):
+            holds(tmp_path / name, b"")

@@ -14,6 +14,7 @@ from nanocv_cli.serving.repository import pbtxt
 from nanocv_cli.serving.repository.plan import CONFIG, PYTHON_MODEL, Plan, Source
 from nanocv_cli.serving.repository.python_backend import SHIPPED_MODEL_PY
 from nanocv_cli.serving.repository.versions import GRAPH
+from nanocv_cli.untrusted import holds
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ def _build(plan: Plan, folder: Path) -> None:
         files.write_bytes(folder / name, content)
     pbtxt.write(folder / CONFIG, plan.config)
     left = folder / str(plan.version) / PYTHON_MODEL
-    if plan.config.backend != "python" and left.is_file() and left.read_bytes() == SHIPPED_MODEL_PY.read_bytes():
+    if plan.config.backend != "python" and left.is_file() and holds(left, SHIPPED_MODEL_PY.read_bytes()):
         left.unlink()
     try:
         open_graph(folder / str(plan.version) / GRAPH)

@@ -1,5 +1,6 @@
 """`config.pbtxt`: protobuf's text format of a `ModelConfig`."""
 
+import errno
 from pathlib import Path
 
 from google.protobuf import text_format
@@ -7,6 +8,7 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from nanocv_cli import files
 from nanocv_cli.errors import ModelError
+from nanocv_cli.untrusted import printable, read_regular
 
 LARGEST_FILE = 1 << 20
 MEND = "mend that line, or delete the file and run nanocv serve config again"
@@ -34,20 +36,32 @@ def read_config(path: Path) -> ModelConfig:
         ModelError: it is missing, cannot be read, or is not a `ModelConfig`; then the message opens with file:line.
     """
     try:
-        with path.open("rb") as file:
-            content = file.read(LARGEST_FILE + 1)
+        content = read_regular(path, LARGEST_FILE)
     except OSError as error:
+        if error.errno == errno.EFBIG:
+            raise ModelError(f"{path}:1: {error.strerror}", MEND) from error
         raise ModelError(f"{path} cannot be read: {error.strerror}", "nanocv serve config writes one") from error
-    if len(content) > LARGEST_FILE:
-        raise ModelError(f"{path}:1: larger than {LARGEST_FILE:,} bytes", MEND)
+    return parse_config(content, str(path))
+
+
+def parse_config(content: bytes, shown: str) -> ModelConfig:
+    """Reads the content of a `config.pbtxt`.
+
+    Args:
+        content: of the file.
+        shown: what the file is called in messages.
+
+    Raises:
+        ModelError: it is not a `ModelConfig`; the message opens with file:line.
+    """
     try:
         return text_format.Parse(content.decode(), ModelConfig())
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise ModelError(f"{path}:{line}: not UTF-8 text", MEND) from error
+        raise ModelError(f"{shown}:{line}: not UTF-8 text", MEND) from error
     except text_format.ParseError as error:
         # Its text opens with line and column, which are given by themselves too.
         what = " ".join(str(error).partition(" : ")[2].split()) or str(error)
-        raise ModelError(f"{path}:{error.GetLine() or 1}: {what[:200]}", MEND) from error
+        raise ModelError(f"{shown}:{error.GetLine() or 1}: {printable(what)}", MEND) from error
     except RecursionError as error:
-        raise ModelError(f"{path}:1: nested too deeply", MEND) from error
+        raise ModelError(f"{shown}:1: nested too deeply", MEND) from error

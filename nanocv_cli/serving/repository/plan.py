@@ -7,13 +7,22 @@ from pathlib import Path
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from nanocv_cli.config.schema import ServeConfig
-from nanocv_cli.errors import RequestError
+from nanocv_cli.errors import ModelError, RequestError
 from nanocv_cli.inference.runner import open_graph
 from nanocv_cli.serving.repository.differences import config_differences
 from nanocv_cli.serving.repository.model_config import LABELS, build_config
 from nanocv_cli.serving.repository.pbtxt import read_config
 from nanocv_cli.serving.repository.python_backend import SHIPPED_MODEL_PY
-from nanocv_cli.serving.repository.versions import GRAPH, check_alike, chosen, served, versions
+from nanocv_cli.serving.repository.versions import (
+    GRAPH,
+    LARGEST_GRAPH,
+    check_alike,
+    chosen,
+    same_content,
+    served,
+    versions,
+)
+from nanocv_cli.untrusted import read_regular
 
 CONFIG = "config.pbtxt"
 PYTHON_MODEL = "model.py"
@@ -40,7 +49,7 @@ class Plan:
         """What is otherwise in the folder, one line each; none where it is as it shall be.
 
         Raises:
-            ModelError: its `config.pbtxt` is damaged.
+            ModelError: its `config.pbtxt` is damaged, or a file cannot be read.
         """
         if not self.folder.is_dir():
             return [f"{self.folder}: there is no such entry"]
@@ -51,7 +60,7 @@ class Plan:
         for name, content in self.files.items():
             if not (self.folder / name).is_file():
                 found.append(f"{self.folder / name}: is missing")
-            elif (self.folder / name).read_bytes() != content:
+            elif not same_content(self.folder / name, content):
                 found.append(f"{self.folder / name}: has another content")
         return found
 
@@ -68,7 +77,10 @@ class Source:
 
     def __init__(self, path: Path) -> None:
         self.graph = open_graph(path)
-        self.content = path.read_bytes()
+        try:
+            self.content = read_regular(path, LARGEST_GRAPH)
+        except OSError as error:
+            raise ModelError(f"{path} cannot be read: {error.strerror}", "nanocv export onnx writes one") from error
 
     def plan(
         self, repository: Path, settings: ServeConfig, name: str | None, version: int | None, next_version: bool = True

@@ -6,8 +6,10 @@ from pathlib import Path
 from nanocv_cli.config.schema import ServeConfig
 from nanocv_cli.errors import ModelError, RequestError
 from nanocv_cli.inference.runner import Graph, open_graph
+from nanocv_cli.untrusted import holds
 
 GRAPH = "model.onnx"
+LARGEST_GRAPH = (1 << 31) - 1  # bytes: protobuf's own limit for an ONNX file
 LARGEST_VERSION = 2**63 - 1
 
 
@@ -30,6 +32,7 @@ def chosen(entry: Path, asked: int | None, content: bytes, next_version: bool) -
 
     Raises:
         RequestError: `asked` is out of range.
+        ModelError: the newest version's graph cannot be read.
     """
     if asked is not None:
         if not 1 <= asked <= LARGEST_VERSION:
@@ -39,8 +42,20 @@ def chosen(entry: Path, asked: int | None, content: bytes, next_version: bool) -
     if not there:
         return 1
     graph = entry / str(there[-1]) / GRAPH
-    same = graph.is_file() and graph.stat().st_size == len(content) and graph.read_bytes() == content
+    same = graph.is_file() and same_content(graph, content)
     return there[-1] if same or not next_version else there[-1] + 1
+
+
+def same_content(path: Path, content: bytes) -> bool:
+    """Whether a file of an entry is as it shall be.
+
+    Raises:
+        ModelError: it cannot be read.
+    """
+    try:
+        return holds(path, content)
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror}", "mend its permissions, or remove it") from error
 
 
 def served(numbers: list[int], settings: ServeConfig) -> list[int]:

@@ -1,5 +1,6 @@
 """Entries: what they hold, which version a graph becomes, what stays, what is refused."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 
 from nanocv_cli.errors import ModelError, RequestError, StorageError
 from nanocv_cli.serving.repository import entry as entry_module
+from nanocv_cli.serving.repository import versions
 from nanocv_cli.serving.repository.entry import check_entry, write_entry
 from nanocv_cli.serving.repository.pbtxt import read_config
 from nanocv_cli.serving.repository.python_backend import SHIPPED_MODEL_PY
@@ -105,6 +107,36 @@ def test_a_check_lists_differences_and_writes_nothing(tmp_path: Path, repository
     for part in ("max_batch_size is 4; expected 2", "labels.txt: is missing", "1/model.onnx: has another content"):
         assert part in lines
     assert tree(repository).keys() == before.keys() - {"colours/labels.txt"}
+
+
+@pytest.mark.parametrize("name", ["labels.txt", "1/model.onnx"])
+def test_files_in_an_entry_are_read_no_further_than_they_should_be(tmp_path: Path, repository: Path, name: str) -> None:
+    """Whatever lies there in their place: a huge file, a pipe; and it is replaced."""
+    write_entry(graph(tmp_path), repository, settings())
+    before = tree(repository)
+    path = repository / "colours" / name
+    with path.open("wb") as file:
+        file.truncate(200 << 30)
+    assert any(name in line for line in check_entry(graph(tmp_path), repository, settings(), version=1).differences)
+    write_entry(graph(tmp_path), repository, settings(), version=1)
+    assert tree(repository) == before
+    path.unlink()
+    os.mkfifo(path)
+    assert any(name in line for line in check_entry(graph(tmp_path), repository, settings(), version=1).differences)
+    write_entry(graph(tmp_path), repository, settings(), version=1)
+    assert tree(repository) == before
+
+
+def test_a_file_that_cannot_be_read_is_told(tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: object) -> bool:
+        raise PermissionError(13, "Permission denied")
+
+    write_entry(graph(tmp_path), repository, settings())
+    monkeypatch.setattr(versions, "holds", refuse)
+    with pytest.raises(ModelError, match=r"model.onnx cannot be read: Permission denied"):
+        check_entry(graph(tmp_path), repository, settings())
+    with pytest.raises(ModelError, match=r"labels.txt cannot be read: Permission denied|model.onnx cannot be read"):
+        check_entry(graph(tmp_path), repository, settings(), version=1)
 
 
 def test_labels_stay_one_line_each(tmp_path: Path, repository: Path) -> None:

@@ -1,5 +1,6 @@
 """`config.pbtxt` reads back as it was written; a damaged one is told with its line."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from nanocv_cli.errors import ModelError
-from nanocv_cli.serving.repository.pbtxt import read_config, to_text, write
+from nanocv_cli.serving.repository.pbtxt import parse_config, read_config, to_text, write
 
 
 @given(name=st.text(st.characters(exclude_categories=["Cs"])), dims=st.lists(st.integers(-1, 2**40)))
@@ -56,3 +57,17 @@ def test_any_content_is_a_config_or_a_model_error(tmp_path_factory: pytest.TempP
 def test_a_missing_file_is_told(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="No such file"):
         read_config(tmp_path / "config.pbtxt")
+
+
+def test_a_file_that_is_no_regular_one_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "config.pbtxt")
+    with pytest.raises(ModelError, match="not a regular file"):
+        read_config(tmp_path / "config.pbtxt")
+
+
+@given(content=st.binary(max_size=200))
+def test_a_file_may_be_called_something_else_than_its_path(content: bytes) -> None:
+    try:
+        assert isinstance(parse_config(content, "SHOWN"), ModelConfig)
+    except ModelError as error:
+        assert error.message.startswith("SHOWN:")
