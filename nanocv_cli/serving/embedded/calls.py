@@ -11,9 +11,9 @@ import numpy as np
 
 from nanocv_cli.serving.datatypes import NUMPY_TYPES
 from nanocv_cli.serving.embedded.faults import Fault, Status, about
+from nanocv_cli.serving.embedded.jobs import Finish, Job
 from nanocv_cli.serving.embedded.model import LoadedModel
 from nanocv_cli.serving.embedded.plan import datatype
-from nanocv_cli.serving.embedded.scheduler import Finish, Job
 from nanocv_cli.serving.embedded.tensors import (
     DATATYPES,
     Array,

@@ -11,8 +11,8 @@ from nanocv_cli.errors import ModelError, NanocvError
 from nanocv_cli.serving.embedded import plan
 from nanocv_cli.serving.embedded.calls import settle
 from nanocv_cli.serving.embedded.faults import Fault, Status
+from nanocv_cli.serving.embedded.jobs import Finish
 from nanocv_cli.serving.embedded.model import LoadedModel
-from nanocv_cli.serving.embedded.scheduler import Finish
 from nanocv_cli.serving.embedded.supported import refuse_unsupported
 from nanocv_cli.serving.repository.pbtxt import read_config
 

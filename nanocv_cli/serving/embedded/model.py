@@ -14,7 +14,8 @@ from nanocv_cli.inference.runner import FATAL_ONLY, first_line, graph_signature
 from nanocv_cli.serving.datatypes import NUMPY_TYPES
 from nanocv_cli.serving.embedded import plan
 from nanocv_cli.serving.embedded.faults import Fault, Status, about
-from nanocv_cli.serving.embedded.scheduler import Answers, Deliver, Finish, Job, Scheduler
+from nanocv_cli.serving.embedded.jobs import Answers, Deliver, Finish, Job
+from nanocv_cli.serving.embedded.scheduler import Scheduler
 from nanocv_cli.serving.embedded.statistics import Execution, Statistics
 from nanocv_cli.serving.embedded.tensors import Array
 from nanocv_cli.serving.repository.python_backend import SHIPPED_MODEL_PY

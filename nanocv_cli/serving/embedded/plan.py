@@ -8,7 +8,7 @@ from tritonclient.grpc import model_config_pb2 as pb
 
 from nanocv_cli.errors import ModelError
 from nanocv_cli.inference.signature import TensorSignature
-from nanocv_cli.serving.embedded.scheduler import Rules
+from nanocv_cli.serving.embedded.jobs import Rules
 from nanocv_cli.serving.repository.model_config import TYPES
 
 GRAPH = "model.onnx"

@@ -3,78 +3,22 @@
 The rules, as Triton documents them for `dynamic_batching`: when an instance is free, the largest batch that can be made
 goes; a preferred size goes at once; only while no preferred (or full) batch can be made may a batch wait, and no longer
 than `max_queue_delay_microseconds` after its oldest request came. Without `dynamic_batching` every request runs alone.
+
+Every job gets an answer. A thread that cannot go on, whatever the reason, takes its scheduler out of service: what it
+held and what is queued is answered with an error, and so is all that comes later.
 """
 
+import logging
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 from nanocv_cli.serving.embedded.faults import Fault, Status, about
-from nanocv_cli.serving.embedded.tensors import Array
+from nanocv_cli.serving.embedded.jobs import Answers, Deliver, Execute, Finish, Job, Rules
+from nanocv_cli.untrusted import first_line
 
-
-@dataclass(eq=False, slots=True)
-class Job:
-    """A request on its way through the queue.
-
-    Attributes:
-        inputs: by name, a row per picture.
-        rows: pictures in it.
-        request_id: the client's name for it, may be empty.
-        timeout_ns: longest wait in the queue; 0 for any.
-        arrives: whatever `deliver` needs to hand the answer on.
-        arrived: nanoseconds of `time.monotonic_ns`.
-        abandoned: nobody waits for the answer any more.
-    """
-
-    inputs: dict[str, Array]
-    rows: int
-    request_id: str
-    timeout_ns: int
-    arrives: Any
-    arrived: int = 0
-    abandoned: bool = False
-
-    @property
-    def layout(self) -> tuple[tuple[int, ...], ...]:
-        """The inputs' shapes without rows: only requests of one layout can share a batch."""
-        return tuple(array.shape[1:] for array in self.inputs.values())
-
-
-@dataclass(frozen=True)
-class Rules:
-    """How a queue is batched and bounded.
-
-    Attributes:
-        batching: False runs every request alone.
-        max_batch: most rows of a batch.
-        preferred: batch sizes worth running without waiting; empty means `max_batch`.
-        delay_ns: longest wait for a better batch.
-        max_queue: most requests that wait; 0 for any number.
-        timeout_ns: of requests that name none; 0 for any.
-        timeout_override: a request may name a shorter one.
-        reject_late: late requests get an error; else they are served after all others.
-    """
-
-    batching: bool
-    max_batch: int
-    preferred: frozenset[int] = frozenset()
-    delay_ns: int = 0
-    max_queue: int = 0
-    timeout_ns: int = 0
-    timeout_override: bool = False
-    reject_late: bool = True
-
-
-Outcome = dict[str, Array] | Fault
-Answers = list[tuple[Job, Outcome]]
-# What is left to do after a batch has run, by whoever hands the answers on: while an instance does it, no batch runs.
-Finish = Callable[[], Answers]
-Execute = Callable[[list[Job]], Finish]
-Deliver = Callable[[Finish], None]
+LOG = logging.getLogger(__name__)
 
 
 class Scheduler:
@@ -83,10 +27,14 @@ class Scheduler:
     Args:
         name: of the model, for messages.
         rules: how to batch.
-        instances: one function for each copy of the model; it runs a batch and never raises.
+        instances: one function for each copy of the model, which runs a batch. A batch that fails is an answer too: one
+            that raises takes the scheduler out of service.
         deliver: called from an instance's thread with what makes the answers of a batch; it passes that to a thread
             that has the time.
         rejected: called with every job that is refused in the queue, and why.
+
+    Attributes:
+        failure: why it is out of service; empty while it serves.
     """
 
     def __init__(
@@ -99,18 +47,28 @@ class Scheduler:
     ) -> None:
         self._name, self._rules, self._deliver, self._rejected = name, rules, deliver, rejected
         self._preferred = rules.preferred or frozenset({rules.max_batch})
+        self._largest_preferred = max(self._preferred)
         self._queue: deque[Job] = deque()
         self._late: deque[Job] = deque()
+        # What each thread has taken from the queue and not handed on yet.
+        self._taken: dict[int, list[Job]] = {}
         self._changed = threading.Condition()
         self._closing = False
+        self.failure = ""
         # Only then is it worth looking through the queue for jobs to take out.
         self._watched = bool(rules.timeout_ns or rules.timeout_override)
-        self._threads = [
-            threading.Thread(target=self._serve, args=(execute,), name=f"{name}-{number}", daemon=True)
-            for number, execute in enumerate(instances)
-        ]
-        for thread in self._threads:
-            thread.start()
+        # Threads that serve, and threads that were given up while they ran a batch.
+        self._working: set[int] = set()
+        self._stuck: set[int] = set()
+        try:
+            for number, execute in enumerate(instances):
+                self._working.add(number)
+                threading.Thread(
+                    target=self._serve, args=(number, execute), name=f"{name}-{number}", daemon=True
+                ).start()
+        except BaseException:  # there are no more threads to be had: those that began have to end
+            self.close(0.0)
+            raise
 
     @property
     def waiting(self) -> int:
@@ -121,12 +79,15 @@ class Scheduler:
         """Queues a job.
 
         Raises:
-            Fault: the queue is full, or the model is going away.
+            Fault: the queue is full, or the model is going away or out of service.
         """
         job.arrived = time.monotonic_ns()
+        job.layout = tuple(array.shape[1:] for array in job.inputs.values())
         if not (self._rules.timeout_override and 0 < job.timeout_ns < (self._rules.timeout_ns or job.timeout_ns + 1)):
             job.timeout_ns = self._rules.timeout_ns
         with self._changed:
+            if self.failure:
+                raise Fault(about(job.request_id, self._unavailable), Status.UNAVAILABLE, "REJECTED")
             if self._closing:
                 raise Fault(f"model '{self._name}' is being unloaded", Status.UNAVAILABLE, "REJECTED")
             if self._rules.max_queue and self.waiting >= self._rules.max_queue:
@@ -150,42 +111,84 @@ class Scheduler:
         with self._changed:
             self._closing = True
             self._changed.notify_all()
-        deadline = time.monotonic() + timeout
-        for thread in self._threads:
-            thread.join(max(0.0, deadline - time.monotonic()))
-        with self._changed:
+            self._changed.wait_for(lambda: not self._working, timeout)
             left = [*self._queue, *self._late]
             self._queue.clear()
             self._late.clear()
         self._refuse(left, "the server is shutting down")
-        return not left and not any(thread.is_alive() for thread in self._threads)
+        return not (left or self._working or self._stuck)
 
-    def _serve(self, execute: Execute) -> None:
-        while (batch := self._next_batch()) is not None:
-            if batch:
-                self._deliver(execute(batch))
+    def lose(self, number: int, why: str) -> None:
+        """An instance does not come back from its batch: takes the scheduler out of service.
 
-    def _next_batch(self) -> list[Job] | None:
-        """Waits for work; None when there will be none any more."""
-        overdue: list[Job] = []
+        Args:
+            number: of the instance.
+            why: for those who wait for an answer.
+        """
+        with self._changed:
+            first, self.failure = not self.failure, self.failure or why
+            if number in self._working:
+                self._working.remove(number)
+                self._stuck.add(number)
+            left = [*self._taken.pop(number, ()), *self._queue, *self._late]
+            self._queue.clear()
+            self._late.clear()
+            self._changed.notify_all()
+        if first and not self._closing:
+            LOG.error("%s", self._unavailable)
+        self._refuse(left, self._unavailable)
+
+    @property
+    def _unavailable(self) -> str:
+        return f"model '{self._name}' is unavailable: {self.failure}"
+
+    def _serve(self, number: int, execute: Execute) -> None:
+        try:
+            while (batch := self._next_batch(number)) is not None:
+                if batch:
+                    finish = execute(batch)
+                    if number not in self._working:
+                        return  # it took too long: the jobs have their answer
+                    self._deliver(self._certain(finish, batch))
+                    self._taken.pop(number, None)
+        except BaseException as error:  # nothing may end this thread in silence
+            self._working.discard(number)
+            try:
+                self.lose(number, f"a thread of its scheduler ended: {type(error).__name__}: {first_line(error)}")
+            except Exception as second:  # not even a refusal can be handed on: at the end of the server, to nobody
+                if not self._closing:
+                    LOG.error("requests of model '%s' are lost: %s", self._name, first_line(second))
+        finally:
+            with self._changed:
+                self._working.discard(number)
+                self._stuck.discard(number)
+                self._changed.notify_all()
+
+    def _next_batch(self, number: int) -> list[Job] | None:
+        """Waits for work and takes it; None when there will be none any more."""
         with self._changed:
             while True:
+                if self.failure:
+                    return None
                 now = time.monotonic_ns()
-                overdue += self._drop_overdue(now)
+                overdue = self._drop_overdue(now)
                 if overdue:
-                    batch: list[Job] = []
+                    self._taken[number] = overdue
                     break
                 chosen, wait_ns = self._choose(now)
                 if chosen:
-                    batch = [self._pop() for _ in range(chosen)]
+                    batch = self._taken[number] = []
+                    for _ in range(chosen):
+                        batch.append(self._pop())
                     if self.waiting:
                         self._changed.notify()
-                    break
+                    return batch
                 if self._closing and not self.waiting:
                     return None
-                self._changed.wait(None if wait_ns is None else wait_ns / 1e9)
+                self._changed.wait(None if wait_ns is None else min(wait_ns / 1e9, threading.TIMEOUT_MAX))
         self._refuse(overdue, "Request timeout expired")
-        return batch
+        self._taken.pop(number, None)
+        return []
 
     def _choose(self, now: int) -> tuple[int, int | None]:
         """How many jobs from the head run now, and if none does, how long to wait (None: until one comes)."""
@@ -206,7 +209,7 @@ class Scheduler:
         age = now - waiting[0].arrived
         if best and (age < self._rules.delay_ns or not self._rules.delay_ns):
             return best, None
-        if grown_out or rows >= max(self._preferred) or age >= self._rules.delay_ns or self._closing:
+        if grown_out or rows >= self._largest_preferred or age >= self._rules.delay_ns or self._closing:
             return taken, None
         until = [self._rules.delay_ns - age]
         until += [job.arrived + job.timeout_ns - now for job in waiting if job.timeout_ns]
@@ -240,4 +243,17 @@ class Scheduler:
             return [(job, Fault(about(job.request_id, why), Status.UNAVAILABLE, "REJECTED")) for job in jobs]
 
         if jobs:
-            self._deliver(finish)
+            self._deliver(self._certain(finish, jobs))
+
+    def _certain(self, finish: Finish, jobs: list[Job]) -> Finish:
+        """What makes an answer for each job even if `finish` fails; it runs where a failure would reach nobody."""
+
+        def answers() -> Answers:
+            try:
+                return finish()
+            except Exception as error:
+                LOG.error("a batch of model '%s' was lost: %s", self._name, first_line(error))
+                why = f"the answer could not be made: {type(error).__name__}"
+                return [(job, Fault(about(job.request_id, why), Status.INTERNAL, "BACKEND")) for job in jobs]
+
+        return answers

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from nanocv_cli.serving.embedded.faults import Fault, Status
-from nanocv_cli.serving.embedded.scheduler import Finish, Job, Rules, Scheduler
+from nanocv_cli.serving.embedded.jobs import Finish, Job, Rules
+from nanocv_cli.serving.embedded.scheduler import Scheduler
 
 MS = 1_000_000
 
@@ -266,3 +267,163 @@ def test_what_cannot_be_finished_in_time_is_refused(instances: Instances) -> Non
     assert instances.delivered["left"].status is Status.UNAVAILABLE
     instances.gate.release()
     instances.wait_for_answers("first")
+
+
+REFUSE = "raised by the test"
+
+
+class Bad(Exception):
+    """What nobody expects."""
+
+
+def out_of_service(opened: Scheduler) -> Fault:
+    """What a scheduler says that does not serve any more."""
+    deadline = time.monotonic() + 10
+    while not opened.failure:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    with pytest.raises(Fault) as refused:
+        opened.submit(job("too late"))
+    assert refused.value.status is Status.UNAVAILABLE
+    assert "is unavailable" in refused.value.message
+    return refused.value
+
+
+@pytest.mark.parametrize("error", [Bad(REFUSE), MemoryError(REFUSE), OverflowError(REFUSE), SystemExit(REFUSE)])
+@pytest.mark.parametrize("place", ["execute", "deliver", "deliver a refusal", "reject", "choose", "drop"])
+@pytest.mark.parametrize("copies", [1, 2])
+def test_a_thread_that_ends_takes_its_scheduler_out_of_service_and_every_job_has_an_answer(
+    instances: Instances,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    error: BaseException,
+    place: str,
+    copies: int,
+) -> None:
+    armed = threading.Event()
+
+    def once(good: Any) -> Any:
+        def call(*arguments: Any) -> Any:
+            if armed.is_set():
+                armed.clear()
+                raise error
+            return good(*arguments)
+
+        return call
+
+    deliver, reject, execute = instances.deliver, instances.reject, instances.execute
+    if place.startswith("deliver"):
+        deliver = once(deliver)
+    elif place == "reject":
+        reject = once(reject)
+    elif place == "execute":
+        execute = once(execute)
+    elif place == "choose":
+        monkeypatch.setattr(Scheduler, "_choose", once(Scheduler._choose))
+    elif place == "drop":
+        monkeypatch.setattr(Scheduler, "_drop_overdue", once(Scheduler._drop_overdue))
+    rules = Rules(batching=True, max_batch=2, timeout_ns=300 * MS if place == "deliver a refusal" else 0)
+    opened = Scheduler("m", rules, [execute] * copies, deliver, reject)
+    for number in range(copies):
+        opened.submit(job(f"first {number}"))
+        instances.wait_for_batches(number + 1)
+    queued = [job(name) for name in "abcde"]
+    for one in queued:
+        opened.submit(one)
+    if place == "reject":
+        opened.abandon(queued[0])
+    if place == "deliver a refusal":
+        time.sleep(0.4)
+    armed.set()
+    for _ in range(20):
+        instances.gate.release()
+    said = out_of_service(opened)
+    assert type(error).__name__ in said.message
+    expected = {f"first {number}" for number in range(copies)} | set("abcde")
+    instances.wait_for_answers(*expected)
+    assert any(isinstance(instances.delivered[name], Fault) for name in expected)
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+    assert "\n" not in caplog.records[0].getMessage()
+    assert opened.close(10)
+
+
+def test_answers_that_cannot_be_made_are_answers_too(
+    scheduler: Opened, instances: Instances, caplog: pytest.LogCaptureFixture
+) -> None:
+    """They are made in the event loop, where a failure would leave the client waiting for ever."""
+
+    def execute(batch: list[Job]) -> Finish:
+        def finish() -> Any:
+            raise MemoryError
+
+        return finish if batch[0].request_id == "bad" else lambda: [(job, {}) for job in batch]
+
+    opened = Scheduler("m", Rules(batching=False, max_batch=1), [execute], instances.deliver, instances.reject)
+    for name in ("bad", "good"):
+        opened.submit(job(name))
+    instances.wait_for_answers("bad", "good")
+    assert instances.delivered["bad"].status is Status.INTERNAL
+    assert instances.delivered["good"] == {}
+    assert "MemoryError" in caplog.text
+    assert opened.close(10)
+
+
+def test_a_job_without_a_layout_harms_nobody_else(scheduler: Opened, instances: Instances) -> None:
+    opened = scheduler(Rules(batching=True, max_batch=4))
+    bad = job("bad")
+    bad.inputs = {"x": None}  # type: ignore[dict-item]
+    with pytest.raises(AttributeError):
+        opened.submit(bad)
+    opened.submit(job("good"))
+    instances.gate.release()
+    instances.wait_for_answers("good")
+
+
+@pytest.mark.parametrize("delay_ns", [2**63 * 1000, 2**64 * 1000, 10**40])
+def test_a_wait_longer_than_threads_can_is_still_a_wait(scheduler: Opened, instances: Instances, delay_ns: int) -> None:
+    opened = scheduler(Rules(batching=True, max_batch=2, delay_ns=delay_ns, timeout_ns=delay_ns))
+    opened.submit(job("a"))
+    time.sleep(0.05)
+    opened.submit(job("b"))
+    for _ in range(2):
+        instances.gate.release()
+    instances.wait_for_answers("a", "b")
+    assert not opened.failure
+
+
+def test_an_instance_that_does_not_come_back_is_given_up(
+    instances: Instances, caplog: pytest.LogCaptureFixture
+) -> None:
+    opened = Scheduler("m", Rules(batching=True, max_batch=1), [instances.execute], instances.deliver, instances.reject)
+    occupied(opened, instances)
+    opened.submit(job("queued"))
+    opened.lose(0, "it does not stop")
+    instances.wait_for_answers("first", "queued")
+    assert all(isinstance(instances.delivered[name], Fault) for name in ("first", "queued"))
+    assert "it does not stop" in out_of_service(opened).message
+    start = time.monotonic()
+    assert not opened.close(10)  # its thread still runs, and is not waited for
+    assert time.monotonic() - start < 5
+    instances.delivered.clear()
+    instances.gate.release()
+    deadline = time.monotonic() + 10
+    while not opened.close(0.0):
+        assert time.monotonic() < deadline
+    assert instances.delivered == {}  # nor is what it found handed on
+
+
+def test_without_threads_there_is_no_scheduler(instances: Instances, monkeypatch: pytest.MonkeyPatch) -> None:
+    start, started = threading.Thread.start, []
+
+    def third_fails(thread: threading.Thread) -> None:
+        if len(started) == 2:
+            raise RuntimeError("can't start new thread")
+        started.append(thread)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", third_fails)
+    with pytest.raises(RuntimeError):
+        Scheduler("m", Rules(False, 1), [instances.execute] * 4, instances.deliver, instances.reject)
+    for thread in started:
+        thread.join(10)
+        assert not thread.is_alive()
