@@ -5,8 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from nanocv_cli.errors import NanocvError
-from nanocv_cli.serving.embedded.faults import Fault
+from nanocv_cli.serving.embedded.faults import Fault, Status
 from nanocv_cli.serving.embedded.library import Library
+from nanocv_cli.untrusted import first_line
 
 Print = tuple[tuple[str, int, int, int], ...]
 
@@ -24,19 +25,22 @@ async def watch(library: Library, seconds: float, known: dict[str, Print], say: 
         await asyncio.sleep(seconds)
         try:
             found = await asyncio.to_thread(prints, library)
-        except NanocvError as error:
+            for name in sorted(known.keys() - found.keys()):
+                await library.unload(name)
+                say(f"{name} was removed")
+            for name in sorted(name for name, mark in found.items() if known.get(name) != mark):
+                try:
+                    await library.load(name)
+                    say(f"{name} was loaded again" if name in known else f"{name} was loaded")
+                except Fault as fault:
+                    say(f"{fault.message}; what was served before goes on")
+                    if fault.status is Status.UNAVAILABLE:  # the server was busy: to be tried again
+                        found[name] = known.get(name, ())
+            known = found
+        except (NanocvError, Fault) as error:
             say(error.message)
-            continue
-        for name in sorted(known.keys() - found.keys()):
-            await library.unload(name)
-            say(f"{name} was removed")
-        for name in sorted(name for name, mark in found.items() if known.get(name) != mark):
-            try:
-                await library.load(name)
-                say(f"{name} was loaded again" if name in known else f"{name} was loaded")
-            except Fault as fault:
-                say(f"{fault.message}; what was served before goes on")
-        known = found
+        except Exception as error:  # a look that fails, whatever the reason, is not the last one
+            say(f"the repository could not be looked at: {first_line(error)}")
 
 
 def prints(library: Library) -> dict[str, Print]:
