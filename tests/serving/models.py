@@ -15,6 +15,7 @@ from nanocv_cli.serving.repository.python_backend import SHIPPED_MODEL_PY
 ROW = 4
 TABLE = np.arange(20, dtype=np.float32).reshape(10, 2)
 SLOW_SIDE = 1200
+FOR_EVER = 1 << 62  # turns of a loop
 
 
 def doubling() -> onnx.ModelProto:
@@ -55,12 +56,40 @@ def slow() -> onnx.ModelProto:
     return _model(nodes, inputs, outputs, [weight, widen, narrow])
 
 
-GRAPHS = {"doubling": doubling, "looking_up": looking_up, "adding": adding, "slow": slow}
+def turning() -> onnx.ModelProto:
+    """turns int64 [N,1] -> y float [N,1], the largest of them, counted in a loop of as many turns."""
+    true, one = numpy_helper.from_array(np.array(True), "true"), numpy_helper.from_array(np.float32(1), "one")
+    zero = numpy_helper.from_array(np.zeros(1, np.int64), "zero")
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["go_on"], ["on"]), helper.make_node("Add", ["sum", "one"], ["more"])],
+        "turn",
+        [
+            helper.make_tensor_value_info("turn", TensorProto.INT64, []),
+            helper.make_tensor_value_info("go_on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("sum", TensorProto.FLOAT, None),
+        ],
+        [
+            helper.make_tensor_value_info("on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("more", TensorProto.FLOAT, None),
+        ],
+    )
+    nodes = [
+        helper.make_node("ReduceMax", ["turns"], ["most"], keepdims=0),
+        helper.make_node("Mul", ["turns", "zero"], ["nothing"]),
+        helper.make_node("Cast", ["nothing"], ["start"], to=TensorProto.FLOAT),
+        helper.make_node("Loop", ["most", "true", "start"], ["y"], body=body),
+    ]
+    inputs, outputs = [_info("turns", TensorProto.INT64, 1)], [_info("y", TensorProto.FLOAT, 1)]
+    return _model(nodes, inputs, outputs, [true, one, zero])
+
+
+GRAPHS = {"doubling": doubling, "looking_up": looking_up, "adding": adding, "slow": slow, "turning": turning}
 TENSORS: dict[str, tuple[dict[str, tuple[Any, list[int]]], dict[str, tuple[Any, list[int]]]]] = {
     "doubling": ({"x": (pb.TYPE_UINT8, [ROW])}, {"y": (pb.TYPE_FP32, [ROW])}),
     "looking_up": ({"index": (pb.TYPE_INT64, [1])}, {"row": (pb.TYPE_FP32, [1, 2])}),
     "adding": ({"a": (pb.TYPE_FP32, [-1]), "b": (pb.TYPE_FP32, [-1])}, {"total": (pb.TYPE_FP32, [-1])}),
     "slow": ({"x": (pb.TYPE_UINT8, [ROW])}, {"y": (pb.TYPE_FP32, [ROW])}),
+    "turning": ({"turns": (pb.TYPE_INT64, [1])}, {"y": (pb.TYPE_FP32, [1])}),
 }
 
 

@@ -14,6 +14,7 @@ class Status(Enum):
     UNAVAILABLE = (503, grpc.StatusCode.UNAVAILABLE)
     INTERNAL = (500, grpc.StatusCode.INTERNAL)
     UNSUPPORTED = (501, grpc.StatusCode.UNIMPLEMENTED)
+    TIMED_OUT = (504, grpc.StatusCode.DEADLINE_EXCEEDED)
 
     @property
     def http(self) -> int:

@@ -1,23 +1,32 @@
 """The models a server holds: loaded from a repository folder, replaced and dropped while it runs."""
 
 import asyncio
+import logging
+import threading
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from google.protobuf import json_format
-from tritonclient.grpc import model_config_pb2 as pb
-
 from nanocv_cli.errors import ModelError, NanocvError
-from nanocv_cli.serving.embedded import plan
+from nanocv_cli.serving.embedded.bounds import DEFAULT_LIMITS, ModelLimits
 from nanocv_cli.serving.embedded.calls import settle
+from nanocv_cli.serving.embedded.daemon_thread import StillRunningError, in_daemon_thread
+from nanocv_cli.serving.embedded.entry_files import entry_names
 from nanocv_cli.serving.embedded.faults import Fault, Status
 from nanocv_cli.serving.embedded.jobs import Finish
+from nanocv_cli.serving.embedded.loaders import Loaders
+from nanocv_cli.serving.embedded.loading import UnknownEntryError, load_entry
 from nanocv_cli.serving.embedded.model import LoadedModel
-from nanocv_cli.serving.embedded.supported import refuse_unsupported
-from nanocv_cli.serving.repository.pbtxt import read_config
+from nanocv_cli.serving.embedded.watchdog import GRACE_SECONDS, TICK_SECONDS, Watchdog
+from nanocv_cli.serving.repository.pbtxt import LARGEST_FILE
+from nanocv_cli.untrusted import first_line, printable
 
-CONFIG = "config.pbtxt"
 DRAIN_SECONDS = 30.0
+MOST_LOADS = 32  # under way, or waiting for their turn
+MOST_LEAVING = 8  # models out of service that still have requests to answer, and so hold their memory
+# What was told to stop has ended after so long, or never will.
+PATIENCE_SECONDS = GRACE_SECONDS + 4 * TICK_SECONDS
+LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -37,25 +46,35 @@ class _Shelf:
     versions: dict[int, LoadedModel] = field(default_factory=dict)
     failure: str = ""
 
+    @property
+    def ready(self) -> bool:
+        return bool(self.versions) and not any(model.failure for model in self.versions.values())
+
 
 class Library:
     """All models of a server; every method belongs to the event loop's thread.
 
     Args:
         repository: a Triton model repository.
+        limits: what one model may take.
     """
 
-    def __init__(self, repository: Path) -> None:
+    def __init__(self, repository: Path, limits: ModelLimits = DEFAULT_LIMITS) -> None:
         self.repository = repository
+        self._limits = limits
         self._shelves: dict[str, _Shelf] = {}
         self._loop = asyncio.get_running_loop()
-        self._loading = asyncio.Lock()
-        self._closing: set[asyncio.Task[None]] = set()
+        self._watchdog = Watchdog()
+        self._loads: set[asyncio.Task[None]] = set()
+        self._loaders = Loaders(limits.load_seconds)
+        self._stuck: dict[str, threading.Thread] = {}
+        self._leaving: dict[asyncio.Task[None], LoadedModel] = {}
+        self._unfinished: list[LoadedModel] = []
 
     @property
     def ready(self) -> bool:
-        """Whether every model that was asked for is there."""
-        return all(shelf.versions for shelf in self._shelves.values())
+        """Whether every model that was asked for is there and answers."""
+        return all(shelf.ready for shelf in self._shelves.values())
 
     def loaded(self) -> list[LoadedModel]:
         """All loaded versions of all models."""
@@ -69,7 +88,7 @@ class Library:
         """
         shelf = self._shelves.get(name)
         if shelf is None:
-            raise Fault(f"Request for unknown model: '{name}' is not found", Status.NOT_FOUND)
+            raise Fault(f"Request for unknown model: '{printable(name)}' is not found", Status.NOT_FOUND)
         if not shelf.versions:
             raise Fault(f"Request for unknown model: '{name}' has no available versions", Status.NOT_FOUND)
         if not version:
@@ -79,21 +98,35 @@ class Library:
             raise Fault(f"Request for unknown model: '{name}' version {number} is not found", Status.NOT_FOUND)
         return shelf.versions[number]
 
+    def answers(self, name: str, version: str = "") -> bool:
+        """Whether a model is there and in service; see `find`."""
+        try:
+            return not self.find(name, version).failure
+        except Fault:
+            return False
+
     def versions(self, name: str) -> list[str]:
         """The loaded versions of a model, oldest first."""
         return [str(number) for number in sorted(self._shelves[name].versions)] if name in self._shelves else []
 
     def index(self) -> list[IndexLine]:
-        """What the repository holds, loaded or not."""
+        """What the repository holds, loaded or not.
+
+        Raises:
+            Fault: it cannot be read.
+        """
+        try:
+            names = entry_names(self.repository)
+        except OSError as error:
+            raise Fault("the model repository cannot be read", Status.INTERNAL) from error
         lines = []
-        for name in sorted({*self.entries(), *self._shelves}):
-            shelf = self._shelves.get(name)
-            if shelf and shelf.versions:
-                lines += [IndexLine(name, str(number), "READY") for number in sorted(shelf.versions)]
-            elif shelf and shelf.failure:
-                lines.append(IndexLine(name, "1", "UNAVAILABLE", shelf.failure))
-            else:
-                lines.append(IndexLine(name))
+        for name in sorted({*names, *self._shelves}):
+            shelf = self._shelves.get(name, _Shelf())
+            for number, model in sorted(shelf.versions.items()):
+                state = "UNAVAILABLE" if model.failure else "READY"
+                lines.append(IndexLine(name, str(number), state, model.failure))
+            if not shelf.versions:
+                lines.append(IndexLine(name, "1", "UNAVAILABLE", shelf.failure) if shelf.failure else IndexLine(name))
         return lines
 
     def entries(self) -> list[str]:
@@ -103,7 +136,7 @@ class Library:
             ModelError: it cannot be read.
         """
         try:
-            return sorted(path.name for path in self.repository.iterdir() if (path / CONFIG).is_file())
+            return entry_names(self.repository)
         except OSError as error:
             raise ModelError(
                 f"{self.repository} cannot be read as a model repository: {error.strerror}",
@@ -113,6 +146,9 @@ class Library:
     async def load(self, name: str, override: str = "") -> None:
         """Loads or reloads a model; what it served before goes on until the new one is ready, and stays if that fails.
 
+        A name of which there is no entry leaves no trace. An entry that cannot be loaded stands in the index with the
+        reason, and the server is not ready, until it is loaded, unloaded or removed.
+
         Args:
             name: of the entry.
             override: a `ModelConfig` as JSON that replaces the entry's.
@@ -120,69 +156,123 @@ class Library:
         Raises:
             Fault: it cannot be loaded; the message says why.
         """
-        async with self._loading:
-            former = self._shelves.get(name)
-            try:
-                models = await asyncio.to_thread(self._read, name, override)
-            except NanocvError as error:
-                if former is None or not former.versions:
-                    self._shelves[name] = _Shelf(failure=error.message)
-                raise Fault(f"failed to load '{name}': {error.message}", Status.INTERNAL) from error
-            self._shelves[name] = _Shelf({model.version: model for model in models})
-            self._drain(former)
+        if len(override) > LARGEST_FILE:
+            raise Fault(
+                f"failed to load '{printable(name)}': Invalid config override: larger than {LARGEST_FILE:,} bytes",
+                Status.INTERNAL,
+            )
+        if len(self._loads) >= MOST_LOADS:
+            raise Fault(f"{MOST_LOADS} models wait to be loaded: ask again later", Status.UNAVAILABLE)
+        task = asyncio.create_task(self._load(name, override))
+        self._loads.add(task)
+        task.add_done_callback(self._loads.discard)
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        # If the client goes away its load goes on, or there could be as many at once as clients that go away.
+        await asyncio.shield(task)
 
     async def unload(self, name: str) -> None:
         """Takes a model away; requests in its queue are still answered. Unknown names are passed over, as by Triton."""
-        async with self._loading:
+        if name in self._loaders:
+            async with self._loaders.alone_with(name):
+                self._drain(self._shelves.pop(name, None))
+        else:
             self._drain(self._shelves.pop(name, None))
 
+    def give_up(self) -> None:
+        """Ends all that is under way: queued requests are refused, runs and loads are told to stop."""
+        self._watchdog.ending = True
+        for model in [*self.loaded(), *self._leaving.values()]:
+            model.close(0.0)
+
     async def close(self) -> bool:
-        """Answers what is queued and ends all models; whether all of it was done in time."""
-        ended = await asyncio.gather(*(asyncio.to_thread(model.close, DRAIN_SECONDS) for model in self.loaded()))
-        await asyncio.gather(*self._closing)
-        return all(ended)
+        """Ends all models and loads, for nobody waits for them any more; whether that worked."""
+        self.give_up()
+        latest = time.monotonic() + PATIENCE_SECONDS
+        if self._loads:
+            await asyncio.wait(self._loads, timeout=PATIENCE_SECONDS)
+        ended = await asyncio.gather(
+            *(asyncio.to_thread(lambda model=model: model.close(max(0.0, latest - time.monotonic())))  # type: ignore[misc]
+              for model in [*self.loaded(), *self._leaving.values()])
+        )  # fmt: skip
+        await asyncio.gather(*self._leaving)
+        self._watchdog.close()
+        ended += [model.close(0.0) for model in self._unfinished]
+        return all(ended) and not any(thread.is_alive() for thread in self._stuck.values())
+
+    async def _load(self, name: str, override: str) -> None:
+        shown = printable(name)
+        async with self._loaders.alone_with(name):
+            await self._wait_for_leaving()
+            former = self._shelves.get(name, _Shelf())
+            try:
+                models = await self._read(name, override)
+            except UnknownEntryError as error:
+                if not former.versions:
+                    self._shelves.pop(name, None)
+                raise Fault(f"failed to load '{shown}': {error.message}", Status.INTERNAL) from error
+            except Exception as error:
+                why = _reason(shown, error)
+                if not former.versions:
+                    self._shelves[name] = _Shelf(failure=why)
+                raise Fault(f"failed to load '{shown}': {why}", Status.INTERNAL) from error
+            self._shelves[name] = _Shelf({model.version: model for model in models})
+            self._drain(former)
+
+    async def _read(self, name: str, override: str) -> list[LoadedModel]:
+        """Loads an entry in a thread of its own, and waits for it no longer than that may take."""
+        if name in self._stuck and self._stuck[name].is_alive():
+            raise ModelError("an earlier attempt to load it has still not ended", "start the server again")
+        self._stuck.pop(name, None)
+        try:
+            return await in_daemon_thread(
+                lambda: load_entry(self.repository, name, override, self._deliver, self._watchdog, self._limits),
+                self._limits.load_seconds + PATIENCE_SECONDS,
+                too_late=lambda models: [model.close(0.0) for model in models],
+            )
+        except StillRunningError as error:
+            self._stuck[name] = error.thread
+            raise ModelError(
+                f"it takes longer than {self._limits.load_seconds:g} s, and cannot be stopped", "mend its graph"
+            ) from error
+
+    async def _wait_for_leaving(self) -> None:
+        """Waits until few former models are left.
+
+        Raises:
+            Fault: they have too much to answer.
+        """
+        latest = time.monotonic() + self._limits.load_seconds
+        while len(self._leaving) >= MOST_LEAVING:
+            if time.monotonic() >= latest:
+                raise Fault(
+                    "models that were replaced still have requests to answer: ask again later", Status.UNAVAILABLE
+                )
+            await asyncio.wait(self._leaving, timeout=self._limits.load_seconds, return_when=asyncio.FIRST_COMPLETED)
 
     def _drain(self, shelf: _Shelf | None) -> None:
         async def close(model: LoadedModel) -> None:
-            await asyncio.to_thread(model.close, DRAIN_SECONDS)
+            if not await asyncio.to_thread(model.close, DRAIN_SECONDS):
+                self._unfinished = [one for one in (*self._unfinished, model) if not one.close(0.0)]
 
         for model in shelf.versions.values() if shelf else ():
             task = asyncio.create_task(close(model))
-            self._closing.add(task)
-            task.add_done_callback(self._closing.discard)
+            self._leaving[task] = model
+            task.add_done_callback(lambda done: self._leaving.pop(done, None))
 
     def _deliver(self, finish: Finish) -> None:
         self._loop.call_soon_threadsafe(settle, finish)
 
-    def _read(self, name: str, override: str) -> list[LoadedModel]:
-        entry = self.repository / name
-        if Path(name).name != name or name in ("", ".", "..") or not entry.is_dir():
-            raise ModelError(f"model not found in the repository {self.repository}")
-        config = _parsed(override) if override else read_config(entry / CONFIG)
-        config.name = config.name or name
-        if config.name != name:
-            raise ModelError(f"{entry / CONFIG} names the model '{config.name}', but its folder is '{name}'")
-        refuse_unsupported(config)
-        models: list[LoadedModel] = []
-        try:
-            for version in plan.served_versions(config, entry):
-                models.append(LoadedModel(entry, version, config, self._deliver))
-        except BaseException:
-            for model in models:
-                model.close(0.0)
-            raise
-        return models
 
-
-def _parsed(text: str) -> pb.ModelConfig:
-    try:
-        return json_format.Parse(text, pb.ModelConfig())
-    except json_format.ParseError as error:
-        raise ModelError(f"Invalid config override: {error}") from error
+def _reason(name: str, error: Exception) -> str:
+    """Why a load failed, in one line; what is no fault of the entry stands in the log."""
+    if isinstance(error, NanocvError):
+        return printable(error.message, 500)
+    LOG.error("model '%s' failed to load: %s: %s", name, type(error).__name__, first_line(error))
+    return f"internal: {type(error).__name__}"
 
 
 def _version_number(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 19 and int(text) > 0):
-        raise Fault(f"failed to get model version from specified version string '{text}', version should be an "
-                    "integral value > 0")  # fmt: skip
+        raise Fault(f"failed to get model version from specified version string '{printable(text)}', version should be "
+                    "an integral value > 0")  # fmt: skip
     return int(text)

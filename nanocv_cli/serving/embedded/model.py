@@ -3,24 +3,25 @@
 import time
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import onnxruntime
 from tritonclient.grpc import model_config_pb2 as pb
 
 from nanocv_cli.errors import ModelError
-from nanocv_cli.inference.runner import FATAL_ONLY, first_line, graph_signature
+from nanocv_cli.inference.runner import graph_signature
 from nanocv_cli.serving.datatypes import NUMPY_TYPES
 from nanocv_cli.serving.embedded import plan
+from nanocv_cli.serving.embedded.bounds import ModelLimits
+from nanocv_cli.serving.embedded.entry_files import read_graph, read_labels
 from nanocv_cli.serving.embedded.faults import Fault, Status, about
 from nanocv_cli.serving.embedded.jobs import Answers, Deliver, Finish, Job
 from nanocv_cli.serving.embedded.scheduler import Scheduler
+from nanocv_cli.serving.embedded.self_contained import refuse_external_data
+from nanocv_cli.serving.embedded.session import Session, devices, reason
 from nanocv_cli.serving.embedded.statistics import Execution, Statistics
 from nanocv_cli.serving.embedded.tensors import Array
-from nanocv_cli.serving.repository.python_backend import SHIPPED_MODEL_PY
-
-MEMORY_LIMIT_LABELS = 1 << 20
+from nanocv_cli.serving.embedded.watchdog import Watchdog
+from nanocv_cli.untrusted import printable
 
 
 class LoadedModel:
@@ -29,8 +30,11 @@ class LoadedModel:
     Args:
         entry: the model's folder in the repository.
         version: the sub-folder to load.
-        config: the entry's config, as read and found supported.
+        config: the entry's config, as read and found supported and within bounds.
         deliver: takes the answers of each batch; see `Scheduler`.
+        watchdog: ends what takes too long.
+        limits: what it may take.
+        deadline: of `time.monotonic`, by which it is to be loaded.
 
     Attributes:
         name: of the model.
@@ -40,36 +44,57 @@ class LoadedModel:
         statistics: what it has done.
 
     Raises:
-        ModelError: the graph is damaged, does not fit the config, or fails its warm-up.
+        ModelError: the graph is damaged, does not fit the config, or fails its warm-up, or all that takes too long.
     """
 
-    def __init__(self, entry: Path, version: int, config: pb.ModelConfig, deliver: Deliver) -> None:
+    def __init__(
+        self,
+        entry: Path,
+        version: int,
+        config: pb.ModelConfig,
+        deliver: Deliver,
+        watchdog: Watchdog,
+        limits: ModelLimits,
+        deadline: float,
+    ) -> None:
         self.name, self.version = config.name, version
-        graph = _graph_of(entry / str(version), config)
-        sessions = [_session(graph, config, device) for device in _devices(config)]
-        signature = graph_signature(sessions[0])
-        self.config = plan.completed(config, signature.inputs, signature.outputs)
+        graph = read_graph(entry, version, config)
+        refuse_external_data(graph, config.name)
         # One set of weights would do for all copies, but ONNX Runtime shares none between sessions.
-        sessions += [_session(graph, config, device) for device in _devices(self.config)[len(sessions) :]]
-        self.labels = {o.name: _labels(entry / o.label_filename) for o in self.config.output if o.label_filename}
+        sessions = [Session(graph, config, device, watchdog, limits, deadline) for device in devices(config)]
+        del graph
+        signature = graph_signature(sessions[0].raw)
+        self.config = plan.completed(config, signature.inputs, signature.outputs)
+        self.labels = {
+            output.name: read_labels(entry, output.label_filename, self.name)
+            for output in self.config.output
+            if output.label_filename
+        }
         self.statistics = Statistics()
         self._outputs = {output.name: output for output in self.config.output}
         self._output_names = list(self._outputs)
         self._reshaped = {i.name: tuple(i.reshape.shape) for i in self.config.input if i.HasField("reshape")}
         for session in sessions:
-            self._warm_up(session)
+            self._warm_up(session, deadline)
         self._scheduler = Scheduler(
             self.name,
             plan.rules(self.config),
-            [lambda batch, session=session: self._execute(session, batch) for session in sessions],  # type: ignore[misc]
+            [partial(self._execute, session) for session in sessions],
             deliver,
             lambda job, reason: self.statistics.failed(job.arrived, reason),
         )
+        for number, session in enumerate(sessions):
+            session.lost = partial(self._scheduler.lose, number, "a run of its graph does not stop")
 
     @property
     def waiting(self) -> int:
         """Requests in its queue."""
         return self._scheduler.waiting
+
+    @property
+    def failure(self) -> str:
+        """Why it answers no requests any more; empty while it does."""
+        return self._scheduler.failure
 
     def submit(self, job: Job) -> None:
         """Queues a request; see `Scheduler.submit`."""
@@ -83,7 +108,7 @@ class LoadedModel:
         """Finishes what is queued, within `timeout` seconds; see `Scheduler.close`."""
         return self._scheduler.close(timeout)
 
-    def _execute(self, session: Any, batch: list[Job]) -> Finish:
+    def _execute(self, session: Session, batch: list[Job]) -> Finish:
         """Runs a batch; if that fails its jobs run alone, so that only the bad one is refused."""
         started = time.monotonic_ns()
         try:
@@ -93,11 +118,13 @@ class LoadedModel:
             computed = time.monotonic_ns()
             rows = sum(job.rows for job in batch)
             outputs = {name: self._checked(name, array, rows) for name, array in zip(self._outputs, found, strict=True)}
+        except Fault as fault:  # it was stopped: each job alone might take as long once more
+            return partial(self._refused, batch, fault.message, fault.status)
         except Exception as error:  # whatever a graph does to ONNX Runtime, the server stays up
             if len(batch) > 1:
                 alone = [self._execute(session, [job]) for job in batch]
                 return lambda: [answer for finish in alone for answer in finish()]
-            return partial(self._refused, batch[0], first_line(error))
+            return partial(self._refused, batch, f"onnx runtime error: {reason(error)}", Status.INTERNAL)
         return partial(self._answered, batch, outputs, started, loaded, computed)
 
     def _answered(
@@ -115,15 +142,16 @@ class LoadedModel:
         self.statistics.ran(Execution(first, arrivals, started, loaded, computed, cutting, time.monotonic_ns()))
         return answers
 
-    def _refused(self, job: Job, why: str) -> Answers:
-        self.statistics.failed(job.arrived, "BACKEND")
-        message = about(job.request_id, f"onnx runtime error: {why}")
-        return [(job, Fault(message, Status.INTERNAL, "BACKEND"))]
+    def _refused(self, batch: list[Job], why: str, status: Status) -> Answers:
+        for job in batch:
+            self.statistics.failed(job.arrived, "BACKEND")
+        return [(job, Fault(about(job.request_id, why), status, "BACKEND")) for job in batch]
 
     def _joined(self, name: str, arrays: list[Array]) -> Array:
         joined = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
         if name in self._reshaped:
-            joined = joined.reshape((*joined.shape[:1], *self._reshaped[name]))
+            rows = joined.shape[:1] if self.config.max_batch_size else ()
+            joined = joined.reshape((*rows, *self._reshaped[name]))
         if joined.dtype == np.object_:
             return np.array([text.decode("utf-8", "replace") for text in joined.ravel()], object).reshape(joined.shape)
         return joined
@@ -137,103 +165,29 @@ class LoadedModel:
             return array.reshape((rows, *config.dims) if self.config.max_batch_size else tuple(config.dims))
         return array
 
-    def _warm_up(self, session: Any) -> None:
+    def _warm_up(self, session: Session, deadline: float) -> None:
+        """Runs the config's samples.
+
+        Raises:
+            ModelError: the graph fails on one, or they take too long.
+        """
         for sample in self.config.model_warmup:
-            random = np.random.default_rng(0)
-            feeds: dict[str, Array] = {}
-            for name, tensor in sample.inputs.items():
-                batch = (max(1, sample.batch_size),) if self.config.max_batch_size else ()
-                kind = NUMPY_TYPES[plan.datatype(tensor.data_type)]
-                shape = (*batch, *tensor.dims)
-                zeros = np.full(shape, b"", object) if kind is np.object_ else np.zeros(shape, kind)
-                drawn = tensor.random_data and kind is not np.object_
-                feeds[name] = self._joined(name, [(random.random(shape) * 127).astype(kind) if drawn else zeros])
+            feeds = {name: self._sample(sample, name, tensor) for name, tensor in sample.inputs.items()}
             for _ in range(max(1, sample.count)):
                 try:
-                    session.run(None, feeds)
-                except Exception as error:  # as above
+                    session.run(None, feeds, deadline)
+                except Exception as error:  # as above; a run that was stopped is a `Fault`
+                    why = error.message if isinstance(error, Fault) else reason(error)
                     raise ModelError(
-                        f"{self.name}: warm-up '{sample.name}' failed: {first_line(error)}", "mend model_warmup"
+                        f"{self.name}: warm-up '{printable(sample.name)}' failed: {why}", "mend model_warmup"
                     ) from error
 
-
-def _graph_of(folder: Path, config: pb.ModelConfig) -> Path:
-    """The ONNX file of a version; a Python entry has one if its script is nanocv's own, and no script is ever run."""
-    if config.backend == "python":
-        script = folder / (config.default_model_filename or plan.SCRIPT)
-        if not script.is_file() or script.read_bytes() != SHIPPED_MODEL_PY.read_bytes():
-            raise ModelError(
-                f"{config.name}: the embedded server runs no Python but nanocv's own model.py",
-                "serve this entry with --engine triton",
-            )
-        return folder / plan.GRAPH
-    if config.backend not in ("", "onnxruntime"):
-        raise ModelError(
-            f"{config.name}: the embedded server has no backend '{config.backend}'", "serve it with --engine triton"
-        )
-    name = config.default_model_filename or plan.GRAPH
-    if Path(name).name != name:
-        raise ModelError(f"{config.name}: default_model_filename '{name}' is no plain file name", "mend config.pbtxt")
-    return folder / name
-
-
-def _devices(config: pb.ModelConfig) -> list[tuple[str, int]]:
-    """Execution provider and device number of each copy; one CPU copy where the config names none."""
-    kinds, there = pb.ModelInstanceGroup, onnxruntime.get_available_providers()
-    has_gpu = "CUDAExecutionProvider" in there
-    devices: list[tuple[str, int]] = []
-    for group in config.instance_group:
-        on_gpu = group.kind == kinds.KIND_GPU or (group.kind == kinds.KIND_AUTO and has_gpu)
-        if on_gpu and not has_gpu:
-            raise ModelError(
-                f"{config.name}: instance_group asks for a GPU, and this ONNX Runtime has none",
-                "use KIND_CPU (nanocv serve config --kind cpu), or install onnxruntime-gpu",
-            )
-        provider = "CUDAExecutionProvider" if on_gpu else "CPUExecutionProvider"
-        devices += [(provider, gpu) for gpu in (group.gpus or [0]) for _ in range(max(1, group.count))]
-    return devices or [("CPUExecutionProvider", 0)]
-
-
-def _session(graph: Path, config: pb.ModelConfig, device: tuple[str, int]) -> Any:
-    if not graph.is_file():
-        raise ModelError(f"{config.name}: no graph {graph}", "nanocv serve config writes one")
-    onnxruntime.disable_telemetry_events()
-    onnxruntime.set_default_logger_severity(FATAL_ONLY)
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = FATAL_ONLY
-    values = {key: _number(config.name, key, value.string_value) for key, value in config.parameters.items()}
-    options.intra_op_num_threads = values.get("intra_op_thread_count", 0)
-    options.inter_op_num_threads = values.get("inter_op_thread_count", 0)
-    options.enable_cpu_mem_arena = bool(values.get("enable_mem_arena", 1))
-    options.enable_mem_pattern = bool(values.get("enable_mem_pattern", 1))
-    if values.get("execution_mode"):
-        options.execution_mode = onnxruntime.ExecutionMode.ORT_PARALLEL
-    levels = onnxruntime.GraphOptimizationLevel
-    if config.optimization.HasField("graph"):
-        # Triton's numbers: -1 basic, 1 extended, 2 none.
-        chosen = {-1: levels.ORT_ENABLE_BASIC, 1: levels.ORT_ENABLE_EXTENDED, 2: levels.ORT_DISABLE_ALL}
-        options.graph_optimization_level = chosen.get(config.optimization.graph.level, levels.ORT_ENABLE_ALL)
-    # Threads that spin while they wait for work would take the cores from those that receive and send.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    provider, number = device
-    providers = [(provider, {"device_id": str(number)}) if provider.startswith("CUDA") else provider]
-    try:
-        return onnxruntime.InferenceSession(graph, options, providers=providers)
-    except Exception as error:  # ONNX Runtime's errors share no base class
-        raise ModelError(
-            f"{config.name}: {graph} cannot be loaded: {first_line(error)}", "export it again: nanocv export onnx"
-        ) from error
-
-
-def _number(model: str, key: str, text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) > 4096:
-        raise ModelError(f'{model}: parameters["{key}"] is "{text}", not a small number', "mend config.pbtxt")
-    return int(text)
-
-
-def _labels(path: Path) -> list[str]:
-    try:
-        with path.open(encoding="utf-8") as file:
-            return file.read(MEMORY_LIMIT_LABELS).splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ModelError(f"label file {path} cannot be read", "nanocv serve config writes it again") from error
+    def _sample(self, sample: pb.ModelWarmup, name: str, tensor: pb.ModelWarmup.Input) -> Array:
+        """Zeros, or as many numbers from 0 to 126, always the same."""
+        rows = (max(1, sample.batch_size),) if self.config.max_batch_size else ()
+        kind, shape = NUMPY_TYPES[plan.datatype(tensor.data_type)], (*rows, *tensor.dims)
+        if kind is np.object_:
+            return self._joined(name, [np.full(shape, b"", object)])
+        if not tensor.random_data:
+            return self._joined(name, [np.zeros(shape, kind)])
+        return self._joined(name, [np.random.default_rng(0).integers(0, 127, shape, np.uint8).astype(kind, copy=False)])

@@ -8,12 +8,11 @@ from tritonclient.grpc import model_config_pb2 as pb
 
 from nanocv_cli.errors import ModelError
 from nanocv_cli.inference.signature import TensorSignature
+from nanocv_cli.serving.datatypes import NUMPY_TYPES
 from nanocv_cli.serving.embedded.jobs import Rules
 from nanocv_cli.serving.repository.model_config import TYPES
-
-GRAPH = "model.onnx"
-# A graph may be run by Triton's Python backend too; this server then runs the same graph by itself.
-SCRIPT = "model.py"
+from nanocv_cli.serving.repository.plan import PYTHON_MODEL
+from nanocv_cli.serving.repository.versions import GRAPH, versions
 
 
 def datatype(kind: int) -> str:
@@ -38,11 +37,9 @@ def completed(
     full = pb.ModelConfig()
     full.CopyFrom(config)
     full.backend = full.backend or "onnxruntime"
-    full.default_model_filename = full.default_model_filename or (SCRIPT if full.backend == "python" else GRAPH)
+    full.default_model_filename = full.default_model_filename or (PYTHON_MODEL if full.backend == "python" else GRAPH)
     if not full.HasField("version_policy"):
         full.version_policy.latest.num_versions = 1
-    if full.max_batch_size < 0:
-        raise ModelError(f"{full.name}: max_batch_size must be 0 or more", "mend config.pbtxt")
     _match(full, "input", inputs)
     _match(full, "output", outputs)
     if full.HasField("dynamic_batching"):
@@ -87,22 +84,24 @@ def served_versions(config: pb.ModelConfig, entry: Path) -> list[int]:
         ModelError: there is none, or a version that is asked for is missing.
     """
     try:
-        names = [path.name for path in entry.iterdir() if path.is_dir()]
+        there = versions(entry)
     except OSError as error:
-        raise ModelError(f"{entry} cannot be read: {error.strerror}", "check the repository's path") from error
-    there = sorted(int(name) for name in names if name.isascii() and name.isdigit() and int(name) > 0)
+        raise ModelError(f"{config.name}: its folder cannot be read", "check the repository's permissions") from error
     policy = config.version_policy
     if policy.HasField("specific"):
         missing = sorted(set(policy.specific.versions) - set(there))
         if missing:
-            raise ModelError(f"{config.name}: version {missing[0]} is missing in {entry}", "mend version_policy")
-        chosen = sorted(policy.specific.versions)
+            raise ModelError(f"{config.name}: version {missing[0]} is missing", "mend version_policy")
+        chosen = sorted(set(policy.specific.versions))
     elif policy.HasField("all"):
         chosen = there
     else:
         chosen = there[-max(1, policy.latest.num_versions) :]
     if not chosen:
-        raise ModelError(f"at least one version must be available under the version policy of model '{config.name}'")
+        raise ModelError(
+            f"at least one version must be available under the version policy of model '{config.name}'",
+            "a version is a sub-folder named by a number, from 1 on",
+        )
     return chosen
 
 
@@ -129,8 +128,17 @@ def _match(config: pb.ModelConfig, side: str, found: Sequence[TensorSignature]) 
                 f"but {known.type} {_text(_sizes(known))} in the graph",
                 "nanocv serve config writes an entry that fits",
             )
+        kind = datatype(entry.data_type)
+        if kind not in NUMPY_TYPES:
+            raise ModelError(
+                f"{config.name}: {side} '{entry.name}' is {kind}, which the embedded server does not serve",
+                "serve this entry with --engine triton",
+            )
     if side == "input" and by_name:
-        raise ModelError(f"{config.name}: config.pbtxt leaves out the graph's input '{next(iter(by_name))}'")
+        raise ModelError(
+            f"{config.name}: config.pbtxt leaves out the graph's input '{next(iter(by_name))}'",
+            "nanocv serve config writes an entry that fits",
+        )
 
 
 def _sizes(tensor: TensorSignature) -> list[int]:

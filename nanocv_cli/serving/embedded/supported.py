@@ -5,6 +5,8 @@ from typing import Any
 from tritonclient.grpc import model_config_pb2 as pb
 
 from nanocv_cli.errors import ModelError
+from nanocv_cli.serving.embedded.bounds import PARAMETERS
+from nanocv_cli.untrusted import printable
 
 ANY: dict[str, Any] = {}
 POLICY = {
@@ -40,13 +42,6 @@ HONOURED: dict[str, Any] = {
         "inputs": {"data_type": ANY, "dims": ANY, "zero_data": ANY, "random_data": ANY},
     },
 }
-PARAMETERS = {
-    "intra_op_thread_count",
-    "inter_op_thread_count",
-    "execution_mode",
-    "enable_mem_arena",
-    "enable_mem_pattern",
-}
 USE_TRITON = "take it out, or serve this entry with --engine triton"
 
 
@@ -57,13 +52,13 @@ def refuse_unsupported(config: pb.ModelConfig) -> None:
         ModelError: it names a field that this server does not honour.
     """
     _walk(config, HONOURED, config.name, "")
-    for key in sorted(set(config.parameters) - PARAMETERS):
-        raise _refusal(config.name, f'parameters["{key}"]')
+    for key in sorted(set(config.parameters) - set(PARAMETERS)):
+        raise _refusal(config.name, f'parameters["{printable(key)}"]')
     ordered = config.dynamic_batching.preserve_ordering
-    if ordered and sum(max(1, group.count) for group in config.instance_group) > 1:
+    if ordered and sum(max(1, group.count) * max(1, len(group.gpus)) for group in config.instance_group) > 1:
         raise _refusal(config.name, "dynamic_batching.preserve_ordering with several instances")
     if config.platform not in ("", "onnxruntime_onnx"):
-        raise _refusal(config.name, f'platform: "{config.platform}"')
+        raise _refusal(config.name, f'platform: "{printable(config.platform)}"')
     kinds = pb.ModelInstanceGroup
     for group in config.instance_group:
         if group.kind == kinds.KIND_MODEL:
@@ -76,6 +71,8 @@ def _walk(message: Any, honoured: dict[str, Any], model: str, prefix: str) -> No
         if descriptor.name not in honoured:
             raise _refusal(model, place)
         below = honoured[descriptor.name]
+        if descriptor.enum_type is not None and value not in descriptor.enum_type.values_by_number:
+            raise _refusal(model, f"{place}: {value}")  # protobuf takes any number for a name
         if not below:
             continue
         # A map shows its values, a repeated field its items.

@@ -85,7 +85,7 @@ def answers(server: Running, model: str) -> bool:
         (lambda c: c.input[0].__setattr__("name", "z"), "no input 'z'"),
         (lambda c: c.output[0].__setattr__("data_type", pb.TYPE_INT8), "output 'y'"),
         (lambda c: c.dynamic_batching.preferred_batch_size.append(9), "preferred size"),
-        (lambda c: c.parameters["intra_op_thread_count"].__setattr__("string_value", "two"), "not a small number"),
+        (lambda c: c.parameters["intra_op_thread_count"].__setattr__("string_value", "two"), "not a number from 0"),
         (lambda c: c.__setattr__("default_model_filename", "../1/model.onnx"), "no plain file name"),
         (lambda c: c.version_policy.specific.versions.append(7), "version 7 is missing"),
         (lambda c: c.__setattr__("name", "somebody"), "names the model 'somebody'"),

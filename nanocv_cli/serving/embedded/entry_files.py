@@ -1,0 +1,187 @@
+"""An entry's files, opened as what they are: data that others wrote.
+
+The law: who owns a repository lays it out. The repository, an entry, a version's folder and the files that have their
+usual names (`config.pbtxt`, `model.onnx`, `model.py`) may be links to anywhere, as DVC and shared storage make them.
+A name that a config chooses is one plain name, and what it names lies inside the entry, links followed. All are regular
+files of bounded size. What a client gets to read of a failure names no path, and is the same whether or not there is
+something at the place in question.
+"""
+
+from pathlib import Path
+
+from tritonclient.grpc import model_config_pb2 as pb
+
+from nanocv_cli.errors import ModelError
+from nanocv_cli.serving.repository.pbtxt import LARGEST_FILE, parse_config
+from nanocv_cli.serving.repository.plan import CONFIG, PYTHON_MODEL
+from nanocv_cli.serving.repository.python_backend import SHIPPED_MODEL_PY
+from nanocv_cli.serving.repository.versions import GRAPH, LARGEST_GRAPH
+from nanocv_cli.untrusted import holds, printable, read_regular
+
+LARGEST_LABELS = 1 << 20  # bytes of a label file
+LONGEST_LABEL = 1024  # characters
+LONGEST_NAME = 255  # bytes: what file systems allow
+WRITE_ENTRY = "nanocv serve config writes one"
+
+
+def is_plain(name: str) -> bool:
+    """Whether a text can only be the name of something in the folder at hand."""
+    return (
+        name not in ("", ".", "..")
+        and name.isprintable()  # which lone surrogates are not either
+        and not set(name) & set("/\\")
+        and len(name.encode()) <= LONGEST_NAME
+    )
+
+
+def entry_names(repository: Path) -> list[str]:
+    """The names of all entries of a repository, sorted.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    return sorted(path.name for path in repository.iterdir() if is_entry(repository, path.name))
+
+
+def is_entry(repository: Path, name: str) -> bool:
+    """Whether there is an entry of this name: a folder with a `config.pbtxt`."""
+    try:
+        return is_plain(name) and (repository / name / CONFIG).is_file()
+    except OSError:
+        return False
+
+
+def read_entry_config(entry: Path) -> pb.ModelConfig:
+    """An entry's config, as written.
+
+    Raises:
+        ModelError: it cannot be read, or is no `ModelConfig`.
+    """
+    try:
+        content = read_regular(entry / CONFIG, LARGEST_FILE)
+    except OSError as error:
+        raise ModelError(
+            f"{CONFIG} cannot be read: expected a regular file of at most {LARGEST_FILE:,} bytes", WRITE_ENTRY
+        ) from error
+    try:
+        return parse_config(content, CONFIG)
+    except ModelError as error:
+        if _lies_in(entry / CONFIG, entry):
+            raise
+        # The words of a parser hold what it stumbled over, and that is not the repository's.
+        raise ModelError(f"{CONFIG} is a link to something that is no ModelConfig", WRITE_ENTRY) from error
+
+
+def check_names(config: pb.ModelConfig) -> None:
+    """Checks that the names of files in a config can only be those of files of the entry.
+
+    Raises:
+        ModelError: one cannot.
+    """
+    names = [("default_model_filename", config.default_model_filename)]
+    names += [("label_filename", output.label_filename) for output in config.output]
+    for place, name in names:
+        if name and not is_plain(name):
+            raise ModelError(f"{config.name}: {place} '{printable(name)}' is no plain file name", f"mend {CONFIG}")
+
+
+def read_graph(entry: Path, version: int, config: pb.ModelConfig) -> bytes:
+    """The ONNX file of a version; a Python entry has one if its script is nanocv's own, and no script is ever run.
+
+    Raises:
+        ModelError: there is none that this server may run.
+    """
+    folder, name = entry / str(version), config.default_model_filename
+    if config.backend == "python":
+        if not _is_shipped(entry, folder, name or PYTHON_MODEL):
+            raise ModelError(
+                f"{config.name}: the embedded server runs no Python but nanocv's own model.py",
+                "serve this entry with --engine triton",
+            )
+        name = GRAPH
+    elif config.backend not in ("", "onnxruntime"):
+        raise ModelError(
+            f"{config.name}: the embedded server has no backend '{config.backend}'", "serve it with --engine triton"
+        )
+    try:
+        return read_regular(_place(entry, folder, name or GRAPH, GRAPH), LARGEST_GRAPH)
+    except OSError as error:
+        raise ModelError(
+            f"{config.name}: version {version} has no graph that can be read: expected a regular file "
+            f"'{printable(name or GRAPH)}' in the entry, of at most {LARGEST_GRAPH:,} bytes",
+            WRITE_ENTRY,
+        ) from error
+
+
+def read_labels(entry: Path, name: str, model: str) -> list[str]:
+    """The class names in a label file, one a line.
+
+    Raises:
+        ModelError: it is not one.
+    """
+    try:
+        labels = read_regular(_place(entry, entry, name), LARGEST_LABELS).decode().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise _no_labels(model, name) from error
+    if any(len(label) > LONGEST_LABEL for label in labels):
+        raise _no_labels(model, name)
+    return labels
+
+
+def check_override(config: pb.ModelConfig, entry: Path) -> None:
+    """Checks that a config which a client sent names no files but those that the entry's own config names.
+
+    Raises:
+        ModelError: it does.
+    """
+    try:
+        own = read_entry_config(entry)
+    except ModelError:
+        own = pb.ModelConfig()
+    labels = {output.name: output.label_filename for output in own.output}
+    usual = PYTHON_MODEL if own.backend == "python" else GRAPH
+    fits = config.default_model_filename in ("", own.default_model_filename or usual)
+    if not fits or any(o.label_filename not in ("", labels.get(o.name, "")) for o in config.output):
+        raise ModelError(
+            "a config sent with a load request may name no file that the entry's config.pbtxt does not name",
+            "leave out default_model_filename and label_filename",
+        )
+
+
+def _is_shipped(entry: Path, folder: Path, name: str) -> bool:
+    try:
+        return holds(_place(entry, folder, name, PYTHON_MODEL), SHIPPED_MODEL_PY.read_bytes())
+    except OSError:
+        return False
+
+
+def _place(entry: Path, folder: Path, name: str, usual: str = "") -> Path:
+    """Where a name in a config leads, which is inside the entry unless it is the usual one.
+
+    Raises:
+        OSError: nowhere that may be opened.
+    """
+    if not is_plain(name):
+        raise OSError("not a plain name")
+    if name == usual:
+        return folder / name
+    if not _lies_in(folder / name, entry, folder):
+        raise OSError("leads out of the entry, or nowhere")
+    return (folder / name).resolve()
+
+
+def _lies_in(path: Path, *folders: Path) -> bool:
+    """Whether something is there and, links followed, inside one of the folders."""
+    try:
+        place = path.resolve(strict=True)
+        return any(place.is_relative_to(folder.resolve(strict=True)) for folder in folders)
+    except (OSError, RuntimeError):  # the latter is a loop of links, before Python 3.13
+        return False
+
+
+def _no_labels(model: str, name: str) -> ModelError:
+    return ModelError(
+        f"{model}: label_filename '{printable(name)}' cannot be used: expected a plain name of a regular file in the "
+        f"entry, UTF-8, of at most {LARGEST_LABELS:,} bytes and {LONGEST_LABEL:,} characters a line",
+        "nanocv serve config writes it again",
+    )
