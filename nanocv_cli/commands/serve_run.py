@@ -20,6 +20,19 @@ def run(
     ] = 0.0,
     max_message_mb: Annotated[int, typer.Option(min=1, max=2047, help="Largest request (embedded).")] = 64,
     max_in_flight_mb: Annotated[int, typer.Option(min=1, help="All requests at once (embedded).")] = 512,
+    max_run_s: Annotated[int, typer.Option(min=1, max=86400, help="Longest run of a graph, seconds (embedded).")] = 60,
+    max_load_s: Annotated[
+        int, typer.Option(min=1, max=86400, help="Longest load of a model with its warm-up, seconds (embedded).")
+    ] = 60,
+    max_copies: Annotated[
+        int,
+        typer.Option(
+            min=0, max=65536, help="Most instances of a model, over its versions (embedded); 0: by the machine."
+        ),
+    ] = 0,
+    max_threads: Annotated[
+        int, typer.Option(min=0, max=65536, help="Most threads of an instance (embedded); 0: by the machine.")
+    ] = 0,
     as_json: JsonFlag = False,
     debug: DebugFlag = False,
 ) -> None:
@@ -36,6 +49,7 @@ def run(
 
         raise typer.Exit(run_triton(find_triton(project_root()), repository, ports, poll_s))
 
+    from nanocv_cli.serving.embedded.bounds import DEFAULT_LIMITS, ModelLimits
     from nanocv_cli.serving.embedded.event_loop import run as run_loop
     from nanocv_cli.serving.embedded.server import Limits, serve
 
@@ -44,5 +58,11 @@ def run(
             emit(vars(addresses))
         say(f"HTTP {addresses.http}   gRPC {addresses.grpc}   metrics http://{addresses.metrics}/metrics")
 
-    limits = Limits(max_message_mb << 20, max_in_flight_mb << 20)
+    models = ModelLimits(
+        copies=max_copies or DEFAULT_LIMITS.copies,
+        threads=max_threads or DEFAULT_LIMITS.threads,
+        load_seconds=max_load_s,
+        run_seconds=max_run_s,
+    )
+    limits = Limits(max_message_mb << 20, max_in_flight_mb << 20, models=models)
     run_loop(serve(repository, ports, limits, poll_s, say, tell))

@@ -55,11 +55,7 @@ class GrpcService(service.GRPCInferenceServiceServicer):  # type: ignore[misc]
         return pb.ServerReadyResponse(ready=self._library.ready)
 
     async def ModelReady(self, request: Any, context: Context) -> Any:
-        try:
-            self._library.find(request.name, request.version)
-        except Fault:
-            return pb.ModelReadyResponse(ready=False)
-        return pb.ModelReadyResponse(ready=True)
+        return pb.ModelReadyResponse(ready=self._library.answers(request.name, request.version))
 
     async def ServerMetadata(self, request: Any, context: Context) -> Any:
         return pb.ServerMetadataResponse(**documents.server_metadata())
@@ -81,7 +77,10 @@ class GrpcService(service.GRPCInferenceServiceServicer):  # type: ignore[misc]
         return json_format.ParseDict(documents.statistics(models), pb.ModelStatisticsResponse())
 
     async def RepositoryIndex(self, request: Any, context: Context) -> Any:
-        models = documents.repository_index(self._library, request.ready)
+        try:
+            models = documents.repository_index(self._library, request.ready)
+        except Fault as fault:
+            await _abort(context, fault)
         return json_format.ParseDict({"models": models}, pb.RepositoryIndexResponse())
 
     async def RepositoryModelLoad(self, request: Any, context: Context) -> Any:
@@ -92,7 +91,10 @@ class GrpcService(service.GRPCInferenceServiceServicer):  # type: ignore[misc]
         return pb.RepositoryModelLoadResponse()
 
     async def RepositoryModelUnload(self, request: Any, context: Context) -> Any:
-        await self._library.unload(request.model_name)
+        try:
+            await self._library.unload(request.model_name)
+        except Fault as fault:
+            await _abort(context, fault)
         return pb.RepositoryModelUnloadResponse()
 
     async def ModelInfer(self, request: Any, context: Context) -> Any:

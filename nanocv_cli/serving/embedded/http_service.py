@@ -122,11 +122,7 @@ class HttpService:
         return _json(documents.model_metadata(model, self._library.versions(name)))
 
     async def _model_ready(self, name: str, version: str, request: HttpRequest) -> HttpAnswer:
-        try:
-            self._library.find(name, version)
-        except Fault:
-            return _refusal("Model version not ready", 400)
-        return HttpAnswer()
+        return HttpAnswer() if self._library.answers(name, version) else _refusal("Model version not ready", 400)
 
     async def _model_config(self, name: str, version: str, request: HttpRequest) -> HttpAnswer:
         return _json(documents.message(self._library.find(name, version).config))

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nanocv_cli.errors import ModelError, ServingError
+from nanocv_cli.serving.embedded.bounds import DEFAULT_LIMITS, ModelLimits
 from nanocv_cli.serving.embedded.calls import Budget
+from nanocv_cli.serving.embedded.daemon_thread import exit_in_spite_of_threads
 from nanocv_cli.serving.embedded.faults import Fault
 from nanocv_cli.serving.embedded.grpc_service import build_server
 from nanocv_cli.serving.embedded.http_protocol import HttpLimits, HttpServer
@@ -19,6 +21,8 @@ from nanocv_cli.serving.embedded.watch import prints, watch
 from nanocv_cli.serving.ports import Addresses, Ports
 
 SHUTDOWN_SECONDS = 30.0
+# What is still under way after so long is stopped, so that all have their answer before the connections are closed.
+DRAIN_SECONDS = 20.0
 # A thread that waits for the interpreter gets it after this long: with the default of 5 ms a finished batch would wait
 # longer for its next one than it ran.
 SWITCH_SECONDS = 0.0005
@@ -32,11 +36,13 @@ class Limits:
         message_bytes: largest request.
         flight_bytes: all requests together.
         calls: gRPC calls at once.
+        models: what one model may take.
     """
 
     message_bytes: int = 64 << 20
     flight_bytes: int = 512 << 20
     calls: int = 1024
+    models: ModelLimits = DEFAULT_LIMITS
 
 
 async def serve(
@@ -62,7 +68,27 @@ async def serve(
         ServingError: a port is taken.
     """
     sys.setswitchinterval(SWITCH_SECONDS)
-    library, budget = Library(repository), Budget(limits.flight_bytes)
+    library = Library(repository, limits.models)
+    exit_code = 1
+    try:
+        await _serve(library, ports, limits, poll_seconds, say, started)
+        exit_code = 0
+    finally:
+        # The ports are closed and their clients answered: nobody waits for anything any more.
+        if not await library.close():
+            say("some requests were still running and were given up")
+            exit_in_spite_of_threads(exit_code)
+
+
+async def _serve(
+    library: Library,
+    ports: Ports,
+    limits: Limits,
+    poll_seconds: float,
+    say: Callable[[str], None],
+    started: Callable[[Addresses], None],
+) -> None:
+    budget = Budget(limits.flight_bytes)
     known = prints(library)
     await _load_all(library, say)
     service = HttpService(library, limits.message_bytes)
@@ -86,12 +112,10 @@ async def serve(
         started(Addresses(ports.host, http_port, grpc_port, metrics_port))
         await stopping.wait()
         say("stopping: answering what is in flight")
+        asyncio.get_running_loop().call_later(DRAIN_SECONDS, library.give_up)
         if watching:
             watching.cancel()
         await grpc_server.stop(SHUTDOWN_SECONDS)
-    # The ports are closed and their clients answered: nothing can be queued any more.
-    if not await library.close():
-        say("some requests were still running and were given up")
 
 
 async def _load_all(library: Library, say: Callable[[str], None]) -> None:

@@ -16,35 +16,43 @@ import pytest
 from tritonclient.grpc import model_config_pb2 as pb
 
 from tests.conftest import Command
-from tests.serving.models import entry_config, write_model
+from tests.serving.models import FOR_EVER, entry_config, write_model
 
 ASK = {"inputs": [{"name": "x", "shape": [1, 4], "datatype": "UINT8", "data": [1, 2, 3, 4]}]}
 
 
 class Running:
-    """A server started by hand."""
+    """A server started by hand; `before` is code that its process runs first."""
 
-    def __init__(self, repository: Path, *options: str) -> None:
+    def __init__(self, repository: Path, *options: str, before: str = "") -> None:
         ports = ["--http-port", "0", "--grpc-port", "0", "--metrics-port", "0", "--json"]
-        command = [sys.executable, "-m", "nanocv_cli.app", "serve", "run", "--repository", str(repository)]
+        main = f"{before}\nfrom nanocv_cli.app import main\nmain()"
+        command = [sys.executable, "-c", main, "serve", "run", "--repository", str(repository)]
         self.process = subprocess.Popen(
             [*command, *ports, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
         assert self.process.stdout is not None
-        self.http = f"127.0.0.1:{json.loads(self.process.stdout.readline())['http_port']}"
+        told = json.loads(self.process.stdout.readline())
+        self.http, self.metrics = f"127.0.0.1:{told['http_port']}", f"127.0.0.1:{told['metrics_port']}"
 
     def ask(self, model: str, document: dict[str, Any] = ASK) -> Any:
         request = urllib.request.Request(f"http://{self.http}/v2/models/{model}/infer", json.dumps(document).encode())
         with urllib.request.urlopen(request, timeout=30) as answer:
             return json.loads(answer.read())["outputs"][0]["data"]
 
+    def waiting(self) -> float:
+        """Requests in its queues."""
+        with urllib.request.urlopen(f"http://{self.metrics}/metrics", timeout=30) as answer:
+            lines = answer.read().decode().splitlines()
+        return sum(float(line.split()[-1]) for line in lines if line.startswith("nv_inference_pending_request_count{"))
+
 
 @pytest.fixture
 def start() -> Iterator[Callable[..., Running]]:
     running: list[Running] = []
 
-    def one(repository: Path, *options: str) -> Running:
-        running.append(Running(repository, *options))
+    def one(repository: Path, *options: str, before: str = "") -> Running:
+        running.append(Running(repository, *options, before=before))
         return running[-1]
 
     yield one
@@ -190,3 +198,76 @@ def test_several_instances_and_versions(tmp_path: Path, start: Callable[..., Run
     server = start(tmp_path)
     with urllib.request.urlopen(f"http://{server.http}/v2/models/doubling", timeout=10) as answer:
         assert json.loads(answer.read())["versions"] == ["2", "10"]
+
+
+IMPATIENT = """
+from nanocv_cli.serving.embedded import library, server, watchdog
+server.DRAIN_SECONDS = watchdog.GRACE_SECONDS = 0.5
+library.PATIENCE_SECONDS = 1.5
+"""
+# As if one operator took for ever: nothing looks whether it shall stop.
+DEAF = """
+import onnxruntime
+class Deaf(onnxruntime.RunOptions):
+    terminate = property(lambda self: False, lambda self, value: None)
+onnxruntime.RunOptions = Deaf
+"""
+TURN = {"inputs": [{"name": "turns", "shape": [1, 1], "datatype": "INT64", "data": [FOR_EVER]}]}
+
+
+def refused(server: Running, model: str, document: dict[str, Any]) -> tuple[int, str]:
+    with pytest.raises(urllib.error.HTTPError) as error:
+        server.ask(model, document)
+    return error.value.code, json.loads(error.value.read())["error"]
+
+
+def test_a_run_is_no_longer_than_allowed(tmp_path: Path, start: Callable[..., Running]) -> None:
+    write_model(tmp_path, entry_config("turning", "turning"), "turning")
+    server = start(tmp_path, "--max-run-s", "1")
+    assert refused(server, "turning", TURN) == (
+        504,
+        "[request id: <id_unknown>] the graph was stopped: a run may take 1 s",
+    )
+    assert server.ask("turning", {"inputs": [{**TURN["inputs"][0], "data": [2]}]}) == [2.0]
+
+
+@pytest.mark.parametrize("before", [IMPATIENT, IMPATIENT + DEAF], ids=["stops", "does not stop"])
+def test_a_run_that_never_ends_does_not_keep_a_server_from_ending(
+    tmp_path: Path, start: Callable[..., Running], before: str
+) -> None:
+    write_model(tmp_path, entry_config("turning", "turning", max_batch=1), "turning")
+    server = start(tmp_path, before=before)
+    found: list[tuple[int, str]] = []
+    asking = [threading.Thread(target=lambda: found.append(refused(server, "turning", TURN))) for _ in range(2)]
+    for one in asking:
+        one.start()
+    wait_until(lambda: server.waiting() == 1)  # so the other one runs
+    server.process.send_signal(signal.SIGTERM)
+    for one in asking:
+        one.join()
+    assert [status for status, _ in found] == [503, 503]
+    assert server.process.wait(30) == 0
+    said = server.process.communicate()[1]
+    assert "Traceback" not in said
+    assert ("given up" in said) == (DEAF in before)
+
+
+@pytest.mark.parametrize("deaf", ["", DEAF], ids=["stops", "does not stop"])
+def test_a_warm_up_that_never_ends_is_a_start_that_fails(tmp_path: Path, deaf: str) -> None:
+    config = entry_config("turning", "turning")
+    sample = config.model_warmup.add(name="first", batch_size=1)
+    sample.inputs["turns"].data_type, sample.inputs["turns"].random_data = pb.TYPE_INT64, True
+    sample.inputs["turns"].dims.append(1)
+    write_model(tmp_path, config, "turning")
+    # Drawn numbers are small: this one is not.
+    before = f"{IMPATIENT}{deaf}\nimport numpy\nclass Most:\n    def integers(self, low, high, shape, kind):\n" \
+        f"        return numpy.full(shape, {FOR_EVER})\nnumpy.random.default_rng = lambda seed: Most()\n"  # fmt: skip
+    main = f"{before}\nfrom nanocv_cli.app import main\nmain()"
+    outcome = subprocess.run(
+        [sys.executable, "-c", main, "serve", "run", "--repository", str(tmp_path), "--max-load-s", "1"],
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert outcome.returncode == 1
+    assert "failed to load 'turning'" in outcome.stderr
+    assert ("it takes longer than 1 s" if deaf else "loading a model 1 s in all") in outcome.stderr
+    assert "Traceback" not in outcome.stderr

@@ -1,6 +1,7 @@
 """Bad clients and bad files: each gets a clear answer, nobody else notices, the server stays up."""
 
 import json
+import os
 import random
 import socket
 import threading
@@ -260,6 +261,38 @@ def test_a_model_replaced_by_rubbish_is_refused_and_the_old_one_serves_on(server
     (repository / "replaced" / "config.pbtxt").write_text("max_batch_size: many", encoding="utf-8")
     assert "config.pbtxt:1" in refusal(lambda: client.raw.load_model("replaced")).message
     np.testing.assert_array_equal(client.infer("replaced", {"x": X}).as_numpy("y"), 2.0 * X)
+
+
+@pytest.mark.parametrize("protocol", ["http", "grpc"])
+def test_a_client_reads_no_file_of_the_server(server: Server, repository: Path, tmp_path: Path, protocol: str) -> None:
+    """Neither its lines, nor whether it is there; and a pipe holds nobody up."""
+    client, pipe = Client(server, protocol), tmp_path / "pipe"
+    os.mkfifo(pipe)
+    config = client.json("get_model_config", "doubling")
+    config = config.get("config", config)
+    names = ["/etc/passwd", "/no/such/file", "../../../etc/passwd", str(pipe), "../replaced/config.pbtxt"]
+    said = set()
+    for name in [*names, "1", "model.py", "no_such_file"]:
+        for place in ("label_filename", "default_model_filename"):
+            changed = json.loads(json.dumps(config))
+            (changed["output"][0] if place == "label_filename" else changed)[place] = name
+            text = json.dumps(changed)
+            answer = refusal(lambda text=text: client.raw.load_model("doubling", config=text))  # type: ignore[misc]
+            said.add(answer.message.replace(name, "NAME"))
+    assert len(said) == 3  # for a name that is none, in each field; and for one that the entry's config does not have
+    assert not any("root:" in message or str(repository) in message for message in said)
+    classes = client.infer("doubling", {"x": X}, [client.wanted("y", class_count=1)]).as_numpy("y")
+    assert classes.tolist() == [[b"8.000000:3"]]
+
+
+@pytest.mark.parametrize("protocol", ["http", "grpc"])
+def test_a_name_that_was_never_there_does_not_make_the_server_unready(server: Server, protocol: str) -> None:
+    client = Client(server, protocol)
+    before = client.json("get_model_repository_index")
+    for name in ("nobody", "..", "../doubling", "x" * 3000):
+        assert refusal(lambda name=name: client.raw.load_model(name)).message  # type: ignore[misc]
+    assert client.raw.is_server_ready()
+    assert client.json("get_model_repository_index") == before
 
 
 def test_reloading_under_load_loses_no_answer(server: Server) -> None:
