@@ -2,16 +2,19 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import count
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nanocv_cli.inference.images import UnreadableImageError, open_image, resize_to_square
+from nanocv_cli.inference.images import UnreadableImageError, open_image, open_square, resize_to_square
 from nanocv_cli.inference.runner import Runner
 from nanocv_cli.inference.sources import Source
 from nanocv_cli.inference.tiles import run_tiled
+
+# Of the pictures of one batch as they wait; one more may be over it.
+BATCH_BYTES = 256 << 20
 
 
 @dataclass(frozen=True)
@@ -41,17 +44,76 @@ def answers(
     Args:
         runner: a loaded graph.
         sources: pictures; consumed as answers are taken.
-        batch_size: pictures per batch, readable or not; at least 1.
+        batch_size: most pictures per batch, readable or not; at least 1. A batch whose pictures have come to
+            `BATCH_BYTES` is run as it is.
         keep_images: whether answers carry the pictures as opened, for drawing on them.
         tile: side of the tiles that each picture is cut into, pixels (see `tiles.run_tiled`); 0: pictures are read
             whole. One picture at a time, in batches of tiles.
     """
-    stream = iter(sources)
-    while batch := list(islice(stream, 1 if tile else batch_size)):
-        if tile:
-            yield _answer_tiled(runner, batch[0], tile, batch_size, keep_images)
-        else:
-            yield from _answer_batch(runner, batch, keep_images)
+    if tile:
+        for source in sources:
+            yield _answer_tiled(runner, source, tile, batch_size, keep_images)
+        return
+    batch: list[_Opened] = []
+    held = 0
+    for source in sources:
+        batch.append(_open(runner, source, keep_images))
+        held += batch[-1].held
+        if len(batch) >= batch_size or held >= BATCH_BYTES:
+            yield from _answer_batch(runner, batch)
+            held = 0
+    if batch:
+        yield from _answer_batch(runner, batch)
+
+
+@dataclass
+class _Opened:
+    """A picture that waits for its batch.
+
+    Attributes:
+        source: where it came from.
+        square: what the graph reads; None where it is unreadable.
+        size: width and height, pixels.
+        image: as opened, where it is kept.
+        problem: why it is unreadable.
+    """
+
+    source: Source
+    square: NDArray[np.uint8] | None = None
+    size: tuple[int, int] = (0, 0)
+    image: NDArray[np.uint8] | None = None
+    problem: str = ""
+
+    @property
+    def held(self) -> int:
+        """Bytes."""
+        return sum(pixels.nbytes for pixels in (self.square, self.image) if pixels is not None)
+
+
+def _open(runner: Runner, source: Source, keep_image: bool) -> _Opened:
+    size, rule = runner.card.input_size, runner.card.resize
+    try:
+        if not keep_image:
+            return _Opened(source, *open_square(source.content, size, rule))
+        image = open_image(source.content)
+    except UnreadableImageError as error:
+        return _Opened(source, problem=error.message)
+    return _Opened(source, resize_to_square(image, size, rule), (image.shape[1], image.shape[0]), image)
+
+
+def _answer_batch(runner: Runner, batch: list[_Opened]) -> Iterator[Answer]:
+    """Answers a batch and empties it, so that each picture is dropped once its answer is."""
+    squares = [opened.square for opened in batch if opened.square is not None]
+    outputs = runner.run(np.stack(squares)) if squares else {}
+    rows = count()
+    while batch:
+        opened = batch.pop(0)
+        own: dict[str, NDArray[Any]] = {}
+        if not opened.problem:
+            row = next(rows)
+            own = {name: values[row : row + 1] for name, values in outputs.items()}
+        image, opened.image = opened.image, None
+        yield Answer(opened.source, own, opened.size, image, opened.problem)
 
 
 def _answer_tiled(runner: Runner, source: Source, tile: int, batch_size: int, keep_image: bool) -> Answer:
@@ -61,30 +123,3 @@ def _answer_tiled(runner: Runner, source: Source, tile: int, batch_size: int, ke
         return Answer(source, {}, problem=error.message)
     outputs = run_tiled(runner, image, tile, batch_size)
     return Answer(source, outputs, (image.shape[1], image.shape[0]), image if keep_image else None)
-
-
-def _answer_batch(runner: Runner, batch: list[Source], keep_images: bool) -> Iterator[Answer]:
-    card = runner.card
-    squares: list[NDArray[np.uint8]] = []
-    images: dict[int, NDArray[np.uint8]] = {}
-    problems: dict[int, str] = {}
-    sizes: dict[int, tuple[int, int]] = {}
-    for index, source in enumerate(batch):
-        try:
-            image = open_image(source.content)
-        except UnreadableImageError as error:
-            problems[index] = error.message
-            continue
-        sizes[index] = (image.shape[1], image.shape[0])
-        squares.append(resize_to_square(image, card.input_size, card.resize))
-        if keep_images:
-            images[index] = image
-    outputs = runner.run(np.stack(squares)) if squares else {}
-    row = 0
-    for index, source in enumerate(batch):
-        if index in problems:
-            yield Answer(source, {}, problem=problems[index])
-            continue
-        own = {name: rows[row : row + 1] for name, rows in outputs.items()}
-        yield Answer(source, own, sizes[index], images.pop(index, None))
-        row += 1

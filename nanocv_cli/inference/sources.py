@@ -4,12 +4,15 @@ import glob
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import dropwhile
 from pathlib import Path
 
 from nanocv_cli.errors import RequestError
+from nanocv_cli.folders import files_below, folders_below
 from nanocv_cli.inference.images import SUFFIXES
 
 STDIN = "-"
+SPANNING = "**"
 LARGEST_STDIN = 256 * 1024 * 1024
 
 
@@ -33,18 +36,21 @@ class Pictures:
 
     Args:
         arguments: files (opened whatever their name), folders (walked for pictures by suffix, hidden entries left
-            out), globs that the shell did not expand (`**` spans folders), and `-` for one picture on standard input.
+            out; see `folders.files_below`), globs that the shell did not expand (`**` spans folders), and `-` for one
+            picture on standard input.
 
     Attributes:
         roots: the files and folders named, globs expanded.
 
     Raises:
-        RequestError: an argument names nothing, or a folder without pictures, or `-` stands twice.
+        RequestError: an argument is empty, names nothing, or a folder without pictures, or `-` stands twice.
     """
 
     def __init__(self, arguments: list[str]) -> None:
         if arguments.count(STDIN) > 1:
             raise RequestError("- stands for one picture on standard input", "name it once")
+        if not all(argument.strip() for argument in arguments):
+            raise RequestError("an argument is empty", "is a shell variable unset? . stands for the current folder")
         self._arguments = {argument: _roots(argument) for argument in arguments}
         for argument, roots in self._arguments.items():
             if argument == STDIN:
@@ -68,15 +74,14 @@ class Pictures:
 
 def _roots(argument: str) -> list[Path]:
     """The files and folders of one argument; of a glob's matches, those inside a matched folder come with it."""
-    path = Path(argument)
     if argument == STDIN:
         return []
-    if path.exists():
-        return [path]
+    if _exists(Path(argument)):
+        return [Path(argument)]
     folders: set[Path] = set()
     roots = []
     # Sorted, a folder stands before what it holds.
-    for match in map(Path, sorted(glob.glob(argument, recursive=True))):  # noqa: PTH207  # Path.glob must be relative
+    for match in map(Path, sorted(set(_matches(argument)))):
         if folders.isdisjoint(match.parents):
             roots.append(match)
             if match.is_dir():
@@ -84,32 +89,38 @@ def _roots(argument: str) -> list[Path]:
     return roots
 
 
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # longer than the file system allows, or behind a folder that may not be read
+        return False
+
+
+def _matches(pattern: str) -> Iterator[str]:
+    """What a glob names. Python's own `**` follows links round and round; this one walks folders as everything does."""
+    parts = Path(pattern).parts
+    if SPANNING not in parts:
+        yield from glob.glob(pattern)  # noqa: PTH207  # Path.glob must be relative
+        return
+    place = parts.index(SPANNING)
+    rest = Path(*dropwhile(lambda part: part == SPANNING, parts[place:]))
+    for top in glob.glob(str(Path(*parts[:place]))):  # noqa: PTH207  # as above
+        if not Path(top).is_dir():
+            continue
+        if rest == Path():
+            yield from [top] if place else glob.glob("*")  # noqa: PTH207  # as above
+            continue
+        for folder in folders_below(Path(top)):
+            yield from _matches(str(Path(glob.escape(str(folder))) / rest))
+
+
 def _below(roots: list[Path]) -> Iterator[Source]:
     for root in roots:
         if root.is_dir():
-            yield from _walk(root, root, frozenset())
+            for path in files_below(root, SUFFIXES):
+                yield Source(_printable(path), path, path.relative_to(root))
         else:
             yield Source(_printable(root), root, Path(root.name))
-
-
-def _walk(folder: Path, top: Path, above: frozenset[Path]) -> Iterator[Source]:
-    """Pictures below `folder` in order of their names; `above` stops a link that leads back up."""
-    here = folder.resolve()
-    if here in above:
-        return
-    try:
-        names = sorted(entry.name for entry in folder.iterdir())
-    except OSError:  # yielded all the same: opening it will tell the user why it was skipped
-        yield Source(_printable(folder), folder, folder.relative_to(top))
-        return
-    for name in names:
-        entry = folder / name
-        if name.startswith("."):
-            continue
-        if entry.is_dir():
-            yield from _walk(entry, top, above | {here})
-        elif entry.suffix.lower() in SUFFIXES:
-            yield Source(_printable(entry), entry, entry.relative_to(top))
 
 
 def _printable(path: Path) -> str:

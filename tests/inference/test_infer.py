@@ -89,10 +89,23 @@ def test_memory_holds_one_batch_however_many_pictures(
         return image
 
     monkeypatch.setattr(infer, "open_image", opened)
+    monkeypatch.setattr(infer, "open_square", lambda _, size, rule: (opened(b"")[:size, :size], (9, 9)))
     for _ in answers(runner, (Source("x", b"", Path("x")) for _ in range(200)), 5, keep_images=keep_images):
         pass
     # One batch, and the last picture of the batch before, which is dropped when the next one takes its name.
-    assert most <= (6 if keep_images else 2)
+    assert most <= 6
+
+
+def test_a_batch_ends_where_its_pictures_come_to_the_bound(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = [source(str(index), "blue") for index in range(7)]
+    picture = 12 * 9 * 3 + runner.card.input_size**2 * 3
+    sizes: list[int] = []
+    run = runner.run
+    monkeypatch.setattr(runner, "run", lambda images: sizes.append(len(images)) or run(images))
+    monkeypatch.setattr(infer, "BATCH_BYTES", 2 * picture + 1)
+    found = list(answers(runner, given, 100, keep_images=True))
+    assert [answer.source for answer in found] == given
+    assert sizes == [3, 3, 1]
 
 
 class Opened(np.ndarray):

@@ -9,6 +9,7 @@ import pytest
 
 from nanocv_cli.errors import RequestError
 from nanocv_cli.inference import sources
+from nanocv_cli.inference.images import UnreadableImageError, open_image
 from nanocv_cli.inference.sources import Pictures
 from tests.inference.pictures import write_picture
 
@@ -51,6 +52,10 @@ def test_arguments_keep_their_order_and_named_files_are_tried_whatever_their_nam
         ("photos/**", IN_ORDER),
         ("photos/s*", ["photos/sub/c.png", "photos/sub/deep/d.png", "photos/sub-x/e.png"]),
         ("photos/s*/**/d*", ["photos/sub/deep/d.png"]),
+        ("photos/*/**", IN_ORDER[2:]),
+        ("photos/**/**/d*", ["photos/sub/deep/d.png"]),
+        ("**/sub/**/*.png", ["photos/sub/c.png", "photos/sub/deep/d.png"]),
+        ("**", IN_ORDER),
     ],
 )
 def test_globs_name_every_picture_once(photos: Path, pattern: str, expected: list[str]) -> None:
@@ -69,6 +74,9 @@ def test_a_name_with_glob_characters_is_a_file_first(photos: Path) -> None:
         (["photos/*.bmp"], "no file, folder or glob match"),
         (["photos/empty"], "no pictures in photos/empty"),
         (["-", "-"], "one picture on standard input"),
+        ([""], "an argument is empty"),
+        (["photos", " \t"], "an argument is empty"),
+        (["x" * 5000], "no file, folder or glob match"),
     ],
 )
 def test_what_names_nothing_is_refused_before_anything_runs(photos: Path, arguments: list[str], message: str) -> None:
@@ -84,16 +92,37 @@ def test_a_link_that_leads_back_up_is_followed_once(photos: Path) -> None:
     assert shown("photos") == [*IN_ORDER[:4], *IN_ORDER[4:], "photos/sub-x/there/d.png"]
 
 
+def test_a_glob_that_spans_folders_comes_to_an_end_where_links_go_round(photos: Path) -> None:
+    for name in ("one", "two"):
+        (photos / "sub" / name).symlink_to(photos)
+        (photos / "sub" / "deep" / name).symlink_to(photos / "sub")
+    for pattern in ("photos/**", "**/*.png", "photos/**/deep/**/d*"):
+        assert "photos/sub/deep/d.png" in shown(pattern)
+
+
+def test_what_is_no_file_is_named_like_a_picture_that_cannot_be_read(photos: Path) -> None:
+    os.mkfifo(photos / "pipe.png")
+    os.mkfifo(photos / "pipe.txt")
+    (photos / "gone.png").symlink_to("nowhere")
+    (photos / "loop.png").symlink_to("loop.png")
+    found = {source.shown: source.content for source in Pictures(["photos"])}
+    assert set(found) - set(IN_ORDER) == {"photos/pipe.png", "photos/gone.png", "photos/loop.png"}
+    for name in set(found) - set(IN_ORDER):
+        with pytest.raises(UnreadableImageError):
+            open_image(found[name])
+    assert shown("photos/pipe.txt") == ["photos/pipe.txt"]
+
+
 def test_folders_are_walked_only_as_far_as_pictures_are_taken(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     walked: list[str] = []
-    listing = Path.iterdir
+    listing = os.scandir
 
     def watched(folder: Path) -> object:
         walked.append(folder.name)
         return listing(folder)
 
     pictures = Pictures(["photos"])
-    monkeypatch.setattr(Path, "iterdir", watched)
+    monkeypatch.setattr(os, "scandir", watched)
     stream = iter(pictures)
     assert next(stream).shown == IN_ORDER[0]
     assert walked == ["photos"]
