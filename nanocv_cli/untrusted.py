@@ -5,13 +5,14 @@ None of it becomes a path, a line on a terminal, or an open file without passing
 
 import errno
 import hashlib
+import io
 import os
 import stat
 import unicodedata
 from pathlib import Path
-from typing import BinaryIO
 
 LONGEST_NAME = 120  # bytes; file systems allow 255, and suffixes and numbers are added
+UNWRITABLE = {"Cc", "Cs", "Zl", "Zp"}
 RESERVED = {"CON", "PRN", "AUX", "NUL", *(f"{port}{number}" for port in ("COM", "LPT") for number in range(1, 10))}
 
 
@@ -54,13 +55,18 @@ def printable(text: object, longest: int = 200) -> str:
     return f"{shown[:half]}…{tail[-half:]}"
 
 
+def is_one_line(text: str) -> bool:
+    """Whether a text is one line of characters that UTF-8 can write: no controls, no halves of surrogates."""
+    return not any(unicodedata.category(letter) in UNWRITABLE for letter in text)
+
+
 def first_line(error: BaseException, longest: int = 200) -> str:
     """The first line of a library's error, fit to stand in one of ours."""
     lines = [line for line in str(error).splitlines() if line.strip()]
     return printable(lines[0] if lines else type(error).__name__, longest)
 
 
-def open_regular(path: Path | str) -> BinaryIO:
+def open_regular(path: Path | str) -> io.BufferedReader:
     """Opens a regular file for reading, through links; never waits for a pipe, never reads a device.
 
     Raises:
@@ -92,7 +98,9 @@ def read_regular(path: Path | str, largest: int) -> bytes:
     """
     with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
-        content = file.read(largest + 1) if size <= largest else b""
+        content = file.read(size + 1) if size <= largest else b""
+        if len(content) > size:  # it grows, or is one of those that do not tell their size
+            content += file.read(largest - size)
     if size > largest or len(content) > largest:
         raise OSError(errno.EFBIG, f"larger than {largest:,} bytes", str(path))
     return content

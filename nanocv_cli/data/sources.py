@@ -5,7 +5,7 @@ from pathlib import Path
 
 from nanocv_cli.config.schema import DataConfig
 from nanocv_cli.data import dvc_store
-from nanocv_cli.data.archive import adopt, is_unpacked, unpack
+from nanocv_cli.data.archive import adopt, expect_replaceable, is_unpacked, place_of, unpack
 from nanocv_cli.errors import DataError, RequestError
 from nanocv_cli.files import folder_beside
 
@@ -22,7 +22,7 @@ def picture_folder(config: DataConfig, root: Path, say: Say) -> Path:
     folder = root / config.path
     archive = root / config.archive if config.archive else None
     if archive and archive.is_file() and not is_unpacked(archive, folder):
-        say(f"unpacking {archive.relative_to(root)}")
+        say(f"unpacking {config.archive}")
         unpack(archive, folder, recorded_md5(config, root))
     if not folder.is_dir():
         raise DataError(f"the pictures of {config.name} are not here ({folder})", f"nanocv data pull {config.name}")
@@ -89,14 +89,16 @@ def draw(config: DataConfig, root: Path, archive: Path, progress: Progress) -> N
 
     Raises:
         RequestError: the set is not one that nanocv draws.
+        DataError: its folder holds something else.
         StorageError: archive or folder cannot be written.
     """
     from nanocv_cli.data.flowers import draw_set, write_archive
 
     if config.flowers is None:
         raise RequestError(f"{config.name} is no set that nanocv draws", "nanocv data make flowers")
-    folder = root / config.path
+    folder = place_of(root / config.path)
+    expect_replaceable(folder)
     with folder_beside(folder) as temporary:
         draw_set(config.flowers, temporary, progress)
         write_archive(temporary, archive)
-        adopt(temporary, folder, archive)
+        adopt(temporary, folder, archive.stat())
