@@ -1,28 +1,31 @@
 """The label of a picture whose pixels are labelled, and the array that segmentation learns from."""
 
 import hashlib
-import json
-import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from nanocv_cli.data.cached_array import Progress, Say, cached_array
+from nanocv_cli.data.contents import file_state
 from nanocv_cli.data.dataset import Sample
-from nanocv_cli.errors import DataError, StorageError
-from nanocv_cli.files import folder_beside, write_json
-from nanocv_cli.inference.images import square_box
+from nanocv_cli.errors import DataError
+from nanocv_cli.inference.images import UnreadableImageError, square_box
+from nanocv_cli.inference.picture_file import opened_picture
+from nanocv_cli.inference.pixels import strips
 
 # The value of a pixel that is neither learnt nor judged, whatever the set's own files use for it.
 IGNORED = 255
 # Raised whenever a mask would be read or resized differently: older caches are then made anew.
-FORMAT = 1
-Progress = Callable[[int, int], None]
+FORMAT = 2
+# Of an index picture; what is more is no class in any case.
+LARGEST_VALUE = 65_535
+
+Part = TypeVar("Part")
 
 
 class Mask(Protocol):
@@ -60,9 +63,11 @@ class MaskFile:
 
     def read(self) -> NDArray[np.uint8]:
         """See `Mask`."""
-        values = read_values(self.path, in_colours=self.colours is not None)
+        return np.concatenate(map_values(self.path, self.colours is not None, self._labels))
+
+    def _labels(self, values: NDArray[np.uint32]) -> NDArray[np.uint8]:
         if self.colours is None:
-            table = np.full(256, -1, np.int16)
+            table = np.full(LARGEST_VALUE + 1, -1, np.int16)
             table[: len(self.table)] = self.table
             found = table[values]
         else:
@@ -77,8 +82,7 @@ class MaskFile:
 
     def key(self) -> str:
         """See `Mask`."""
-        state = self.path.stat()
-        return f"{self.path.resolve()} {state.st_size} {state.st_mtime_ns} {self.table} {self.colours}"
+        return f"{file_state(self.path)} {self.table} {self.colours}"
 
 
 @dataclass(frozen=True)
@@ -99,32 +103,60 @@ class Renumbered:
         return f"{self.mask.key()} {self.numbers}"
 
 
-def read_values(path: Path, in_colours: bool) -> NDArray[np.int64]:
-    """A mask file's values [H,W]: indices 0..255, or colours as red * 65536 + green * 256 + blue.
+def map_values(path: Path, in_colours: bool, use: Callable[[NDArray[np.uint32]], Part]) -> list[Part]:
+    """What a function makes of a mask file's values, from top to bottom, in parts [h,W].
+
+    Args:
+        path: of the mask.
+        in_colours: whether values are red * 65536 + green * 256 + blue; else they are indices, and those above
+            `LARGEST_VALUE` are given as that.
+        use: the function.
 
     Raises:
         UnreadableMaskError: it cannot be read.
-        DataError: it is in colours where indices are expected.
+        DataError: it is in colours where indices are expected; or what `use` raises.
     """
     try:
-        with Image.open(path) as opened:
-            opened.load()
-            if in_colours:
-                rgb = np.asarray(opened.convert("RGB"), np.int64)
-                return rgb[..., 0] << 16 | rgb[..., 1] << 8 | rgb[..., 2]
-            if opened.mode in ("RGB", "RGBA", "LA"):
+        with opened_picture(path) as image:
+            image.load()
+            if not in_colours and len(image.getbands()) > 1:
                 raise DataError(f"{path} is in colours, not class numbers", "name them: data.mask.colours")
-            return np.asarray(opened.convert("L") if opened.mode == "1" else opened, np.int64).clip(0, 65_535)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UnreadableMaskError(
-            f"{path} cannot be read as a mask: {str(error)[:100]}", "nanocv data check"
-        ) from error
+            return [use(_colours(strip) if in_colours else _indices(strip)) for _, strip in strips(image)]
+    except UnreadableImageError as error:
+        raise UnreadableMaskError(f"{path} cannot be read as a mask: {error.message}", "nanocv data check") from error
+
+
+def _colours(strip: Image.Image) -> NDArray[np.uint32]:
+    rgb = np.asarray(strip.convert("RGB"), np.uint32)
+    return (rgb[..., 0] << 16 | rgb[..., 1] << 8 | rgb[..., 2]).astype(np.uint32, copy=False)
+
+
+def _indices(strip: Image.Image) -> NDArray[np.uint32]:
+    values = np.asarray(strip.convert("L") if strip.mode == "1" else strip)
+    if values.dtype.kind == "f":
+        values = np.nan_to_num(values, nan=LARGEST_VALUE)
+    return values.clip(0, LARGEST_VALUE).astype(np.uint32)
+
+
+def check_class_count(classes: Sequence[str], source: Path) -> None:
+    """A mask has one byte for each pixel, of which one value is `IGNORED`.
+
+    Raises:
+        DataError: there are more classes than that.
+    """
+    if len(classes) > IGNORED:
+        raise DataError(f"{source} names {len(classes):,} classes", f"a mask tells {IGNORED} apart: join some")
 
 
 def cached_masks(
-    folder: Path, samples: Sequence[Sample[Mask]], size: int, resize: str, progress: Progress | None = None
+    folder: Path,
+    samples: Sequence[Sample[Mask]],
+    size: int,
+    resize: str,
+    progress: Progress | None = None,
+    say: Say | None = None,
 ) -> NDArray[np.uint8]:
-    """The masks of pictures as one memory map, made at first use.
+    """The masks of pictures as one memory map, made at first use, or where it was damaged.
 
     Args:
         folder: where caches are kept.
@@ -132,45 +164,24 @@ def cached_masks(
         size: side of the square, pixels.
         resize: how the pictures become that square (`crop` or `stretch`).
         progress: called with (done, total).
+        say: is told of a damaged cache.
 
     Returns:
         uint8 [n,size,size], read-only.
 
     Raises:
         DataError: a mask cannot be read.
-        StorageError: the cache cannot be written.
+        StorageError: the cache cannot be read or written.
     """
     digest = hashlib.sha256(f"masks {FORMAT} {size} {resize}".encode())
     for sample in samples:
-        digest.update(f"{sample.label.key()}\n".encode())
+        digest.update(f"{sample.label.key()}\n".encode(errors="surrogateescape"))
+
+    def read(sample: Sample[Mask]) -> NDArray[np.uint8]:
+        return square_mask(sample.label.read(), size, resize)
+
     entry = folder / digest.hexdigest()[:24]
-    if not (entry / "index.json").is_file():
-        try:
-            with folder_beside(entry) as temporary:
-                _write(temporary / "masks.u8", samples, size, resize, progress)
-                write_json(temporary / "index.json", {"count": len(samples)})
-                if not entry.exists():  # another run may have made the same cache meanwhile
-                    temporary.replace(entry)
-        except StorageError as error:
-            raise StorageError(f"the mask cache: {error.message}", "set NANOCV_CACHE to a folder with room") from error
-    count = json.loads((entry / "index.json").read_text())["count"]
-    return np.memmap(entry / "masks.u8", np.uint8, "r", shape=(count, size, size))
-
-
-def _write(target: Path, samples: Sequence[Sample[Mask]], size: int, resize: str, progress: Progress | None) -> None:
-    def decode(sample: Sample[Mask]) -> bytes:
-        return square_mask(sample.label.read(), size, resize).tobytes()
-
-    workers = os.cpu_count() or 1
-    chunk = 64 * workers
-    with target.open("wb") as file, ThreadPoolExecutor(workers) as pool:
-        for start in range(0, len(samples), chunk):
-            for offset, decoded in enumerate(pool.map(decode, samples[start : start + chunk])):
-                file.write(decoded)
-                if progress:
-                    progress(start + offset + 1, len(samples))
-        file.flush()
-        os.fsync(file.fileno())
+    return cached_array(entry, samples, (size, size), read, "the mask cache", progress, say)[0]
 
 
 def square_mask(mask: NDArray[np.uint8], size: int, resize: str) -> NDArray[np.uint8]:

@@ -1,6 +1,6 @@
 """What a task must offer the rest of the house; one room per task implements it, and nobody else asks which it is."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,6 +15,7 @@ from nanocv_cli.data.dataset import Dataset, Sample
 
 Outputs = Mapping[str, NDArray[Any]]
 Metrics = dict[str, Any]
+Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ class Task(Protocol):
     def read(self, config: DataConfig, root: Path) -> Dataset[Any]:
         """Reads the set with the labels this task learns from."""
 
-    def targets(self, samples: list[Sample[Any]], size: int, resize: str, cache: Path) -> NDArray[Any]:
+    def targets(self, samples: list[Sample[Any]], size: int, resize: str, cache: Path, say: Say) -> NDArray[Any]:
         """The samples' labels as one array with a row per picture.
 
         Args:
@@ -90,6 +91,7 @@ class Task(Protocol):
             size: side of the square that the pictures are read as, pixels.
             resize: how they become that square.
             cache: folder for what is costly to make.
+            say: is told of what is amiss there.
         """
 
     def augment(

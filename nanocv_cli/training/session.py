@@ -88,9 +88,10 @@ def load_split(
     """Maps one split's pictures, decoding them at first use, and says which could not be read."""
     samples = dataset.split(split)
     with display.bar(f"decoding {split}") as progress:
-        cached = cached_split(cache, samples, size, resize, progress)
+        cached = cached_split(cache, samples, size, resize, progress, display.say)
     for path, reason in cached.unreadable[:WARNINGS_SHOWN]:
         display.say(f"warning: left out of {split}: {path}: {reason}")
     if len(cached.unreadable) > WARNINGS_SHOWN:
         display.say(f"warning: {len(cached.unreadable)} unreadable pictures in {split}; nanocv data check names all")
-    return Pictures(cached.images, task.targets([samples[i] for i in cached.kept], size, resize, cache))
+    kept = [samples[place] for place in cached.kept]
+    return Pictures(cached.images, task.targets(kept, size, resize, cache, display.say))

@@ -12,8 +12,9 @@ import numpy as np
 from nanocv_cli.config.schema import DataConfig
 from nanocv_cli.data.dataset import Dataset, Sample
 from nanocv_cli.data.formats.splits import SPLIT_FOLDERS, complete_splits
-from nanocv_cli.data.masks import IGNORED, Mask, MaskFile, UnreadableMaskError, read_values
+from nanocv_cli.data.masks import IGNORED, Mask, MaskFile, UnreadableMaskError, check_class_count, map_values
 from nanocv_cli.errors import DataError
+from nanocv_cli.folders import files_below
 from nanocv_cli.inference.images import SUFFIXES
 
 MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".gif")
@@ -55,6 +56,7 @@ def read_mask_folders(config: DataConfig, root: Path) -> Dataset[Mask]:
         raise DataError(f"data set {config.name}: no picture has a mask of its name", f"looked in {root}")
     by_colour = config.mask.colours
     classes, table = (tuple(by_colour), ()) if by_colour else _classes(config, files)
+    check_class_count(classes, root)
     colours = _colours(config, classes)
     splits: dict[str, tuple[Sample[Mask], ...]] = {
         split: tuple(Sample(picture, MaskFile(mask, table, colours)) for picture, mask in members)
@@ -66,9 +68,8 @@ def read_mask_folders(config: DataConfig, root: Path) -> Dataset[Mask]:
 
 def _pairs(images: Path, masks: Path, notes: list[str]) -> list[tuple[Path, Path]]:
     """Pictures with the mask of the same relative name."""
-    by_name = {path.relative_to(masks).with_suffix(""): path for path in sorted(masks.rglob("*"))
-               if path.suffix.lower() in MASK_SUFFIXES}  # fmt: skip
-    pictures = [path for path in sorted(images.rglob("*")) if path.suffix.lower() in SUFFIXES and path.is_file()]
+    by_name = {path.relative_to(masks).with_suffix(""): path for path in files_below(masks, MASK_SUFFIXES)}
+    pictures = list(files_below(images, SUFFIXES))
     found = [
         (path, by_name[name]) for path in pictures if (name := path.relative_to(images).with_suffix("")) in by_name
     ]
@@ -105,7 +106,7 @@ def _classes(config: DataConfig, files: Sequence[Path]) -> tuple[tuple[str, ...]
 def _values_of(path: Path) -> set[int]:
     """None of a damaged mask: `data check` finds all of them, and training stops at the first."""
     try:
-        return set(np.unique(read_values(path, False)).tolist())
+        return {value for found in map_values(path, False, np.unique) for value in found.tolist()}
     except UnreadableMaskError:
         return set()
 

@@ -15,7 +15,7 @@ from nanocv_cli.config.schema import DataConfig, ModelConfig, TrainConfig
 from nanocv_cli.data import augment
 from nanocv_cli.data.dataset import Dataset, Sample
 from nanocv_cli.data.formats.class_folders import read_class_folders
-from nanocv_cli.tasks.base import Means, Outputs, Score, largest_difference
+from nanocv_cli.tasks.base import Means, Outputs, Say, Score, largest_difference
 from nanocv_cli.tasks.classification.metrics import ClassificationEvaluator
 from nanocv_cli.tasks.normalised import Normalised
 
@@ -57,7 +57,7 @@ class Classification:
     def read(self, config: DataConfig, root: Path) -> Dataset[int]:
         return read_class_folders(config, root)
 
-    def targets(self, samples: list[Sample[int]], size: int, resize: str, cache: Path) -> NDArray[np.int64]:
+    def targets(self, samples: list[Sample[int]], size: int, resize: str, cache: Path, say: Say) -> NDArray[np.int64]:
         """Class indices, int64 [n]."""
         return np.array([sample.label for sample in samples], np.int64)
 

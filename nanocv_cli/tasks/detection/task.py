@@ -16,7 +16,7 @@ from nanocv_cli.data.boxes import Boxes, box_targets
 from nanocv_cli.data.dataset import Dataset, Sample
 from nanocv_cli.data.formats.detect import read_boxes
 from nanocv_cli.models.assignment import Losses
-from nanocv_cli.tasks.base import Means, Outputs, Score
+from nanocv_cli.tasks.base import Means, Outputs, Say, Score
 from nanocv_cli.tasks.detection.metrics import DetectionEvaluator
 from nanocv_cli.tasks.detection.parity import unmatched_distance
 from nanocv_cli.tasks.normalised import Normalised
@@ -45,7 +45,9 @@ class Detection:
     def read(self, config: DataConfig, root: Path) -> Dataset[Boxes]:
         return read_boxes(config, root)
 
-    def targets(self, samples: list[Sample[Boxes]], size: int, resize: str, cache: Path) -> NDArray[np.float32]:
+    def targets(
+        self, samples: list[Sample[Boxes]], size: int, resize: str, cache: Path, say: Say
+    ) -> NDArray[np.float32]:
         """Objects, float32 [n,M,6]; see `data/boxes.py`."""
         return box_targets(samples)
 

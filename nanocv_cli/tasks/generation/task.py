@@ -21,7 +21,7 @@ from nanocv_cli.inference.images import resize_to_square
 from nanocv_cli.inference.noise import picture_noise
 from nanocv_cli.inference.reference import find_graph
 from nanocv_cli.inference.runner import Runner
-from nanocv_cli.tasks.base import Means, Outputs, Score, largest_difference
+from nanocv_cli.tasks.base import Means, Outputs, Say, Score, largest_difference
 from nanocv_cli.tasks.generation.metrics import Classify, GenerationEvaluator
 from nanocv_cli.tasks.generation.sampler import Sampler
 
@@ -61,7 +61,7 @@ class Generation:
     def read(self, config: DataConfig, root: Path) -> Dataset[int]:
         return read_class_folders(config, root)
 
-    def targets(self, samples: list[Sample[int]], size: int, resize: str, cache: Path) -> NDArray[np.int64]:
+    def targets(self, samples: list[Sample[int]], size: int, resize: str, cache: Path, say: Say) -> NDArray[np.int64]:
         """Class indices, int64 [n]."""
         return np.array([sample.label for sample in samples], np.int64)
 

@@ -16,7 +16,7 @@ from nanocv_cli.data.dataset import Dataset, Sample
 from nanocv_cli.data.formats.labels import read_masks
 from nanocv_cli.data.mask_augment import augment_masks
 from nanocv_cli.data.masks import IGNORED, Mask, Renumbered, cached_masks
-from nanocv_cli.tasks.base import Means, Outputs, Score
+from nanocv_cli.tasks.base import Means, Outputs, Say, Score
 from nanocv_cli.tasks.normalised import Normalised
 from nanocv_cli.tasks.segmentation.metrics import SegmentationEvaluator
 
@@ -47,9 +47,9 @@ class Segmentation:
     def read(self, config: DataConfig, root: Path) -> Dataset[Mask]:
         return read_masks(config, root)
 
-    def targets(self, samples: list[Sample[Mask]], size: int, resize: str, cache: Path) -> NDArray[np.uint8]:
+    def targets(self, samples: list[Sample[Mask]], size: int, resize: str, cache: Path, say: Say) -> NDArray[np.uint8]:
         """Masks, uint8 [n,size,size]."""
-        return cached_masks(cache, samples, size, resize)
+        return cached_masks(cache, samples, size, resize, say=say)
 
     def augment(
         self,
