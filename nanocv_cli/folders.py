@@ -51,6 +51,14 @@ def subfolders(top: Path) -> list[Path]:
     return [top / entry.name for entry in _entries(top) if _kind(entry) is _Kind.FOLDER]
 
 
+def is_file(path: Path) -> bool:
+    """Whether a name that others chose is a regular file, or a link to one; `Path.is_file` fails on some names."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # too long, behind a folder that may not be read, or no name at all
+        return False
+
+
 def _walk(top: Path) -> Iterator[tuple[Path, _Kind]]:
     visits: Counter[Identity] = Counter()
     pending: list[tuple[Path, _Kind, frozenset[Identity]]] = [(top, _Kind.FOLDER, _holding(top))]

@@ -7,12 +7,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nanocv_cli.data.dataset import Sample
+from nanocv_cli.errors import DataError
 
 Corners = tuple[float, float, float, float]
 
 # Columns of a target row.
 X0, Y0, X1, Y1, LABEL, IGNORED = range(6)
 NO_OBJECT = -1.0
+ROW_BYTES = 24
+LARGEST_TARGETS = 4 << 30  # bytes; a hundred thousand pictures of 1,700 objects each
 
 
 @dataclass(frozen=True)
@@ -61,9 +64,15 @@ def box_targets(samples: Sequence[Sample[Boxes]]) -> NDArray[np.float32]:
     Returns:
         float32 [n, M, 6] as in `Boxes.rows`, with M the largest number of objects of any picture (at least 1); rows
         without an object are -1 throughout.
+
+    Raises:
+        DataError: one picture has so many objects that an array with room for as many in each is too large.
     """
     rows = [sample.label.rows() for sample in samples]
     most = max([1, *map(len, rows)])
+    if len(rows) * most * ROW_BYTES > LARGEST_TARGETS:
+        crowded = samples[max(range(len(rows)), key=lambda place: len(rows[place]))]
+        raise DataError(f"{crowded.path} has {most:,} objects, too many to learn from", "cut it into tiles")
     targets = np.full((len(rows), most, 6), NO_OBJECT, np.float32)
     for target, found in zip(targets, rows, strict=True):
         target[: len(found)] = found

@@ -1,6 +1,5 @@
 """What is wrong with a set: unreadable and empty files, copies, leakage between splits, lonely classes, stray files."""
 
-import hashlib
 import os
 from collections import Counter, defaultdict
 from collections.abc import Callable
@@ -11,9 +10,11 @@ from typing import Any
 
 from nanocv_cli.data.check_boxes import check_boxes, count_boxes
 from nanocv_cli.data.check_masks import check_mask, content_of
+from nanocv_cli.data.contents import content_hash
 from nanocv_cli.data.dataset import SPLITS, Dataset, Sample
 from nanocv_cli.data.finding import Finding
-from nanocv_cli.inference.images import UnreadableImageError, open_image
+from nanocv_cli.folders import is_file
+from nanocv_cli.inference.images import UnreadableImageError, measure_image
 
 SMALL_SIDE = 32
 IGNORED_NAMES = {"Thumbs.db", "desktop.ini"}
@@ -67,15 +68,9 @@ def check_dataset(dataset: Dataset[Any], progress: Callable[[int, int], None] | 
 
 def _look(path: Path) -> _Seen:
     try:
-        content = path.read_bytes()
-    except OSError as error:
-        return _Seen("", f"cannot be read: {error.strerror}", (0, 0))
-    digest = hashlib.sha256(content).hexdigest()
-    try:
-        height, width = open_image(path).shape[:2]
+        return _Seen(content_hash(path), "", measure_image(path))
     except UnreadableImageError as error:
-        return _Seen(digest, error.message, (0, 0))
-    return _Seen(digest, "", (width, height))
+        return _Seen("", error.message, (0, 0))
 
 
 def _copies(members: list[tuple[str, Sample[Any]]], seen: list[_Seen]) -> list[Finding]:
@@ -104,12 +99,11 @@ def _copies(members: list[tuple[str, Sample[Any]]], seen: list[_Seen]) -> list[F
 
 def _strays(dataset: Dataset[Any], known: set[Path]) -> list[Finding]:
     """Files in folders of pictures that are no pictures, counted by suffix."""
-    folders = {path.parent for path in known}
     strays = [
         entry
-        for folder in sorted(folders)
-        for entry in sorted(folder.iterdir())
-        if entry.is_file() and entry not in known and not entry.name.startswith(".") and entry.name not in IGNORED_NAMES
+        for folder in sorted({path.parent for path in known})
+        for entry in _listed(folder)
+        if is_file(entry) and entry not in known and not entry.name.startswith(".") and entry.name not in IGNORED_NAMES
     ]
     suffixes = Counter(entry.suffix or entry.name for entry in strays)
     return [
@@ -121,3 +115,10 @@ def _strays(dataset: Dataset[Any], known: set[Path]) -> list[Finding]:
         )
         for suffix, count in sorted(suffixes.items())
     ]
+
+
+def _listed(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except OSError:  # its pictures are unreadable, which is said of each
+        return []

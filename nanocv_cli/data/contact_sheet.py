@@ -14,16 +14,17 @@ from nanocv_cli.data.masks import IGNORED, Mask, square_mask
 from nanocv_cli.errors import DataError
 from nanocv_cli.files import atomic_path
 from nanocv_cli.inference.drawing import Frame, class_colour, draw_frames
-from nanocv_cli.inference.images import UnreadableImageError, open_image, resize_to_square
+from nanocv_cli.inference.images import open_square
 
 TILE = 144
 GAP = 6
 TITLE = 22
+MOST_ROWS = 300
 LOOKED_AT = 300  # masks that are opened to find pictures of each class
 
 
 def write_contact_sheet(dataset: Dataset[Any], split: str, path: Path, per_class: int = 8) -> int:
-    """Writes one row of up to `per_class` pictures for each class as PNG.
+    """Writes one row of up to `per_class` pictures for each class, of the first `MOST_ROWS`, as PNG.
 
     Pictures are spread evenly over each class, so the sheet shows the set and not its first minutes; unreadable ones
     are passed over.
@@ -37,7 +38,7 @@ def write_contact_sheet(dataset: Dataset[Any], split: str, path: Path, per_class
     samples = dataset.split(split)
     shown_by = [(sample, _classes_in(sample.label)) for sample in _spread(samples, LOOKED_AT)]
     rows = [(name, [s for s, found in shown_by if label in found]) for label, name in enumerate(dataset.classes)]
-    rows = [(name, members) for name, members in rows if members]
+    rows = [(name, members) for name, members in rows if members][:MOST_ROWS]
     if not rows:
         raise DataError(f"no picture of {dataset.name} {split} has a label", "nanocv data check")
     columns = min(per_class, max(len(members) for _, members in rows))
@@ -66,23 +67,28 @@ def _classes_in(label: Any) -> set[int]:
     """The classes a picture shows: of its folder, its boxes, or its mask."""
     if isinstance(label, Boxes):
         return set(label.labels)
-    return {int(value) for value in np.unique(label.read())} if hasattr(label, "read") else {int(label)}
+    if not hasattr(label, "read"):
+        return {int(label)}
+    try:
+        return {int(value) for value in np.unique(label.read())}
+    except DataError:
+        return set()
 
 
 def _tiles(samples: list[Sample[Any]], count: int, classes: tuple[str, ...]) -> list[NDArray[np.uint8]]:
     tiles = []
     for index in np.linspace(0, len(samples) - 1, min(count, len(samples))).round().astype(int):
         sample = samples[index]
+        is_plain = not isinstance(sample.label, Boxes) and not hasattr(sample.label, "read")
         try:
-            image = open_image(sample.path)
-        except UnreadableImageError:
+            tile, _ = open_square(sample.path, TILE, "crop" if is_plain else "stretch")
+            if isinstance(sample.label, Boxes):
+                tile = _framed(tile, sample.label, classes)
+            elif not is_plain:
+                tile = _coloured(tile, sample.label, classes)
+        except DataError:
             continue
-        if isinstance(sample.label, Boxes):
-            tiles.append(_framed(resize_to_square(image, TILE, "stretch"), sample.label, classes))
-        elif hasattr(sample.label, "read"):
-            tiles.append(_coloured(resize_to_square(image, TILE, "stretch"), sample.label, classes))
-        else:
-            tiles.append(resize_to_square(image, TILE, "crop"))
+        tiles.append(tile)
     return tiles
 
 

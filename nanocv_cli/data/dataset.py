@@ -1,10 +1,12 @@
 """What every format reader returns: pictures with their labels, by split, and the class names."""
 
 import hashlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from nanocv_cli.data.class_names import class_names
 from nanocv_cli.errors import DataError
 
 Label = TypeVar("Label")
@@ -26,10 +28,13 @@ class Dataset(Generic[Label]):
 
     Attributes:
         name: the data config's name.
-        root: the folder all sample paths lie under.
+        root: the folder of the set; what lies under it may be links.
         classes: class names in label order.
         splits: samples by split name; every set has `train` and `val`, some have `test`.
         notes: what the reader had to decide or pass over, one line each, for the user.
+
+    Raises:
+        DataError: a class has no usable name; see `class_names`.
     """
 
     name: str
@@ -37,6 +42,9 @@ class Dataset(Generic[Label]):
     classes: tuple[str, ...]
     splits: dict[str, tuple[Sample[Label], ...]]
     notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        class_names(self.classes, f"data set {self.name}")
 
     @property
     def held_out(self) -> str:
@@ -56,9 +64,20 @@ class Dataset(Generic[Label]):
         return samples
 
     def fingerprint(self) -> str:
-        """A hash of class names, file names and labels by split; a resumed run must find the same one."""
+        """A hash of class names, file names and labels by split; a resumed run must find the same one.
+
+        Names are those that the set gives its files, wherever links among them lead.
+        """
         digest = hashlib.sha256(repr(self.classes).encode())
         for split in SPLITS:
             for sample in self.splits.get(split, ()):
-                digest.update(f"{split}\0{sample.path.relative_to(self.root)}\0{sample.label}\n".encode())
+                name = _name_in(self.root, sample.path)
+                digest.update(f"{split}\0{name}\0{sample.label}\n".encode(errors="surrogateescape"))
         return digest.hexdigest()[:16]
+
+
+def _name_in(root: Path, path: Path) -> str:
+    try:
+        return str(path.relative_to(root))
+    except ValueError:  # a picture beside the folder of its labels
+        return os.path.relpath(path, root)

@@ -5,13 +5,17 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, NotRequired, TypeVar
 
-import yaml
+from pydantic import Field, TypeAdapter
+from typing_extensions import TypedDict  # of pydantic, which takes no other before Python 3.12
 
+from nanocv_cli.data.foreign import read_yaml
 from nanocv_cli.errors import DataError
 
 STDERR = 2
+
+Shape = TypeVar("Shape")
 
 
 @dataclass(frozen=True)
@@ -31,22 +35,63 @@ class Tracked:
     size: int | None
 
 
+class _Out(TypedDict):
+    """A file or folder as `dvc.lock` and `.dvc` files record it."""
+
+    path: str
+    md5: NotRequired[str | None]
+    size: NotRequired[Annotated[int, Field(ge=0)] | None]
+
+
+class _Stage(TypedDict):
+    """A stage of `dvc.yaml`; an out is its path, or a mapping from that to options."""
+
+    outs: NotRequired[list[str | dict[str, Any]]]
+
+
+class _Stages(TypedDict):
+    stages: NotRequired[dict[str, _Stage] | None]
+
+
+class _LockedStage(TypedDict):
+    outs: NotRequired[list[_Out]]
+
+
+class _Lock(TypedDict):
+    stages: NotRequired[dict[str, _LockedStage] | None]
+
+
+class _Pointer(TypedDict):
+    outs: NotRequired[list[_Out]]
+
+
+_STAGES, _LOCK, _POINTER = TypeAdapter(_Stages | None), TypeAdapter(_Lock | None), TypeAdapter(_Pointer | None)
+
+
 def tracked_files(root: Path) -> dict[str, Tracked]:
-    """Every tracked file of the project by its path; empty where the project has no DVC."""
+    """Every tracked file of the project by its path; empty where the project has no DVC.
+
+    Raises:
+        DataError: a file of DVC's cannot be read, or holds what DVC does not write.
+    """
     if not (root / ".dvc").is_dir():
         return {}
     found: dict[str, Tracked] = {}
-    for name, stage in _mapping(root / "dvc.yaml").get("stages", {}).items():
+    stages = _read(root / "dvc.yaml", _STAGES)
+    for name, stage in ((stages or {}).get("stages") or {}).items():
         for out in stage.get("outs", []):
-            path = out if isinstance(out, str) else next(iter(out))
-            found[path] = Tracked(path, name, None, None)
-    for name, stage in _mapping(root / "dvc.lock").get("stages", {}).items():
-        for out in stage.get("outs", []):
-            found[out["path"]] = Tracked(out["path"], name, out.get("md5"), out.get("size"))
-    for pointer in (*root.glob("data/*.dvc"), *root.glob("weights/*.dvc")):
-        for out in _mapping(pointer).get("outs", []):
-            path = (pointer.parent / out["path"]).relative_to(root).as_posix()
-            found[path] = Tracked(path, None, out.get("md5"), out.get("size"))
+            for path in [out] if isinstance(out, str) else out:
+                found[path] = Tracked(path, name, None, None)
+    lock = _read(root / "dvc.lock", _LOCK)
+    for name, locked in ((lock or {}).get("stages") or {}).items():
+        for recorded in locked.get("outs", []):
+            path = recorded["path"]
+            found[path] = Tracked(path, name, recorded.get("md5"), recorded.get("size"))
+    for file in sorted((*root.glob("data/*.dvc"), *root.glob("weights/*.dvc"))):
+        pointer = _read(file, _POINTER)
+        for recorded in (pointer or {}).get("outs", []):
+            path = (file.parent.relative_to(root) / recorded["path"]).as_posix()
+            found[path] = Tracked(path, None, recorded.get("md5"), recorded.get("size"))
     return found
 
 
@@ -81,11 +126,5 @@ def _dvc(root: Path, *arguments: str) -> int:
     return subprocess.run(command, cwd=root, env=environment, stdout=STDERR, check=False).returncode
 
 
-def _mapping(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    try:
-        document = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, OSError) as error:
-        raise DataError(f"cannot read {path}: {error}", "restore it from version control") from error
-    return document if isinstance(document, dict) else {}
+def _read(path: Path, shape: TypeAdapter[Shape]) -> Shape | None:
+    return read_yaml(path, shape, "restore it from version control") if path.is_file() else None

@@ -28,10 +28,16 @@ def register(folder: Path, name: str, root: Path) -> tuple[Path, Dataset[Any]]:
     target = root / "configs" / "data" / f"{name}.yaml"
     if target.exists():
         raise RequestError(f"{target} exists already", "choose another --name, or delete the file")
-    path = folder.resolve()
+    path = _as_named(folder)
     config = DataConfig(name=name, path=str(path.relative_to(root) if path.is_relative_to(root) else path))
     dataset = read_labels(config, path)
     document = {"name": name, "path": config.path, "format": detect_format(path), "classes": list(dataset.classes)}
     text = f"# {sum(map(len, dataset.splits.values()))} pictures.\n#   nanocv train --data {name}\n"
     write_text(target, text + yaml.safe_dump(document, sort_keys=False, allow_unicode=True))
     return target, dataset
+
+
+def _as_named(folder: Path) -> Path:
+    """The folder's absolute path as the user gave it: where it is a link, what it leads to may change."""
+    path = folder.absolute()
+    return path.resolve() if ".." in path.parts else path

@@ -18,7 +18,7 @@ from nanocv_cli.export.parity import BATCH_SIZES, Parity, Pictured, check_parity
 from nanocv_cli.export.sampler_graph import build_sampler_graph
 from nanocv_cli.files import atomic_path
 from nanocv_cli.inference.card import ModelCard
-from nanocv_cli.inference.images import UnreadableImageError, open_image, resize_to_square
+from nanocv_cli.inference.images import UnreadableImageError, open_square
 from nanocv_cli.inference.runner import open_graph
 from nanocv_cli.tasks.generation.sampler import Sampler
 from nanocv_cli.tasks.registry import task_for
@@ -107,7 +107,7 @@ def parity_pictures(checkpoint: Path, data: str | None, root: Path, say: Say) ->
     pictures: list[NDArray[np.uint8]] = []
     for sample in samples[:: max(1, len(samples) // (2 * wanted))]:
         try:
-            pictures.append(resize_to_square(open_image(sample.path), card.input_size, card.resize))
+            pictures.append(open_square(sample.path, card.input_size, card.resize)[0])
         except UnreadableImageError:
             continue
         if len(pictures) == wanted:

@@ -69,12 +69,33 @@ def opened_picture(source: Path | bytes) -> Iterator[Image.Image]:
         UnreadableImageError: no regular file, not a picture in one of `FORMATS`, cut short, or too large; whatever
             fails inside the block is taken for the picture's fault.
     """
+    with _identified(source) as (image, file, held):
+        if image.format != "ICO":
+            held.enter_context(MEMORY.reserved(_cost(image)))
+        if image.info.get("progressive"):
+            _check_scans(file.source)
+        file.is_identified = True
+        yield image
+
+
+def picture_size(source: Path | bytes) -> tuple[int, int]:
+    """Width and height as a picture's header has them; the rest of the file may be anything.
+
+    Raises:
+        UnreadableImageError: see `opened_picture`.
+    """
+    with _identified(source) as (image, _, _):
+        _cost(image)
+        return image.size
+
+
+@contextmanager
+def _identified(source: Path | bytes) -> Iterator[tuple[Image.Image, "_Guarded", ExitStack]]:
+    """A picture whose header is read, its file, and what is given back when the block ends."""
     prefix = b""
     try:
-        with (
-            io.BytesIO(source) if isinstance(source, bytes) else open_picture_file(source) as file,
-            ExitStack() as held,
-        ):
+        with ExitStack() as held:
+            file = io.BytesIO(source) if isinstance(source, bytes) else held.enter_context(open_picture_file(source))
             prefix = file.read(16)
             guarded = _Guarded(file)
             if prefix.startswith(ICON):
@@ -82,21 +103,15 @@ def opened_picture(source: Path | bytes) -> Iterator[Image.Image]:
                 held.enter_context(MEMORY.reserved(MEMORY.total))
             elif prefix.startswith(TIFF):
                 check_tiff(guarded, MAX_PIXELS)
-            image = Image.open(guarded, formats=FORMATS)  # type: ignore[arg-type]
-            if image.format != "ICO":
-                held.enter_context(MEMORY.reserved(_cost(image)))
-            if image.info.get("progressive"):
-                _check_scans(file)
-            guarded.is_identified = True
-            with image:
-                yield image
+            with Image.open(guarded, formats=FORMATS) as image:  # type: ignore[arg-type]
+                yield image, guarded, held
     except DataError:
         raise
     except Exception as error:  # Pillow's decoders raise nearly anything on damaged files
         raise UnreadableImageError(_reason(prefix, error)) from error
 
 
-def open_picture_file(path: Path) -> BinaryIO:
+def open_picture_file(path: Path) -> io.BufferedReader:
     """A regular file of at most `LARGEST_FILE` bytes.
 
     Raises:
@@ -118,12 +133,13 @@ class _Guarded:
     """A file that Pillow reads no more of than it should.
 
     Attributes:
+        source: the file itself.
         is_identified: whether the picture's size is known and bounded. Before, `LARGEST_HEADER` bytes are read in all;
             after, `LARGEST_PIECE` at a time, for a strip's length is what the file says.
     """
 
     def __init__(self, file: BinaryIO) -> None:
-        self._file = file
+        self.source = file
         self._size = file.seek(0, io.SEEK_END)
         self._left = LARGEST_HEADER
         self.is_identified = False
@@ -132,12 +148,12 @@ class _Guarded:
 
     def read(self, size: int = -1) -> bytes:
         if self.is_identified:
-            return self._file.read(min(size, LARGEST_PIECE))
-        rest = max(0, self._size - self._file.tell())
+            return self.source.read(min(size, LARGEST_PIECE))
+        rest = max(0, self._size - self.source.tell())
         self._left -= rest if size < 0 else min(size, rest)
         if self._left < 0:
             raise UnreadableImageError(f"its header is longer than {LARGEST_HEADER >> 20} MiB")
-        return self._file.read(size)
+        return self.source.read(size)
 
 
 def _cost(image: Image.Image) -> int:

@@ -4,16 +4,18 @@ from collections import Counter
 from pathlib import Path
 
 from nanocv_cli.config.schema import DataConfig
+from nanocv_cli.data.class_names import class_names
 from nanocv_cli.data.dataset import Dataset, Sample
 from nanocv_cli.data.formats.splits import SPLIT_FOLDERS, divide, sizes
 from nanocv_cli.errors import DataError
+from nanocv_cli.folders import files_below, subfolders
 from nanocv_cli.inference.images import SUFFIXES
 
 ClassSamples = tuple[Sample[int], ...]
 
 
 def read_class_folders(config: DataConfig, root: Path) -> Dataset[int]:
-    """Reads a set of class folders; pictures are listed, not opened.
+    """Reads a set of class folders; pictures are listed, not opened. Files and folders may be links.
 
     A set without `train` is split by picture content (see `splits.divide`); one with `train` but no `val` gives
     part of `train` to `val`.
@@ -30,7 +32,7 @@ def read_class_folders(config: DataConfig, root: Path) -> Dataset[int]:
     split_roots = {SPLIT_FOLDERS[f.name]: f for f in _folders(root) if f.name in SPLIT_FOLDERS}
     sources = split_roots if "train" in split_roots else {"all": root}
     files = {split: _pictures_by_class(folder) for split, folder in sources.items()}
-    classes = config.classes or tuple(sorted({name for found in files.values() for name in found}))
+    classes = class_names(config.classes or sorted({name for found in files.values() for name in found}), root)
     _check_classes(config, root, classes, files)
     splits = {split: _samples(found, classes) for split, found in files.items()}
     notes: list[str] = []
@@ -51,17 +53,18 @@ def read_class_folders(config: DataConfig, root: Path) -> Dataset[int]:
 
 
 def _folders(root: Path) -> list[Path]:
-    return sorted(f for f in root.iterdir() if f.is_dir() and not f.name.startswith("."))
+    try:
+        return subfolders(root)
+    except OSError as error:
+        raise DataError(f"{root} cannot be read: {error.strerror}", "check its permissions") from error
 
 
 def _pictures_by_class(root: Path) -> dict[str, list[Path]]:
-    """Picture files by class folder, sub-folders included; folders without a picture are no class."""
-    found = {
-        folder.name: sorted(
-            f for f in folder.rglob("*") if f.suffix.lower() in SUFFIXES and not f.name.startswith(".") and f.is_file()
-        )
-        for folder in _folders(root)
-    }
+    """Picture files by class folder, sub-folders included; folders without a picture are no class.
+
+    What bears a picture's name and is none (a link to nothing, a pipe) is listed too: whoever opens it says so.
+    """
+    found = {folder.name: list(files_below(folder, SUFFIXES)) for folder in _folders(root)}
     return {name: files for name, files in found.items() if files}
 
 

@@ -1,17 +1,25 @@
 """COCO JSON (https://cocodataset.org/#format-data): one document per split with images, annotations, categories."""
 
-import json
-import math
-from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
 from nanocv_cli.config.schema import DataConfig
 from nanocv_cli.data.boxes import Boxes
 from nanocv_cli.data.dataset import Dataset, Sample
+from nanocv_cli.data.formats.coco_document import (
+    BoxDocument,
+    Boxed,
+    Key,
+    Picture,
+    SegmentDocument,
+    ordered_classes,
+    read_boxed_document,
+)
 from nanocv_cli.data.formats.splits import SPLIT_FOLDERS, complete_splits
 from nanocv_cli.errors import DataError
 from nanocv_cli.files import write_json
+from nanocv_cli.folders import is_file
+from nanocv_cli.untrusted import printable
 
 
 def find_documents(root: Path) -> dict[str, Path]:
@@ -37,12 +45,11 @@ def read_coco(config: DataConfig, root: Path) -> Dataset[Boxes]:
     Raises:
         DataError: no annotation file, or one that is no COCO document.
     """
-    documents = {split: load_document(path) for split, path in find_documents(root).items()}
-    if not documents:
-        raise DataError(f"data set {config.name}: no COCO annotations under {root}", "expected annotations/train.json")
     paths = find_documents(root)
-    names = {number: name for split in documents for number, name in categories_of(documents[split], paths[split])}
-    classes = config.classes or tuple(dict.fromkeys(names[number] for number in sorted(names)))
+    if not paths:
+        raise DataError(f"data set {config.name}: no COCO annotations under {root}", "expected annotations/train.json")
+    documents = {split: read_boxed_document(path) for split, path in paths.items()}
+    classes = config.classes or ordered_classes(next(iter(paths.values())), documents.values())
     notes: list[str] = []
     splits = {
         split: _samples(document, paths[split], root, split, classes, notes) for split, document in documents.items()
@@ -75,83 +82,55 @@ def write_coco(dataset: Dataset[Boxes], folder: Path) -> None:
         write_json(folder / "annotations" / f"{split}.json", document)
 
 
-def load_document(path: Path) -> dict[str, Any]:
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path} is no JSON document: {str(error)[:120]}", "write the annotations again") from error
-    if not isinstance(document, dict) or not all(isinstance(document.get(key), list) for key in
-                                                 ("images", "annotations", "categories")):  # fmt: skip
-        raise DataError(f"{path} is no COCO document", "it needs the lists images, annotations and categories")
-    return document
-
-
-def categories_of(document: dict[str, Any], path: Path) -> list[tuple[int, str]]:
-    found = []
-    for entry in document["categories"]:
-        if (
-            not isinstance(entry, dict)
-            or not isinstance(entry.get("id"), int)
-            or not isinstance(entry.get("name"), str)
-        ):
-            raise DataError(
-                f"{path}: a category has no whole number as id or no name", "as in {'id': 1, 'name': 'cat'}"
-            )
-        found.append((entry["id"], entry["name"]))
-    return found
-
-
 def _samples(
-    document: dict[str, Any], path: Path, root: Path, split: str, classes: tuple[str, ...], notes: list[str]
+    document: BoxDocument, path: Path, root: Path, split: str, classes: tuple[str, ...], notes: list[str]
 ) -> tuple[Sample[Boxes], ...]:
-    label_of = {number: classes.index(name) for number, name in categories_of(document, path) if name in classes}
-    by_image: dict[Any, list[dict[str, Any]]] = defaultdict(list)
-    unknown = 0
+    label_of = labels_by_category(document, classes)
+    by_picture: dict[Key, list[Boxed]] = {picture["id"]: [] for picture in document["images"]}
+    of_no_class = of_no_picture = 0
     for annotation in document["annotations"]:
-        if not isinstance(annotation, dict) or "image_id" not in annotation:
-            raise DataError(f"{path}: an annotation has no image_id", "write the annotations again")
-        if annotation.get("category_id") in label_of:
-            by_image[annotation["image_id"]].append(annotation)
+        if annotation["category_id"] not in label_of:
+            of_no_class += 1
+        elif annotation["image_id"] in by_picture:
+            by_picture[annotation["image_id"]].append(annotation)
         else:
-            unknown += 1
-    if unknown:
-        notes.append(f"{path.name}: {unknown} boxes of classes that the set does not name are left out")
-    found, missing = [], 0
-    for image in document["images"]:
-        if not isinstance(image, dict) or not all(isinstance(image.get(k), t) for k, t in
-                                                  (("file_name", str), ("width", int), ("height", int))):  # fmt: skip
-            raise DataError(f"{path}: an image has no file_name, width or height", "write the annotations again")
-        place = find_picture(root, path, split, image["file_name"])
-        if place is None:
-            missing += 1
-            continue
-        found.append(Sample(place, _boxes(by_image.get(image.get("id"), []), image, label_of, path)))
+            of_no_picture += 1
+    if of_no_class:
+        notes.append(f"{path.name}: {of_no_class} boxes of classes that the set does not name are left out")
+    if of_no_picture:
+        notes.append(f"{path.name}: {of_no_picture} boxes of pictures that it does not list are left out")
+    pictures = placed_pictures(document, path, root, split, notes)
+    return tuple(Sample(place, _boxes(by_picture[picture["id"]], picture, label_of)) for picture, place in pictures)
+
+
+def labels_by_category(document: BoxDocument | SegmentDocument, classes: tuple[str, ...]) -> dict[int, int]:
+    """The class index of each category number; categories that are no class of the set have none."""
+    labels = {name: label for label, name in enumerate(classes)}
+    return {entry["id"]: labels[entry["name"]] for entry in document["categories"] if entry["name"] in labels}
+
+
+def placed_pictures(
+    document: BoxDocument | SegmentDocument, path: Path, root: Path, split: str, notes: list[str]
+) -> list[tuple[Picture, Path]]:
+    """The pictures of a document that are there, and where; says how many are not."""
+    placed = [(picture, _place(root, path, split, picture["file_name"])) for picture in document["images"]]
+    missing = [picture["file_name"] for picture, place in placed if place is None]
     if missing:
-        notes.append(f"{path.name}: {missing} pictures that it names are not there")
-    return tuple(found)
+        example = printable(missing[0], 60)
+        notes.append(f"{path.name}: {len(missing)} pictures that it names are not there ({example}, ...)")
+    return [(picture, place) for picture, place in placed if place is not None]
 
 
-def find_picture(root: Path, document: Path, split: str, name: str) -> Path | None:
-    """Where a picture lies; a name that leads out of the set is treated as missing."""
+def _place(root: Path, document: Path, split: str, name: str) -> Path | None:
+    """Where a picture lies; a name that leads out of the set is treated as missing, a link does as it likes."""
     if Path(name).is_absolute() or ".." in Path(name).parts:
         return None
     folders = (root / split, document.parent, root / "images" / split, root / "images", root / f"{split}2017", root)
-    return next((folder / name for folder in folders if (folder / name).is_file()), None)
+    return next((folder / name for folder in folders if is_file(folder / name)), None)
 
 
-def _boxes(entries: list[dict[str, Any]], image: dict[str, Any], label_of: dict[int, int], path: Path) -> Boxes:
-    corners = []
-    for entry in entries:
-        box = entry.get("bbox")
-        is_box = (
-            isinstance(box, list) and len(box) == 4 and all(type(v) in (int, float) and math.isfinite(v) for v in box)
-        )
-        if not is_box:
-            raise DataError(
-                f"{path}: the bbox of annotation {entry.get('id')} is {box}", "expected [x, y, width, height]"
-            )
-        x, y, width, height = map(float, box)  # type: ignore[arg-type]
-        corners.append((x, y, x + width, y + height))
+def _boxes(entries: list[Boxed], picture: Picture, label_of: dict[int, int]) -> Boxes:
+    corners = tuple((x, y, x + width, y + height) for x, y, width, height in (entry["bbox"] for entry in entries))
     labels = tuple(label_of[entry["category_id"]] for entry in entries)
-    crowd = tuple(bool(entry.get("iscrowd", 0)) for entry in entries)
-    return Boxes((image["width"], image["height"]), tuple(corners), labels, crowd, (False,) * len(entries))
+    crowd = tuple(bool(entry.get("iscrowd")) for entry in entries)
+    return Boxes((picture["width"], picture["height"]), corners, labels, crowd, (False,) * len(entries))

@@ -1,21 +1,23 @@
-"""COCO's polygons and run-length codes as masks, by COCO's own mask code (in faster-coco-eval)."""
+"""COCO's polygons and run-length codes as masks."""
 
 import json
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nanocv_cli.config.schema import DataConfig
 from nanocv_cli.data.dataset import Dataset, Sample
-from nanocv_cli.data.formats.coco import categories_of, find_documents, find_picture, load_document
+from nanocv_cli.data.formats.coco import find_documents, labels_by_category, placed_pictures
+from nanocv_cli.data.formats.coco_document import Key, SegmentDocument, ordered_classes, read_segmented_document
 from nanocv_cli.data.formats.mask_folders import BACKGROUND
+from nanocv_cli.data.formats.run_lengths import runs_of
 from nanocv_cli.data.formats.splits import complete_splits
-from nanocv_cli.data.masks import IGNORED, Mask
+from nanocv_cli.data.masks import IGNORED, Mask, check_class_count
 from nanocv_cli.errors import DataError
+from nanocv_cli.inference.picture_file import MAX_PIXELS, MEMORY
 
 
 @dataclass(frozen=True)
@@ -35,24 +37,22 @@ class CocoMask:
 
     def read(self) -> NDArray[np.uint8]:
         """See `data.masks.Mask`: background 0, classes from 1 on."""
-        from faster_coco_eval import mask as coco_mask
-
         width, height = self.size
-        found = np.zeros((height, width), np.uint8)
-        for label, text in self.segments:
-            code: Any = json.loads(text)
-            try:
-                if isinstance(code, list):
-                    code = coco_mask.merge(coco_mask.frPyObjects(code, height, width))
-                elif isinstance(code.get("counts"), list):
-                    code = coco_mask.frPyObjects(code, height, width)
-                drawn = coco_mask.decode(code).astype(bool)
-            except Exception as error:  # the C++ code raises whatever it likes
-                raise DataError(f"{self.document}: a segmentation cannot be read: {error}", "write it again") from error
-            if drawn.shape != found.shape:
-                raise DataError(f"{self.document}: a segmentation is {drawn.shape}, its picture {found.shape}", "")
-            found[drawn] = label
-        return found
+        if width * height > MAX_PIXELS:
+            raise DataError(f"{self.document}: a picture of {width} x {height} pixels is too large", "tile it first")
+        with MEMORY.reserved(2 * width * height):
+            columns = np.zeros(width * height, np.uint8)
+            for label, text in self.segments:
+                try:
+                    objects = runs_of(json.loads(text), width, height)
+                except ValueError as error:
+                    message = f"{self.document}: a segmentation cannot be read: {error}"
+                    raise DataError(message, "write it again") from error
+                for runs in objects:
+                    edges = np.cumsum(runs)
+                    for start, end in zip(edges[:-1:2].tolist(), edges[1::2].tolist(), strict=True):
+                        columns[start:end] = label
+            return np.ascontiguousarray(columns.reshape(width, height).T)
 
     def key(self) -> str:
         """See `data.masks.Mask`."""
@@ -66,35 +66,32 @@ def read_coco_masks(config: DataConfig, root: Path) -> Dataset[Mask]:
         DataError: no annotation file, one that is no COCO document, or one without a segmentation.
     """
     paths = find_documents(root)
-    documents = {split: load_document(path) for split, path in paths.items()}
-    names = {
-        number: name for split, document in documents.items() for number, name in categories_of(document, paths[split])
-    }
-    classes = (BACKGROUND, *(config.classes or dict.fromkeys(names[number] for number in sorted(names))))
+    documents = {split: read_segmented_document(path) for split, path in paths.items()}
+    source = next(iter(paths.values()), root)
+    named = config.classes or ordered_classes(source, documents.values())
+    classes = (BACKGROUND, *(name for name in named if name != BACKGROUND))
+    check_class_count(classes, source)
     notes: list[str] = []
-    splits: dict[str, tuple[Sample[Mask], ...]] = {}
-    for split, document in documents.items():
-        path = paths[split]
-        label_of = {number: classes.index(name) for number, name in categories_of(document, path) if name in classes}
-        segments: dict[Any, list[tuple[int, str]]] = defaultdict(list)
-        for entry in document["annotations"]:
-            category = entry.get("category_id") if isinstance(entry, dict) else None
-            label = label_of.get(category) if isinstance(category, int) else None
-            if label is not None and entry.get("segmentation"):
-                code = json.dumps(entry["segmentation"])
-                segments[entry.get("image_id")].append((IGNORED if entry.get("iscrowd") else label, code))
-        samples: list[Sample[Mask]] = []
-        for image in document["images"]:
-            place = find_picture(root, path, split, str(image.get("file_name", "")))
-            if place is None:
-                notes.append(f"{path.name}: its picture {image.get('file_name')} is not there")
-                continue
-            size = (int(image["width"]), int(image["height"]))
-            samples.append(Sample(place, CocoMask(path, size, tuple(segments.get(image.get("id"), ())))))
-        if not segments:
-            raise DataError(
-                f"{path} has boxes but no segmentation", "segmentation needs polygons, RLE or mask pictures"
-            )
-        splits[split] = tuple(samples)
-    whole, more = complete_splits(splits, config)
-    return Dataset(config.name, root, classes, {s: found for s, found in whole.items() if found}, (*notes, *more))
+    splits = {
+        split: _samples(document, paths[split], root, split, classes, notes) for split, document in documents.items()
+    }
+    splits, more = complete_splits(splits, config)
+    return Dataset(config.name, root, classes, {s: found for s, found in splits.items() if found}, (*notes, *more))
+
+
+def _samples(
+    document: SegmentDocument, path: Path, root: Path, split: str, classes: tuple[str, ...], notes: list[str]
+) -> tuple[Sample[Mask], ...]:
+    label_of = labels_by_category(document, classes)
+    segments: dict[Key, list[tuple[int, str]]] = defaultdict(list)
+    for entry in document["annotations"]:
+        label = label_of.get(entry["category_id"])
+        if label is not None and entry.get("segmentation"):
+            code = json.dumps(entry["segmentation"])
+            segments[entry["image_id"]].append((IGNORED if entry.get("iscrowd") else label, code))
+    if not segments:
+        raise DataError(f"{path} has boxes but no segmentation", "segmentation needs polygons, RLE or mask pictures")
+    return tuple(
+        Sample(place, CocoMask(path, (picture["width"], picture["height"]), tuple(segments.get(picture["id"], ()))))
+        for picture, place in placed_pictures(document, path, root, split, notes)
+    )

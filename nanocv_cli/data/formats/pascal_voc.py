@@ -3,21 +3,26 @@
 VOC counts pixels from 1 and names the last pixel inside: the box 1,1,10,10 covers ten pixels. Here that is 0,0,10,10.
 """
 
-import math
+import os
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from xml.sax.saxutils import escape
 
 from nanocv_cli.config.schema import DataConfig
 from nanocv_cli.data.boxes import Boxes, Corners
+from nanocv_cli.data.class_names import name_problem
 from nanocv_cli.data.dataset import Dataset, Sample
+from nanocv_cli.data.foreign import read_text, read_xml
+from nanocv_cli.data.formats.coco_document import FARTHEST, LARGEST_SIDE
 from nanocv_cli.data.formats.splits import SPLIT_FOLDERS, complete_splits
 from nanocv_cli.errors import DataError
 from nanocv_cli.files import write_text
+from nanocv_cli.folders import is_file
 from nanocv_cli.inference.images import SUFFIXES
+from nanocv_cli.untrusted import printable
 
-LARGEST_FILE = 16 * 2**20
 ANNOTATION_FOLDERS = ("Annotations", "annotations", ".")
 PICTURE_FOLDERS = ("JPEGImages", "images", ".", "..")
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
@@ -26,20 +31,29 @@ Objects = list[tuple[str, Corners, bool]]
 
 
 def find_annotations(root: Path) -> dict[str, list[Path]]:
-    """The XML files of a folder by split (`all` where there are none); empty if it is no VOC set."""
+    """The XML files of a folder by split (`all` where there are none); empty if it is no VOC set.
+
+    Raises:
+        DataError: a list of a split cannot be read.
+    """
     lists = root / "ImageSets" / "Main"
     annotations = root / "Annotations"
     found: dict[str, list[Path]] = {}
     for folder, split in SPLIT_FOLDERS.items():
         if (lists / f"{folder}.txt").is_file() and annotations.is_dir():
-            names = (lists / f"{folder}.txt").read_text(encoding="utf-8").split("\n")
-            stems = [name.split()[0] for name in names if name.strip()]
-            found.setdefault(split, [annotations / f"{Path(stem).name}.xml" for stem in stems])
+            found.setdefault(split, _listed(lists / f"{folder}.txt", annotations))
         elif (root / folder).is_dir() and (files := _xml_in(root / folder)):
             found.setdefault(split, files)
     if not found and (files := _xml_in(root)):
         found["all"] = files
     return found
+
+
+def _listed(path: Path, annotations: Path) -> list[Path]:
+    """The annotations that a list names, one in each line, which a flag may follow."""
+    names = [Path(line.strip()).name for line in read_text(path).split("\n")]
+    whole = {name: " " not in name or is_file(annotations / f"{name}.xml") for name in names}
+    return [annotations / f"{name if whole[name] else name.split()[0]}.xml" for name in names if name]
 
 
 def read_pascal_voc(config: DataConfig, root: Path) -> Dataset[Boxes]:
@@ -51,29 +65,38 @@ def read_pascal_voc(config: DataConfig, root: Path) -> Dataset[Boxes]:
     files = find_annotations(root)
     if not files:
         raise DataError(f"data set {config.name}: no Pascal VOC annotations under {root}", "expected Annotations/*.xml")
-    parsed = {split: [(path, *_parse(path)) for path in paths if path.is_file()] for split, paths in files.items()}
+    parsed = {
+        split: [(path, *read_xml(path, _read, "Pascal VOC annotation")) for path in paths if is_file(path)]
+        for split, paths in files.items()
+    }
     missing = sum(len(paths) for paths in files.values()) - sum(len(found) for found in parsed.values())
     names = sorted({name for found in parsed.values() for _, _, objects, _ in found for name, _, _ in objects})
     classes = config.classes or tuple(names)
-    notes = [f"{missing} pictures of ImageSets have no annotation"] if missing else []
+    notes = [f"{missing} annotations are not there, or are no files"] if missing else []
     if unknown := [name for name in names if name not in classes]:
-        notes.append(f"boxes of classes that the set does not name are left out: {', '.join(unknown)}")
-    splits: dict[str, tuple[Sample[Boxes], ...]] = {}
-    for split, found in parsed.items():
-        samples = []
-        for path, size, objects, picture in found:
-            place = _picture(path, picture, root)
-            if place is None:
-                notes.append(f"{path.name}: its picture {picture} is not there")
-                continue
-            kept = [entry for entry in objects if entry[0] in classes]
-            boxes = Boxes(size, tuple(corners for _, corners, _ in kept),
-                          tuple(classes.index(name) for name, _, _ in kept), (False,) * len(kept),
-                          tuple(difficult for _, _, difficult in kept))  # fmt: skip
-            samples.append(Sample(place, boxes))
-        splits[split] = tuple(samples)
+        notes.append(f"boxes of classes that the set does not name are left out: {printable(', '.join(unknown))}")
+    splits = {split: _samples(found, root, classes, notes) for split, found in parsed.items()}
     splits, more = complete_splits(splits, config)
     return Dataset(config.name, root, classes, {s: found for s, found in splits.items() if found}, (*notes, *more))
+
+
+def _samples(
+    parsed: list[tuple[Path, tuple[int, int], Objects, str]], root: Path, classes: tuple[str, ...], notes: list[str]
+) -> tuple[Sample[Boxes], ...]:
+    labels = {name: label for label, name in enumerate(classes)}
+    samples, missing = [], []
+    for path, size, objects, picture in parsed:
+        place = _picture(path, picture, root)
+        if place is None:
+            missing.append(path)
+            continue
+        kept = [entry for entry in objects if entry[0] in labels]
+        boxes = Boxes(size, tuple(corners for _, corners, _ in kept), tuple(labels[name] for name, _, _ in kept),
+                      (False,) * len(kept), tuple(difficult for _, _, difficult in kept))  # fmt: skip
+        samples.append(Sample(place, boxes))
+    if missing:
+        notes.append(f"the pictures of {len(missing)} annotations are not there ({missing[0].name}, ...)")
+    return tuple(samples)
 
 
 def write_pascal_voc(dataset: Dataset[Boxes], folder: Path) -> None:
@@ -109,51 +132,50 @@ def _written(boxes: Boxes, classes: tuple[str, ...]) -> Iterator[str]:
 
 
 def _xml_in(folder: Path) -> list[Path]:
-    places = (folder / name for name in ANNOTATION_FOLDERS)
-    return next((files for place in places if place.is_dir() and (files := sorted(place.glob("*.xml")))), [])
+    for place in (folder / name for name in ANNOTATION_FOLDERS):
+        if place.is_dir() and (files := sorted(path for path in place.glob("*.xml") if path.name[0] != ".")):
+            return files
+    return []
 
 
-def _parse(path: Path) -> tuple[tuple[int, int], Objects, str]:
-    """Size, objects and picture name of one annotation."""
-    try:
-        if path.stat().st_size > LARGEST_FILE:
-            raise ValueError(f"it is larger than {LARGEST_FILE // 2**20} MiB")
-        content = path.read_bytes()
-        # A document type may define entities that grow without end; an annotation needs none.
-        if b"<!DOCTYPE" in content or b"<!ENTITY" in content:
-            raise ValueError("it defines a document type")
-        tree = ElementTree.fromstring(content)
-        size = (_whole(tree, "size/width"), _whole(tree, "size/height"))
-        objects: Objects = []
-        for entry in tree.iter("object"):
-            x0, y0, x1, y1 = (_number(entry, f"bndbox/{name}") for name in CORNERS)
-            name = (entry.findtext("name") or "").strip()
-            if not name:
-                raise ValueError("an object has no name")
-            objects.append((name, (x0 - 1.0, y0 - 1.0, x1, y1), entry.findtext("difficult", "0").strip() == "1"))
-        if min(size) < 1:
-            raise ValueError(f"its size is {size[0]}x{size[1]}")
-    except (OSError, ValueError, ElementTree.ParseError) as error:
-        raise DataError(f"{path} is no Pascal VOC annotation: {str(error)[:120]}", "write it again") from error
-    return size, objects, (tree.findtext("filename") or f"{path.stem}.jpg").strip()
+def _read(tree: "ElementTree.Element") -> tuple[tuple[int, int], Objects, str]:
+    """Size, objects and picture name of one annotation; the name is empty where none is stated."""
+    size = (int(_number(tree, "size/width")), int(_number(tree, "size/height")))
+    if not all(1 <= side <= LARGEST_SIDE for side in size):
+        raise ValueError(f"its size is {size[0]}x{size[1]}")
+    objects: Objects = []
+    for entry in tree.iter("object"):
+        x0, y0, x1, y1 = (_number(entry, f"bndbox/{name}") for name in CORNERS)
+        name = (entry.findtext("name") or "").strip()
+        if problem := name_problem(name):
+            raise ValueError(f"the class name '{printable(name, 40)}' {problem}")
+        objects.append((name, (x0 - 1.0, y0 - 1.0, x1, y1), entry.findtext("difficult", "0").strip() == "1"))
+    return size, objects, (tree.findtext("filename") or "").strip()
 
 
 def _number(entry: "ElementTree.Element", place: str) -> float:
-    value = float(entry.findtext(place, "nothing"))
-    if not math.isfinite(value):
+    text = entry.findtext(place)
+    if text is None:
+        raise ValueError(f"{place} is missing")
+    value = float(text)
+    if not -FARTHEST <= value <= FARTHEST:
         raise ValueError(f"{place} is {value}")
     return value
 
 
-def _whole(entry: "ElementTree.Element", place: str) -> int:
-    return int(_number(entry, place))
-
-
 def _picture(annotation: Path, name: str, root: Path) -> Path | None:
     """The picture of an annotation: of its stem, else of the name that it states."""
-    for folder in (annotation.parent, annotation.parent.parent, root):
-        for place in (folder / part for part in PICTURE_FOLDERS):
-            for candidate in (*(f"{annotation.stem}{suffix}" for suffix in SUFFIXES), Path(name).name):
-                if (place / candidate).is_file():
-                    return (place / candidate).resolve()
+    stated = Path(name).name or f"{annotation.stem}.jpg"
+    for place in _places(annotation.parent, root):
+        for candidate in (*(f"{annotation.stem}{suffix}" for suffix in sorted(SUFFIXES)), stated):
+            if is_file(place / candidate):
+                return place / candidate
     return None
+
+
+@lru_cache(maxsize=64)
+def _places(annotations: Path, root: Path) -> tuple[Path, ...]:
+    """Where pictures may lie; by their names, so that a link stays the link it is."""
+    folders = (annotations, annotations.parent, root)
+    places = (os.path.normpath(folder / part) for folder in folders for part in PICTURE_FOLDERS)
+    return tuple(Path(place) for place in dict.fromkeys(places))

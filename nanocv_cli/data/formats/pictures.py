@@ -7,27 +7,51 @@ from pathlib import Path
 from typing import Any
 
 from nanocv_cli.data.dataset import Sample
+from nanocv_cli.errors import DataError
+from nanocv_cli.inference.picture_file import UnreadableImageError, open_picture_file
+from nanocv_cli.untrusted import safe_name
 
 
 def place_pictures(samples: Sequence[Sample[Any]], folder: Path) -> list[str]:
     """Hard links the pictures into one folder, or copies them where links cannot be made.
 
+    A picture that is a link is placed as what it links to.
+
     Returns:
-        their names there; pictures of the same name are numbered.
+        their names there; pictures of the same name are numbered, and a name that labels cannot hold is changed.
+
+    Raises:
+        DataError: a picture is no regular file, or cannot be read.
     """
     folder.mkdir(parents=True, exist_ok=True)
     names: list[str] = []
     taken: set[str] = set()
     for sample in samples:
-        name, number = sample.path.name, 1
+        name, number = _writable(sample.path), 1
+        stem, suffix = Path(name).stem, Path(name).suffix
         # Annotations are found by stem: two pictures may not share one.
         while Path(name).stem.lower() in taken:
             number += 1
-            name = f"{sample.path.stem}-{number}{sample.path.suffix}"
+            name = f"{stem}-{number}{suffix}"
         taken.add(Path(name).stem.lower())
-        try:
-            os.link(sample.path, folder / name)
-        except OSError:
-            shutil.copyfile(sample.path, folder / name)
+        _place(sample.path, folder / name)
         names.append(name)
     return names
+
+
+def _writable(path: Path) -> str:
+    """A picture's name, or the nearest that can be written in UTF-8 and in one line."""
+    return path.name if path.name.isprintable() else safe_name(path.stem) + path.suffix.lower()
+
+
+def _place(picture: Path, target: Path) -> None:
+    try:
+        with open_picture_file(picture) as source:
+            try:
+                # Some systems would link to the link, which leads nowhere from another folder.
+                os.link(os.path.realpath(picture), target)
+            except OSError:
+                with target.open("xb") as copy:
+                    shutil.copyfileobj(source, copy)
+    except UnreadableImageError as error:
+        raise DataError(f"{picture}: {error.message}", "nanocv data check names every problem") from error

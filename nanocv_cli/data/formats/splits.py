@@ -1,11 +1,12 @@
 """Splits of a set that brings none: by picture content, the same on every machine."""
 
-import hashlib
 from collections.abc import Sequence
 from typing import TypeVar
 
 from nanocv_cli.config.schema import DataConfig
+from nanocv_cli.data.contents import content_hash
 from nanocv_cli.data.dataset import Sample
+from nanocv_cli.inference.picture_file import UnreadableImageError
 
 Label = TypeVar("Label")
 
@@ -21,13 +22,16 @@ def divide(
 
     The same pictures give the same split on any machine, whatever their names; identical copies stay together,
     so no copy leaks from train into val. A group gives val (and test) at least one picture once it has enough.
+    What cannot be read goes to train, which leaves it out and says so.
     """
     parts: dict[str, list[Sample[Label]]] = {"train": [], "val": [], "test": []}
     for group in groups:
         copies: dict[str, list[Sample[Label]]] = {}
         for sample in group:
-            key = hashlib.sha256(str(seed).encode() + sample.path.read_bytes()).hexdigest()
-            copies.setdefault(key, []).append(sample)
+            try:
+                copies.setdefault(content_hash(sample.path, str(seed).encode()), []).append(sample)
+            except UnreadableImageError:
+                parts["train"].append(sample)
         ordered = [copies[key] for key in sorted(copies)]
         n_test = max(1, round(test_fraction * len(ordered))) if test_fraction and len(ordered) >= 3 else 0
         n_val = max(1, round(val_fraction * len(ordered))) if len(ordered) >= 2 else 0

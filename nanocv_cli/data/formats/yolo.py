@@ -1,19 +1,29 @@
 """YOLO text files: a line `class cx cy width height` per object, in shares of the picture; no file, no object."""
 
-import math
+import os
 from pathlib import Path
 from typing import Any
 
 import yaml
-from PIL import Image
+from pydantic import TypeAdapter
 
 from nanocv_cli.config.schema import DataConfig
 from nanocv_cli.data.boxes import Boxes, Corners
+from nanocv_cli.data.class_names import class_names
 from nanocv_cli.data.dataset import Dataset, Sample
+from nanocv_cli.data.foreign import read_text, read_yaml
 from nanocv_cli.data.formats.splits import SPLIT_FOLDERS, complete_splits
 from nanocv_cli.errors import DataError
 from nanocv_cli.files import write_text
+from nanocv_cli.folders import files_below
 from nanocv_cli.inference.images import SUFFIXES
+from nanocv_cli.inference.picture_file import UnreadableImageError, picture_size
+from nanocv_cli.untrusted import printable
+
+NAMES_HINT = "expected names: [cat, dog]"
+FARTHEST = 1000.0  # shares of the picture; more is no measurement
+
+_SETTINGS = TypeAdapter(dict[str, Any])
 
 
 def find_folders(root: Path) -> dict[str, tuple[Path, Path]]:
@@ -47,7 +57,7 @@ def read_yolo(config: DataConfig, root: Path) -> Dataset[Boxes]:
     classes = config.classes or names
     notes = [f"class {name} is not among the set's: its boxes are left out" for name in names if name not in classes]
     splits = {
-        split: tuple(_sample(picture, labels, names, classes) for picture in _pictures(images))
+        split: tuple(_sample(picture, labels, names, classes) for picture in files_below(images, SUFFIXES))
         for split, (images, labels) in folders.items()
     }
     splits, more = complete_splits(splits, config)
@@ -75,36 +85,34 @@ def _class_names(root: Path) -> tuple[str, ...] | None:
     listing = root / "classes.txt"
     for path in (root / "data.yaml", root / "dataset.yaml"):
         if path.is_file():
-            return _names_of(path)
+            return class_names(_ordered(read_yaml(path, _SETTINGS, NAMES_HINT).get("names"), path), path)
     if listing.is_file():
-        return tuple(line.strip() for line in listing.read_text(encoding="utf-8").splitlines() if line.strip())
+        return class_names((line.strip() for line in read_text(listing).splitlines() if line.strip()), listing)
     return None
 
 
-def _names_of(path: Path) -> tuple[str, ...]:
-    try:
-        document: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-        names = document["names"]
-        ordered = [names[number] for number in sorted(names)] if isinstance(names, dict) else list(names)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError) as error:
-        raise DataError(f"{path} names no classes", "expected names: [cat, dog]") from error
-    return tuple(str(name) for name in ordered)
-
-
-def _pictures(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+def _ordered(names: Any, path: Path) -> list[str]:
+    """The names of a list, or of a mapping from 0, 1, 2 and so on."""
+    if isinstance(names, dict):
+        numbers = [str(number) for number in range(len(names))]
+        if set(names) != set(numbers):
+            raise DataError(f"{path}: its names are not numbered from 0 to {len(names) - 1}", NAMES_HINT)
+        names = [names[number] for number in numbers]
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise DataError(f"{path} names no classes", NAMES_HINT)
+    return names
 
 
 def _sample(picture: Path, labels: Path, names: tuple[str, ...], classes: tuple[str, ...]) -> Sample[Boxes]:
     try:
-        with Image.open(picture) as opened:
-            width, height = opened.size
-    except (OSError, ValueError, Image.DecompressionBombError):
+        width, height = picture_size(picture)
+    except UnreadableImageError:
         width = height = 1  # the cache leaves it out and says so
     path = labels / f"{picture.stem}.txt"
     corners: list[Corners] = []
     kept: list[int] = []
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
+    # A link to nothing is no missing file: the picture had labels once.
+    lines = read_text(path).splitlines() if os.path.lexists(path) else []
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
@@ -120,10 +128,11 @@ def _object(path: Path, number: int, line: str, classes: int) -> tuple[int, tupl
     parts = line.split()
     try:
         label, (cx, cy, w, h) = int(parts[0]), (float(part) for part in parts[1:])
-        if not all(map(math.isfinite, (cx, cy, w, h))) or not 0 <= label < classes:
+        if not all(-FARTHEST <= share <= FARTHEST for share in (cx, cy, w, h)) or not 0 <= label < classes:
             raise ValueError
     except (ValueError, IndexError) as error:
         raise DataError(
-            f"{path}:{number}: {line[:60]!r} is no object of {classes} classes", "expected: class cx cy width height"
+            f"{path}:{number}: '{printable(line, 60)}' is no object of {classes} classes",
+            "expected: class cx cy width height",
         ) from error
     return label, (cx, cy, w, h)

@@ -1,0 +1,148 @@
+"""Documents that others wrote (JSON, YAML, XML, text) as values of a known shape, or one line that says what is wrong.
+
+Files are regular and bounded, nesting is bounded, nothing refers to anything outside, and no object but plain ones is
+made. What a document has beyond the shape that is asked for is passed over.
+"""
+
+import reprlib
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from nanocv_cli.data.plain_yaml import YamlProblem, plain_yaml
+from nanocv_cli.errors import DataError
+from nanocv_cli.untrusted import first_line, printable, read_regular
+
+# LVIS, the largest set of annotations in common use, has documents of 1.1 GB.
+LARGEST_JSON = 2 << 30
+LARGEST_TEXT = 64 << 20
+LARGEST_XML = 16 << 20
+# Libraries take seconds per megabyte.
+LARGEST_YAML = 4 << 20
+DEEPEST_XML = 64
+# Encodings that an XML file may state; any other is read as UTF-8, of which ASCII is a part.
+STATED_ENCODINGS = {"iso-8859-1": "latin-1", "latin-1": "latin-1", "latin1": "latin-1", "windows-1252": "cp1252"}
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+Shape = TypeVar("Shape")
+
+
+def read_text(path: Path, largest: int = LARGEST_TEXT) -> str:
+    """A text file in UTF-8, with or without a byte order mark.
+
+    Raises:
+        DataError: it is no regular file, larger than `largest` bytes, or not UTF-8; the message names file and line.
+    """
+    return _decoded(path, _content(path, largest), "utf-8-sig")
+
+
+def read_json(path: Path, shape: TypeAdapter[Shape], hint: str) -> Shape:
+    """A JSON document of a shape.
+
+    Args:
+        path: the file.
+        shape: strict; see pydantic.
+        hint: for a document that has another.
+
+    Raises:
+        DataError: it cannot be read or has another shape; the message names file and place: `annotations[12].bbox`.
+    """
+    try:
+        return shape.validate_json(_content(path, LARGEST_JSON).removeprefix(BYTE_ORDER_MARK))
+    except ValidationError as error:
+        raise DataError(f"{path}: {_problem(error)}", hint) from None  # the error holds the document
+
+
+def read_yaml(path: Path, shape: TypeAdapter[Shape], hint: str) -> Shape:
+    """A YAML document of a shape; every plain value is text, whatever it looks like. See `read_json`."""
+    text = read_text(path, LARGEST_YAML)
+    try:
+        return shape.validate_python(plain_yaml(text))
+    except YamlProblem as error:
+        raise DataError(f"{path}:{error.line}: {first_line(error)}", hint) from error
+    except ValidationError as error:
+        raise DataError(f"{path}: {_problem(error)}", hint) from None
+
+
+def read_xml(path: Path, read: Callable[[ElementTree.Element], Shape], what: str) -> Shape:
+    """What a function makes of an XML document without a document type.
+
+    Args:
+        path: the file.
+        read: from the root; raises ValueError where it is not what it should be.
+        what: it should be, for the message.
+
+    Raises:
+        DataError: it cannot be read, is not well-formed, is nested too deeply or defines a document type; `read` fails.
+    """
+    content = _content(path, LARGEST_XML)
+    text = _decoded(path, content, _encoding(content))
+    parser = ElementTree.XMLParser(target=_ShallowBuilder())
+    try:
+        # No text has zero bytes, and expat takes those of UTF-16 for it whatever it is told.
+        if "\0" in text:
+            raise ValueError("it holds zero bytes")
+        # A document type may define entities that grow without end. Looked for in the text that is parsed, not in
+        # bytes, where another encoding hides it.
+        if "<!DOCTYPE" in text or "<!ENTITY" in text:
+            raise ValueError("it defines a document type")
+        parser.feed(text)
+        return read(parser.close())
+    except (ElementTree.ParseError, ValueError) as error:
+        raise DataError(f"{path} is no {what}: {first_line(error)}", "write it again") from error
+
+
+class _ShallowBuilder(ElementTree.TreeBuilder):
+    """Builds the tree of a document that is nested no deeper than annotations are."""
+
+    depth = 0
+
+    def start(self, tag: Any, attrs: Any, /) -> ElementTree.Element:
+        self.depth += 1
+        if self.depth > DEEPEST_XML:
+            raise ValueError("nested too deeply")
+        return super().start(tag, attrs)
+
+    def end(self, tag: Any, /) -> ElementTree.Element:
+        self.depth -= 1
+        return super().end(tag)
+
+
+def _content(path: Path, largest: int) -> bytes:
+    try:
+        return read_regular(path, largest)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}", "nanocv data check") from error
+
+
+def _decoded(path: Path, content: bytes, encoding: str) -> str:
+    try:
+        return content.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise DataError(
+            f"{path}:{line}: not {encoding.removesuffix('-sig').upper()} text", "save it as UTF-8"
+        ) from error
+
+
+def _encoding(content: bytes) -> str:
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "utf-16"
+    opening = content[:200].decode("ascii", "replace").partition("?>")[0]
+    stated = opening.partition("encoding=")[2][1:].lower()
+    return next((codec for name, codec in STATED_ENCODINGS.items() if stated.startswith(name)), "utf-8-sig")
+
+
+def _problem(error: ValidationError) -> str:
+    """The first of pydantic's findings as one line: where, what stands there, what was expected."""
+    found = error.errors(include_url=False, include_context=False)[0]
+    place = "".join(f"[{part}]" if isinstance(part, int) else f".{printable(part, 60)}" for part in found["loc"])
+    place, said = place.removeprefix("."), found["msg"].removeprefix("Input ").removeprefix("Value error, ")
+    if found["type"] == "json_invalid":
+        return f"no JSON document: {said.removeprefix('Invalid JSON: ')}"
+    if found["type"] == "missing":
+        return f"{place} is missing"
+    return f"{place or 'the document'} is {printable(reprlib.repr(found['input']), 80)}, but {said}"
