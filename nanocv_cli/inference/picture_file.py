@@ -43,6 +43,10 @@ TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 START_OF_SCAN = b"\xff\xda"
 BLOCK = 1 << 20
 
+# Blocks of more than 32 MiB go back to the system when they are freed; of smaller ones the C library keeps as much for
+# each thread as that thread once held.
+if hasattr(getattr(Image, "core", None), "set_block_size"):
+    Image.core.set_block_size(64 << 20)  # type: ignore[attr-defined]
 # Pillow warns above its limit and refuses above twice its limit, in every decoder.
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2
 # A doubtful tag in a file that can be read is no news to the user; what cannot be read raises.

@@ -1,6 +1,5 @@
 """What pictures may be, how much of them is read, and what their decoding may take."""
 
-import io
 import os
 import socket
 import struct
@@ -250,7 +249,8 @@ print((square - before) * scale, (whole - before) * scale)
 """
 
 
-def test_a_large_picture_takes_a_few_bytes_per_pixel(tmp_path: Path) -> None:
+def large_png(folder: Path) -> Path:
+    """A black PNG of 7000 x 7000 pixels of one bit."""
     side = 7000
     packed = zlib.compressobj()
     rows = b"".join(packed.compress(bytes(1 + side // 8)) for _ in range(side)) + packed.flush()
@@ -259,12 +259,62 @@ def test_a_large_picture_takes_a_few_bytes_per_pixel(tmp_path: Path) -> None:
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
     header = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
-    content = io.BytesIO()
-    content.write(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b""))
-    (tmp_path / "large.png").write_bytes(content.getvalue())
+    chunks = chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+    (folder / "large.png").write_bytes(b"\x89PNG\r\n\x1a\n" + chunks)
+    return folder / "large.png"
+
+
+PARALLEL = """
+import resource, sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from nanocv_cli.inference import picture_file
+from nanocv_cli.inference.budget import Budget
+from nanocv_cli.inference.images import open_square
+picture_file.MEMORY = Budget(2 * 8 * 7000**2)
+scale = 1 if sys.platform == "darwin" else 1024
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+with ThreadPoolExecutor(8) as pool:
+    list(pool.map(lambda _: open_square(Path(sys.argv[1]), 224, "stretch"), range(12)))
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * scale)
+"""
+
+
+def test_threads_hold_no_more_than_the_budget_nor_does_the_c_library_for_them(tmp_path: Path) -> None:
     measured = subprocess.run(
-        [sys.executable, "-c", MEASURE, tmp_path / "large.png"], check=True, capture_output=True, text=True
+        [sys.executable, "-c", PARALLEL, large_png(tmp_path)], check=True, capture_output=True, text=True
+    )
+    assert int(measured.stdout) < 8 * 7000**2  # of 16 that are reserved, half at most is decoded pixels
+
+
+def test_a_large_picture_takes_a_few_bytes_per_pixel(tmp_path: Path) -> None:
+    measured = subprocess.run(
+        [sys.executable, "-c", MEASURE, large_png(tmp_path)], check=True, capture_output=True, text=True
     )
     square, whole = map(int, measured.stdout.split())
-    assert square < 3.5 * side**2
-    assert whole < 6 * side**2
+    assert square < 3.5 * 7000**2
+    assert whole < 6 * 7000**2
+
+
+SMALL_FORMATS = ["JPEG", "PNG", "BMP", "GIF", "PPM", "WEBP", "TIFF", "ICO", "JPEG2000", "AVIF", "TGA"]
+SMALL_FILES = {
+    name: encoded(Image.fromarray(np.random.default_rng(0).integers(0, 256, (24, 32, 3), np.uint8)), name)
+    for name in SMALL_FORMATS
+}
+
+
+@settings(max_examples=300, deadline=None)
+@given(name=st.sampled_from(SMALL_FORMATS), data=st.data())
+def test_a_damaged_picture_of_any_format_is_a_picture_or_one_line(name: str, data: st.DataObject) -> None:
+    content = bytearray(SMALL_FILES[name])
+    for _ in range(data.draw(st.integers(1, 4))):
+        place = data.draw(st.integers(0, min(len(content) - 1, data.draw(st.sampled_from([40, 400, 10**6])))))
+        content[place] = data.draw(st.sampled_from([0, 1, 127, 128, 255]) | st.integers(0, 255))
+    if data.draw(st.booleans()):
+        del content[data.draw(st.integers(1, len(content))) :]
+    try:
+        square, size = open_square(bytes(content), 8, "stretch")
+    except UnreadableImageError as error:
+        assert error.message.isprintable() and len(error.message) < 250
+        return
+    assert square.shape == (8, 8, 3) and size[0] * size[1] <= 200_000_000
