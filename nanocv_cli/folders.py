@@ -59,6 +59,14 @@ def is_file(path: Path) -> bool:
         return False
 
 
+def is_folder(path: Path) -> bool:
+    """Whether a name that others chose is a folder, or a link to one; see `is_file`."""
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False
+
+
 def _walk(top: Path) -> Iterator[tuple[Path, _Kind]]:
     visits: Counter[Identity] = Counter()
     pending: list[tuple[Path, _Kind, frozenset[Identity]]] = [(top, _Kind.FOLDER, _holding(top))]

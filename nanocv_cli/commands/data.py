@@ -93,7 +93,7 @@ def add(
     from nanocv_cli.config.project import project_root
     from nanocv_cli.data.register import register
 
-    path, dataset = register(folder, name or folder.resolve().name, project_root())
+    path, dataset = register(folder, name, project_root())
     counts = {split: len(samples) for split, samples in dataset.splits.items()}
     if as_json:
         emit({"name": dataset.name, "config": str(path), "classes": dataset.classes, "splits": counts})

@@ -1,5 +1,6 @@
 """`nanocv data` as the user sees it, on folders of the user's own."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -67,6 +68,24 @@ def test_add_refuses_names_that_are_paths(nanocv: Command, project: Path, tiny_s
     outcome = nanocv("data", "add", tiny_set, "--name", "../evil")
     assert outcome.code == 2
     assert not (project / "configs").exists()
+
+
+def test_add_refuses_what_no_config_can_hold(nanocv: Command, project: Path, tiny_set: Path) -> None:
+    odd = project / os.fsdecode(b"caf\xe9")
+    shutil.copytree(tiny_set, odd)
+    for folder, *options in ((odd, "--name", "x"), (tiny_set, "--name", "x" * 300), ("y" * 5000,), ("nowhere",)):
+        outcome = nanocv("data", "add", folder, *options, "--json")
+        assert outcome.code == 2
+        assert outcome.document["error"]["hint"]
+    assert not (project / "configs").exists()
+
+
+def test_classes_that_look_like_numbers_are_read_back(nanocv: Command, project: Path, tiny_set: Path) -> None:
+    for name, odd in (("blue", "2e3"), ("green", "yes"), ("red", "010")):
+        for split in ("train", "val", "test"):
+            (tiny_set / split / name).rename(tiny_set / split / odd)
+    assert nanocv("data", "add", tiny_set, "--name", "odd").code == 0
+    assert nanocv("data", "check", "odd").code == 0
 
 
 def test_list_knows_flowers_before_it_is_here(nanocv: Command, project: Path) -> None:
