@@ -10,6 +10,7 @@ from pathlib import Path
 from nanocv_cli.errors import RequestError
 from nanocv_cli.folders import files_below, folders_below
 from nanocv_cli.inference.images import SUFFIXES
+from nanocv_cli.untrusted import printable
 
 STDIN = "-"
 SPANNING = "**"
@@ -56,9 +57,13 @@ class Pictures:
             if argument == STDIN:
                 continue
             if not roots:
-                raise RequestError(f"no file, folder or glob match: {argument}", f"paths begin at {Path.cwd()}")
+                raise RequestError(
+                    f"no file, folder or glob match: {printable(argument)}", f"paths begin at {Path.cwd()}"
+                )
             if next(_below(roots), None) is None:
-                raise RequestError(f"no pictures in {argument}", f"known suffixes: {' '.join(sorted(SUFFIXES))}")
+                raise RequestError(
+                    f"no pictures in {printable(argument)}", f"known suffixes: {' '.join(sorted(SUFFIXES))}"
+                )
 
     @property
     def roots(self) -> list[Path]:
