@@ -74,6 +74,8 @@ def unpack(archive: Path, folder: Path, expected_md5: str | None) -> None:
         with folder_beside(folder) as temporary:
             try:
                 unpack_tar(file, temporary)
+                if (temporary / STAMP).is_dir():
+                    raise UnsafeArchiveError(f"{STAMP} is a folder")
             except UnsafeArchiveError as error:
                 raise DataError(f"{archive} is not safe to unpack: {error}", "do not use this archive") from error
             except DamagedArchiveError as error:
@@ -101,13 +103,8 @@ def adopt(content: Path, folder: Path, archive: os.stat_result) -> None:
     shutil.rmtree(former, ignore_errors=True)
 
 
-def md5_of(path: Path) -> str:
-    """MD5 of a file, hex: the hash that DVC records (it guards against accidents, not against malice)."""
-    with open_regular(path) as file:
-        return _md5(file)
-
-
 def _md5(file: io.BufferedReader) -> str:
+    """Of a file's content, hex: the hash that DVC records (it guards against accidents, not against malice)."""
     return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 

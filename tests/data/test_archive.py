@@ -1,6 +1,7 @@
 """Archives: hash checked, members checked, unpacked whole or not at all."""
 
 import gzip
+import hashlib
 import io
 import os
 import random
@@ -15,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nanocv_cli.data import tar as tar_module
-from nanocv_cli.data.archive import is_unpacked, md5_of, unpack
+from nanocv_cli.data.archive import is_unpacked, unpack
 from nanocv_cli.errors import DataError
 
 
@@ -35,7 +36,7 @@ def make_tar(path: Path, members: dict[str, bytes], link: str | None = None) -> 
 def test_unpacking_replaces_the_folder_and_is_remembered(tmp_path: Path) -> None:
     archive, folder = tmp_path / "set.tar", tmp_path / "set"
     make_tar(archive, {"a/1.txt": b"one", "a/2.txt": b"two"})
-    unpack(archive, folder, md5_of(archive))
+    unpack(archive, folder, hashlib.md5(archive.read_bytes()).hexdigest())
     assert (folder / "a" / "2.txt").read_bytes() == b"two"
     assert is_unpacked(archive, folder)
     make_tar(archive, {"a/1.txt": b"changed"})
@@ -215,6 +216,7 @@ NEGATIVE[148:156] = f"{sum(NEGATIVE[:148]) + sum(NEGATIVE[156:]) + 8 * 32:06o}\0
         (member("a", tarfile.XHDTYPE, b"9999999 a=b\n"), "no list of keys and values"),
         (member("a", tarfile.XHDTYPE, b"11 size=-1\n") + member("b"), "no list|bytes long"),
         (bytes(NEGATIVE), "bytes long"),
+        (member(".unpacked-from.json/a"), "is a folder"),
         (b"", "cut short"),
     ],
 )

@@ -16,7 +16,7 @@ from nanocv_cli.config.schema import DataConfig
 from nanocv_cli.data.boxes import Boxes, box_targets
 from nanocv_cli.data.cache import cached_split
 from nanocv_cli.data.check import check_dataset
-from nanocv_cli.data.dataset import Dataset
+from nanocv_cli.data.dataset import Dataset, Sample
 from nanocv_cli.data.formats.detect import WRITERS, read_boxes
 from nanocv_cli.data.formats.labels import read_labels, read_masks
 from nanocv_cli.data.masks import cached_masks
@@ -210,3 +210,19 @@ def test_links_that_go_round_are_walked_to_an_end(tmp_path: Path) -> None:
         (folder / "all").symlink_to(root)
         (folder / "again").symlink_to("..")
     assert read("class_folders", root).splits == before.splits
+
+
+def test_the_fingerprint_of_ordinary_sets_is_what_it_always_was() -> None:
+    """Runs that were begun with an earlier nanocv can go on."""
+    boxes = Boxes((90, 70), ((1.0, 2.0, 3.5, 4.0),), (1,), (False,), (True,))
+    train = (Sample(Path("/set/train/a/1.png"), 0), Sample(Path("/set/JPEGImages/é.png"), boxes))
+    dataset = Dataset("s", Path("/set"), ("a", "b"), {"train": train, "val": (Sample(Path("/set/2.png"), 1),)})
+    assert dataset.fingerprint() == "c1128535d39b552b"
+
+
+def test_pictures_beside_the_folder_of_their_labels_have_a_fingerprint(tmp_path: Path) -> None:
+    FORMS["pascal_voc"](tmp_path / "set")
+    (tmp_path / "set" / "ImageSets").rename(tmp_path / "set" / "Annotations" / "ImageSets")
+    found = read("pascal_voc", tmp_path / "set" / "Annotations")
+    assert len(found.splits["train"]) > 0
+    assert found.fingerprint() == read("pascal_voc", tmp_path / "set" / "Annotations").fingerprint()

@@ -10,6 +10,7 @@ from nanocv_cli.data.formats.splits import SPLIT_FOLDERS, divide, sizes
 from nanocv_cli.errors import DataError
 from nanocv_cli.folders import files_below, subfolders
 from nanocv_cli.inference.images import SUFFIXES
+from nanocv_cli.untrusted import printable
 
 ClassSamples = tuple[Sample[int], ...]
 
@@ -82,7 +83,7 @@ def _check_classes(
     if missing:
         raise DataError(
             f"data set {config.name}: no pictures of class {', '.join(missing)} under {root}",
-            f"class folders found: {', '.join(sorted(present))}",
+            f"class folders found: {printable(', '.join(sorted(present)))}",
         )
     if len(classes) < 2:
         raise DataError(

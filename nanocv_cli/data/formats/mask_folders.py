@@ -16,6 +16,7 @@ from nanocv_cli.data.masks import IGNORED, Mask, MaskFile, UnreadableMaskError, 
 from nanocv_cli.errors import DataError
 from nanocv_cli.folders import files_below
 from nanocv_cli.inference.images import SUFFIXES
+from nanocv_cli.untrusted import printable
 
 MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".gif")
 BACKGROUND = "background"
@@ -77,9 +78,11 @@ def _pairs(images: Path, masks: Path, notes: list[str]) -> list[tuple[Path, Path
     lonely = [path for path in pictures if path not in paired]
     unused = sorted(by_name.keys() - {path.relative_to(images).with_suffix("") for path in paired})
     if lonely:
-        notes.append(f"{images}: {len(lonely)} pictures without a mask left out ({lonely[0].name}, ...)")
+        notes.append(f"{images}: {len(lonely)} pictures without a mask left out ({printable(lonely[0].name)}, ...)")
     if unused:
-        notes.append(f"{masks}: {len(unused)} masks without a picture left out ({by_name[unused[0]].name}, ...)")
+        notes.append(
+            f"{masks}: {len(unused)} masks without a picture left out ({printable(by_name[unused[0]].name)}, ...)"
+        )
     return found
 
 

@@ -95,7 +95,7 @@ def _samples(
                       (False,) * len(kept), tuple(difficult for _, _, difficult in kept))  # fmt: skip
         samples.append(Sample(place, boxes))
     if missing:
-        notes.append(f"the pictures of {len(missing)} annotations are not there ({missing[0].name}, ...)")
+        notes.append(f"the pictures of {len(missing)} annotations are not there ({printable(missing[0].name)}, ...)")
     return tuple(samples)
 
 
