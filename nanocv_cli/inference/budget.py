@@ -16,20 +16,26 @@ class Budget:
         self.total = total
         self._free = total
         self._changed = threading.Condition()
+        self._own = threading.local()
 
     @contextmanager
     def reserved(self, amount: int) -> Iterator[None]:
         """Holds `amount` bytes; more than there are in all is all of them, so that the largest has them alone.
 
-        A thread must not reserve while it holds a part.
+        Raises:
+            RuntimeError: this thread holds a part already, and might wait for itself.
         """
+        if getattr(self._own, "holds", False):
+            raise RuntimeError("a thread reserves memory once at a time")
         amount = min(amount, self.total)
         with self._changed:
             self._changed.wait_for(lambda: self._free >= amount)
             self._free -= amount
+        self._own.holds = True
         try:
             yield
         finally:
+            self._own.holds = False
             with self._changed:
                 self._free += amount
                 self._changed.notify_all()

@@ -102,12 +102,14 @@ def _identified(source: Path | bytes) -> Iterator[tuple[Image.Image, "_Guarded",
             file = io.BytesIO(source) if isinstance(source, bytes) else held.enter_context(open_picture_file(source))
             prefix = file.read(16)
             guarded = _Guarded(file)
-            if prefix.startswith(ICON):
+            is_icon = prefix.startswith(ICON)
+            if is_icon:
                 # An icon is decoded as it is opened, and says nothing of its size before.
                 held.enter_context(MEMORY.reserved(MEMORY.total))
             elif prefix.startswith(TIFF):
                 check_tiff(guarded, MAX_PIXELS)
-            with Image.open(guarded, formats=FORMATS) as image:  # type: ignore[arg-type]
+            formats = ["ICO"] if is_icon else FORMATS
+            with Image.open(guarded, formats=formats) as image:  # type: ignore[arg-type]
                 yield image, guarded, held
     except DataError:
         raise

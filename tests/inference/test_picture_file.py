@@ -217,6 +217,22 @@ def test_memory_is_reserved_before_pixels_are_decoded(
     assert happened[-1] == "released"
 
 
+def test_a_thread_never_waits_for_itself() -> None:
+    budget = Budget(10)
+    with budget.reserved(1), pytest.raises(RuntimeError), budget.reserved(1):
+        pass
+    with budget.reserved(10):
+        pass
+
+
+def test_what_begins_like_an_icon_is_one_or_nothing() -> None:
+    with pytest.raises(UnreadableImageError):
+        open_image(b"\0\0\1\0" + bytes(100))
+    targa = encoded(Image.new("L", (9, 9)), "TGA")  # which has no signature
+    with pytest.raises(UnreadableImageError):
+        open_image(b"\0\0\1\0" + targa[4:])
+
+
 def test_a_part_larger_than_the_budget_is_had_alone() -> None:
     budget = Budget(10)
     order: list[str] = []
