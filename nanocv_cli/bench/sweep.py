@@ -177,7 +177,8 @@ def _configure(target: Target, config: Config) -> None:
     except ServingError as error:
         raise ServingError(
             f"the server could not be given another config: {error.message}",
-            "a Triton needs --model-control-mode=explicit for a sweep; without sweep options it is measured as it is",
+            "start it with nanocv serve run --control explicit (a Triton: --model-control-mode=explicit), or leave the "
+            "sweep's options out to measure it as it is",
         ) from error
 
 

@@ -15,10 +15,18 @@ def run(
     http_port: Annotated[int, typer.Option(min=0, max=65535, help="KServe v2 over HTTP; 0: any free one.")] = 8000,
     grpc_port: Annotated[int, typer.Option(min=0, max=65535, help="KServe v2 over gRPC; 0: any free one.")] = 8001,
     metrics_port: Annotated[int, typer.Option(min=0, max=65535, help="Prometheus; 0: any free one.")] = 8002,
+    control: Annotated[
+        str, typer.Option(help="explicit: requests may load and unload models; none: they may not.")
+    ] = "none",
     poll_s: Annotated[
-        float, typer.Option(min=0.0, help="Look for changed entries this often, seconds; 0: only when asked to load.")
+        float, typer.Option(min=0.0, help="Look for changed entries this often, seconds; 0: never.")
     ] = 0.0,
+    allowed_host: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="A name that clients know this server by; may be repeated (embedded)."),
+    ] = None,
     max_message_mb: Annotated[int, typer.Option(min=1, max=2047, help="Largest request (embedded).")] = 64,
+    max_json_mb: Annotated[int, typer.Option(min=1, max=2047, help="Most JSON in a request (embedded).")] = 4,
     max_in_flight_mb: Annotated[int, typer.Option(min=1, help="All requests at once (embedded).")] = 512,
     max_run_s: Annotated[int, typer.Option(min=1, max=86400, help="Longest run of a graph, seconds (embedded).")] = 60,
     max_load_s: Annotated[
@@ -38,20 +46,26 @@ def run(
 ) -> None:
     """Serve a model repository: KServe v2 over HTTP and gRPC, and Prometheus metrics."""
     from nanocv_cli.errors import RequestError
-    from nanocv_cli.serving.ports import Addresses, Ports
+    from nanocv_cli.serving.ports import Addresses, Control, Ports
 
     ports = Ports(host, http_port, grpc_port, metrics_port)
     if engine not in ("embedded", "triton"):
         raise RequestError(f"unknown engine {engine!r}", "use embedded or triton")
+    if control not in ("none", "explicit"):
+        raise RequestError(f"unknown control {control!r}", "use none or explicit; --poll-s follows the folder")
+    if poll_s and control == "explicit":
+        raise RequestError("--poll-s and --control explicit exclude each other", "leave one of them out")
+    manner: Control = "poll" if poll_s else "explicit" if control == "explicit" else "none"
     if engine == "triton":
         from nanocv_cli.config.project import project_root
         from nanocv_cli.serving.triton import find_triton, run_triton
 
-        raise typer.Exit(run_triton(find_triton(project_root()), repository, ports, poll_s))
+        raise typer.Exit(run_triton(find_triton(project_root()), repository, ports, manner, poll_s))
 
     from nanocv_cli.serving.embedded.bounds import DEFAULT_LIMITS, ModelLimits
     from nanocv_cli.serving.embedded.event_loop import run as run_loop
-    from nanocv_cli.serving.embedded.server import Limits, serve
+    from nanocv_cli.serving.embedded.limits import Limits
+    from nanocv_cli.serving.embedded.server import Settings, serve
 
     def tell(addresses: Addresses) -> None:
         if as_json:
@@ -64,5 +78,8 @@ def run(
         load_seconds=max_load_s,
         run_seconds=max_run_s,
     )
-    limits = Limits(max_message_mb << 20, max_in_flight_mb << 20, models=models)
-    run_loop(serve(repository, ports, limits, poll_s, say, tell))
+    limits = Limits(
+        message_bytes=max_message_mb << 20, text_bytes=max_json_mb << 20, flight_bytes=max_in_flight_mb << 20
+    )
+    settings = Settings(ports, limits, models, manner, poll_s, tuple(allowed_host or ()))
+    run_loop(serve(repository, settings, say, tell))

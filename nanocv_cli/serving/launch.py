@@ -18,7 +18,7 @@ from typing import IO
 
 from nanocv_cli.config.project import project_root
 from nanocv_cli.errors import ServingError
-from nanocv_cli.serving.ports import Addresses, Ports
+from nanocv_cli.serving.ports import Addresses, Control, Ports
 from nanocv_cli.serving.triton import find_triton, server_arguments
 
 ENGINES = ("embedded", "triton")
@@ -39,18 +39,23 @@ class Server:
 
 
 @contextlib.contextmanager
-def started(repository: Path, engine: str) -> Iterator[Server]:
-    """Serves a repository on free loopback ports, under explicit model control, for as long as the context lasts.
+def started(repository: Path, engine: str, control: Control = "explicit", *options: str) -> Iterator[Server]:
+    """Serves a repository on free loopback ports for as long as the context lasts.
 
     Args:
         repository: a Triton model repository.
         engine: embedded or triton.
+        control: what changes the models that are served.
+        options: further ones of `nanocv serve run`, for the embedded server.
 
     Raises:
         ServingError: it did not become ready; the message holds the last it said.
     """
     with tempfile.TemporaryFile() as log:
-        process, addresses = _start_triton(repository, log) if engine == "triton" else _start_embedded(repository, log)
+        if engine == "triton":
+            process, addresses = _start_triton(repository, control, log)
+        else:
+            process, addresses = _start_embedded(repository, control, options, log)
         try:
             if engine == "triton":
                 _wait_until_ready(process, addresses, log)
@@ -82,10 +87,14 @@ def free_ports() -> Ports:
     return Ports("127.0.0.1", http, grpc, metrics)
 
 
-def _start_embedded(repository: Path, log: IO[bytes]) -> "tuple[subprocess.Popen[bytes], Addresses]":
+def _start_embedded(
+    repository: Path, control: Control, options: tuple[str, ...], log: IO[bytes]
+) -> "tuple[subprocess.Popen[bytes], Addresses]":
+    manner = ["--poll-s", "1"] if control == "poll" else ["--control", control]
     arguments = [
         sys.executable, "-m", "nanocv_cli.app", "serve", "run", "--engine", "embedded", "--json",
         "--repository", str(repository), "--http-port", "0", "--grpc-port", "0", "--metrics-port", "0",
+        *manner, *options,
     ]  # fmt: skip
     process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=log)
     # It prints its addresses when it is ready, and otherwise ends.
@@ -101,9 +110,9 @@ def _start_embedded(repository: Path, log: IO[bytes]) -> "tuple[subprocess.Popen
         raise _not_started("embedded", log) from error
 
 
-def _start_triton(repository: Path, log: IO[bytes]) -> "tuple[subprocess.Popen[bytes], Addresses]":
+def _start_triton(repository: Path, control: Control, log: IO[bytes]) -> "tuple[subprocess.Popen[bytes], Addresses]":
     command, ports = find_triton(project_root()), free_ports()
-    arguments = [*command.arguments, *server_arguments(repository, ports, 0.0)]
+    arguments = [*command.arguments, *server_arguments(repository, ports, control)]
     process = subprocess.Popen(arguments, env=command.environment, stdout=log, stderr=log)
     return process, Addresses(ports.host, ports.http, ports.grpc, ports.metrics)
 

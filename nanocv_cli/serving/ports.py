@@ -1,6 +1,10 @@
-"""Where a server listens."""
+"""Where a server listens, and who changes what it serves."""
 
 from dataclasses import dataclass
+from typing import Literal
+
+# Nobody while it runs, requests to load and unload, or the repository's folder.
+Control = Literal["none", "explicit", "poll"]
 
 
 @dataclass(frozen=True)

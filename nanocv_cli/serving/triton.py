@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nanocv_cli.errors import ServingError
-from nanocv_cli.serving.ports import Ports
+from nanocv_cli.serving.ports import Control, Ports
 
 ENVIRONMENT = ".triton"
 PROBE_SECONDS = 60.0
@@ -60,20 +60,20 @@ def find_triton(root: Path) -> TritonCommand:
     return TritonCommand([str(server), "--backend-directory", str(backends)], environment)
 
 
-def server_arguments(repository: Path, ports: Ports, poll_seconds: float) -> list[str]:
+def server_arguments(repository: Path, ports: Ports, control: Control, poll_seconds: float = 1.0) -> list[str]:
     """Triton's options for the same repository, ports and manner of control as the embedded server."""
-    control = (
-        ["--model-control-mode=poll", f"--repository-poll-secs={max(1, round(poll_seconds))}"]
-        if poll_seconds
-        else ["--model-control-mode=explicit", "--load-model=*"]
-    )
+    manners = {
+        "none": ["--model-control-mode=none"],
+        "explicit": ["--model-control-mode=explicit", "--load-model=*"],
+        "poll": ["--model-control-mode=poll", f"--repository-poll-secs={max(1, round(poll_seconds))}"],
+    }
     return [
         "--model-repository", str(repository.absolute()),
         "--http-address", ports.host, "--http-port", str(ports.http),
         "--grpc-address", ports.host, "--grpc-port", str(ports.grpc),
         "--metrics-address", ports.host, "--metrics-port", str(ports.metrics),
         "--disable-auto-complete-config",
-        *control,
+        *manners[control],
     ]  # fmt: skip
 
 
@@ -95,13 +95,13 @@ def _backends_with_stub(folder: Path, carried: Path, version: str) -> Path:
     return backends
 
 
-def run_triton(command: TritonCommand, repository: Path, ports: Ports, poll_seconds: float) -> int:
+def run_triton(command: TritonCommand, repository: Path, ports: Ports, control: Control, poll_seconds: float) -> int:
     """Runs Triton in the foreground, with its own output; returns its exit status.
 
     Raises:
         ServingError: it cannot be started.
     """
-    arguments = [*command.arguments, *server_arguments(repository, ports, poll_seconds)]
+    arguments = [*command.arguments, *server_arguments(repository, ports, control, poll_seconds)]
     try:
         with subprocess.Popen(arguments, env=command.environment) as process:
             while True:

@@ -1,26 +1,29 @@
 """Between the protocols and the queue: a request is checked in Triton's words, its answer cut to what was asked for."""
 
 import asyncio
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from nanocv_cli.serving.datatypes import NUMPY_TYPES
-from nanocv_cli.serving.embedded.faults import Fault, Status, about
+from nanocv_cli.serving.embedded.aside import Aside
+from nanocv_cli.serving.embedded.budget import Holding
+from nanocv_cli.serving.embedded.faults import Fault, about, shown
 from nanocv_cli.serving.embedded.jobs import Finish, Job
 from nanocv_cli.serving.embedded.model import LoadedModel
 from nanocv_cli.serving.embedded.plan import datatype
 from nanocv_cli.serving.embedded.tensors import (
     DATATYPES,
+    ESCAPED,
     Array,
     Buffer,
+    byte_size,
     elements,
     from_bytes,
     from_values,
+    text_size,
 )
 
 ONE_SIZE_TOO_MANY = (
@@ -29,6 +32,12 @@ ONE_SIZE_TOO_MANY = (
     "max_batch_size to zero. See the model configuration docs for more info on max_batch_size."
 )
 LARGEST_RANK = 32
+LONGEST_ID = 1000  # characters
+LONGEST_TIMEOUT_US = 10**12  # eleven days
+MOST_NAMES = 16  # in a message
+# The most characters of `value:index:` before a label, the value with all its digits: those of FP64 may be 309.
+LABEL_ROOM, WIDE_LABEL_ROOM = 80, 350
+OBJECT_BYTES = 64  # of a string in memory, beside its characters
 NUMBERS = {np.dtype(kind).kind for kind in NUMPY_TYPES.values()} - {"O"}
 
 
@@ -54,12 +63,23 @@ class WantedOutput:
 
 @dataclass(frozen=True)
 class Call:
-    """An inference request, whatever protocol it came by. `timeout_us` 0 is any; no `wanted` means all outputs."""
+    """An inference request, whatever protocol it came by.
+
+    Attributes:
+        request_id: the client's name for it, may be empty.
+        inputs: as sent.
+        wanted: outputs; none means all.
+        timeout_us: longest wait in the queue; 0 is any.
+        text_bytes: how long the text is that its values were read from.
+        binary: whether outputs that are not named in `wanted` are sent as bytes.
+    """
 
     request_id: str
     inputs: Sequence[GivenTensor]
     wanted: Sequence[WantedOutput] = ()
     timeout_us: int = 0
+    text_bytes: int = 0
+    binary: bool = False
 
 
 @dataclass(frozen=True)
@@ -72,68 +92,49 @@ class NamedArray:
     binary: bool
 
 
-class Budget:
-    """Bounds the bytes of all requests that are in the server at once.
-
-    Args:
-        limit: bytes.
-    """
-
-    def __init__(self, limit: int) -> None:
-        self._limit, self._taken, self._lock = limit, 0, threading.Lock()
-
-    def take(self, size: int) -> None:
-        """Takes `size` bytes, to be given back.
-
-        Raises:
-            Fault: they are not there.
-        """
-        with self._lock:
-            if self._taken + size > self._limit:
-                raise Fault(
-                    f"the requests in flight hold {self._taken:,} of at most {self._limit:,} bytes",
-                    Status.UNAVAILABLE,
-                    "REJECTED",
-                )
-            self._taken += size
-
-    def give_back(self, size: int) -> None:
-        """Gives back what was taken."""
-        with self._lock:
-            self._taken -= size
-
-    @contextmanager
-    def reserved(self, size: int) -> Iterator[None]:
-        """Takes `size` bytes for as long as the context lasts; see `take`."""
-        self.take(size)
-        try:
-            yield
-        finally:
-            self.give_back(size)
-
-
-async def answer(model: LoadedModel, call: Call) -> list[NamedArray]:
+async def answer(model: LoadedModel, call: Call, holding: Holding, aside: Aside) -> list[NamedArray]:
     """Checks a call, queues it and waits for its outputs.
 
+    Args:
+        model: the one that is asked.
+        call: as it came.
+        holding: what is made of it is counted there before it is made.
+        aside: where long work on it is done.
+
     Raises:
-        Fault: it is not one that this model can answer, or the model failed on it.
+        Fault: it is not one that this model can answer, the model failed on it, or there is no room for its answer.
     """
+    # Raw numbers are used where they lie, in the message; all else is made anew.
+    remade = [tensor for tensor in call.inputs if tensor.raw is None or tensor.datatype == "BYTES"]
+    texts = call.text_bytes + sum(len(tensor.raw) for tensor in remade if tensor.raw is not None)
+    inputs, rows = await aside.run(texts, _checked_inputs, model, call)
+    wanted = _checked_outputs(model, call)
+    if remade:
+        holding.add(sum(_memory(inputs[tensor.name]) for tensor in remade))
+    holding.keep()
     arrives: asyncio.Future[dict[str, Array]] = asyncio.get_running_loop().create_future()
-    job = Job({}, 1, call.request_id, 1000 * call.timeout_us, arrives)
+    job = Job(inputs, rows, call.request_id, 1000 * min(call.timeout_us, LONGEST_TIMEOUT_US), arrives)
     try:
-        job.inputs, job.rows = _checked_inputs(model, call)
-        wanted = _checked_outputs(model, call)
         model.submit(job)
     except Fault as fault:
-        if fault.reason == "REJECTED":
-            model.statistics.failed(job.arrived, fault.reason)
+        model.statistics.failed(job.arrived, fault.reason)
         raise
     try:
         outputs = await arrives
     except asyncio.CancelledError:
         model.abandon(job)
         raise
-    return [_cut(model, outputs[output.name], output) for output in wanted]
+    except Fault:
+        # Else the error would hold this frame, and this frame the error: the request's bytes would stay for long.
+        job.arrives = None
+        del arrives
+        raise
+    size = ranked = 0
+    for output in wanted:
+        size += (more := _answer_bytes(model, outputs[output.name], output))
+        ranked += more if output.classes else 0
+    holding.add(size)
+    return await aside.run(ranked, _cut_all, model, outputs, wanted)
 
 
 def settle(finish: Finish) -> None:
@@ -154,7 +155,7 @@ def _checked_inputs(model: LoadedModel, call: Call) -> tuple[dict[str, Array], i
     given: dict[str, GivenTensor] = {}
     for tensor in call.inputs:
         if tensor.name in given:
-            raise Fault(about(call.request_id, f"input '{tensor.name}' already exists in request"))
+            raise Fault(about(call.request_id, f"input '{shown(tensor.name)}' already exists in request"))
         given[tensor.name] = tensor
     missing = [entry.name for entry in config.input if entry.name not in given]
     if len(given) != len(config.input):
@@ -168,7 +169,7 @@ def _checked_inputs(model: LoadedModel, call: Call) -> tuple[dict[str, Array], i
         )
     if missing:
         unexpected = next(name for name in given if name not in {entry.name for entry in config.input})
-        raise Fault(f"unexpected inference input '{unexpected}' for model '{model.name}'")
+        raise Fault(f"unexpected inference input '{shown(unexpected)}' for model '{model.name}'")
     arrays = {entry.name: _as_array(model, call, given[entry.name], entry) for entry in config.input}
     if not config.max_batch_size:
         return arrays, 1
@@ -185,7 +186,7 @@ def _as_array(model: LoadedModel, call: Call, tensor: GivenTensor, entry: Any) -
         raise Fault(
             about(
                 call.request_id,
-                f"inference {named} data-type is '{tensor.datatype}', but model '{model.name}' expects '{kind}'",
+                f"inference {named} data-type is '{shown(tensor.datatype)}', but model '{model.name}' expects '{kind}'",
             )
         )
     if batched and tensor.shape and tensor.shape[0] > batched:
@@ -220,12 +221,36 @@ def _as_array(model: LoadedModel, call: Call, tensor: GivenTensor, entry: Any) -
 
 
 def _checked_outputs(model: LoadedModel, call: Call) -> Sequence[WantedOutput]:
-    """What the client asked for, or all outputs."""
-    names = {output.name for output in model.config.output}
+    """What the client asked for, each output once, or all outputs."""
+    if not call.wanted:
+        return [WantedOutput(output.name, binary=call.binary) for output in model.config.output]
+    names, asked = {output.name for output in model.config.output}, set[str]()
     for output in call.wanted:
         if output.name not in names:
-            raise Fault(f"unexpected inference output '{output.name}' for model '{model.name}'")
-    return call.wanted or [WantedOutput(output.name) for output in model.config.output]
+            raise Fault(f"unexpected inference output '{shown(output.name)}' for model '{model.name}'")
+        if output.name in asked:
+            raise Fault(about(call.request_id, f"output '{output.name}' already exists in request"))
+        asked.add(output.name)
+    return call.wanted
+
+
+def _memory(array: Array) -> int:
+    """Bytes that an input takes beside the message it came in."""
+    return array.nbytes + (OBJECT_BYTES * array.size + byte_size(array) if array.dtype == object else 0)
+
+
+def _answer_bytes(model: LoadedModel, array: Array, wanted: WantedOutput) -> int:
+    """The size of an output in its answer, or a little more, before it is made."""
+    if wanted.classes == 0:
+        return byte_size(array) if wanted.binary else text_size(array)
+    rows = len(array) if model.config.max_batch_size else 1
+    count = min(wanted.classes, array.size // max(1, rows))
+    room = WIDE_LABEL_ROOM if array.dtype == np.float64 else LABEL_ROOM
+    return rows * count * (room + ESCAPED * max(map(len, model.labels.get(wanted.name, ())), default=0))
+
+
+def _cut_all(model: LoadedModel, outputs: dict[str, Array], wanted: Sequence[WantedOutput]) -> list[NamedArray]:
+    return [_cut(model, outputs[output.name], output) for output in wanted]
 
 
 def _cut(model: LoadedModel, array: Array, wanted: WantedOutput) -> NamedArray:
@@ -250,7 +275,8 @@ def _best(array: Array, count: int, labels: Sequence[str], batched: bool) -> Arr
 
 
 def _names(names: Sequence[str]) -> str:
-    return "[" + ",".join(f"'{name}'" for name in names) + "]"
+    more = ",…" if len(names) > MOST_NAMES else ""
+    return "[" + ",".join(f"'{shown(name)}'" for name in names[:MOST_NAMES]) + more + "]"
 
 
 def _sizes(sizes: Sequence[int]) -> str:

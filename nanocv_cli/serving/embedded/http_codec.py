@@ -1,38 +1,54 @@
 """KServe v2's inference request and answer over HTTP: JSON, with Triton's binary-tensor extension."""
 
-import json
+from functools import lru_cache
 from typing import Any
 
 from nanocv_cli.serving.datatypes import NUMPY_TYPES
-from nanocv_cli.serving.embedded.calls import Call, GivenTensor, NamedArray, WantedOutput
-from nanocv_cli.serving.embedded.faults import Fault, Status
+from nanocv_cli.serving.embedded.calls import LARGEST_RANK, LONGEST_ID, Call, GivenTensor, NamedArray, WantedOutput
+from nanocv_cli.serving.embedded.faults import Fault, Status, TooLarge, shown
+from nanocv_cli.serving.embedded.http_messages import Body
+from nanocv_cli.serving.embedded.json_text import parse_object
 from nanocv_cli.serving.embedded.model import LoadedModel
-from nanocv_cli.serving.embedded.tensors import to_bytes, to_values
+from nanocv_cli.serving.embedded.tensors import ENCODE, text_size, to_bytes, to_text
 
 HEADER_LENGTH = "inference-header-content-length"
 LARGEST_SIZE = 1 << 40
 
 
-def parse_call(body: bytes, header_length: str | None, model: LoadedModel) -> Call:
+def json_length(body: Body, header_length: str | None, limit: int) -> int:
+    """How much of a request's body is JSON; the bytes of binary tensors follow.
+
+    Args:
+        body: of the request.
+        header_length: the header that says where the JSON ends; None where all of it is JSON.
+        limit: bytes of JSON.
+
+    Raises:
+        Fault: more than there is, or more than `limit`.
+    """
+    length = len(body)
+    if header_length is not None:
+        is_number = header_length.isascii() and header_length.isdigit() and len(header_length) < 20
+        length = int(header_length) if is_number else -1
+        if not 0 < length <= len(body):
+            raise Fault(f"inference header size should be in range (0, {len(body)}), got: {shown(header_length)}")
+    if length > limit:
+        raise TooLarge(limit, "the request's JSON (tensors may be sent as binary data)")
+    return length
+
+
+def parse_call(body: Body, length: int, model: LoadedModel) -> Call:
     """An inference request from its body.
 
     Args:
         body: the JSON document, followed by the bytes of binary tensors.
-        header_length: the header that says where the JSON ends; None where all of it is JSON.
+        length: of the JSON.
         model: whom it is for, for the messages.
 
     Raises:
         Fault: it is not a request.
     """
-    length = len(body)
-    if header_length is not None:
-        try:
-            length = int(header_length)
-        except ValueError:
-            length = -1
-        if not 0 < length <= len(body):
-            raise Fault(f"inference header size should be in range (0, {len(body)}), got: {header_length}")
-    document = _json_object(body[:length])
+    document = parse_object(bytes(body[:length]))
     if not isinstance(document.get("inputs"), list):
         raise Fault("Unable to parse 'inputs': attempt to access non-existing object member 'inputs'")
     parameters = _object(document, "parameters")
@@ -48,53 +64,51 @@ def parse_call(body: bytes, header_length: str | None, model: LoadedModel) -> Ca
     if not isinstance(outputs, list):
         raise Fault("Unable to parse 'outputs': expected a list")
     wanted = [_wanted(entry, binary) for entry in outputs]
-    if binary and not wanted:
-        wanted = [WantedOutput(output.name, binary=True) for output in model.config.output]
     request_id = document.get("id", "")
-    if not isinstance(request_id, str):
-        raise Fault("Unable to parse 'id': expected a string")
-    return Call(request_id, inputs, wanted, _number(parameters, "timeout"))
+    if not isinstance(request_id, str) or len(request_id) > LONGEST_ID:
+        raise Fault(f"Unable to parse 'id': expected a string of at most {LONGEST_ID:,} characters")
+    return Call(request_id, inputs, wanted, _number(parameters, "timeout"), length, binary)
+
+
+def text_bytes(outputs: list[NamedArray], limit: int) -> int:
+    """How much JSON the values of an answer will be at most.
+
+    Raises:
+        Fault: more than `limit`.
+    """
+    size = sum(text_size(output.array) for output in outputs if not output.binary)
+    if size > limit:
+        raise Fault(
+            f"the answer may be {size:,} bytes of JSON, and at most {limit:,} are sent; ask for it as binary data"
+        )
+    return size
 
 
 def render_answer(model: LoadedModel, request_id: str, outputs: list[NamedArray]) -> tuple[bytes, int | None]:
-    """An answer's body, and the length of its JSON where binary tensors follow."""
+    """An answer's body, and the length of its JSON where binary tensors follow.
+
+    Raises:
+        Fault: an output holds what JSON cannot say.
+    """
     described, tails = [], []
     for output in outputs:
-        document: dict[str, Any] = {
-            "name": output.name,
-            "datatype": output.datatype,
-            "shape": list(output.array.shape),
-        }
+        sizes = ",".join(map(str, output.array.shape))
+        named = f'"name":{_quoted(output.name)},"datatype":"{output.datatype}","shape":[{sizes}]'
         if output.binary:
-            content = to_bytes(output.array)
-            document["parameters"] = {"binary_data_size": len(content)}
-            tails.append(content)
+            tails.append(to_bytes(output.array))
+            described.append(f'{{{named},"parameters":{{"binary_data_size":{len(tails[-1])}}}}}')
         else:
-            document["data"] = to_values(output.array)
-        described.append(document)
-    answer: dict[str, Any] = {"id": request_id} if request_id else {}
-    answer |= {"model_name": model.name, "model_version": str(model.version), "outputs": described}
-    header = json.dumps(answer, separators=(",", ":")).encode()
+            described.append(f'{{{named},"data":{to_text(output.array)}}}')
+    asked = f'"id":{ENCODE(request_id)},' if request_id else ""
+    answered = f'"model_name":{_quoted(model.name)},"model_version":"{model.version}"'
+    header = f'{{{asked}{answered},"outputs":[{",".join(described)}]}}'.encode()
     return (b"".join([header, *tails]), len(header)) if tails else (header, None)
 
 
-def parse_object(body: bytes) -> dict[str, Any]:
-    """A JSON object, empty for an empty body.
-
-    Raises:
-        Fault: it is none.
-    """
-    return _json_object(body) if body.strip() else {}
-
-
-def _json_object(text: bytes) -> dict[str, Any]:
-    try:
-        document = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise Fault(f"failed to parse the request JSON buffer: {error}") from error
-    if not isinstance(document, dict):
-        raise Fault("failed to parse the request JSON buffer: expected an object")
-    return document
+@lru_cache(1024)
+def _quoted(name: str) -> str:
+    """A model's or tensor's name in JSON."""
+    return ENCODE(name)
 
 
 def _given(entry: Any, tail: memoryview, model: LoadedModel) -> tuple[GivenTensor, int]:
@@ -102,14 +116,19 @@ def _given(entry: Any, tail: memoryview, model: LoadedModel) -> tuple[GivenTenso
     if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
         raise Fault("Unable to parse 'inputs': every input needs a 'name'")
     name, kind, shape = entry["name"], entry.get("datatype"), entry.get("shape")
-    if kind not in NUMPY_TYPES:
-        raise Fault(f"invalid datatype for input {name}")
-    if not isinstance(shape, list) or not all(type(size) is int and 0 <= size < LARGEST_SIZE for size in shape):
-        raise Fault(f"Unable to parse 'shape' of input '{name}': expected a list of sizes from 0 on")
+    if not isinstance(kind, str) or kind not in NUMPY_TYPES:
+        raise Fault(f"invalid datatype for input {shown(name)}")
+    if (
+        not isinstance(shape, list)
+        or len(shape) > LARGEST_RANK
+        or not all(type(size) is int and 0 <= size < LARGEST_SIZE for size in shape)
+    ):
+        raise Fault(f"Unable to parse 'shape' of input '{shown(name)}': expected a list of sizes from 0 on")
     parameters = _object(entry, "parameters")
     if "shared_memory_region" in parameters:
         raise Fault(
-            f"input '{name}' lies in shared memory, which this server does not map; send its bytes", Status.UNSUPPORTED
+            f"input '{shown(name)}' lies in shared memory, which this server does not map; send its bytes",
+            Status.UNSUPPORTED,
         )
     has_values, size = "data" in entry, _number(parameters, "binary_data_size")
     has_bytes = "binary_data_size" in parameters
@@ -121,7 +140,7 @@ def _given(entry: Any, tail: memoryview, model: LoadedModel) -> tuple[GivenTenso
         )
     if size > len(tail):
         raise Fault(
-            f"unexpected size for input '{name}', expecting {size - len(tail)} additional bytes for model "
+            f"unexpected size for input '{shown(name)}', expecting {size - len(tail)} additional bytes for model "
             f"'{model.name}'"
         )
     raw = tail[:size] if has_bytes else None
@@ -134,7 +153,8 @@ def _wanted(entry: Any, binary: bool) -> WantedOutput:
     parameters = _object(entry, "parameters")
     if "shared_memory_region" in parameters:
         raise Fault(
-            f"output '{entry['name']}' is to lie in shared memory, which this server does not map", Status.UNSUPPORTED
+            f"output '{shown(entry['name'])}' is to lie in shared memory, which this server does not map",
+            Status.UNSUPPORTED,
         )
     own = _flag(parameters, "binary_data") if "binary_data" in parameters else binary
     return WantedOutput(entry["name"], _number(parameters, "classification"), own)

@@ -1,25 +1,31 @@
 """The HTTP side: KServe v2's paths, with Triton's extensions."""
 
 import asyncio
-import json
-import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import unquote_to_bytes
 
 from nanocv_cli.serving.embedded import documents, http_codec
+from nanocv_cli.serving.embedded.access import Access
+from nanocv_cli.serving.embedded.aside import Aside
 from nanocv_cli.serving.embedded.calls import answer
-from nanocv_cli.serving.embedded.faults import Fault, Status
-from nanocv_cli.serving.embedded.http_messages import HttpAnswer, HttpRequest, uncompressed
+from nanocv_cli.serving.embedded.faults import DEFECTS, Fault, Status, TooLarge
+from nanocv_cli.serving.embedded.http_body import uncompressed
+from nanocv_cli.serving.embedded.http_messages import HttpAnswer, HttpRequest, refused
+from nanocv_cli.serving.embedded.json_text import parse_object
 from nanocv_cli.serving.embedded.library import Library
+from nanocv_cli.serving.embedded.limits import Limits
 from nanocv_cli.serving.embedded.metrics import exposition
-from nanocv_cli.serving.embedded.model import LoadedModel
+from nanocv_cli.serving.embedded.repository_calls import counted_models, expect_name, load_override
+from nanocv_cli.serving.embedded.tensors import ENCODE
 
 UNSUPPORTED = ("systemsharedmemory", "cudasharedmemory", "trace", "logging")
-LOG = logging.getLogger(__name__)
+DEEPEST_PATH = 8  # parts of the longest path there is
+MOST_KNOWN, SHORT_PATH = 512, 256  # paths, and bytes of one, that are looked up once
 
 # A path's answer, from the model and version it names (empty where it names none) and the request's body.
 Action = Callable[[str, str, HttpRequest], Awaitable[HttpAnswer]]
+Route = tuple[str, Action, str, str]  # method, action, model, version
 
 
 class HttpService:
@@ -27,11 +33,14 @@ class HttpService:
 
     Args:
         library: the models.
-        largest_message: bytes of an uncompressed request.
+        access: who may change them.
+        limits: of requests.
+        aside: where long work on them is done.
     """
 
-    def __init__(self, library: Library, largest_message: int) -> None:
-        self._library, self._largest = library, largest_message
+    def __init__(self, library: Library, access: Access, limits: Limits, aside: Aside) -> None:
+        self._library, self._access, self._limits, self._aside = library, access, limits, aside
+        self._known: dict[bytes, Route] = {}
         self._plain: dict[tuple[str, ...], tuple[str, Action]] = {
             (): ("GET", self._server_metadata),
             ("health", "live"): ("GET", self._live),
@@ -52,35 +61,45 @@ class HttpService:
         }
 
     async def answer(self, request: HttpRequest) -> HttpAnswer:
-        """Answers any request to the inference port."""
+        """Answers any request to the inference port; one for a head alone as one for the whole, which is then cut."""
         try:
             method, action, model, version = self._route(request.target)
-            if request.method != method:
-                return _refusal("Method Not Allowed", 405)
+            if request.method != method and (request.method, method) != ("HEAD", "GET"):
+                return _wrong_method(method)
             return await action(model, version, request)
         except Fault as fault:
-            return _refusal(fault.message, fault.status.http)
+            return refused(fault)
         except asyncio.CancelledError:
             raise
         except Exception as error:
             # A defect of ours must not tell a client more than that there is one, nor end the server.
-            LOG.exception("a request failed in the server")
-            return _refusal(f"internal: {type(error).__name__}", Status.INTERNAL.http)
+            return refused(DEFECTS.answer(error))
 
     async def answer_metrics(self, request: HttpRequest) -> HttpAnswer:
         """Answers any request to the metrics port."""
         if request.target.partition(b"?")[0] != b"/metrics":
-            return _refusal("Not Found", 404)
-        return HttpAnswer(exposition(self._library), content_type="text/plain; charset=utf-8")
+            return refused(Fault("Not Found", Status.NOT_FOUND))
+        if request.method not in ("GET", "HEAD"):
+            return _wrong_method("GET")
+        try:
+            return HttpAnswer(exposition(self._library), content_type="text/plain; charset=utf-8")
+        except Exception as error:  # as above
+            return refused(DEFECTS.answer(error))
 
-    def _route(self, target: bytes) -> tuple[str, Action, str, str]:
+    def _route(self, target: bytes) -> Route:
         """Method, action, model and version of a path.
 
         Raises:
             Fault: there is no such path.
         """
-        path = target.partition(b"?")[0].decode("latin-1")
-        parts = tuple(unquote(part) for part in path.removesuffix("/").split("/")[1:])
+        if (known := self._known.get(target)) is not None:
+            return known
+        found = self._looked_up(_parts(target))
+        if len(target) <= SHORT_PATH and len(self._known) < MOST_KNOWN:
+            self._known[target] = found
+        return found
+
+    def _looked_up(self, parts: tuple[str, ...]) -> Route:
         if parts[:1] == ("v2",):
             match parts[1:]:
                 case plain if plain in self._plain:
@@ -98,14 +117,17 @@ class HttpService:
         raise Fault("Not Found", Status.NOT_FOUND)
 
     async def _infer(self, name: str, version: str, request: HttpRequest) -> HttpAnswer:
-        model = self._library.find(name, version)
-        body = uncompressed(request, self._largest)
-        call = http_codec.parse_call(body, request.headers.get(http_codec.HEADER_LENGTH), model)
-        outputs = await answer(model, call)
-        content, header_length = http_codec.render_answer(model, call.request_id, outputs)
-        if header_length is None:
+        model, aside = self._library.find(name, version), self._aside
+        body = await uncompressed(request, self._limits.message_bytes, aside)
+        header_length = request.headers.get(http_codec.HEADER_LENGTH)
+        length = http_codec.json_length(body, header_length, self._limits.text_bytes)
+        call = await aside.run(length, http_codec.parse_call, body, length, model)
+        outputs = await answer(model, call, request.holding, aside)
+        text = http_codec.text_bytes(outputs, self._limits.message_bytes)
+        content, length_told = await aside.run(text, http_codec.render_answer, model, call.request_id, outputs)
+        if length_told is None:
             return HttpAnswer(content)
-        headers = (("Inference-Header-Content-Length", str(header_length)),)
+        headers = (("Inference-Header-Content-Length", str(length_told)),)
         return HttpAnswer(content, content_type="application/octet-stream", headers=headers)
 
     async def _server_metadata(self, name: str, version: str, request: HttpRequest) -> HttpAnswer:
@@ -122,7 +144,9 @@ class HttpService:
         return _json(documents.model_metadata(model, self._library.versions(name)))
 
     async def _model_ready(self, name: str, version: str, request: HttpRequest) -> HttpAnswer:
-        return HttpAnswer() if self._library.answers(name, version) else _refusal("Model version not ready", 400)
+        if not self._library.answers(name, version):
+            return refused(Fault("Model version not ready"))
+        return HttpAnswer()
 
     async def _model_config(self, name: str, version: str, request: HttpRequest) -> HttpAnswer:
         return _json(documents.message(self._library.find(name, version).config))
@@ -131,50 +155,55 @@ class HttpService:
         return _json(documents.statistics(counted_models(self._library, name, version)))
 
     async def _index(self, name: str, version: str, request: HttpRequest) -> HttpAnswer:
-        wanted = http_codec.parse_object(uncompressed(request, self._largest))
+        wanted = await self._object(request)
         return _json(documents.repository_index(self._library, wanted.get("ready") is True))
 
     async def _load(self, name: str, version: str, request: HttpRequest) -> HttpAnswer:
-        parameters = http_codec.parse_object(uncompressed(request, self._largest)).get("parameters", {})
+        self._access.check_control(request.headers)
+        expect_name(name)
+        parameters = (await self._object(request)).get("parameters", {})
         if not isinstance(parameters, dict):
             raise Fault("Unable to parse 'parameters': expected an object")
         await self._library.load(name, load_override(parameters))
         return HttpAnswer()
 
     async def _unload(self, name: str, version: str, request: HttpRequest) -> HttpAnswer:
+        self._access.check_control(request.headers)
+        expect_name(name)
         await self._library.unload(name)
         return HttpAnswer()
 
-
-def load_override(parameters: dict[str, Any]) -> str:
-    """The model config among a load request's parameters, empty for none.
-
-    Raises:
-        Fault: there is a parameter that this server does not honour.
-    """
-    for key, value in parameters.items():
-        if key != "config" or not isinstance(value, str):
-            raise Fault(f"load parameter '{key}' is not supported; 'config' takes JSON text", Status.UNSUPPORTED)
-    return str(parameters.get("config", ""))
+    async def _object(self, request: HttpRequest) -> dict[str, Any]:
+        """The request's body as a JSON object, empty for an empty body."""
+        body = await uncompressed(request, self._limits.text_bytes, self._aside)
+        if len(body) > self._limits.text_bytes:
+            raise TooLarge(self._limits.text_bytes)
+        text = bytes(body).strip()
+        return await self._aside.run(len(text), parse_object, text) if text else {}
 
 
-def counted_models(library: Library, name: str, version: str) -> list[LoadedModel]:
-    """The models whose statistics are asked for: all versions where none is named.
+def _parts(target: bytes) -> tuple[str, ...]:
+    """The parts of a path, percent-decoded.
 
     Raises:
-        Fault: there is none.
+        Fault: it is no path, or holds what no name does.
     """
-    if not name:
-        return library.loaded()
-    versions = [version] if version else library.versions(name)
-    if not versions:
-        raise Fault(f"requested model '{name}' is not available")
-    return [library.find(name, number) for number in versions]
+    path = target.partition(b"?")[0].removesuffix(b"/")
+    if not path.startswith(b"/") or path.count(b"/") > DEEPEST_PATH:
+        raise Fault("Not Found", Status.NOT_FOUND)
+    try:
+        parts = tuple(unquote_to_bytes(part).decode() for part in path.split(b"/")[1:])
+    except UnicodeDecodeError as error:
+        raise Fault("the path is not UTF-8") from error
+    if not all(part.isprintable() for part in parts):
+        raise Fault("the path holds characters that no name does")
+    return parts
+
+
+def _wrong_method(method: str) -> HttpAnswer:
+    allowed = "GET, HEAD" if method == "GET" else method
+    return refused(Fault("Method Not Allowed", Status.NO_METHOD), ("Allow", allowed))
 
 
 def _json(document: Any) -> HttpAnswer:
-    return HttpAnswer(json.dumps(document, separators=(",", ":")).encode())
-
-
-def _refusal(message: str, status: int) -> HttpAnswer:
-    return HttpAnswer(json.dumps({"error": message}).encode(), status)
+    return HttpAnswer(ENCODE(document).encode())

@@ -5,20 +5,23 @@ import contextlib
 import signal
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from nanocv_cli.errors import ModelError, ServingError
+from nanocv_cli.serving.embedded.access import Access
+from nanocv_cli.serving.embedded.aside import Aside
 from nanocv_cli.serving.embedded.bounds import DEFAULT_LIMITS, ModelLimits
-from nanocv_cli.serving.embedded.calls import Budget
+from nanocv_cli.serving.embedded.budget import Budget
 from nanocv_cli.serving.embedded.daemon_thread import exit_in_spite_of_threads
 from nanocv_cli.serving.embedded.faults import Fault
-from nanocv_cli.serving.embedded.grpc_service import build_server
-from nanocv_cli.serving.embedded.http_protocol import HttpLimits, HttpServer
+from nanocv_cli.serving.embedded.grpc_server import GrpcServer
+from nanocv_cli.serving.embedded.http_protocol import HttpServer
 from nanocv_cli.serving.embedded.http_service import HttpService
 from nanocv_cli.serving.embedded.library import Library
+from nanocv_cli.serving.embedded.limits import Limits, fitting
 from nanocv_cli.serving.embedded.watch import prints, watch
-from nanocv_cli.serving.ports import Addresses, Ports
+from nanocv_cli.serving.ports import Addresses, Control, Ports
 
 SHUTDOWN_SECONDS = 30.0
 # What is still under way after so long is stopped, so that all have their answer before the connections are closed.
@@ -29,37 +32,34 @@ SWITCH_SECONDS = 0.0005
 
 
 @dataclass(frozen=True)
-class Limits:
-    """What one server may take.
+class Settings:
+    """How one server is run.
 
     Attributes:
-        message_bytes: largest request.
-        flight_bytes: all requests together.
-        calls: gRPC calls at once.
+        ports: where it listens; port 0 is any free one.
+        limits: what its clients may do.
         models: what one model may take.
+        control: what changes the models that are served.
+        poll_seconds: how often to look for changed entries, under control by `poll`.
+        allowed_hosts: further names by which it is known; see `Access`.
     """
 
-    message_bytes: int = 64 << 20
-    flight_bytes: int = 512 << 20
-    calls: int = 1024
+    ports: Ports
+    limits: Limits = field(default_factory=Limits)
     models: ModelLimits = DEFAULT_LIMITS
+    control: Control = "none"
+    poll_seconds: float = 1.0
+    allowed_hosts: tuple[str, ...] = ()
 
 
 async def serve(
-    repository: Path,
-    ports: Ports,
-    limits: Limits,
-    poll_seconds: float,
-    say: Callable[[str], None],
-    started: Callable[[Addresses], None],
+    repository: Path, settings: Settings, say: Callable[[str], None], started: Callable[[Addresses], None]
 ) -> None:
     """Serves a repository until SIGINT or SIGTERM, then answers what is in flight and ends.
 
     Args:
         repository: a Triton model repository.
-        ports: where to listen; port 0 is any free one.
-        limits: what it may take.
-        poll_seconds: how often to look for changed entries; 0 for never.
+        settings: how.
         say: takes lines about what happens.
         started: called once with the addresses, when all models are ready.
 
@@ -68,10 +68,10 @@ async def serve(
         ServingError: a port is taken.
     """
     sys.setswitchinterval(SWITCH_SECONDS)
-    library = Library(repository, limits.models)
+    library = Library(repository, settings.models)
     exit_code = 1
     try:
-        await _serve(library, ports, limits, poll_seconds, say, started)
+        await _serve(library, settings, say, started)
         exit_code = 0
     finally:
         # The ports are closed and their clients answered: nobody waits for anything any more.
@@ -81,41 +81,34 @@ async def serve(
 
 
 async def _serve(
-    library: Library,
-    ports: Ports,
-    limits: Limits,
-    poll_seconds: float,
-    say: Callable[[str], None],
-    started: Callable[[Addresses], None],
+    library: Library, settings: Settings, say: Callable[[str], None], started: Callable[[Addresses], None]
 ) -> None:
-    budget = Budget(limits.flight_bytes)
+    ports, limits = settings.ports, fitting(settings.limits)
+    budget, aside = Budget(limits.flight_bytes), Aside()
+    access = Access(ports.host, settings.allowed_hosts, settings.control)
     known = prints(library)
     await _load_all(library, say)
-    service = HttpService(library, limits.message_bytes)
-    http_limits = HttpLimits(limits.message_bytes)
+    http = HttpService(library, access, limits, aside)
     stopping = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         with contextlib.suppress(NotImplementedError):  # a Windows loop has none; KeyboardInterrupt ends it there
             asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    sides: list[HttpServer | GrpcServer] = [
+        HttpServer(http.answer, access, limits, budget),
+        GrpcServer(library, access, limits, budget, aside),
+        HttpServer(http.answer_metrics, access, limits, budget),
+    ]
     async with contextlib.AsyncExitStack() as open_parts:
-        http_port = await _listen(HttpServer(service.answer, http_limits, budget), ports.host, ports.http, open_parts)
-        metrics_port = await _listen(
-            HttpServer(service.answer_metrics, http_limits, budget), ports.host, ports.metrics, open_parts
-        )
-        grpc_server = build_server(library, budget, limits.message_bytes, limits.calls)
-        try:
-            grpc_port = grpc_server.add_insecure_port(f"{ports.host}:{ports.grpc}")
-        except RuntimeError as error:
-            raise _taken(ports.host, ports.grpc) from error
-        await grpc_server.start()
-        watching = asyncio.create_task(watch(library, poll_seconds, known, say)) if poll_seconds else None
-        started(Addresses(ports.host, http_port, grpc_port, metrics_port))
+        numbers = (ports.http, ports.grpc, ports.metrics)
+        found = [await _listen(side, ports.host, number) for side, number in zip(sides, numbers, strict=True)]
+        if settings.control == "poll":
+            watching = asyncio.create_task(watch(library, settings.poll_seconds, known, say))
+            open_parts.callback(watching.cancel)
+        started(Addresses(ports.host, *found))
         await stopping.wait()
         say("stopping: answering what is in flight")
         asyncio.get_running_loop().call_later(DRAIN_SECONDS, library.give_up)
-        if watching:
-            watching.cancel()
-        await grpc_server.stop(SHUTDOWN_SECONDS)
+    await asyncio.gather(*(side.close(SHUTDOWN_SECONDS) for side in sides))
 
 
 async def _load_all(library: Library, say: Callable[[str], None]) -> None:
@@ -134,15 +127,11 @@ async def _load_all(library: Library, say: Callable[[str], None]) -> None:
             say(f"{name} version {model.version} is ready")
 
 
-async def _listen(server: HttpServer, host: str, port: int, open_parts: contextlib.AsyncExitStack) -> int:
-    """Starts an HTTP side; returns the port it listens on."""
+async def _listen(side: HttpServer | GrpcServer, host: str, port: int) -> int:
+    """Starts one side; returns the port it listens on."""
     try:
-        found = await server.listen(host, port)
+        return await side.listen(host, port)
     except OSError as error:
-        raise _taken(host, port) from error
-    open_parts.push_async_callback(server.close, SHUTDOWN_SECONDS)
-    return found
-
-
-def _taken(host: str, port: int) -> ServingError:
-    return ServingError(f"cannot listen on {host}:{port}: the port is taken or not allowed", "choose another port")
+        raise ServingError(
+            f"cannot listen on {host}:{port}: the port is taken or not allowed", "choose another port"
+        ) from error

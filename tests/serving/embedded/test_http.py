@@ -38,8 +38,20 @@ def send(server: Server, content: bytes) -> bytes:
 
 
 def post(body: bytes, *headers: str, path: str = "/v2/models/doubling/infer") -> bytes:
-    lines = [f"POST {path} HTTP/1.1", "Host: x", f"Content-Length: {len(body)}", *headers, "", ""]
+    lines = [f"POST {path} HTTP/1.1", "Host: localhost", f"Content-Length: {len(body)}", *headers, "", ""]
     return "\r\n".join(lines).encode() + body
+
+
+def chunked(body: bytes, *headers: str, trailers: str = "") -> bytes:
+    """The same in small chunks."""
+    lines = [
+        "POST /v2/models/doubling/infer HTTP/1.1",
+        *("Host: localhost", "Transfer-Encoding: chunked", "Connection: close"),
+        *headers,
+    ]
+    parts = [body[place : place + 7] for place in range(0, len(body), 7)]
+    chunks = b"".join(f"{len(part):x}\r\n".encode() + part + b"\r\n" for part in parts)
+    return "\r\n".join([*lines, "", ""]).encode() + chunks + f"0\r\n{trailers}\r\n".encode()
 
 
 def test_pipelined_requests_are_answered_in_their_order(server: Server) -> None:
@@ -74,12 +86,7 @@ def test_damaged_or_unknown_compression(server: Server, encoding: str) -> None:
 
 
 def test_chunked_requests(server: Server) -> None:
-    head = (
-        "POST /v2/models/doubling/infer HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
-    )
-    parts = [BODY[place : place + 7] for place in range(0, len(BODY), 7)]
-    chunks = b"".join(f"{len(part):x}\r\n".encode() + part + b"\r\n" for part in parts)
-    assert b'"data":[2.0,4.0,6.0,8.0]' in send(server, head.encode() + chunks + b"0\r\n\r\n")
+    assert b'"data":[2.0,4.0,6.0,8.0]' in send(server, chunked(BODY))
 
 
 def test_a_client_that_asks_before_it_sends(server: Server) -> None:
@@ -99,7 +106,7 @@ def test_old_clients_are_answered_and_closed(server: Server) -> None:
 
 
 def test_an_offered_upgrade_is_passed_over(server: Server) -> None:
-    answer = send(server, b"GET /v2 HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n")
+    answer = send(server, b"GET /v2 HTTP/1.1\r\nHost: localhost\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n")
     assert answer.startswith(b"HTTP/1.1 200 OK")
     assert b'"name":"nanocv"' in answer
 
@@ -115,15 +122,15 @@ def test_names_may_be_percent_encoded(server: Server) -> None:
     [
         (b"hello\r\n\r\n", b"400"),
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"400"),
-        (b"GET /v2 HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 100_000 + b"\r\n\r\n", b"400"),
-        (b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", b"400"),
+        (b"GET /v2 HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * 100_000 + b"\r\n\r\n", b"400"),
+        (b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", b"400"),
         (b"POST /v2/models/doubling/infer HTTP/1.1\r\nContent-Length: -1\r\n\r\n", b"400"),
         (b"POST / HTTP/1.1\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", b"400"),
-        (b"CONNECT /v2 HTTP/1.1\r\nHost: x\r\n\r\n", b"405"),
-        (b"GET /v2/nowhere HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", b"404"),
-        (b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", b"404"),
-        (b"GET /v2/models/doubling/infer HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", b"405"),
-        (b"GET /v2/systemsharedmemory/status HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", b"501"),
+        (b"CONNECT /v2 HTTP/1.1\r\nHost: localhost\r\n\r\n", b"405"),
+        (b"GET /v2/nowhere HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", b"404"),
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", b"404"),
+        (b"GET /v2/models/doubling/infer HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", b"405"),
+        (b"GET /v2/systemsharedmemory/status HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", b"501"),
         (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"400"),
     ],
 )
@@ -142,3 +149,92 @@ def test_metrics_have_a_port_of_their_own(server: Server) -> None:
         connection = HTTPConnection(address, timeout=20)
         connection.request("GET", path)
         assert connection.getresponse().status == status
+
+
+@pytest.mark.parametrize(
+    "path", ["/v2", "/v2/health/live", "/v2/models/doubling", "/v2/models/nobody", "/v2/models/stats", "/nowhere"]
+)
+def test_head_is_get_without_the_body(server: Server, path: str) -> None:
+    got = send(server, f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+    headed = send(server, f"HEAD {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+    assert headed == got.partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
+
+
+def test_head_leaves_the_next_answer_alone(server: Server) -> None:
+    both = b"HEAD /v2 HTTP/1.1\r\nHost: localhost\r\n\r\nGET /v2/health/live HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    assert send(server, both).split(b"\r\n\r\n")[1].startswith(b"HTTP/1.1 200 OK")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("POST", "/v2", b"GET, HEAD"),
+        ("HEAD", "/v2/models/doubling/infer", b"POST"),
+        ("OPTIONS", "/v2/models/doubling/infer", b"POST"),
+        ("DELETE", "/v2/repository/models/doubling/unload", b"POST"),
+    ],
+)
+def test_the_wrong_method_is_told_the_right_one(server: Server, method: str, path: str, allowed: bytes) -> None:
+    answer = send(server, f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+    assert answer.startswith(b"HTTP/1.1 405")
+    assert b"\r\nAllow: " + allowed + b"\r\n" in answer
+
+
+def test_a_trailer_changes_nothing(server: Server) -> None:
+    trailers = "Content-Encoding: gzip\r\nInference-Header-Content-Length: 1\r\nHost: evil.example\r\n"
+    assert b'"data":[2.0,4.0,6.0,8.0]' in send(server, chunked(BODY, trailers=trailers))
+
+
+@pytest.mark.parametrize("header", ["Host: evil.example", "Host: localhost\r\nOrigin: http://evil.example"])
+@pytest.mark.parametrize("address", ["http", "metrics"])
+def test_pages_of_others_are_refused_on_every_port(server: Server, header: str, address: str) -> None:
+    asked = f"GET /metrics HTTP/1.1\r\n{header}\r\nContent-Length: 5\r\n\r\n"  # before the body is here
+    answer = send_to(getattr(server, address), asked.encode())
+    assert answer.split(b" ", 2)[1] in (b"403", b"421")
+    assert b"Connection: close" in answer
+    assert b"Access-Control-Allow" not in answer
+
+
+def test_a_refusal_waits_for_the_answers_before_it(server: Server) -> None:
+    answers = send(server, post(BODY) + b"GET /v2 HTTP/1.1\r\nHost: evil.example\r\n\r\n" + post(BODY))
+    assert [answer[:3] for answer in answers.split(b"HTTP/1.1 ")[1:]] == [b"200", b"421"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "%00",
+        "a%0d%0aSet-Cookie:%20x",
+        "%ff%fe",
+        "%c3%28",
+        "%",
+        "%zz",
+        "%1b[31m",
+        "..",
+        "%2e%2e%2fetc",
+        "n" * 50_000,
+        "%f0%9f%8c%b8",
+    ],
+)
+@pytest.mark.parametrize(
+    "path", ["/v2/models/{}", "/v2/models/{}/infer", "/v2/models/{}/versions/{}", "/v2/repository/models/{}/unload"]
+)
+def test_names_that_nothing_has(server: Server, name: str, path: str) -> None:
+    method = "POST" if path.endswith(("infer", "unload")) else "GET"
+    target = path.format(name, name)
+    answer = send(server, f"{method} {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+    assert answer.split(b" ", 2)[1] in (b"400", b"404") or (path.endswith("unload") and b" 200 " in answer[:20])
+    if body := answer.partition(b"\r\n\r\n")[2]:
+        said = json.loads(body)["error"]
+        assert len(said) <= 1000
+        assert said.isprintable()
+
+
+def send_to(address: str, content: bytes) -> bytes:
+    return send(Server(address, "", "", 0), content)
+
+
+def test_large_requests_may_be_pipelined(server: Server) -> None:
+    """More than is read ahead: each waits for the one before it, and then goes on."""
+    answers = send(server, post(b"x" * 300_000) * 6 + post(BODY, "Connection: close"))
+    assert [answer[:3] for answer in answers.split(b"HTTP/1.1 ")[1:]] == [b"400"] * 6 + [b"200"]

@@ -180,7 +180,7 @@ def test_lying_lengths(server: Server, length: str | None, body: bytes | None, w
 
 def test_a_message_beyond_the_limit(server: Server) -> None:
     with connect(server) as one:
-        one.sendall(f"POST {INFER} HTTP/1.1\r\nHost: x\r\nContent-Length: {1 << 40}\r\n\r\n".encode())
+        one.sendall(f"POST {INFER} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {1 << 40}\r\n\r\n".encode())
         assert one.recv(4096).split()[1] == b"413"
     with grpc.insecure_channel(server.grpc) as channel:
         call = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")

@@ -1,0 +1,150 @@
+"""Listens for gRPC, and runs the service with the bytes of its messages."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import grpc
+from google.protobuf.message_factory import GetMessageClass
+from tritonclient.grpc import service_pb2 as pb
+
+from nanocv_cli.serving.embedded.access import Access
+from nanocv_cli.serving.embedded.aside import Aside
+from nanocv_cli.serving.embedded.budget import Budget
+from nanocv_cli.serving.embedded.faults import DEFECTS, Fault, Status, TooLarge
+from nanocv_cli.serving.embedded.grpc_calls import OpenCall, OpenCalls, Phase
+from nanocv_cli.serving.embedded.grpc_messages import beside_tensors, decoded, named
+from nanocv_cli.serving.embedded.grpc_service import GrpcService
+from nanocv_cli.serving.embedded.library import Library
+from nanocv_cli.serving.embedded.limits import Limits
+
+SERVICE = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"]
+STREAMS_OF_A_CONNECTION = 128
+MOST_PENDING = 10_000  # calls that gRPC has not told us of yet; of those beyond it cancels any, honest ones too
+if TYPE_CHECKING:
+    Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class GrpcServer:
+    """Listens, and runs the service's methods with the bytes of their messages.
+
+    They are all told to gRPC as methods that read their messages by themselves, also those of which there is one: so
+    this server knows of a call before its message is there, and can end it.
+
+    Args:
+        library: the models.
+        access: who may change them.
+        limits: for all clients.
+        budget: of bytes in flight.
+        aside: where long work on requests is done.
+    """
+
+    def __init__(self, library: Library, access: Access, limits: Limits, budget: Budget, aside: Aside) -> None:
+        self._service, self._limits, self._aside = GrpcService(library, access, aside), limits, aside
+        self._calls = OpenCalls(budget, limits)
+        self._server = grpc.aio.server(options=_options(limits))
+        self._server.add_generic_rpc_handlers(
+            (grpc.method_handlers_generic_handler(SERVICE.full_name, dict(map(self._handler, SERVICE.methods))),)
+        )
+
+    async def listen(self, host: str, port: int) -> int:
+        """Starts; returns the port.
+
+        Raises:
+            OSError: it cannot be had.
+        """
+        try:
+            found = self._server.add_insecure_port(f"{host}:{port}")
+        except RuntimeError as error:
+            raise OSError(f"cannot listen on {host}:{port}") from error
+        await self._server.start()
+        self._sweeper = asyncio.create_task(self._calls.sweep())
+        return int(found)
+
+    async def close(self, seconds: float) -> None:
+        """Takes no more calls, and waits up to `seconds` for the answers to those it has."""
+        self._calls.end_idle()
+        await self._server.stop(seconds)
+        self._sweeper.cancel()
+
+    def _handler(self, method: Any) -> tuple[str, grpc.RpcMethodHandler[Any, Any]]:
+        if method.client_streaming:
+            run = partial(self._run, self._stream, Phase.BETWEEN)
+            return method.name, grpc.stream_stream_rpc_method_handler(run)
+        kind, own = GetMessageClass(method.input_type), getattr(self._service, method.name, self._service.unsupported)
+        reply = self._infer if method.name == "ModelInfer" else partial(self._ask, kind, own)
+        run = partial(self._run, partial(self._unary, reply), Phase.SENDING)
+        return method.name, grpc.stream_unary_rpc_method_handler(run)
+
+    async def _unary(self, reply: Callable[[bytes, OpenCall], Awaitable[Any]], call: OpenCall) -> bytes:
+        content = await call.context.read()
+        call.stand(Phase.WORKING)
+        if not isinstance(content, bytes):
+            raise Fault("there is no message")
+        answer: bytes = (await reply(content, call)).SerializeToString()
+        call.take()
+        return answer
+
+    async def _stream(self, call: OpenCall) -> None:
+        while isinstance(content := await call.context.read(), bytes):
+            call.stand(Phase.WORKING)
+            try:
+                reply = pb.ModelStreamInferResponse(infer_response=await self._infer(content, call))
+            except Fault as fault:
+                reply = pb.ModelStreamInferResponse(error_message=fault.message, infer_response=named(content))
+            call.take()
+            await call.context.write(reply.SerializeToString())
+            call.holding.release()
+            call.stand(Phase.BETWEEN)
+
+    async def _run(self, work: Callable[[OpenCall], Awaitable[Any]], phase: Phase, _: Any, context: Context) -> Any:
+        """Runs a call's work; whatever goes wrong with it becomes its status."""
+        call: OpenCall | None = None
+        try:
+            call = self._calls.enter(context, phase)
+            return await work(call)
+        # No error is kept: it would hold its frames, they the request's bytes, and this frame the error.
+        except Fault as fault:
+            status, message = fault.status, fault.message
+        except asyncio.CancelledError:
+            if call is None or call.lost is None:
+                raise
+            status, message = call.lost.status, call.lost.message
+        except Exception as error:
+            status, message = Status.INTERNAL, DEFECTS.answer(error).message
+        return await context.abort(status.grpc, message)
+
+    async def _infer(self, content: bytes, call: OpenCall) -> Any:
+        call.holding.add(len(content))
+        beside = beside_tensors(content)
+        if beside > self._limits.text_bytes:
+            raise TooLarge(self._limits.text_bytes, "what the request holds beside raw_input_contents")
+        request = await self._aside.run(beside, decoded, pb.ModelInferRequest, content)
+        return await self._service.infer(request, beside, call)
+
+    async def _ask(self, kind: Any, method: Callable[[Any], Awaitable[Any]], content: bytes, call: OpenCall) -> Any:
+        if len(content) > self._limits.text_bytes:
+            raise TooLarge(self._limits.text_bytes)
+        call.holding.add(len(content))
+        return await method(await self._aside.run(len(content), decoded, kind, content))
+
+
+def _options(limits: Limits) -> list[tuple[str, int]]:
+    return [
+        ("grpc.max_receive_message_length", limits.message_bytes),
+        ("grpc.max_send_message_length", limits.message_bytes),
+        # Two servers on one port would share its clients without a word.
+        ("grpc.so_reuseport", 0),
+        ("grpc.max_concurrent_streams", STREAMS_OF_A_CONNECTION),
+        ("grpc.server.max_pending_requests", MOST_PENDING),
+        ("grpc.server.max_pending_requests_hard_limit", 2 * MOST_PENDING),
+        ("grpc.max_allowed_incoming_connections", limits.grpc_connections),
+        ("grpc.server_handshake_timeout_ms", int(1000 * limits.head_seconds)),
+        ("grpc.max_connection_idle_ms", int(1000 * limits.grpc_idle_seconds)),
+        # A client whose machine is gone does not say so.
+        ("grpc.keepalive_time_ms", int(1000 * limits.grpc_idle_seconds)),
+        ("grpc.keepalive_timeout_ms", int(1000 * limits.taking_seconds)),
+    ]

@@ -1,0 +1,335 @@
+"""One client's connection: its requests are answered in their turn, at a pace that the others can live with."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from enum import IntEnum
+from functools import partial
+from typing import TYPE_CHECKING, cast
+
+from nanocv_cli.serving.embedded.budget import SLOW_SECONDS, Holding
+from nanocv_cli.serving.embedded.faults import DEFECTS, Fault, Status
+from nanocv_cli.serving.embedded.http_messages import HttpRequest, refused
+from nanocv_cli.serving.embedded.http_reader import RequestReader
+from nanocv_cli.serving.embedded.http_writer import AnswerWriter
+from nanocv_cli.serving.embedded.unread import unread_bytes
+
+if TYPE_CHECKING:
+    from nanocv_cli.serving.embedded.http_protocol import HttpServer
+
+MOST_PIPELINED = 8
+AHEAD = 1 << 16  # bytes of bodies that are taken in while the request before them is answered
+FAREWELL_SECONDS = 2.0  # for a client that is refused to stop sending: closed sooner, it would not see why
+NEVER = float("inf")
+
+
+class Stage(IntEnum):
+    """Where a connection stands."""
+
+    ENDING = 0
+    SILENT = 1  # it has never asked
+    IDLE = 2
+    HEAD = 3  # it sends a head
+    BODY = 4  # it sends a body
+    TAKING = 5  # it takes an answer, more slowly than that is made
+    WORKING = 6  # it waits for us
+
+
+class HttpConnection(asyncio.Protocol):
+    """One client's connection: requests are answered one after the other, in the order in which they came.
+
+    Args:
+        server: whose it is.
+
+    Attributes:
+        stage: where it stands.
+        since: from when on, by `time.monotonic`.
+        deadline: when it must have moved on, by `time.monotonic`.
+    """
+
+    def __init__(self, server: HttpServer) -> None:
+        self.stage, self.since, self.deadline = Stage.SILENT, time.monotonic(), NEVER
+        self._server = server
+        self._reader = RequestReader(server.budget, server.limits.message_bytes, self._check, self._queue)
+        self._unparsed = b""
+        self._waiting: deque[HttpRequest] = deque()
+        self._task: asyncio.Task[None] | None = None  # it answers what waits
+        self._answered: HttpRequest | None = None  # the one that is worked on
+        self._paused = False
+        self._last = False  # the client has said that nothing will follow
+        self._deaf = False  # whatever follows is not read
+        self._refused = False
+
+    # What asyncio calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # uvloop's transports do what asyncio.Transport promises, without being one.
+        self._transport = cast(asyncio.Transport, transport)
+        self._writer = AnswerWriter(self._transport, self._wait_for_taking)
+        if self._server.admit(self):
+            self._stand(Stage.SILENT, self._server.limits.idle_seconds)
+        else:
+            self._deaf = True
+            refusal = refused(Fault("too many connections", Status.UNAVAILABLE))
+            self._transport.write(refusal.head(keep_alive=False) + refusal.body)
+            self._transport.close()
+
+    def data_received(self, data: bytes) -> None:
+        if not self._deaf:
+            self._unparsed = self._unparsed + data if self._unparsed else data
+            self._parse()
+
+    def eof_received(self) -> bool:
+        # A client that has said all it wants to say may still wait for its answers.
+        self._last = True
+        return self._task is not None or bool(self._unparsed)
+
+    def pause_writing(self) -> None:
+        self._writer.pause()
+
+    def resume_writing(self) -> None:
+        self._writer.resume()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._deaf = True
+        self._server.leave(self)
+        if self._task:
+            self._task.cancel()
+        self._reader.forget()
+        self._forget_waiting()
+
+    # What the server calls.
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether it sends, or takes, more slowly than others need bear when there are too many of them."""
+        if self.stage == Stage.HEAD:
+            return time.monotonic() - self._reader.begun > SLOW_SECONDS
+        return self._moving.is_slow
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether the client has sent nothing that waits to be read."""
+        return not unread_bytes(self._transport.get_extra_info("socket").fileno())
+
+    @property
+    def _moving(self) -> Holding:
+        """What the client waits for, takes, or sends."""
+        busy = self._answered if self.stage in (Stage.WORKING, Stage.TAKING) else None
+        return (busy or self._reader.request).holding
+
+    @property
+    def losable(self) -> int:
+        """Bytes of its request, unless a model works on it."""
+        return self._moving.losable
+
+    @property
+    def is_greedy(self) -> bool:
+        """Whether it has asked for more before it was answered."""
+        return len(self._waiting) > 1
+
+    def expire(self) -> None:
+        """The deadline is over."""
+        if self.stage == Stage.BODY and (more := self._body_seconds()) > 0:
+            self._stand(Stage.BODY, more)
+        elif self.stage in (Stage.HEAD, Stage.BODY):
+            self._lose()
+        elif self.stage in (Stage.SILENT, Stage.IDLE):
+            self._close()
+        else:
+            self.abort()
+
+    def end_when_idle(self) -> None:
+        """Closes once what was asked is answered."""
+        if self._task is None:
+            self._close()
+
+    def abort(self) -> None:
+        """Closes at once."""
+        self._transport.abort()
+
+    # Reading.
+
+    def _parse(self) -> None:
+        """Parses what is here as far as may be. What is left stays, and nothing more is read meanwhile."""
+        reader = self._reader
+        before = reader.received
+        try:
+            self._unparsed = reader.parse(self._unparsed, self._may_go_on)
+        except Fault as fault:
+            self._refuse(fault)
+        except Exception as error:
+            self._refuse(DEFECTS.answer(error))
+        self._deaf = self._deaf or reader.over
+        if self._deaf:
+            self._pause(False)
+            return
+        if reader.in_body:
+            self._receive(reader.received - before)
+        self._pause(bool(self._unparsed) or not self._may_go_on())
+        if self._task is None:
+            self._wait_for_client()
+
+    def _receive(self, size: int) -> None:
+        """Some of a body came, perhaps none, but not all."""
+        holding = self._reader.request.holding
+        if holding.moving:
+            holding.moved(size)
+        else:
+            holding.move(self._lose)
+
+    def _go_on(self) -> None:
+        """All is answered. A client that had to wait for that begins to be judged anew."""
+        reader = self._reader
+        if reader.begun:
+            reader.begun = time.monotonic()
+        if reader.in_body:
+            reader.request.holding.move(self._lose)
+        if self._paused:
+            self._parse()
+        else:
+            self._wait_for_client()
+
+    def _may_go_on(self) -> bool:
+        if self._deaf or self._task is None:
+            return not self._deaf
+        ahead = self._reader.received + sum(request.holding.size for request in self._waiting)
+        return len(self._waiting) < MOST_PIPELINED and ahead <= AHEAD
+
+    def _pause(self, paused: bool) -> None:
+        if paused != self._paused:
+            self._paused = paused
+            (self._transport.pause_reading if paused else self._transport.resume_reading)()
+
+    def _wait_for_client(self) -> None:
+        """Nothing is left to do here: the client has to do something, and in time."""
+        limits, reader = self._server.limits, self._reader
+        if self._last:
+            self._close()
+        elif reader.in_body:
+            if self.stage != Stage.BODY:
+                self._stand(Stage.BODY, self._body_seconds())
+        elif reader.begun:
+            self._stand(Stage.HEAD, reader.begun + limits.head_seconds - time.monotonic())
+        elif self.stage != Stage.SILENT:
+            self._stand(Stage.IDLE, limits.idle_seconds)
+
+    def _body_seconds(self) -> float:
+        """How much longer the client may take, by what it has sent."""
+        limits, reader = self._server.limits, self._reader
+        return reader.begun + limits.body_seconds + reader.received / limits.body_rate - time.monotonic()
+
+    def _check(self, request: HttpRequest) -> None:
+        """Looks at a head: whether this client may ask, and whether it waits to hear that it may send the body."""
+        self._server.access.check(request.method, request.headers, self._local_address)
+        # While another request is answered, it would take this for the beginning of that answer.
+        if "expect" in request.headers and request.headers["expect"].lower() == "100-continue" and self._task is None:
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def _queue(self, request: HttpRequest) -> None:
+        request.holding.rest(partial(self._drop, request))
+        self._waiting.append(request)
+        self._work()
+
+    def _drop(self, request: HttpRequest) -> None:
+        """A request that is whole has lost its bytes."""
+        if request not in self._waiting and self._task:
+            self._task.cancel()
+        request.body, request.refusal = b"", refused(self._server.budget.no_room())
+
+    def _local_address(self) -> str:
+        return str(self._transport.get_extra_info("sockname")[0])
+
+    def _lose(self) -> None:
+        self._refuse(Fault("the request came too slowly", Status.TOO_SLOW))
+
+    def _refuse(self, fault: Fault) -> None:
+        """Says why in its turn, after the answers to what came before, and reads nothing more."""
+        if self._deaf:
+            return
+        self._deaf = self._refused = True
+        self._unparsed, request = b"", self._reader.request
+        self._reader.forget()
+        request.keep_alive, request.refusal = False, refused(fault)
+        self._queue(request)
+        self._pause(False)
+
+    # Answering.
+
+    def _work(self) -> None:
+        if self._task is None:
+            self._stand(Stage.WORKING, NEVER)
+            self._task = asyncio.get_running_loop().create_task(self._answer_all())
+
+    async def _answer_all(self) -> None:
+        try:
+            while self._waiting:
+                request = self._waiting.popleft()
+                try:
+                    await self._answer(request)
+                finally:
+                    request.holding.release()
+                    self._answered = None
+                if self._waiting or self._unparsed:
+                    await asyncio.sleep(0)  # it is the others' turn
+                if self._paused:
+                    self._parse()
+            self._task = None
+            if self._deaf:
+                self._close()
+            else:
+                self._go_on()
+        except Exception as error:
+            # A defect of ours must not leave a client without an answer for ever.
+            DEFECTS.answer(error)
+            self.abort()
+
+    async def _answer(self, request: HttpRequest) -> None:
+        answer = request.refusal
+        if answer is None:
+            self._answered = request
+            try:
+                answer = await self._server.handler(request)
+            except asyncio.CancelledError:
+                if not request.refusal:
+                    raise
+                answer = request.refusal
+                if self._task:
+                    self._task.uncancel()
+        keep_alive = request.keep_alive and not self._server.closing and not (self._deaf and not self._waiting)
+        if not self._transport.is_closing():
+            await self._writer.send(request, answer, keep_alive)
+        if not keep_alive:
+            self._deaf, self._unparsed = True, b""
+            self._forget_waiting()
+
+    def _wait_for_taking(self, waits: bool) -> None:
+        if waits:
+            self._stand(Stage.TAKING, self._server.limits.taking_seconds)
+        else:
+            self._stand(Stage.WORKING, NEVER)
+
+    # Ending.
+
+    def _forget_waiting(self) -> None:
+        for request in self._waiting:
+            request.holding.release()
+        self._waiting.clear()
+
+    def _close(self) -> None:
+        """Closes when all is written; a client that was refused may finish what it was saying, to nobody."""
+        if self._refused and not self._last:
+            self._transport.write_eof()
+            self._stand(Stage.ENDING, FAREWELL_SECONDS)
+        else:
+            self._transport.close()
+            self._stand(Stage.ENDING, self._server.limits.taking_seconds)
+
+    def _stand(self, stage: Stage, seconds: float) -> None:
+        now = time.monotonic()
+        self.deadline = now + seconds
+        if stage != self.stage:
+            self._server.move(self, stage)
+            self.stage, self.since = stage, now

@@ -1,0 +1,142 @@
+"""A connection's bytes become requests: parsed by llhttp (`httptools`), in pieces, within bounds."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import httptools
+
+from nanocv_cli.serving.embedded.budget import Budget
+from nanocv_cli.serving.embedded.faults import Fault, TooLarge
+from nanocv_cli.serving.embedded.http_head import LARGEST_HEAD, MOST_HEADERS, ONCE, body_length
+from nanocv_cli.serving.embedded.http_messages import HttpRequest
+
+PIECE = 1 << 9  # bytes that are parsed before it is asked again whether to go on: so few requests begin at once
+
+
+class RequestReader:
+    """Reads one connection's requests.
+
+    Args:
+        budget: where the bytes of their bodies are counted.
+        largest: bytes of a body.
+        check: looks at a head that is whole, and raises the `Fault` that it deserves.
+        done: takes a request that is whole.
+
+    Attributes:
+        request: the one that is coming.
+        begun: when its first byte came, by `time.monotonic`; 0 before that.
+        in_body: its head is whole.
+        received: bytes of its body.
+        over: what follows is not HTTP.
+    """
+
+    def __init__(
+        self,
+        budget: Budget,
+        largest: int,
+        check: Callable[[HttpRequest], None],
+        done: Callable[[HttpRequest], None],
+    ) -> None:
+        self._budget, self._largest, self._check, self._done = budget, largest, check, done
+        self._parser = httptools.HttpRequestParser(self)
+        self.over = False
+        self.received: int = 0
+        self._begin()
+
+    def parse(self, data: bytes, may_go_on: Callable[[], bool]) -> bytes:
+        """Parses bytes for as long as `may_go_on`; returns what is left of them.
+
+        Raises:
+            Fault: they are not a request that this server takes. Nothing can be read after that.
+        """
+        place, end = 0, len(data)
+        whole = data if end <= PIECE else memoryview(data)
+        try:
+            while place < end and may_go_on():
+                piece = whole[place : place + (self._left if self._left > 0 else PIECE)]
+                place += len(piece)
+                if self._left <= 0:
+                    self._unheard += len(piece)
+                    if self._unheard > LARGEST_HEAD:
+                        raise _head_too_large()
+                self._parser.feed_data(piece)
+        except httptools.HttpParserUpgrade:
+            self.over = True  # it is answered as plain HTTP; what would follow is another protocol
+            return b""
+        except httptools.HttpParserError as error:
+            # An error of our own callbacks arrives as the parser's error's cause.
+            cause = error.__context__
+            raise cause if isinstance(cause, Fault) else Fault("this is not HTTP") from error
+        return data[place:]
+
+    def forget(self) -> None:
+        """Drops what there is of the request that is coming: it will not be answered."""
+        self._parts.clear()
+        self.request.holding.release()
+
+    # What the parser calls.
+
+    def on_message_begin(self) -> None:
+        self.begun = time.monotonic()
+
+    def on_url(self, url: bytes) -> None:
+        self._count(len(url))
+        self.request.target += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._headers += 1
+        self._count(len(name) + len(value))
+        if self.in_body:
+            return  # a trailer is no header
+        key, headers = name.decode("latin-1").lower(), self.request.headers
+        if key in headers and key in ONCE:
+            raise Fault(f"more than one {key} header")
+        headers[key] = value.decode("latin-1")
+
+    def on_headers_complete(self) -> None:
+        request = self.request
+        request.method = self._parser.get_method().decode("latin-1")
+        request.keep_alive = self._parser.should_keep_alive()
+        length = body_length(request.headers, self._parser.get_http_version())
+        if length is not None and length > self._largest:
+            raise TooLarge(self._largest)
+        self._check(request)
+        self.in_body, self._left, self._unheard = True, length or 0, 0
+
+    def on_chunk_header(self) -> None:
+        self._unheard = 0
+
+    def on_body(self, body: bytes) -> None:
+        request, size = self.request, len(body)
+        self._unheard, self._left, self.received = 0, self._left - size, self.received + size
+        if self.received > self._largest:
+            raise TooLarge(self._largest)
+        self._parts.append(body)
+        request.holding.add(size)
+
+    def on_message_complete(self) -> None:
+        request, parts = self.request, self._parts
+        request.body = parts[0] if len(parts) == 1 else b"".join(parts)
+        self._begin()
+        self._done(request)
+
+    def _begin(self) -> None:
+        self.request = HttpRequest(self._budget.holding())
+        self.begun = 0.0
+        self.in_body = False
+        self._parts: list[bytes] = []
+        self.received, self._left = 0, 0  # bytes of the body that came, and that are to come
+        self._head, self._headers = 0, 0  # bytes of the head, trailers included, and how many headers
+        self._unheard = 0  # bytes given to the parser since it last told of something
+
+    def _count(self, size: int) -> None:
+        self._head += size
+        self._unheard = 0
+        if self._head > LARGEST_HEAD or self._headers > MOST_HEADERS:
+            raise _head_too_large()
+
+
+def _head_too_large() -> Fault:
+    return Fault(f"the request's head is larger than {LARGEST_HEAD:,} bytes or {MOST_HEADERS} headers")
