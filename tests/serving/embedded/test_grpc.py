@@ -1,0 +1,191 @@
+"""gRPC itself: messages that cannot be decoded, or are not worth it, and what a client may hold."""
+
+import threading
+from collections.abc import Callable, Iterator
+
+import grpc
+import numpy as np
+import psutil
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tritonclient.grpc import service_pb2 as pb
+
+from nanocv_cli.serving.embedded.faults import Fault
+from nanocv_cli.serving.embedded.grpc_messages import MOST_FIELDS, beside_tensors
+from tests.serving.conformance.clients import Client
+from tests.serving.embedded.raw_http2 import METHOD
+from tests.serving.embedded.small_server import SmallServer, small_server
+from tests.serving.models import entry_config, write_model
+
+METHODS = [method.name for method in pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods]
+RUBBISH = b"\xff\xff\xff\xff"
+X = np.array([[1, 2, 3, 4]], np.uint8)
+MB = 1 << 20
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmallServer]:
+    from nanocv_cli.serving.embedded.limits import Limits
+
+    repository = tmp_path_factory.mktemp("repository")
+    write_model(repository, entry_config("doubling", "doubling", backend="onnxruntime"), "doubling")
+    with small_server(repository, Limits()) as running:
+        yield running
+
+
+@pytest.fixture
+def call(server: SmallServer) -> Iterator[Callable[..., tuple[grpc.StatusCode, str]]]:
+    """Asks with the bytes of a message; the status and its words."""
+    with grpc.insecure_channel(server.grpc, [("grpc.max_send_message_length", -1)]) as channel:
+
+        def ask(method: str, content: bytes, **options: object) -> tuple[grpc.StatusCode, str]:
+            try:
+                channel.unary_unary(METHOD + method)(content, timeout=60, **options)
+            except grpc.RpcError as error:
+                return error.code(), error.details()
+            return grpc.StatusCode.OK, ""
+
+        yield ask
+
+
+def request(**fields: object) -> pb.ModelInferRequest:
+    asked = pb.ModelInferRequest(model_name="doubling", raw_input_contents=[X.tobytes()], **fields)
+    asked.inputs.add(name="x", datatype="UINT8", shape=[1, 4])
+    return asked
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_what_cannot_be_decoded_is_an_invalid_argument(
+    server: SmallServer, call: Callable[..., tuple[grpc.StatusCode, str]], method: str
+) -> None:
+    if method == "ModelStreamInfer":
+        with grpc.insecure_channel(server.grpc) as channel:
+            stream = channel.stream_stream(METHOD + method)
+            answers = [
+                pb.ModelStreamInferResponse.FromString(answer)
+                for answer in stream(iter([RUBBISH, request().SerializeToString()]))
+            ]
+        assert "cannot be decoded" in answers[0].error_message
+        assert answers[1].infer_response.raw_output_contents[0] == (2.0 * X).astype(np.float32).tobytes()
+        return
+    status, said = call(method, RUBBISH)
+    assert status is grpc.StatusCode.INVALID_ARGUMENT
+    assert "cannot be decoded as" in said
+
+
+def test_methods_that_there_are_not(call: Callable[..., tuple[grpc.StatusCode, str]]) -> None:
+    assert call("Nothing", b"")[0] is grpc.StatusCode.UNIMPLEMENTED
+    assert call("TraceSetting", b"")[0] is grpc.StatusCode.UNIMPLEMENTED
+
+
+def part(field: int, content: bytes) -> bytes:
+    """A field of bytes."""
+    size, length = len(content), b""
+    while size >= 128:
+        length, size = length + bytes([size % 128 + 128]), size // 128
+    return bytes([field << 3 | 2]) + length + bytes([size]) + content
+
+
+def typed(kind: str, field: str, values: list[object]) -> bytes:
+    asked = pb.ModelInferRequest(model_name="doubling")
+    tensor = asked.inputs.add(name="x", datatype=kind, shape=[1, 4])
+    getattr(tensor.contents, field).extend(values)
+    content: bytes = asked.SerializeToString()
+    return content
+
+
+LARGE = {
+    "fields": b"\x2a\x00" * (30 * MB),
+    "tensors": b"\x3a\x00" * (30 * MB),
+    "numbers": typed("UINT8", "uint_contents", [1] * 4_000_000),
+    "more numbers": typed("FP32", "fp32_contents", [1.0] * 4_000_000),
+    "strings": typed("BYTES", "bytes_contents", [b""] * 1_900_000),
+    "parameters": part(1, b"doubling") + part(5, b"\x22\x00" * 1_900_000),
+    "shape": part(1, b"doubling") + part(5, part(3, b"\x01" * 3_900_000)),
+    "id": request(id="i" * 3_000_000).SerializeToString(),
+    "unknown": part(15, bytes(60 * MB)),
+}
+
+
+def test_messages_that_would_grow_are_refused_and_nobody_waits_long(
+    server: SmallServer, call: Callable[..., tuple[grpc.StatusCode, str]]
+) -> None:
+    process, done = psutil.Process(server.pid), threading.Event()
+    call("ModelInfer", LARGE["shape"])
+    before, peak = process.memory_info().rss, 0
+
+    def honest() -> None:
+        client = Client(server, "grpc")
+        while not done.is_set():
+            result = client.infer("doubling", {"x": X}, client_timeout=10)
+            np.testing.assert_array_equal(result.as_numpy("y"), 2.0 * X)
+
+    thread = threading.Thread(target=honest)
+    thread.start()
+    try:
+        for name, content in LARGE.items():
+            status, said = call("ModelInfer", content)
+            assert status in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.RESOURCE_EXHAUSTED), name
+            assert len(said) <= 1000
+            peak = max(peak, process.memory_info().rss)
+        status, _ = call("ModelInfer", bytes(60 * MB), compression=grpc.Compression.Gzip)
+        assert status is grpc.StatusCode.INVALID_ARGUMENT
+        status, _ = call("ModelInfer", bytes(100 * MB), compression=grpc.Compression.Gzip)
+        assert status is grpc.StatusCode.RESOURCE_EXHAUSTED
+    finally:
+        done.set()
+        thread.join()
+    assert max(peak, process.memory_info().rss) - before < 600 * MB
+
+
+def test_outputs_are_asked_for_once(call: Callable[..., tuple[grpc.StatusCode, str]]) -> None:
+    asked = request()
+    for _ in range(1000):
+        asked.outputs.add(name="y")
+    status, said = call("ModelInfer", asked.SerializeToString())
+    assert status is grpc.StatusCode.INVALID_ARGUMENT
+    assert "already exists in request" in said
+
+
+@pytest.mark.parametrize("name", ["a\0b", "\x1b[31m", "n" * 50_000, "", "\u202e"])
+def test_names_that_nothing_has(call: Callable[..., tuple[grpc.StatusCode, str]], name: str) -> None:
+    for method, kind in (
+        ("ModelInfer", pb.ModelInferRequest),
+        ("ModelMetadata", pb.ModelMetadataRequest),
+        ("ModelStatistics", pb.ModelStatisticsRequest),
+        ("RepositoryModelLoad", pb.RepositoryModelLoadRequest),
+    ):
+        field = "name" if "name" in kind.DESCRIPTOR.fields_by_name else "model_name"
+        status, said = call(method, kind(**{field: name}).SerializeToString())
+        if (method, name) != ("ModelStatistics", ""):
+            assert status in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND)
+            assert said.isprintable()
+            assert len(said) <= 1000
+
+
+def test_nothing_of_it_is_logged(server: SmallServer) -> None:
+    assert server.said() == ""
+
+
+@given(st.binary(max_size=200_000) | st.binary(max_size=300).map(lambda content: content * 500))
+def test_bytes_beside_tensors_are_counted_whatever_comes(content: bytes) -> None:
+    try:
+        beside = beside_tensors(content)
+    except Fault:
+        return
+    assert beside <= len(content)
+
+
+@given(st.lists(st.binary(max_size=40_000), max_size=6), st.integers(0, 30_000))
+def test_bytes_beside_tensors(tensors: list[bytes], others: int) -> None:
+    asked = pb.ModelInferRequest(model_name="m" * others, raw_input_contents=tensors)
+    content = asked.SerializeToString()
+    beside = beside_tensors(content)
+    assert beside == len(content) or beside == len(content) - sum(map(len, tensors))
+    assert beside <= others + 64 * (1 + len(tensors)) or len(content) <= 1 << 16
+
+
+def test_too_many_fields() -> None:
+    with pytest.raises(Fault, match="fields"):
+        beside_tensors(b"\x2a\x00" * (MOST_FIELDS * 20))
