@@ -8,13 +8,16 @@ from pathlib import Path
 import numpy as np
 from tritonclient.grpc import model_config_pb2 as pb
 
+from nanocv_cli.serving.embedded.aside import Aside
 from nanocv_cli.serving.embedded.bounds import DEFAULT_LIMITS, ModelLimits
+from nanocv_cli.serving.embedded.budget import Budget
 from nanocv_cli.serving.embedded.calls import Call, GivenTensor, WantedOutput, answer
 from nanocv_cli.serving.embedded.faults import Fault
 from nanocv_cli.serving.embedded.library import Library
 from tests.serving.models import entry_config
 
 SOON = 20.0  # seconds: far more than anything here takes, unless it hangs
+AMPLE = 1 << 30  # bytes: room for whatever is asked here
 X = np.array([[1, 2, 3, 4]], np.uint8)
 
 
@@ -44,7 +47,11 @@ async def ask(library: Library, name: str, x: np.ndarray = X, tensor: str = "x",
     model = library.find(name)
     wanted = [WantedOutput(output.name, classes) for output in model.config.output] if classes else []
     call = Call("", [GivenTensor(tensor, kind, x.shape, x.tobytes())], wanted)
-    return [output.array for output in await asyncio.wait_for(answer(model, call), SOON)]
+    holding = Budget(AMPLE).holding()
+    try:
+        return [output.array for output in await asyncio.wait_for(answer(model, call, holding, Aside()), SOON)]
+    finally:
+        holding.release()
 
 
 async def refusal(library: Library, name: str, override: str = "") -> str:

@@ -65,7 +65,7 @@ def main(repository: str, limits: str) -> None:
     def tell(addresses: Addresses) -> None:
         print(json.dumps(asdict(addresses)), flush=True)  # noqa: T201
 
-    settings = Settings(Ports("127.0.0.1", 0, 0, 0), Limits(**json.loads(limits)), "explicit")
+    settings = Settings(Ports("127.0.0.1", 0, 0, 0), Limits(**json.loads(limits)), control="explicit")
     run(serve(Path(repository), settings, lambda line: None, tell))
 
 

@@ -1,5 +1,6 @@
 """From start to end: what a server refuses to load, how it follows its repository, how it stops."""
 
+import http.client
 import json
 import signal
 import subprocess
@@ -237,15 +238,16 @@ def test_a_run_that_never_ends_does_not_keep_a_server_from_ending(
 ) -> None:
     write_model(tmp_path, entry_config("turning", "turning", max_batch=1), "turning")
     server = start(tmp_path, before=before)
-    found: list[tuple[int, str]] = []
-    asking = [threading.Thread(target=lambda: found.append(refused(server, "turning", TURN))) for _ in range(2)]
+    # On connections that the server has taken, for a server that ends takes no new ones.
+    asking = [http.client.HTTPConnection(server.http, timeout=60) for _ in range(2)]
     for one in asking:
-        one.start()
+        one.request("GET", "/v2/health/live")
+        one.getresponse().read()
+    for one in asking:
+        one.request("POST", "/v2/models/turning/infer", json.dumps(TURN))
     wait_until(lambda: server.waiting() == 1)  # so the other one runs
     server.process.send_signal(signal.SIGTERM)
-    for one in asking:
-        one.join()
-    assert [status for status, _ in found] == [503, 503]
+    assert [one.getresponse().status for one in asking] == [503, 503]
     assert server.process.wait(30) == 0
     said = server.process.communicate()[1]
     assert "Traceback" not in said
