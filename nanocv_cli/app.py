@@ -1,40 +1,32 @@
 """The `nanocv` command: names every subcommand, imports none of their work, turns failures into one line each."""
 
+import contextlib
+import itertools
 import os
 import sys
+import traceback
 from typing import Annotated
 
 import typer
 
 from nanocv_cli import __version__
 from nanocv_cli.commands import analyze, bench, config, data, evaluate, export, infer, sample, serve, serve_run, train
-from nanocv_cli.commands.common import print_failure
-from nanocv_cli.errors import MissingExtraError, NanocvError, RequestError, StorageError
-
-EXTRA_OF_MODULE = {
-    "google": "triton",
-    "grpc": "triton",
-    "httptools": "triton",
-    "prometheus_client": "triton",
-    "tritonclient": "triton",
-    "dvc": "dvc",
-    "dvclive": "train",
-    "faster_coco_eval": "train",
-    "matplotlib": "train",
-    "onnx": "train",
-    "onnxscript": "train",
-    "ptflops": "ptflops",
-    "safetensors": "train",
-    "torch": "train",
-    "torch_fidelity": "fid",
-    "torchmetrics": "train",
-    "torchvision": "train",
-}
+from nanocv_cli.errors import NanocvError, RequestError
+from nanocv_cli.failures import as_failure
+from nanocv_cli.interrupts import EXIT_CODE, raising
+from nanocv_cli.output import OutputError, emit, prepare_streams, say, say_failure, silence, tell
 
 
 def _group(help_text: str) -> typer.Typer:
     # Plain help: rich's panels would double the time that `nanocv --help` takes to appear.
-    return typer.Typer(help=help_text, no_args_is_help=True, add_completion=False, rich_markup_mode=None)
+    group = typer.Typer(help=help_text, invoke_without_command=True, add_completion=False, rich_markup_mode=None)
+    group.callback()(_help_without_command)
+    return group
+
+
+def _help_without_command(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        tell(*context.get_help().splitlines())
 
 
 app = _group("Small computer-vision models from images to a measured, served model.")
@@ -56,8 +48,6 @@ app.command("sample")(sample.sample)
 
 export_app = _group("Model files for other runtimes.")
 export_app.command("onnx")(export.onnx)
-# A callback keeps `onnx` a named subcommand; typer would fold a group of one command into its parent.
-export_app.callback()(lambda: None)
 app.add_typer(export_app, name="export")
 
 serve_app = _group("Trained models on a server.")
@@ -72,7 +62,6 @@ app.add_typer(bench_app, name="bench")
 
 analyze_app = _group("What a model costs: arithmetic, bytes, and where each layer stands on a device's roofline.")
 analyze_app.command("flops")(analyze.flops)
-analyze_app.callback()(lambda: None)
 app.add_typer(analyze_app, name="analyze")
 
 config_app = _group("Configs: what a command would use, valid or not.")
@@ -83,17 +72,19 @@ app.add_typer(config_app, name="config")
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"nanocv {__version__}")
+        tell(f"nanocv {__version__}")
         raise typer.Exit
 
 
 @app.callback()
 def _root(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
     """Small computer-vision models from images to a measured, served model."""
+    _help_without_command(context)
 
 
 def main() -> None:
@@ -102,34 +93,58 @@ def main() -> None:
     os.environ.setdefault("DVC_NO_ANALYTICS", "1")
     os.environ.setdefault("DVC_STUDIO_OFFLINE", "1")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    debug = "--debug" in sys.argv
-    as_json = "--json" in sys.argv
+    prepare_streams()
+    status = _run(sys.argv[1:])
     try:
-        status = app(standalone_mode=False)
-        sys.exit(status if isinstance(status, int) else 0)
-    except Exception as error:
-        failure = _as_failure(error)
-        if debug or failure is None:
-            raise
-        print_failure(failure, as_json)
-        sys.exit(failure.exit_code)
+        sys.stdout.flush()
+    except OSError:
+        silence()
+    sys.exit(status)
+
+
+def _run(arguments: list[str]) -> int:
+    """Runs one command and tells of its failure, whatever it is; returns the exit status."""
+    flags = list(itertools.takewhile(lambda argument: argument != "--", arguments))
+    try:
+        with raising():
+            _expect_no_empty(arguments)
+            command = typer.main.get_command(app)
+            with command.make_context("nanocv", list(arguments)) as context:
+                command.invoke(context)
+        return 0
+    except typer.Exit as done:
+        return done.exit_code
+    except BrokenPipeError:  # nobody reads on: what is left is not worth doing, and that is no failure
+        return 0
     except KeyboardInterrupt:
-        sys.exit(130)
+        return EXIT_CODE
+    except Exception as error:
+        if "--debug" in flags:
+            for line in traceback.format_exc().splitlines():
+                say(line)
+        failure = as_failure(error)
+        _print_failure(failure, "--json" in flags)
+        return failure.exit_code
 
 
-def _as_failure(error: Exception) -> NanocvError | None:
-    """The one-line form of an expected failure; None for a defect of nanocv itself."""
-    if isinstance(error, NanocvError):
-        return error
-    if isinstance(error, ModuleNotFoundError) and (extra := EXTRA_OF_MODULE.get((error.name or "").split(".")[0])):
-        return MissingExtraError(f"this command needs {error.name}", f"pip install 'nanocv[{extra}]'")
-    if isinstance(error, OSError):
-        where = f"{error.filename}: " if error.filename else ""
-        return StorageError(f"{where}{error.strerror or error}", "check the path, its permissions and the free space")
-    # typer's own errors (it has carried its own copy of click since 0.20) share these two attributes.
-    if hasattr(error, "format_message") and hasattr(error, "exit_code"):
-        return RequestError(error.format_message(), "nanocv COMMAND --help lists arguments and options")
-    return None
+def _expect_no_empty(arguments: list[str]) -> None:
+    """Refuses an argument or an option's value that is empty: an unset variable of a shell, which names nothing."""
+    for former, argument in itertools.pairwise(["", *arguments]):
+        option, equals, value = argument.partition("=")
+        if not argument:
+            what = f"the value of {former}" if former.startswith("-") else "an argument"
+        elif equals and not value and option.startswith("--"):
+            what = f"the value of {option}"
+        else:
+            continue
+        raise RequestError(f"{what} is empty", "is a variable of the shell unset? give a value, or leave it out")
+
+
+def _print_failure(failure: NanocvError, as_json: bool) -> None:
+    say_failure(failure)
+    if as_json and not isinstance(failure, OutputError):
+        with contextlib.suppress(OutputError, OSError):  # the line on stderr has told it
+            emit({"error": {"message": failure.message, "hint": failure.hint, "kind": failure.kind}})
 
 
 if __name__ == "__main__":

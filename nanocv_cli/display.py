@@ -9,7 +9,11 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from nanocv_cli.output import say
+from nanocv_cli.untrusted import escaped, printable
+
 SECONDS_BETWEEN_LINES = 10.0
+LONGEST_NOTE = 100  # characters
 
 
 class Display:
@@ -29,7 +33,8 @@ class Display:
 
     def say(self, text: str) -> None:
         """One line."""
-        self.console.print(text, markup=False)
+        if not self.console.quiet:
+            say(text)
 
     @contextmanager
     def bar(self, title: str) -> Iterator[Callable[..., None]]:
@@ -39,16 +44,17 @@ class Display:
         """
         if self.console.is_terminal:
             columns = (
-                TextColumn("{task.description}"),
+                # Names are in these texts, and `[` in a name begins no markup.
+                TextColumn("{task.description}", markup=False),
                 BarColumn(),
                 MofNCompleteColumn(),
-                TextColumn("{task.fields[note]}"),
+                TextColumn("{task.fields[note]}", markup=False),
             )
             with Progress(*columns, TimeRemainingColumn(), console=self.console, transient=True) as progress:
-                bar = progress.add_task(title, total=None, note="")
+                bar = progress.add_task(escaped(title), total=None, note="")
 
                 def draw(done: int, total: int, note: str = "") -> None:
-                    progress.update(bar, completed=done, total=total, note=note)
+                    progress.update(bar, completed=done, total=total, note=printable(note, LONGEST_NOTE))
 
                 yield draw
             return

@@ -34,25 +34,30 @@ def safe_name(text: str) -> str:
     return f"{readable or 'name'}-{digest}"
 
 
+def escaped(text: object) -> str:
+    """A text as one line that a terminal only shows: control characters, line ends and halves of surrogates escaped."""
+    whole = str(text)
+    if whole.isprintable():
+        return whole
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape", "surrogatepass").decode()
+        for letter in whole
+    )
+
+
 def printable(text: object, longest: int = 200) -> str:
-    """A text as one line that a terminal only shows: control characters, line ends and halves of surrogates escaped.
+    """`escaped`, and short.
 
     Args:
         text: anything with a `str`.
         longest: characters; more are cut in the middle, where names differ least.
     """
-    shown = "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape", "surrogatepass").decode()
-        for letter in str(text)[: 2 * longest]
-    )
-    if len(shown) <= longest and len(str(text)) <= 2 * longest:
+    whole = str(text)
+    shown = escaped(whole[: 2 * longest])
+    if len(shown) <= longest and len(whole) <= 2 * longest:
         return shown
     half = (longest - 1) // 2
-    tail = "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape", "surrogatepass").decode()
-        for letter in str(text)[-half:]
-    )
-    return f"{shown[:half]}…{tail[-half:]}"
+    return f"{shown[:half]}…{escaped(whole[-half:])[-half:]}"
 
 
 def is_one_line(text: str) -> bool:

@@ -42,11 +42,12 @@ def test_a_usage_error_is_one_json_document(nanocv: Command) -> None:
     assert "Traceback" not in outcome.err
 
 
-def test_debug_shows_the_traceback(nanocv: Command) -> None:
-    from nanocv_cli.errors import NanocvError
-
-    with pytest.raises(NanocvError):
-        nanocv("config", "show", "--data", "no-such-set", "--debug")
+def test_debug_adds_the_traceback_and_changes_nothing_else(nanocv: Command) -> None:
+    plain = nanocv("config", "show", "--data", "no-such-set", "--json")
+    debugged = nanocv("config", "show", "--data", "no-such-set", "--json", "--debug")
+    assert (debugged.code, debugged.out) == (plain.code, plain.out) == (2, plain.out)
+    assert debugged.err.startswith("Traceback") and debugged.err.endswith(plain.err)
+    assert "Traceback" not in plain.err
 
 
 def _modules_after(code: str) -> set[str]:

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from nanocv_cli.analysis.layer import Model
 from nanocv_cli.analysis.measured import Measured
 from nanocv_cli.errors import ModelError
-from nanocv_cli.inference.runner import FATAL_ONLY, first_line
+from nanocv_cli.inference.runner import FATAL_ONLY, stoppable
+from nanocv_cli.untrusted import first_line
 
 WARM_RUNS = 3
 FEWEST_RUNS = 5
@@ -43,14 +44,15 @@ def measure_onnx(path: Path, model: Model, shapes: dict[str, tuple[int, ...]], b
     onnxruntime.disable_telemetry_events()
     try:
         session = onnxruntime.InferenceSession(str(path), _options(), providers=["CPUExecutionProvider"])
+        running = stoppable()
         feeds = {entry.name: _filled(entry, shapes[entry.name], batch) for entry in session.get_inputs()}
         for _ in range(WARM_RUNS):
-            session.run(None, feeds)
+            session.run(None, feeds, running)
         whole: list[float] = []
         end = time.perf_counter() + SECONDS
         while time.perf_counter() < end or len(whole) < FEWEST_RUNS:
             start = time.perf_counter()
-            session.run(None, feeds)
+            session.run(None, feeds, running)
             whole.append(time.perf_counter() - start)
         with tempfile.TemporaryDirectory() as folder:
             options = _options()
@@ -60,7 +62,7 @@ def measure_onnx(path: Path, model: Model, shapes: dict[str, tuple[int, ...]], b
             options.profile_file_prefix = str(Path(folder) / "profile")
             profiled = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
             for _ in range(WARM_RUNS + LAYER_ROUNDS):
-                profiled.run(None, feeds)
+                profiled.run(None, feeds, running)
             events = json.loads(Path(profiled.end_profiling()).read_text(encoding="utf-8"))
     except Exception as error:  # ONNX Runtime's errors share no base class
         raise ModelError(f"{path} does not run: {first_line(error)}", "try another --batch-sizes or --shape") from error

@@ -43,7 +43,7 @@ def share_of_roof(roof_seconds: float, seconds: float | None) -> float | None:
     return roof_seconds / seconds if seconds else None
 
 
-def measured_table(model: Model, at: Point, found: Measured, form: str, order: Sequence[int]) -> str:
+def measured_table(model: Model, at: Point, found: Measured, form: str, order: Sequence[int]) -> list[str]:
     """Predicted, measured and achieved share of the roof by layer."""
     header = ["<layer", "<kind", "predicted us", "measured us", "of the roof", "time lost us", "<verdict"]
     rows = []

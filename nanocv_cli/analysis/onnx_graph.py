@@ -13,6 +13,7 @@ from nanocv_cli.analysis.onnx_layers import Node, layer_of
 from nanocv_cli.analysis.onnx_shapes import Tensor, element_type, pictures_in, shaped, tensors_of
 from nanocv_cli.config.project import shown
 from nanocv_cli.errors import ModelError
+from nanocv_cli.untrusted import first_line
 
 # Nodes that give memory, constants or another view of their input.
 FREE = {
@@ -53,8 +54,7 @@ def analyse_graph(
         proto = onnx.load(str(path), load_external_data=False)
         proto, weights = shaped(proto, path, input_size, dict(shapes or {}))
     except (DecodeError, ValueError, RuntimeError, OSError) as error:
-        first_line = (str(error).splitlines() or [type(error).__name__])[0][:200]
-        raise ModelError(f"{path} is no ONNX graph: {first_line}", "export it again") from error
+        raise ModelError(f"{path} is no ONNX graph: {first_line(error)}", "export it again") from error
     if not proto.graph.node:
         raise ModelError(f"{path} is no ONNX graph: it has no nodes", "export it again")
     reader = _GraphReader(weights)

@@ -13,6 +13,7 @@ import onnxruntime
 from onnx import numpy_helper
 
 from nanocv_cli.errors import ModelError
+from nanocv_cli.untrusted import first_line
 
 # Constants up to this many values may say what shape something has.
 LARGEST_CONSTANT = 64
@@ -67,8 +68,9 @@ def shaped(
                 break
             proto = _inferred(_folded(proto))
     except onnx.shape_inference.InferenceError as error:
-        first_line = str(error).splitlines()[0][:200]
-        raise ModelError(f"{path}: its shapes do not fit: {first_line}", "another --input-size or --shape") from error
+        raise ModelError(
+            f"{path}: its shapes do not fit: {first_line(error)}", "another --input-size or --shape"
+        ) from error
     return proto, weights
 
 

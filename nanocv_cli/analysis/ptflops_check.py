@@ -57,7 +57,7 @@ def compare_with_ptflops(subject: Subject, model: Model) -> list[Comparison]:
     return rows
 
 
-def comparison_table(rows: Sequence[Comparison], form: str) -> str:
+def comparison_table(rows: Sequence[Comparison], form: str) -> list[str]:
     """MMACs of both, module by module, then the totals."""
     header = ["<module", "ours MMACs", "ptflops MMACs", "difference", "<why"]
     lines = [

@@ -9,6 +9,7 @@ from typing import Any
 from nanocv_cli.analysis.layer import Layer, Model
 from nanocv_cli.analysis.roofline import Roofline
 from nanocv_cli.analysis.sweep import Point, Turn
+from nanocv_cli.untrusted import escaped
 
 FORMATS = ("table", "markdown", "csv")
 UNITS = ("flops", "macs")
@@ -20,28 +21,30 @@ BYTE_MODEL = (
 Rows = list[list[str]]
 
 
-def render(header: Sequence[str], rows: Rows, form: str) -> str:
-    """A table in one of `FORMATS`; columns whose header begins with `<` are text, the others numbers."""
+def render(header: Sequence[str], rows: Rows, form: str) -> list[str]:
+    """The lines of a table in one of `FORMATS`; columns whose header begins with `<` are text, the others numbers."""
     left = [name.startswith("<") for name in header]
     names = [name.removeprefix("<") for name in header]
+    # A graph's names may hold anything; here already, for columns are as wide as what is shown.
+    rows = [[escaped(cell) for cell in row] for row in rows]
     if form == "csv":
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows([names, *rows])
-        return text.getvalue().rstrip("\n")
+        return text.getvalue().splitlines()
     if form == "markdown":
         lines = [names, [":--" if is_left else "--:" for is_left in left], *rows]
-        return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+        return ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]
     widths = [max(len(line[column]) for line in [names, *rows]) for column in range(len(names))]
-    return "\n".join(
+    return [
         "  ".join(
             cell.ljust(width) if is_left else cell.rjust(width)
             for cell, width, is_left in zip(line, widths, left, strict=True)
         ).rstrip()
         for line in [names, *rows]
-    )
+    ]
 
 
-def layer_table(model: Model, at: Point, unit: str, form: str, order: Sequence[int]) -> str:
+def layer_table(model: Model, at: Point, unit: str, form: str, order: Sequence[int]) -> list[str]:
     """One row per layer, then the total; a layer that runs several times on end stands once, with its sums.
 
     Args:
@@ -102,7 +105,7 @@ def _runs(model: Model, order: Sequence[int]) -> list[tuple[int, int]]:
     return found
 
 
-def sweep_table(points: Sequence[Point], form: str) -> str:
+def sweep_table(points: Sequence[Point], form: str) -> list[str]:
     """The whole model at each batch size and data type."""
     header = ["<dtype", "batch", "op/B", "<verdict", "ms", "pictures/s", "memory-bound", "cache", "compute-bound",
               "latency-bound"]  # fmt: skip
@@ -117,7 +120,7 @@ def sweep_table(points: Sequence[Point], form: str) -> str:
     return render(header, rows, form)
 
 
-def moves_table(model: Model, points: Sequence[Point], turns: Sequence[Turn], form: str) -> str:
+def moves_table(model: Model, points: Sequence[Point], turns: Sequence[Turn], form: str) -> list[str]:
     """How each multiplying layer moves over the points, and from which batch on it is compute-bound."""
     marks = {"memory-bound": "m", "depends on the cache": "d", "compute-bound": "c", "latency-bound": "l"}
     header = ["<layer", *(f"{at.dtype} b{at.batch}" for at in points), "<compute-bound from"]

@@ -19,6 +19,7 @@ from nanocv_cli.errors import ConfigError, ModelError, RequestError
 from nanocv_cli.inference.reference import find_checkpoint
 from nanocv_cli.models.registry import build_model
 from nanocv_cli.training.checkpoint import model_config, read_card
+from nanocv_cli.untrusted import first_line
 
 
 @dataclass(frozen=True)
@@ -82,9 +83,8 @@ def analyse(subject: Subject) -> Model:
         layers, assumptions = trace(network, inputs)
         least = trace(network, inputs, scores_pass=False)[0] if assumptions else None
     except (RuntimeError, ValueError, AssertionError) as error:  # torch and torchvision have no tree of their own
-        first_line = (str(error).splitlines() or [type(error).__name__])[0][:200]
         raise ConfigError(
-            f"{subject.name} cannot read {subject.input_size}x{subject.input_size} pictures: {first_line}",
+            f"{subject.name} cannot read {subject.input_size}x{subject.input_size} pictures: {first_line(error)}",
             "--input-size 224",
         ) from error
     return Model(

@@ -11,8 +11,8 @@ COLUMNS = ("max batch", "delay us", "instances", "inf/s", "p50 us", "p90 us", "p
 LABELS_SHOWN = 12
 
 
-def table(rows: Sequence[Row], choice: Choice) -> str:
-    """One line per configuration; the chosen one is marked."""
+def table(rows: Sequence[Row], choice: Choice) -> list[str]:
+    """The header, then one line per configuration; the chosen one is marked."""
     lines: list[tuple[str, ...]] = [COLUMNS]
     for number, row in enumerate(rows):
         figures, setting = row.figures, row.setting
@@ -27,13 +27,13 @@ def table(rows: Sequence[Row], choice: Choice) -> str:
             ", ".join(notes),
         ))  # fmt: skip
     widths = [max(len(line[column]) for line in lines) for column in range(len(COLUMNS))]
-    return "\n".join(
+    return [
         "  ".join(
             text.ljust(width) if column == len(COLUMNS) - 1 else text.rjust(width)
             for column, (text, width) in enumerate(zip(line, widths, strict=True))
         ).rstrip()
         for line in lines
-    )
+    ]
 
 
 def shares(row: Row) -> str:

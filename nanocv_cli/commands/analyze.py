@@ -14,12 +14,12 @@ from nanocv_cli.commands.common import (
     DebugFlag,
     JsonFlag,
     SetOption,
-    emit,
     named_sizes,
+    number_option,
     numbers,
     one_of,
-    say,
 )
+from nanocv_cli.output import emit, say, tell
 
 if TYPE_CHECKING:
     from nanocv_cli.analysis.layer import Model
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from nanocv_cli.config.schema import GpuConfig
 
 LOCAL = "local"
+LARGEST_CLASSES = 1_000_000
+LARGEST_INPUT = 16_384
+LARGEST_BATCH = 2**20
 DTYPES = ("fp32", "tf32", "fp16", "bf16", "int8")
 
 
@@ -57,13 +60,19 @@ def flops(
     ] = None,
     batch_sizes: Annotated[str, typer.Option(metavar="N,N", help="Pictures per run; the first is tabled.")] = "1",
     data: DataOption = None,
-    classes: Annotated[int | None, typer.Option(min=1, help="Classes; default: those of --data.")] = None,
-    input_size: Annotated[int | None, typer.Option(min=1, help="Side of the picture, pixels.")] = None,
+    classes: Annotated[
+        int | None, number_option(low=1, high=LARGEST_CLASSES, text="Classes; default: those of --data.")
+    ] = None,
+    input_size: Annotated[
+        int | None, number_option(low=1, high=LARGEST_INPUT, text="Side of the picture, pixels.")
+    ] = None,
     shape: Annotated[list[str] | None, typer.Option(metavar="NAME:N,N", help="Of an open input of a graph.")] = None,
     overrides: SetOption = None,
     unit: Annotated[str, typer.Option(help="flops (two per multiply-add) or macs.")] = "flops",
     form: Annotated[str, typer.Option("--format", help="table, markdown or csv.")] = "table",
-    top: Annotated[int | None, typer.Option(min=1, help="Only the layers that take longest, longest first.")] = None,
+    top: Annotated[
+        int | None, number_option(low=1, high=10_000, text="Only the layers that take longest, longest first.")
+    ] = None,
     figures: Annotated[Path | None, typer.Option(help="Folder for roofline.png and, of a sweep, sweep.png.")] = None,
     measure: Annotated[bool, typer.Option("--measure", help="Run the model here; predicted beside measured.")] = False,
     check: Annotated[str | None, typer.Option(help="ptflops: its counts beside ours.")] = None,
@@ -79,7 +88,7 @@ def flops(
     one_of("--unit", unit, report.UNITS)
     one_of("--format", form, report.FORMATS)
     one_of("--check", check or "ptflops", ("ptflops",))
-    sizes, dtypes = _batches(batch_sizes), _dtypes(dtype, gpu)
+    sizes, dtypes = numbers("--batch-sizes", batch_sizes, 1, LARGEST_BATCH), _dtypes(dtype, gpu)
     gpu_config = _gpu(gpu, device)
     roofline = Roofline(gpu_config, dtypes[0])
     with _without_collecting():
@@ -102,7 +111,7 @@ def flops(
         from nanocv_cli.analysis.measured import conclusion, measured_json, measured_table
 
         document["measured"] = measured_json(at, measured)
-        tables.append(measured_table(model, at, measured, form, order) + f"\n{conclusion(at, measured)}")
+        tables.append([*measured_table(model, at, measured, form, order), conclusion(at, measured)])
     if check:
         document["ptflops"], table = _ptflops(analysed, form)
         tables.append(table)
@@ -110,7 +119,8 @@ def flops(
     if as_json:
         emit(document | {"figures": [str(path) for path in pictures]})
         return
-    typer.echo("\n\n".join(tables))
+    for number, lines in enumerate(tables):
+        tell(*([""] if number else []), *lines)
     for line in report.notes(model, roofline):
         say(line)
     for path in pictures:
@@ -187,7 +197,7 @@ def _measure(analysed: _Analysed, device: str, dtype: str, batch: int) -> "Measu
     return measure_torch(analysed.subject, analysed.model, pick_device(device), dtype, batch)
 
 
-def _ptflops(analysed: _Analysed, form: str) -> tuple[dict[str, Any], str]:
+def _ptflops(analysed: _Analysed, form: str) -> tuple[dict[str, Any], list[str]]:
     from nanocv_cli.errors import RequestError
 
     if analysed.subject is None:
@@ -208,15 +218,6 @@ def _draw(model: "Model", roofline: "Roofline", points: list[Any], is_sweep: boo
         pictures.append(folder / "sweep.png")
         draw_sweep(model, points, roofline, pictures[1])
     return pictures
-
-
-def _batches(text: str) -> list[int]:
-    from nanocv_cli.errors import RequestError
-
-    sizes = numbers("--batch-sizes", text) or []
-    if not sizes or min(sizes) < 1 or max(sizes) > 2**20:
-        raise RequestError(f"--batch-sizes {text}: expected numbers from 1 to {2**20:,}", "as in --batch-sizes 1,16")
-    return list(dict.fromkeys(sizes))
 
 
 def _dtypes(text: str | None, gpu: str | None) -> list[str]:

@@ -12,12 +12,13 @@ from nanocv_cli.commands.common import (
     JsonFlag,
     RefOption,
     SetOption,
-    emit,
+    end_as_failed,
     named_sizes,
+    number_option,
     numbers,
     one_of,
-    say,
 )
+from nanocv_cli.output import emit, say, tell
 
 if TYPE_CHECKING:
     from nanocv_cli.bench.sweep import Row, Setting, Target
@@ -33,28 +34,33 @@ def server(
     grpc_url: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Its gRPC side (--protocol grpc).")] = None,
     engine: Annotated[str, typer.Option(help="The server to start: embedded or triton.")] = "embedded",
     protocol: Annotated[str, typer.Option(help="http or grpc.")] = "http",
-    concurrency: Annotated[int, typer.Option(min=1, max=1024, help="Clients that ask without a pause.")] = 4,
+    concurrency: Annotated[int, number_option(low=1, high=1024, text="Clients that ask without a pause.")] = 4,
     rate: Annotated[
-        float | None, typer.Option(min=0.1, help="Open loop: Poisson arrivals per second, in place of --concurrency.")
+        float | None,
+        number_option(low=0.1, high=1e6, text="Open loop: Poisson arrivals per second, in place of --concurrency."),
     ] = None,
-    connections: Annotated[int, typer.Option(min=1, max=1024, help="Connections that share the --rate.")] = 64,
+    connections: Annotated[int, number_option(low=1, high=1024, text="Connections that share the --rate.")] = 64,
     max_batch: Annotated[str | None, typer.Option(metavar="N,N", help="To sweep; default 4.")] = None,
     queue_delay_us: Annotated[
         str | None, typer.Option(metavar="N,N", help=f"To sweep; default {REFERENCE_DELAYS}.")
     ] = None,
     instances: Annotated[str | None, typer.Option(metavar="N,N", help="To sweep; default 1,2.")] = None,
-    threads: Annotated[int | None, typer.Option(help="ONNX Runtime threads of the server started here.")] = None,
-    request_batch: Annotated[int, typer.Option(min=1, help="Pictures per request.")] = 1,
+    threads: Annotated[
+        int | None, number_option(low=0, high=1024, text="ONNX Runtime threads of the server started here.")
+    ] = None,
+    request_batch: Annotated[int, number_option(low=1, high=4096, text="Pictures per request.")] = 1,
     filling: Annotated[str, typer.Option("--input", help="random or zeros.")] = "random",
     shape: Annotated[list[str] | None, typer.Option(metavar="NAME:N,N", help="Sizes of an input that vary.")] = None,
-    warmup_s: Annotated[float, typer.Option(min=0.0, help="Before the first window, seconds.")] = 1.0,
-    window_s: Annotated[float, typer.Option(min=0.1, help="Length of a window, seconds.")] = 2.0,
-    windows: Annotated[int, typer.Option(min=3, max=1000, help="Most windows per configuration.")] = 12,
-    slo_p99_us: Annotated[float | None, typer.Option(min=0.0, help="Highest p99 the choice may have.")] = None,
+    warmup_s: Annotated[float, number_option(low=0.0, high=3600.0, text="Before the first window, seconds.")] = 1.0,
+    window_s: Annotated[float, number_option(low=0.1, high=3600.0, text="Length of a window, seconds.")] = 2.0,
+    windows: Annotated[int, number_option(low=3, high=1000, text="Most windows per configuration.")] = 12,
+    slo_p99_us: Annotated[
+        float | None, number_option(low=1.0, high=1e9, text="Highest p99 the choice may have, usec.")
+    ] = None,
     figure: Annotated[Path | None, typer.Option(help="Throughput against p99, PNG; of a sweep: bench.png.")] = None,
     save_baseline: Annotated[Path | None, typer.Option(help="Keep these figures, JSON.")] = None,
     compare: Annotated[Path | None, typer.Option(help="Compare with kept figures; worse ends with exit 1.")] = None,
-    tolerance: Annotated[float, typer.Option(min=0.0, max=1.0, help="How much worse is too much.")] = 0.10,
+    tolerance: Annotated[float, number_option(low=0.0, high=1.0, text="How much worse is too much.")] = 0.10,
     overrides: SetOption = None,
     as_json: JsonFlag = False,
     debug: DebugFlag = False,
@@ -67,6 +73,7 @@ def server(
     from nanocv_cli.bench.report import draw, shares, table
     from nanocv_cli.bench.sweep import run_sweep
     from nanocv_cli.display import Display
+    from nanocv_cli.errors import ServingError
     from nanocv_cli.files import expect_writable
 
     one_of("--protocol", protocol, ("http", "grpc"))
@@ -86,9 +93,9 @@ def server(
     choice = choose(rows, slo_p99_us)
     conditions = {"model": name, "protocol": protocol, "rows": request_batch, "rate": rate, "engine": url or engine}
     if not as_json:  # first of all: what was measured is not lost, whatever comes
-        typer.echo(table(rows, choice))
+        tell(*table(rows, choice))
         _conclude(rows, choice.row, choice.rule)
-        typer.echo(shares(rows[choice.row or 0]))
+        tell(shares(rows[choice.row or 0]))
     changes = baseline.compare(compare, conditions, rows, tolerance) if compare else []
     if save_baseline:
         baseline.save(save_baseline, conditions, rows)
@@ -107,11 +114,17 @@ def server(
         })  # fmt: skip
     for change in changes if not as_json else ():
         verdict = "WORSE" if change.worse else "ok"
-        typer.echo(f"{verdict:5}  {change.figure} now/then {change.ratio:.3f}  {change.configuration}")
+        tell(f"{verdict:5}  {change.figure} now/then {change.ratio:.3f}  {change.configuration}")
     if picture:
         say(f"picture: {picture}")
-    if any(change.worse for change in changes):
-        raise typer.Exit(1)
+    worse = sum(change.worse for change in changes)
+    if worse:
+        end_as_failed(
+            ServingError(
+                f"{worse} of {len(changes)} figures are worse than in {compare} by more than {tolerance:.0%}",
+                "run it again on a quiet machine, or allow more with --tolerance",
+            )
+        )
 
 
 def model(
@@ -120,8 +133,8 @@ def model(
     ] = None,
     batch_sizes: Annotated[str, typer.Option(metavar="N,N", help="Pictures per run.")] = "1,2,4,8",
     threads: Annotated[str, typer.Option(metavar="N,N", help="ONNX Runtime threads; 0: it chooses.")] = "1,2",
-    rounds: Annotated[int, typer.Option(min=1, help="Turns that each combination gets.")] = 5,
-    round_s: Annotated[float, typer.Option(min=0.01, help="Length of a turn, seconds.")] = 0.3,
+    rounds: Annotated[int, number_option(low=1, high=1000, text="Turns that each combination gets.")] = 5,
+    round_s: Annotated[float, number_option(low=0.01, high=3600.0, text="Length of a turn, seconds.")] = 0.3,
     as_json: JsonFlag = False,
     debug: DebugFlag = False,
 ) -> None:
@@ -129,12 +142,9 @@ def model(
     from nanocv_cli.bench.model import bench_model
     from nanocv_cli.config.project import project_root
     from nanocv_cli.display import Display
-    from nanocv_cli.errors import RequestError
     from nanocv_cli.inference.reference import find_graph
 
-    sizes, counts = numbers("--batch-sizes", batch_sizes) or [], numbers("--threads", threads) or []
-    if not sizes or min(sizes) < 1 or not counts or min(counts) < 0:
-        raise RequestError("--batch-sizes takes numbers from 1 on, --threads from 0 on", "as in --batch-sizes 1,4")
+    sizes, counts = numbers("--batch-sizes", batch_sizes, 1, 2**31), numbers("--threads", threads, 0, 1024)
     names: list[str | None] = [*(refs or ())] or [None]
     graphs = [find_graph(name, project_root()) for name in names]
     with Display().bar("bench") as progress:
@@ -142,9 +152,9 @@ def model(
     if as_json:
         emit({"rows": [row.to_json() for row in rows]})
         return
-    typer.echo(f"{'precision':>9}  {'batch':>5}  {'threads':>7}  {'p50 us':>8}  {'p99 us':>8}  {'inf/s':>7}  model")
+    tell(f"{'precision':>9}  {'batch':>5}  {'threads':>7}  {'p50 us':>8}  {'p99 us':>8}  {'inf/s':>7}  model")
     for row in rows:
-        typer.echo(
+        tell(
             f"{row.precision:>9}  {row.batch_size:>5}  {row.threads:>7}  {row.p50_us:>8.0f}  {row.p99_us:>8.0f}  "
             f"{row.throughput:>7.0f}  {row.model}"
         )
@@ -193,29 +203,24 @@ def _settings(
 ) -> "list[Setting] | None":
     """What to sweep over; None to measure a foreign server as it is."""
     from nanocv_cli.bench.sweep import settings
-    from nanocv_cli.errors import RequestError
 
     if is_foreign and max_batch is None and delays is None and instances is None:
         return None
-    lists = [
-        numbers("--max-batch", max_batch or "4") or [],
-        numbers("--queue-delay-us", delays or REFERENCE_DELAYS) or [],
-        numbers("--instances", instances or "1,2") or [],
-    ]
-    if not all(lists) or min(lists[0]) < 1 or min(lists[1]) < 0 or min(lists[2]) < 1:
-        raise RequestError("--max-batch and --instances take numbers from 1 on, --queue-delay-us from 0 on",
-                           "as in --max-batch 4 --queue-delay-us 500,1000 --instances 1,2")  # fmt: skip
-    return settings(*lists)
+    return settings(
+        numbers("--max-batch", "4" if max_batch is None else max_batch, 1, 4096),
+        numbers("--queue-delay-us", REFERENCE_DELAYS if delays is None else delays, 0, 60_000_000),
+        numbers("--instances", "1,2" if instances is None else instances, 1, 64),
+    )
 
 
 def _conclude(rows: "list[Row]", chosen: int | None, rule: str) -> None:
     from nanocv_cli.bench.sweep import describe
 
     if len(rows) > 1 or chosen is None:
-        typer.echo(f"use: {describe(rows[chosen].setting) if chosen is not None else 'none'}  ({rule})")
+        tell(f"use: {describe(rows[chosen].setting) if chosen is not None else 'none'}  ({rule})")
     offered, delivered = rows[0].figures.offered_rate, rows[0].figures.delivered_rate
     if offered is not None and delivered is not None:
         from nanocv_cli.bench.measure import DELIVERED_WITHIN
 
         short = "" if abs(delivered / offered - 1) <= DELIVERED_WITHIN else ": NOT the rate asked for"
-        typer.echo(f"offered {offered:.1f} requests/s, delivered {delivered:.1f}{short}")
+        tell(f"offered {offered:.1f} requests/s, delivered {delivered:.1f}{short}")

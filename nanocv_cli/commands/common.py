@@ -1,12 +1,15 @@
-"""What every command shares: the `--json` and `--debug` flags, where results and failures are printed."""
+"""What every command shares: its usual options, and the one law for numbers in options."""
 
-import json
-import sys
-from typing import Annotated, Any
+import math
+from collections.abc import Callable
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from nanocv_cli.errors import NanocvError, RequestError
+from nanocv_cli.output import say_failure
+
+MOST_NUMBERS = 64  # in one list
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")]
 DebugFlag = Annotated[bool, typer.Option("--debug", help="Show the traceback of a failure.")]
@@ -26,39 +29,54 @@ RefOption = Annotated[
 ]
 
 
-def emit(document: Any) -> None:
-    """Prints one JSON document on stdout, on one line."""
-    sys.stdout.write(json.dumps(document, allow_nan=False) + "\n")
-    sys.stdout.flush()
+def number_option(*names: str, low: float, high: float, text: str) -> Any:
+    """An option that takes one finite number within bounds; whole numbers where both bounds are whole.
+
+    Args:
+        names: of the option, where it is not named after its parameter.
+        low: smallest value.
+        high: largest value.
+        text: what the option means, for `--help`.
+    """
+    kind = int if isinstance(low, int) and isinstance(high, int) else float
+    metavar = "N" if kind is int else "X"
+    return typer.Option(*names, parser=_parser(kind, low, high), metavar=metavar, help=f"{text}  [{low:,} to {high:,}]")
 
 
-def say(text: str = "") -> None:
-    """Prints a line of progress or advice on stderr, where it never mixes with results."""
-    sys.stderr.write(text + "\n")
-    sys.stderr.flush()
+def _parser(kind: Callable[[str], float], low: float, high: float) -> Callable[[Any], float]:
+    def parse(given: Any) -> float:
+        try:
+            value = kind(str(given))
+        except ValueError:
+            value = math.nan
+        # NaN is within no bounds.
+        if not low <= value <= high:
+            noun = "whole number" if kind is int else "number"
+            raise typer.BadParameter(f"{given}: expected a {noun} from {low:,} to {high:,}")
+        return value
+
+    return parse
 
 
-def print_failure(failure: NanocvError, as_json: bool) -> None:
-    """One line what, one line what to do, on stderr; with `as_json` also the error document on stdout."""
-    say(f"error: {failure.message}")
-    if failure.hint:
-        say(f"  try: {failure.hint}")
-    if as_json:
-        emit({"error": {"message": failure.message, "hint": failure.hint, "kind": failure.kind}})
-
-
-def numbers(option: str, text: str | None) -> list[int] | None:
-    """`2,4` as whole numbers.
+def numbers(option: str, text: str, low: int, high: int) -> list[int]:
+    """`2,4` as whole numbers, each once, in their order.
 
     Raises:
-        RequestError: it is something else.
+        RequestError: it is something else, or one is out of bounds.
     """
-    if text is None:
-        return None
     try:
-        return [int(part) for part in text.split(",")] if text.strip() else []
-    except ValueError as error:
-        raise RequestError(f"{option} {text}: expected whole numbers, as in 2,4", "separate them by commas") from error
+        found = [int(part) for part in text.split(",")]
+    except ValueError:
+        found = []
+    if not found or len(found) > MOST_NUMBERS or not all(low <= number <= high for number in found):
+        raise RequestError(
+            f"{option} {text}: expected whole numbers from {low} on, {high:,} the largest, {MOST_NUMBERS} at most",
+            f"separate them by commas, as in {option} {low},{min(high, low + 1)}",
+        )
+    return list(dict.fromkeys(found))
+
+
+LARGEST_SIDE = 1 << 31
 
 
 def named_sizes(option: str, text: str) -> tuple[str, tuple[int, ...]]:
@@ -68,10 +86,15 @@ def named_sizes(option: str, text: str) -> tuple[str, tuple[int, ...]]:
         RequestError: it is something else.
     """
     name, _, sizes = text.rpartition(":")
-    found = numbers(option, sizes)
-    if not name or not found or min(found) < 1:
-        raise RequestError(f"{option} {text}: expected a name and its sizes", f"as in {option} images:224,224,3")
-    return name, tuple(found)
+    try:
+        found = tuple(int(part) for part in sizes.split(","))
+    except ValueError:
+        found = ()
+    if not name or not 0 < len(found) <= MOST_NUMBERS or not all(1 <= size <= LARGEST_SIDE for size in found):
+        raise RequestError(
+            f"{option} {text}: expected a name and its sizes, from 1 on", f"as in {option} images:224,224,3"
+        )
+    return name, found
 
 
 def one_of(option: str, value: str, allowed: tuple[str, ...]) -> None:
@@ -82,3 +105,9 @@ def one_of(option: str, value: str, allowed: tuple[str, ...]) -> None:
     """
     if value not in allowed:
         raise RequestError(f"unknown {option} {value!r}", f"use {' or '.join(allowed)}")
+
+
+def end_as_failed(failure: NanocvError) -> NoReturn:
+    """Ends a command whose results stand on stdout already, and say themselves what is wrong."""
+    say_failure(failure)
+    raise typer.Exit(failure.exit_code)

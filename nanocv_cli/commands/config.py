@@ -6,7 +6,16 @@ from typing import Annotated
 
 import typer
 
-from nanocv_cli.commands.common import DataOption, DebugFlag, JsonFlag, ModelOption, RecipeOption, SetOption, emit, say
+from nanocv_cli.commands.common import (
+    DataOption,
+    DebugFlag,
+    JsonFlag,
+    ModelOption,
+    RecipeOption,
+    SetOption,
+    end_as_failed,
+)
+from nanocv_cli.output import emit, say, tell
 
 
 def show(
@@ -39,7 +48,7 @@ def show(
     texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in values.items()}
     key_width, text_width = max(map(len, texts)), max(map(len, texts.values()))
     for key, text in texts.items():
-        typer.echo(f"{key:{key_width}}  {text:{text_width}}  {origins[key]}")
+        tell(f"{key:{key_width}}  {text:{text_width}}  {origins[key]}")
 
 
 def check(
@@ -50,6 +59,7 @@ def check(
     """Validate config files; exit 2 where one is wrong."""
     from nanocv_cli.config.check import check_file
     from nanocv_cli.config.project import project_root, shown
+    from nanocv_cli.errors import ConfigError
 
     folder = project_root() / "configs"
     checked = [check_file(path) for path in files or sorted(folder.rglob("*.y*ml"))]
@@ -62,8 +72,10 @@ def check(
     else:
         for one in checked:
             for error in one.errors:
-                typer.echo(f"error  {error.message}" + (f" ({error.hint})" if error.hint else ""))
+                tell(f"error  {error.message}" + (f" ({error.hint})" if error.hint else ""))
             if not one.errors:
-                typer.echo(f"ok     {shown(one.path)}")
-    if any(one.errors for one in checked):
-        raise typer.Exit(2)
+                tell(f"ok     {shown(one.path)}")
+    wrong = [shown(one.path) for one in checked if one.errors]
+    if wrong:
+        end_as_failed(ConfigError(f"{len(wrong)} of {len(checked)} config files are wrong: {', '.join(wrong)}",
+                                  "mend the lines named above"))  # fmt: skip

@@ -5,7 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
-from nanocv_cli.commands.common import DebugFlag, JsonFlag, SetOption, emit, one_of
+from nanocv_cli.commands.common import DebugFlag, JsonFlag, SetOption, end_as_failed, number_option, one_of
+from nanocv_cli.output import emit, say, tell
 
 NameArgument = Annotated[str | None, typer.Argument(help="A data config's name or file, or a folder of pictures.")]
 
@@ -21,7 +22,7 @@ def list_sets(as_json: JsonFlag = False, debug: DebugFlag = False) -> None:
         return
     width = max(len(entry.name) for entry in entries)
     for entry in entries:
-        typer.echo(f"{entry.kind:8} {entry.name:{width}}  {entry.state:12}  {entry.detail}")
+        tell(f"{entry.kind:8} {entry.name:{width}}  {entry.state:12}  {entry.detail}")
 
 
 def pull(
@@ -50,7 +51,7 @@ def pull(
     if as_json:
         emit({"name": name, "how": how, "paths": where})
     else:
-        typer.echo(f"{name} {how}: {', '.join(where)}")
+        tell(f"{name} {how}: {', '.join(where)}")
 
 
 def make(
@@ -80,7 +81,7 @@ def make(
     if as_json:
         emit(document)
     else:
-        typer.echo(f"{config.name}: {document['path']}, {archive} ({archive.stat().st_size / 1e6:.1f} MB)")
+        tell(f"{config.name}: {document['path']}, {archive} ({archive.stat().st_size / 1e6:.1f} MB)")
 
 
 def add(
@@ -99,14 +100,15 @@ def add(
         emit({"name": dataset.name, "config": str(path), "classes": dataset.classes, "splits": counts})
         return
     for note in dataset.notes:
-        typer.echo(f"note: {note}", err=True)
-    typer.echo(f"{path}: {len(dataset.classes)} classes, " + ", ".join(f"{n} {split}" for split, n in counts.items()))
+        say(f"note: {note}")
+    tell(f"{path}: {len(dataset.classes)} classes, " + ", ".join(f"{n} {split}" for split, n in counts.items()))
 
 
 def check(name: NameArgument = None, as_json: JsonFlag = False, debug: DebugFlag = False) -> None:
     """Report unreadable and duplicate pictures, leakage between splits, stray files; exit 1 on errors."""
     from nanocv_cli.data.check import check_dataset
     from nanocv_cli.display import Display
+    from nanocv_cli.errors import DataError
 
     display = Display()
     dataset = _read(name, display)
@@ -118,21 +120,21 @@ def check(name: NameArgument = None, as_json: JsonFlag = False, debug: DebugFlag
         emit({"data": dataset.name, "splits": counts, "errors": errors, "findings": [vars(f) for f in findings]})
     else:
         for finding in findings:
-            typer.echo(f"{finding.level}: {finding.kind}: {finding.message}")
-        typer.echo(
+            tell(f"{finding.level}: {finding.kind}: {finding.message}")
+        tell(
             f"{dataset.name}: {len(dataset.classes)} classes, "
             + ", ".join(f"{n} {s}" for s, n in counts.items())
             + f"; {errors} errors, {len(findings) - errors} warnings"
         )
     if errors:
-        raise typer.Exit(1)
+        end_as_failed(DataError(f"{dataset.name} has {errors} errors", "mend or remove the files named above"))
 
 
 def show(
     name: NameArgument = None,
     split: Annotated[str, typer.Option(help="train, val or test.")] = "train",
     out: Annotated[Path | None, typer.Option(help="PNG to write; default: <name>.png.")] = None,
-    per_class: Annotated[int, typer.Option("-n", min=1, max=100, help="Pictures of each class.")] = 8,
+    per_class: Annotated[int, number_option("-n", low=1, high=100, text="Pictures of each class.")] = 8,
     as_json: JsonFlag = False,
     debug: DebugFlag = False,
 ) -> None:
@@ -146,7 +148,7 @@ def show(
     if as_json:
         emit({"data": dataset.name, "split": split, "path": str(path), "n": shown})
     else:
-        typer.echo(f"{path}: {shown} pictures of {dataset.name} {split}")
+        tell(f"{path}: {shown} pictures of {dataset.name} {split}")
 
 
 def convert(
@@ -178,7 +180,7 @@ def convert(
     if as_json:
         emit({"data": dataset.name, "format": form, "path": str(target), "splits": counts})
     else:
-        typer.echo(f"{target}: {', '.join(f'{count} {split}' for split, count in counts.items())}")
+        tell(f"{target}: {', '.join(f'{count} {split}' for split, count in counts.items())}")
 
 
 def _read(name: str | None, display: Any) -> Any:

@@ -5,7 +5,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from nanocv_cli.commands.common import DataOption, DebugFlag, JsonFlag, RefOption, emit
+from nanocv_cli.commands.common import DataOption, DebugFlag, JsonFlag, RefOption, number_option
+from nanocv_cli.output import emit, tell
 
 
 def evaluate(
@@ -14,7 +15,7 @@ def evaluate(
     split: Annotated[str | None, typer.Option(help="train, val or test; default: test where the set has one.")] = None,
     engine: Annotated[Literal["torch", "onnx"], typer.Option(help="The checkpoint, or the exported graph.")] = "torch",
     device: Annotated[str, typer.Option(help="For torch: auto, cpu, cuda or mps.")] = "auto",
-    batch_size: Annotated[int, typer.Option(min=1)] = 32,
+    batch_size: Annotated[int, number_option(low=1, high=4096, text="Pictures per call.")] = 32,
     online: Annotated[
         bool, typer.Option("--online", help="Also what needs a download: for generation, FID (extra `fid`).")
     ] = False,
@@ -41,24 +42,24 @@ def evaluate(
         document = {"model": measured.card.name, "file": str(file), "data": measured.data, "split": measured.split}
         emit({**document, "engine": engine, "n": len(measured.images), "metrics": metrics, "pictures": pictures})
         return
-    typer.echo(f"{file} ({engine}) on {measured.data} {measured.split}, {len(measured.images)} pictures")
+    tell(f"{file} ({engine}) on {measured.data} {measured.split}, {len(measured.images)} pictures")
     _print_metrics(metrics)
     for path in pictures:
-        typer.echo(f"\n{path}")
+        tell("", path)
 
 
 def _print_metrics(metrics: dict[str, Any]) -> None:
     """Single figures first, then tables (a mapping of mappings) with a row for each name."""
     for key, value in metrics.items():
         if not isinstance(value, dict):
-            typer.echo(f"{key:18} {_figure(value)}")
+            tell(f"{key:18} {_figure(value)}")
     for key, rows in metrics.items():
         if isinstance(rows, dict):
             columns = list(next(iter(rows.values())))
             width = max(len(key), *(len(name) for name in rows))
-            typer.echo(f"\n{key:{width}} " + " ".join(f"{column:>10}" for column in columns))
+            tell("", f"{key:{width}} " + " ".join(f"{column:>10}" for column in columns))
             for name, row in rows.items():
-                typer.echo(f"{name:{width}} " + " ".join(f"{_figure(row[column]):>10}" for column in columns))
+                tell(f"{name:{width}} " + " ".join(f"{_figure(row[column]):>10}" for column in columns))
 
 
 def _figure(value: float | None) -> str:

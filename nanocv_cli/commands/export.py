@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from nanocv_cli.commands.common import DataOption, DebugFlag, JsonFlag, RefOption, emit, say
+from nanocv_cli.commands.common import DataOption, DebugFlag, JsonFlag, RefOption
+from nanocv_cli.output import emit, say, tell
 
 
 def onnx(
@@ -39,8 +40,8 @@ def onnx(
             "metrics_before": exported.card.metrics,
         })  # fmt: skip
         return
-    typer.echo(f"{exported.path}  {exported.bytes / 1e6:.2f} MB  {exported.card.precision}")
-    typer.echo(
+    tell(f"{exported.path}  {exported.bytes / 1e6:.2f} MB  {exported.card.precision}")
+    tell(
         f"parity: largest difference {parity.max_abs_error:.2g} over {parity.n} pictures at batch sizes "
         + ", ".join(map(str, parity.batch_sizes))
     )

@@ -1,17 +1,16 @@
 """`nanocv infer`."""
 
-import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nanocv_cli.commands.common import DebugFlag, JsonFlag, RefOption, emit, say
+from nanocv_cli.commands.common import DebugFlag, JsonFlag, RefOption, end_as_failed, number_option
+from nanocv_cli.output import emit, say, tell
 
 if TYPE_CHECKING:
     from nanocv_cli.inference.infer import Answer
@@ -25,19 +24,19 @@ def infer(
     pictures: Annotated[list[str], typer.Argument(help="Pictures, folders, globs; - reads one picture from stdin.")],
     ref: RefOption = None,
     out: Annotated[Path | None, typer.Option(help="Folder for annotated copies.")] = None,
-    top: Annotated[int | None, typer.Option(min=1, help="Most answers per picture.")] = None,
-    batch_size: Annotated[int, typer.Option(min=1, max=4096, help="Pictures in memory at a time.")] = 8,
+    top: Annotated[int | None, number_option(low=1, high=100_000, text="Most answers per picture.")] = None,
+    batch_size: Annotated[int, number_option(low=1, high=4096, text="Pictures in memory at a time.")] = 8,
     tile: Annotated[
         int | None,
-        typer.Option(min=16, max=65_535, help="Segmentation: cut pictures into squares of this many pixels."),
+        number_option(low=16, high=65_535, text="Segmentation: cut pictures into squares of this many pixels."),
     ] = None,
-    threads: Annotated[int, typer.Option(min=0, help="ONNX Runtime threads; 0: it chooses.")] = 0,
+    threads: Annotated[int, number_option(low=0, high=1024, text="ONNX Runtime threads; 0: it chooses.")] = 0,
     as_json: JsonFlag = False,
     debug: DebugFlag = False,
 ) -> None:
     """Say what pictures show; JSON lines, annotated copies."""
     from nanocv_cli.config.project import project_root
-    from nanocv_cli.errors import RequestError
+    from nanocv_cli.errors import DataError, RequestError
     from nanocv_cli.inference.copies import AnnotatedCopies
     from nanocv_cli.inference.infer import answers
     from nanocv_cli.inference.reference import find_graph
@@ -54,40 +53,30 @@ def infer(
             f"--tile is for models that answer pixel by pixel; {card.name} is a {card.task} model", "leave it out"
         )
     done = skipped = 0
-    with _ending_with_its_reader():
-        for answer in _counted(answers(runner, sources, batch_size, keep_images=copies is not None, tile=tile or 0)):
-            done += 1
-            line = {"path": answer.source.shown, "task": card.task}
-            if answer.problem:
-                skipped += 1
-                if skipped <= WARNINGS_SHOWN:
-                    say(f"warning: skipped {answer.source.shown}: {answer.problem}")
-                if as_json:
-                    emit({**line, "error": answer.problem})
-                continue
-            result = reader.decode(answer.outputs, card, top or reader.TOP, [answer.size])[0]
-            if copies and answer.image is not None:
-                written = copies.write(answer.source, reader.draw(answer.image, result, card))
-                line["annotated"] = str(written)
-                for name, picture in result.attached().items():
-                    line[name] = str(copies.attach(written, name, picture))
+    for answer in _counted(answers(runner, sources, batch_size, keep_images=copies is not None, tile=tile or 0)):
+        done += 1
+        line = {"path": answer.source.shown, "task": card.task}
+        if answer.problem:
+            skipped += 1
+            if skipped <= WARNINGS_SHOWN:
+                say(f"warning: skipped {answer.source.shown}: {answer.problem}")
             if as_json:
-                emit({**line, **result.to_json()})
-            else:
-                typer.echo(f"{answer.source.shown}  {result.to_text()}")
+                emit({**line, "error": answer.problem})
+            continue
+        result = reader.decode(answer.outputs, card, top or reader.TOP, [answer.size])[0]
+        if copies and answer.image is not None:
+            written = copies.write(answer.source, reader.draw(answer.image, result, card))
+            line["annotated"] = str(written)
+            for name, picture in result.attached().items():
+                line[name] = str(copies.attach(written, name, picture))
+        if as_json:
+            emit({**line, **result.to_json()})
+        else:
+            tell(f"{answer.source.shown}  {result.to_text()}")
     if skipped:
-        say(f"skipped {skipped} of {done} pictures that could not be read")
-        raise typer.Exit(1)
-
-
-@contextmanager
-def _ending_with_its_reader() -> Iterator[None]:
-    """`nanocv infer ... | head`: once nobody reads on, the rest is not worth doing, and that is no failure."""
-    try:
-        yield
-    except BrokenPipeError:
-        # What is buffered still would fail again when Python flushes stdout at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        end_as_failed(
+            DataError(f"skipped {skipped} of {done} pictures that could not be read", "replace or remove those files")
+        )
 
 
 def _counted(stream: "Iterator[Answer]") -> "Iterator[Answer]":

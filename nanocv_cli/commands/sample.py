@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from nanocv_cli.commands.common import DebugFlag, JsonFlag, emit
+from nanocv_cli.commands.common import DebugFlag, JsonFlag, number_option
+from nanocv_cli.output import emit, tell
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,13 +27,14 @@ def sample(
     classes: Annotated[
         list[str] | None, typer.Option("--class", metavar="NAME", help="What to make; may be repeated. Default: all.")
     ] = None,
-    count: Annotated[int, typer.Option("-n", min=1, max=1_000_000, help="Pictures of each class.")] = 16,
-    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="The same pictures for the same seed.")] = 0,
+    count: Annotated[int, number_option("-n", low=1, high=1_000_000, text="Pictures of each class.")] = 16,
+    seed: Annotated[int, number_option(low=0, high=2**63 - 1, text="The same pictures for the same seed.")] = 0,
     steps: Annotated[
-        int | None, typer.Option(min=1, max=1000, help="From noise to picture; default: the model's.")
+        int | None, number_option(low=1, high=1000, text="From noise to picture; default: the model's.")
     ] = None,
     guidance: Annotated[
-        float | None, typer.Option(min=0, max=100, help="1: the class alone; more: exaggerated. Default: the model's.")
+        float | None,
+        number_option(low=0.0, high=100.0, text="1: the class alone; more: exaggerated. Default: the model's."),
     ] = None,
     solver: Annotated[Literal["euler", "heun"] | None, typer.Option(help="Default: the model's.")] = None,
     out: Annotated[Path, typer.Option(help="A .png for a grid; else a folder of single pictures.")] = Path(
@@ -41,8 +43,8 @@ def sample(
     trajectory: Annotated[bool, typer.Option("--trajectory", help="Also a strip from noise to picture.")] = False,
     engine: Annotated[Literal["onnx", "torch"], typer.Option(help="The exported graph, or the checkpoint.")] = "onnx",
     device: Annotated[str, typer.Option(help="For torch: auto, cpu, cuda or mps.")] = "auto",
-    batch_size: Annotated[int, typer.Option(min=1, max=4096, help="Pictures at a time.")] = 16,
-    threads: Annotated[int, typer.Option(min=0, help="ONNX Runtime threads; 0: it chooses.")] = 0,
+    batch_size: Annotated[int, number_option(low=1, high=4096, text="Pictures at a time.")] = 16,
+    threads: Annotated[int, number_option(low=0, high=1024, text="ONNX Runtime threads; 0: it chooses.")] = 0,
     as_json: JsonFlag = False,
     debug: DebugFlag = False,
 ) -> None:
@@ -104,9 +106,9 @@ def sample(
         pictures = {"pictures": [str(path) for path in written], "trajectory": str(strip) if strip else None}
         emit({**document, **settings, **pictures})
         return
-    typer.echo(f"{out}: {total} pictures of {', '.join(names)}")
+    tell(f"{out}: {total} pictures of {', '.join(names)}")
     if strip:
-        typer.echo(f"{strip}: from noise to picture")
+        tell(f"{strip}: from noise to picture")
 
 
 def _by_torch(file: Path, device: str) -> "CheckpointSampler":

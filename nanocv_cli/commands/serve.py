@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from nanocv_cli.commands.common import DebugFlag, JsonFlag, RefOption, SetOption, emit, numbers, say
+from nanocv_cli.commands.common import DebugFlag, JsonFlag, RefOption, SetOption, end_as_failed, numbers
+from nanocv_cli.output import emit, say, tell
 
 
 class Target(StrEnum):
@@ -45,6 +46,7 @@ def config(
     """Write a model's entry in a Triton model repository."""
     from nanocv_cli.config.loader import resolve_serve
     from nanocv_cli.config.project import project_root
+    from nanocv_cli.errors import ServingError
     from nanocv_cli.inference.reference import find_graph
     from nanocv_cli.serving.repository import targets
     from nanocv_cli.serving.repository.entry import check_entry, write_entry
@@ -53,7 +55,7 @@ def config(
         "backend": backend,
         "max_batch": max_batch,
         "queue_delay_us": queue_delay_us,
-        "preferred": numbers("--preferred", preferred),
+        "preferred": None if preferred is None else numbers("--preferred", preferred, 1, 4096),
         "instances": instances,
         "kind": kind,
         "threads": threads,
@@ -74,9 +76,14 @@ def config(
         if as_json:
             emit(document)
         for line in () if as_json else entry.differences:
-            typer.echo(line)
+            tell(line)
         if entry.differences:
-            raise typer.Exit(1)
+            end_as_failed(
+                ServingError(
+                    f"{entry.config.parent} is not as it shall be: {len(entry.differences)} differences",
+                    "the same command without --check writes it",
+                )
+            )
         say(f"{entry.config.parent} is as it shall be")
         return
     say(f"version {entry.version} {'written' if entry.differences else 'is as it shall be: nothing written'}")
@@ -92,6 +99,6 @@ def config(
     if as_json:
         emit(document)
         return
-    typer.echo(f"{entry.config}\n{entry.config.read_text(encoding='utf-8')}", nl=False)
+    tell(str(entry.config), *entry.config.read_text(encoding="utf-8").splitlines())
     if "deployment" in document:
-        typer.echo(document["deployment"])
+        tell(str(document["deployment"]))

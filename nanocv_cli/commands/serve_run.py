@@ -5,42 +5,23 @@ from typing import Annotated
 
 import typer
 
-from nanocv_cli.commands.common import DebugFlag, JsonFlag, emit, say
+from nanocv_cli.commands.common import DebugFlag, JsonFlag, number_option
+from nanocv_cli.output import emit, say
 
 
 def run(
     repository: Annotated[Path, typer.Option(help="The model repository.")] = Path("model_repository"),
     engine: Annotated[str, typer.Option(help="embedded: nanocv's own server; triton: NVIDIA's.")] = "embedded",
     host: Annotated[str, typer.Option(help="Address to listen on; loopback unless you say otherwise.")] = "127.0.0.1",
-    http_port: Annotated[int, typer.Option(min=0, max=65535, help="KServe v2 over HTTP; 0: any free one.")] = 8000,
-    grpc_port: Annotated[int, typer.Option(min=0, max=65535, help="KServe v2 over gRPC; 0: any free one.")] = 8001,
-    metrics_port: Annotated[int, typer.Option(min=0, max=65535, help="Prometheus; 0: any free one.")] = 8002,
-    control: Annotated[
-        str, typer.Option(help="explicit: requests may load and unload models; none: they may not.")
-    ] = "none",
+    http_port: Annotated[int, number_option(low=0, high=65535, text="KServe v2 over HTTP; 0: any free one.")] = 8000,
+    grpc_port: Annotated[int, number_option(low=0, high=65535, text="KServe v2 over gRPC; 0: any free one.")] = 8001,
+    metrics_port: Annotated[int, number_option(low=0, high=65535, text="Prometheus; 0: any free one.")] = 8002,
     poll_s: Annotated[
-        float, typer.Option(min=0.0, help="Look for changed entries this often, seconds; 0: never.")
+        float,
+        number_option(low=0.0, high=86_400.0, text="Look for changed entries this often, seconds; 0: when asked to."),
     ] = 0.0,
-    allowed_host: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME", help="A name that clients know this server by; may be repeated (embedded)."),
-    ] = None,
-    max_message_mb: Annotated[int, typer.Option(min=1, max=2047, help="Largest request (embedded).")] = 64,
-    max_json_mb: Annotated[int, typer.Option(min=1, max=2047, help="Most JSON in a request (embedded).")] = 4,
-    max_in_flight_mb: Annotated[int, typer.Option(min=1, help="All requests at once (embedded).")] = 512,
-    max_run_s: Annotated[int, typer.Option(min=1, max=86400, help="Longest run of a graph, seconds (embedded).")] = 60,
-    max_load_s: Annotated[
-        int, typer.Option(min=1, max=86400, help="Longest load of a model with its warm-up, seconds (embedded).")
-    ] = 60,
-    max_copies: Annotated[
-        int,
-        typer.Option(
-            min=0, max=65536, help="Most instances of a model, over its versions (embedded); 0: by the machine."
-        ),
-    ] = 0,
-    max_threads: Annotated[
-        int, typer.Option(min=0, max=65536, help="Most threads of an instance (embedded); 0: by the machine.")
-    ] = 0,
+    max_message_mb: Annotated[int, number_option(low=1, high=2047, text="Largest request (embedded).")] = 64,
+    max_in_flight_mb: Annotated[int, number_option(low=1, high=1 << 20, text="All requests at once (embedded).")] = 512,
     as_json: JsonFlag = False,
     debug: DebugFlag = False,
 ) -> None:

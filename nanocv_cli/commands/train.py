@@ -6,7 +6,16 @@ from typing import Annotated
 
 import typer
 
-from nanocv_cli.commands.common import DataOption, DebugFlag, JsonFlag, ModelOption, RecipeOption, SetOption, emit, say
+from nanocv_cli.commands.common import (
+    DataOption,
+    DebugFlag,
+    JsonFlag,
+    ModelOption,
+    RecipeOption,
+    SetOption,
+    number_option,
+)
+from nanocv_cli.output import emit, say, tell
 
 
 def train(
@@ -17,7 +26,7 @@ def train(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     resume: Annotated[str | None, typer.Option(metavar="RUN", help="Continue a run: its folder or name.")] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder to write; default: runs/<model>-<data>-<time>.")] = None,
-    nproc: Annotated[int, typer.Option(min=1, max=64, help="Processes on this machine, one per device.")] = 1,
+    nproc: Annotated[int, number_option(low=1, high=64, text="Processes on this machine, one per device.")] = 1,
     as_json: JsonFlag = False,
     debug: DebugFlag = False,
 ) -> None:
@@ -45,7 +54,7 @@ def train(
     metric = session.task.best.name
     score = f"{trained.split} {metric} {trained.metrics[metric]:.2%}"
     say(f"{score} after {trained.epochs} epochs, {trained.seconds:.0f} s of training")
-    typer.echo(f"run         {session.run.path}")
-    typer.echo(f"checkpoint  {session.run.best}")
-    typer.echo(f"graph       {session.run.graph}")
-    typer.echo(f"pictures    {', '.join(summary['pictures'])}")
+    tell(f"run         {session.run.path}")
+    tell(f"checkpoint  {session.run.best}")
+    tell(f"graph       {session.run.graph}")
+    tell(f"pictures    {', '.join(summary['pictures'])}")

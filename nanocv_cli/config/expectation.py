@@ -1,5 +1,6 @@
 """What a config field takes, in words: `a whole number >= 1`, `one of adamw, sgd`."""
 
+import json
 import types
 import typing
 from typing import Any
@@ -18,6 +19,21 @@ def expected(model: type[BaseModel], path: list[str]) -> str:
     kind, *others = map(_kind, _alternatives(field.annotation))
     bounds = " and ".join(filter(None, map(_bound, field.metadata)))
     return " or ".join([f"{kind} {bounds}".strip(), *others])
+
+
+def meaning(model: type[BaseModel], path: list[str]) -> str:
+    """What the field at `path` is for and what it is where nobody says, as far as its declaration tells."""
+    field = fields_at(model, path[:-1])[path[-1]]
+    default = field.get_default()
+    is_plain = not field.is_required() and isinstance(default, bool | int | float | str | tuple | types.NoneType)
+    told = f"its default is {_default(default)}" if is_plain else f"it is {expected(model, path)}"
+    return f"{field.description}; {told}" if field.description else told
+
+
+def _default(value: Any) -> str:
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_default, value))}]"
+    return json.dumps(value) if value is None or isinstance(value, bool) else str(value)
 
 
 def allowed_names(model: type[BaseModel], path: list[str]) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from nanocv_cli.config.expectation import allowed_names, expected, fields_at
+from nanocv_cli.config.expectation import allowed_names, expected, fields_at, meaning
 from nanocv_cli.config.located import Located
 from nanocv_cli.config.nearest import nearest
 from nanocv_cli.errors import ConfigError
@@ -66,11 +66,10 @@ def _described(model: type[BaseModel], finding: ErrorDetails, located: Located, 
     if finding["type"] == "missing" and not within_list:
         return ConfigError(f"{place}: {full} is missing; expected {wanted}", f"add {path[-1]}: ...")
     value = located.value(key)
+    hint = nearest(str(value), allowed_names(model, path)) or f"write another value there: {meaning(model, path)}"
     if finding["type"] == "value_error":  # a rule between fields, which says itself what it expects
-        return ConfigError(f"{place}: {full} is {_shown(value)}; {finding['ctx']['error']}")
-    return ConfigError(
-        f"{place}: {full} is {_shown(value)}; expected {wanted}", nearest(str(value), allowed_names(model, path))
-    )
+        return ConfigError(f"{place}: {full} is {_shown(value)}; {finding['ctx']['error']}", hint)
+    return ConfigError(f"{place}: {full} is {_shown(value)}; expected {wanted}", hint)
 
 
 def _shown(value: Any) -> str:

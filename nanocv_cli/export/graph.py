@@ -14,6 +14,7 @@ from torch import nn
 
 from nanocv_cli.errors import ExportError
 from nanocv_cli.inference.card import ModelCard
+from nanocv_cli.untrusted import first_line
 
 OPSET = 20
 SINGLE_OPSET = 18  # the newest that torch's older exporter writes
@@ -55,9 +56,8 @@ def build_graph(
                 verbose=False,
             )
     except Exception as error:  # the exporter has no exception tree of its own
-        first_line = (str(error).splitlines() or [type(error).__name__])[0]
         raise ExportError(
-            f"{card.name} cannot be exported with a dynamic {', '.join(names)}: {first_line}",
+            f"{card.name} cannot be exported with a dynamic {', '.join(names)}: {first_line(error)}",
             "try another architecture",
         ) from error
     if program is None:
@@ -92,8 +92,9 @@ def build_single_graph(deployable: nn.Module, output_names: tuple[str, ...], car
                     opset_version=SINGLE_OPSET,
                 )
         except Exception as error:  # the exporter has no exception tree of its own
-            first_line = (str(error).splitlines() or [type(error).__name__])[0]
-            raise ExportError(f"{card.name} cannot be exported: {first_line}", "try another architecture") from error
+            raise ExportError(
+                f"{card.name} cannot be exported: {first_line(error)}", "try another architecture"
+            ) from error
         model = onnx.load(str(file))
     onnx.helper.set_model_props(model, card.to_metadata())
     model.producer_name, model.producer_version = "nanocv", card.version
@@ -112,7 +113,7 @@ def check_graph(model: onnx.ModelProto, name: str, single: bool = False) -> None
     try:
         onnx.checker.check_model(model, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise ExportError(f"{name}: onnx's checker refuses the exported graph: {str(error).splitlines()[0]}") from error
+        raise ExportError(f"{name}: onnx's checker refuses the exported graph: {first_line(error)}") from error
     with_default = {tensor.name for tensor in model.graph.initializer}
     required = [value for value in model.graph.input if value.name not in with_default]
     for value in () if single else (*required, *model.graph.output):

@@ -18,6 +18,7 @@ from nanocv_cli.inference.card import ModelCard
 from nanocv_cli.inference.runner import NOISE
 from nanocv_cli.inference.sampling import EVALUATIONS, GUIDANCE, HEUN, LABEL, STEPS
 from nanocv_cli.tasks.generation.sampler import Sampler
+from nanocv_cli.untrusted import first_line
 
 STATE = ("state", "saved", "slope")
 ALL_THE_WAY = 2**31 - 1
@@ -90,8 +91,9 @@ def _evaluation(sampler: Sampler, card: ModelCard) -> onnx.ModelProto:
                 verbose=False,
             )
     except Exception as error:  # the exporter has no exception tree of its own
-        first_line = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ExportError(f"{card.name} cannot be exported: {first_line}", "try another torch version") from error
+        raise ExportError(
+            f"{card.name} cannot be exported: {first_line(error)}", "try another torch version"
+        ) from error
     if program is None:
         raise ExportError(f"{card.name}: torch's exporter returned nothing", "try another torch version")
     return program.model_proto

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 import onnxruntime
@@ -11,10 +12,15 @@ from numpy.typing import NDArray
 from nanocv_cli.errors import ModelError
 from nanocv_cli.inference.card import ModelCard
 from nanocv_cli.inference.signature import GraphSignature, TensorSignature
+from nanocv_cli.interrupts import tell_at_once
+from nanocv_cli.untrusted import first_line
 
 NOISE = "noise"  # the input of a graph that makes pictures
 FATAL_ONLY = 4  # ONNX Runtime's log level
 EXPORT_AGAIN = "export it again: nanocv export onnx --model RUN"
+
+
+_stoppable: "WeakSet[onnxruntime.RunOptions]" = WeakSet()
 
 
 class MakesPicturesError(ModelError):
@@ -51,6 +57,7 @@ class Graph:
             self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime's errors share no base class
             raise ModelError(f"{path} cannot be loaded as an ONNX graph: {first_line(error)}", EXPORT_AGAIN) from error
+        self._run_options = stoppable()
         self.path = path
         self.card = ModelCard.from_metadata(self._session.get_modelmeta().custom_metadata_map, str(path))
         self.signature = graph_signature(self._session)
@@ -63,7 +70,7 @@ class Graph:
             ModelError: the graph fails on them.
         """
         try:
-            outputs = self._session.run(None, dict(feeds))
+            outputs = self._session.run(None, dict(feeds), self._run_options)
         except Exception as error:  # see above
             raise self._failure(feeds, error) from error
         return dict(zip(self._outputs, outputs, strict=True))
@@ -176,6 +183,14 @@ def graph_signature(session: Any) -> GraphSignature:
     return GraphSignature(tuple(map(told, session.get_inputs())), tuple(map(told, session.get_outputs())))
 
 
-def first_line(error: Exception) -> str:
-    """The first line of a library's error, cut to what fits one of ours."""
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+def stoppable() -> onnxruntime.RunOptions:
+    """Options of a session's runs that Ctrl-C and SIGTERM end at the next node: a loop may have years to go."""
+    options = onnxruntime.RunOptions()
+    _stoppable.add(options)
+    tell_at_once(_stop_runs)
+    return options
+
+
+def _stop_runs() -> None:
+    for options in list(_stoppable):
+        options.terminate = True

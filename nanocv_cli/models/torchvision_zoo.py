@@ -8,6 +8,7 @@ from torchvision import models
 from nanocv_cli.config.schema import ModelConfig
 from nanocv_cli.errors import ConfigError
 from nanocv_cli.models.published import published_state
+from nanocv_cli.untrusted import first_line
 
 # Below these sizes a builder's last feature map would be empty.
 SMALLEST_INPUT = {"inception_v3": 75, "alexnet": 63}
@@ -59,8 +60,7 @@ def build_torchvision(config: ModelConfig, classes: int) -> nn.Module:
 
 
 def _wrong_size(name: str, size: int, error: Exception) -> ConfigError:
-    first_line = str(error).splitlines()[0]
-    return ConfigError(f"{name} cannot read {size}x{size} pictures: {first_line}", "--set model.input_size=224")
+    return ConfigError(f"{name} cannot read {size}x{size} pictures: {first_line(error)}", "--set model.input_size=224")
 
 
 def pretrained_state(name: str) -> dict[str, Tensor]:

@@ -15,6 +15,7 @@ from nanocv_cli.errors import ModelError
 from nanocv_cli.files import atomic_path
 from nanocv_cli.inference.card import ModelCard
 from nanocv_cli.models.registry import build_model
+from nanocv_cli.untrusted import first_line
 
 STATE_KEY = "nanocv.training"
 
@@ -102,9 +103,8 @@ def load_network(path: Path) -> tuple[nn.Module, ModelConfig, ModelCard]:
         network = build_model(config, len(card.classes))
         network.load_state_dict(tensors)
     except (KeyError, ValueError, RuntimeError) as error:
-        first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelError(
-            f"{path} does not fit the architecture its card names: {first_line}",
+            f"{path} does not fit the architecture its card names: {first_line(error)}",
             "it may come from another nanocv version; train again or use the matching version",
         ) from error
     return network.eval(), config, card

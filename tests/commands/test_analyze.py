@@ -143,7 +143,7 @@ def test_local_peaks_are_measured_once(nanocv: Command, project: Path, monkeypat
         (("--gpu", "v1000"), "no gpu config 'v1000'"),
         (("--dtype", "fp8"), "unknown --dtype 'fp8'"),
         (("--dtype", "bf16"), "has no bf16 peak"),
-        (("--batch-sizes", "0"), "expected numbers from 1"),
+        (("--batch-sizes", "0"), "expected whole numbers from 1"),
         (("--batch-sizes", "a"), "expected whole numbers"),
         (("--unit", "flop"), "unknown --unit"),
         (("--format", "html"), "unknown --format"),

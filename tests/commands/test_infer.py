@@ -84,8 +84,9 @@ def test_unreadable_pictures_are_skipped_counted_and_told(nanocv: Nanocv) -> Non
         *((False, "photos/a.png"), (True, "photos/bad.png"), (False, "photos/sub/b.jpg"))
     ]
     assert outcome.err.splitlines() == [
-        "warning: skipped photos/bad.png: not a picture in a format that nanocv reads",
-        "skipped 1 of 3 pictures that could not be read",
+        "warning: skipped photos/bad.png: not a picture in a format that Pillow reads",
+        "error: skipped 1 of 3 pictures that could not be read",
+        "  try: replace or remove those files",
     ]
 
 
@@ -94,8 +95,10 @@ def test_many_unreadable_pictures_are_summed_up(nanocv: Nanocv, tmp_path: Path) 
         (tmp_path / "photos" / f"bad-{number}.png").touch()
     outcome = nanocv("photos")
     assert len(outcome.out.splitlines()) == 2
-    assert len(outcome.err.splitlines()) == infer.WARNINGS_SHOWN + 1
-    assert outcome.err.endswith("skipped 26 of 28 pictures that could not be read\n")
+    *warnings, what, advice = outcome.err.splitlines()
+    assert len(warnings) == infer.WARNINGS_SHOWN
+    assert what == "error: skipped 26 of 28 pictures that could not be read"
+    assert advice.startswith("  try: ")
 
 
 def test_annotated_copies(nanocv: Nanocv, tmp_path: Path) -> None:

@@ -68,9 +68,10 @@ def test_a_wrong_config_ends_with_2_and_one_line(nanocv: Command, write: Write) 
     write("configs/train/a.yaml", "name: a\nepochs: 0\n")
     message = "configs/train/a.yaml:2: train.epochs is 0; expected a whole number >= 1 and <= 100000"
     shown = nanocv("config", "show", "--train", "a")
-    assert (shown.status, shown.out, shown.err) == (2, "", f"error: {message}\n")
+    hint = "write another value there: its default is 20"
+    assert (shown.status, shown.out, shown.err) == (2, "", f"error: {message}\n  try: {hint}\n")
     assert json.loads(nanocv("config", "show", "--train", "a", "--json").out) == {
-        "error": {"message": message, "hint": "", "kind": "config"}
+        "error": {"message": message, "hint": hint, "kind": "config"}
     }
 
 
@@ -93,10 +94,11 @@ def test_check_json_lists_files_with_their_errors(nanocv: Command, write: Write)
     checked = nanocv("config", "check", "--json", str(good), str(bad))
     assert checked.status == 2
     message = "train/bad.yaml:2: train.warmup is 2; expected a number >= 0 and < 1"
+    hint = "write another value there: share of all steps that one-cycle spends rising; its default is 0.2"
     assert json.loads(checked.out) == {
         "files": [
             {"path": str(good), "group": "train", "errors": []},
-            {"path": str(bad), "group": "train", "errors": [{"message": message, "hint": ""}]},
+            {"path": str(bad), "group": "train", "errors": [{"message": message, "hint": hint}]},
         ]
     }
 
