@@ -47,7 +47,7 @@ def as_failure(error: Exception) -> NanocvError:
         where = f"{error.filename}: " if error.filename else ""
         kind = RequestError if error.errno in NO_SUCH_PATH else StorageError
         return kind(f"{where}{error.strerror or error}", "check the path, its permissions and the free space")
-    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _is_shortage(error)):
+    if is_shortage(error):
         return OutOfMemoryError(f"there is not enough memory for this: {first_line(error)}")
     # typer's own errors (it has carried its own copy of click since 0.20) share these attributes.
     if hasattr(error, "format_message") and hasattr(error, "exit_code"):
@@ -59,5 +59,7 @@ def as_failure(error: Exception) -> NanocvError:
     return InternalError(f"this is a defect of nanocv: {type(error).__name__}: {first_line(error)}")
 
 
-def _is_shortage(error: RuntimeError) -> bool:
-    return any(words in str(error).lower() for words in OUT_OF_MEMORY)
+def is_shortage(error: Exception) -> bool:
+    """Whether there was not enough memory for something."""
+    told = isinstance(error, RuntimeError) and any(words in str(error).lower() for words in OUT_OF_MEMORY)
+    return told or isinstance(error, MemoryError)

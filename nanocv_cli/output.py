@@ -42,7 +42,7 @@ def emit(document: Any) -> None:
     try:
         text = json.dumps(document, allow_nan=False)
     except ValueError:
-        text = json.dumps(_finite(document), allow_nan=False)
+        text = json.dumps(finite(document), allow_nan=False)
     _write(f"{text}\n")
 
 
@@ -96,9 +96,10 @@ def _write(text: str) -> None:
         raise OutputError(f"the output cannot be written: {error.strerror or error}") from error
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """Nested values with null for NaN and infinities, which JSON has no numbers for."""
     if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -12,7 +12,8 @@ import unicodedata
 from pathlib import Path
 
 LONGEST_NAME = 120  # bytes; file systems allow 255, and suffixes and numbers are added
-UNWRITABLE = {"Cc", "Cs", "Zl", "Zp"}
+# Categories of Unicode: controls, surrogates, line and paragraph separators.
+UNNAMEABLE = {"Cc", "Cs", "Zl", "Zp"}
 RESERVED = {"CON", "PRN", "AUX", "NUL", *(f"{port}{number}" for port in ("COM", "LPT") for number in range(1, 10))}
 
 
@@ -32,6 +33,13 @@ def safe_name(text: str) -> str:
     digest = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:8]
     readable = kept.encode(errors="replace")[: LONGEST_NAME - 9].decode(errors="ignore").rstrip(" .")
     return f"{readable or 'name'}-{digest}"
+
+
+def is_plain(text: object, longest: int = 200) -> bool:
+    """Whether something is a text to name things by: 1 to `longest` characters, none of them one that controls a
+    terminal, ends a line, or is half of a surrogate pair.
+    """
+    return isinstance(text, str) and 0 < len(text) <= longest and UNNAMEABLE.isdisjoint(map(unicodedata.category, text))
 
 
 def escaped(text: object) -> str:

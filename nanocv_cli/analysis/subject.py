@@ -11,13 +11,13 @@ from torch import nn
 from nanocv_cli.analysis.layer import Model
 from nanocv_cli.analysis.published import build_published, is_published, published, published_inputs
 from nanocv_cli.analysis.torch_trace import trace
-from nanocv_cli.analysis.weightless import weightless
 from nanocv_cli.config.loader import resolve
 from nanocv_cli.config.project import shown
 from nanocv_cli.config.schema import ModelConfig
-from nanocv_cli.errors import ConfigError, ModelError, RequestError
+from nanocv_cli.errors import ConfigError, RequestError
 from nanocv_cli.inference.reference import find_checkpoint
 from nanocv_cli.models.registry import build_model
+from nanocv_cli.models.weightless import weightless
 from nanocv_cli.training.checkpoint import model_config, read_card
 from nanocv_cli.untrusted import first_line
 
@@ -103,10 +103,7 @@ def _of_checkpoint(path: Path, wish: Wish) -> Subject:
             f"{path} has its classes and input size already", "leave out --classes, --input-size and --set"
         )
     card = read_card(path)
-    try:
-        config = model_config(card)
-    except (KeyError, ValueError) as error:
-        raise ModelError(f"{path}: its model card is damaged", "train it again") from error
+    config = model_config(card, path)
     return _of_model_config(f"{card.name} ({shown(path)})", config, len(card.classes))
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from nanocv_cli.config.loader import resolve
 from nanocv_cli.config.schema import DataConfig
 from nanocv_cli.data.sources import picture_folder
-from nanocv_cli.errors import DataError, RequestError
+from nanocv_cli.errors import DataError, ModelError, RequestError
 from nanocv_cli.export.graph import build_graph, build_single_graph
 from nanocv_cli.export.parity import BATCH_SIZES, Parity, Pictured, check_parity
 from nanocv_cli.export.sampler_graph import build_sampler_graph
@@ -93,8 +93,7 @@ def parity_pictures(checkpoint: Path, data: str | None, root: Path, say: Say) ->
         DataError: the set has no readable picture.
     """
     card = read_card(checkpoint)
-    trained_on = DataConfig.model_validate_json(json.dumps(card.config["data"]))
-    config = resolve(data=data).config.data if data else trained_on
+    config = resolve(data=data).config.data if data else _trained_on(card, checkpoint)
     try:
         dataset = task_for(card.task).read(config, picture_folder(config, root, say))
     except DataError as error:
@@ -115,3 +114,20 @@ def parity_pictures(checkpoint: Path, data: str | None, root: Path, say: Say) ->
     if not pictures:
         raise DataError(f"data set {config.name} has no readable picture in {dataset.held_out}", "nanocv data check")
     return np.stack(pictures)
+
+
+def _trained_on(card: ModelCard, checkpoint: Path) -> DataConfig:
+    """The set that a card says its model was trained on: as a folder to read, never as an archive to unpack.
+
+    A card may come from anybody, and unpacking replaces the folder that it names.
+
+    Raises:
+        ModelError: the card names none.
+    """
+    try:
+        config = DataConfig.model_validate_json(json.dumps(card.config["data"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelError(
+            f"{checkpoint}: its model card is damaged: it holds no data config", "give any set with --data FOLDER"
+        ) from error
+    return config.model_copy(update={"archive": None})

@@ -1,14 +1,24 @@
 """The model card: what a model file says of itself, carried as metadata by `.safetensors` and `.onnx` files alike."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from nanocv_cli.errors import ModelError
+from nanocv_cli.output import finite
+from nanocv_cli.untrusted import first_line, is_plain, printable
 
 METADATA_KEY = "nanocv.card"
 RESIZE_RULES = ("crop", "stretch")
-TEXTS = ("name", "task", "resize", "data", "config_hash", "split", "version", "precision")
+NAMES = ("name", "task")
+TEXTS = ("data", "config_hash", "split", "version", "precision")  # may be empty
+
+LARGEST_CARD = 8 << 20  # characters
+LARGEST_INPUT = 2048  # pixels, as in a model's config
+MOST_CLASSES = 32_768
+DEEPEST = 32
+LARGEST_NUMBER = 2.0**63
 
 
 @dataclass(frozen=True)
@@ -45,7 +55,7 @@ class ModelCard:
 
     def to_metadata(self) -> dict[str, str]:
         """The card as the string-to-string metadata that both file formats carry."""
-        return {METADATA_KEY: json.dumps(asdict(self), sort_keys=True)}
+        return {METADATA_KEY: json.dumps(finite(asdict(self)), sort_keys=True)}
 
     @classmethod
     def from_metadata(cls, metadata: dict[str, str], origin: str) -> "ModelCard":
@@ -56,33 +66,75 @@ class ModelCard:
             origin: the file's path, for the message.
 
         Raises:
-            ModelError: there is no card, or it lacks a field or holds one of the wrong type.
+            ModelError: there is no card, or it lacks a field or holds one that cannot be.
         """
-        if METADATA_KEY not in metadata:
+        text = metadata.get(METADATA_KEY)
+        if text is None:
             raise ModelError(
                 f"{origin} carries no nanocv model card, so its classes and input size are unknown",
                 "use a file written by `nanocv train` or `nanocv export onnx`",
             )
+        if len(text) > LARGEST_CARD:
+            raise _damaged(origin, f"it has {len(text):,} characters, {LARGEST_CARD:,} is the most")
         try:
-            document = json.loads(metadata[METADATA_KEY])
-            known = {f.name for f in fields(cls)}
-            values = {key: value for key, value in document.items() if key in known}
-            card = cls(**{**values, "classes": tuple(values["classes"])})
-            well_formed = (
-                all(isinstance(getattr(card, name), str) for name in TEXTS)
-                and all(isinstance(name, str) for name in card.classes)
-                and type(card.input_size) is int
-                and 1 <= card.input_size <= 16_384
-                and card.resize in RESIZE_RULES
-                and isinstance(card.config, dict)
-                and isinstance(card.metrics, dict)
-            )
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            raise _damaged(origin) from error
-        if not well_formed:
-            raise _damaged(origin)
-        return card
+            document = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise _damaged(origin, first_line(error, 80)) from error
+        if wrong := _wrong_in(document):
+            raise _damaged(origin, wrong)
+        known = {f.name for f in fields(cls)}
+        values = {key: value for key, value in document.items() if key in known}
+        return cls(**{**values, "classes": tuple(values["classes"])})
 
 
-def _damaged(origin: str) -> ModelError:
-    return ModelError(f"{origin}: its model card is damaged", "export it again: nanocv export onnx --model RUN")
+def wrong_classes(classes: Sequence[Any]) -> str:
+    """Why these cannot be the class names of a model, in words; empty where they can."""
+    if not 1 <= len(classes) <= MOST_CLASSES:
+        return f"there are {len(classes):,} classes; 1 to {MOST_CLASSES:,} can be"
+    for name in classes:
+        if not is_plain(name):
+            return f"{printable(repr(name), 60)} is no class name: a text of 200 characters at most, in one line"
+    if len(set(classes)) < len(classes):
+        return f"class {printable(next(name for name in classes if classes.count(name) > 1), 60)} stands twice"
+    return ""
+
+
+def _wrong_in(document: Any) -> str:
+    """What is wrong in a card's document, in words; empty where nothing is."""
+    if not isinstance(document, dict):
+        return "it is no object"
+    for key in ("name", "task", "classes", "input_size", "resize", "data", "config", "config_hash"):
+        if key not in document:
+            return f"{key} is missing"
+    for key in NAMES:
+        if not is_plain(document[key]):
+            return f"{key} is no name"
+    for key in TEXTS:
+        if key in document and document[key] != "" and not is_plain(document[key]):
+            return f"{key} is no text of one line"
+    if not isinstance(document["classes"], list):
+        return "classes is no list"
+    size = document["input_size"]
+    if type(size) is not int or not 1 <= size <= LARGEST_INPUT:
+        return f"input_size is {printable(repr(size), 60)}; expected 1 to {LARGEST_INPUT}"
+    if document["resize"] not in RESIZE_RULES:
+        return f"resize is none of {', '.join(RESIZE_RULES)}"
+    for key in ("config", "metrics"):
+        if not isinstance(document.get(key, {}), dict):
+            return f"{key} is no object"
+    return wrong_classes(document["classes"]) or _wrong_values(document)
+
+
+def _wrong_values(value: Any, depth: int = 0) -> str:
+    """Whether nested values hold a number that is none or beyond all use, or are nested beyond all use."""
+    if depth > DEEPEST:
+        return f"it is nested more than {DEEPEST} deep"
+    if isinstance(value, int | float):
+        # NaN is no less than anything.
+        return "" if abs(value) <= LARGEST_NUMBER else f"it holds the number {printable(value, 30)}"
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return next(filter(None, (_wrong_values(item, depth + 1) for item in inner)), "")
+
+
+def _damaged(origin: str, why: str) -> ModelError:
+    return ModelError(f"{origin}: its model card is damaged: {why}", "export it again: nanocv export onnx --model RUN")

@@ -59,9 +59,13 @@ class Graph:
             raise ModelError(f"{path} cannot be loaded as an ONNX graph: {first_line(error)}", EXPORT_AGAIN) from error
         self._run_options = stoppable()
         self.path = path
-        self.card = ModelCard.from_metadata(self._session.get_modelmeta().custom_metadata_map, str(path))
-        self.signature = graph_signature(self._session)
-        self._outputs = [output.name for output in self._session.get_outputs()]
+        try:
+            metadata = self._session.get_modelmeta().custom_metadata_map
+            self.signature = graph_signature(self._session)
+        except UnicodeDecodeError as error:
+            raise ModelError(f"{path} holds names that are no UTF-8 text", EXPORT_AGAIN) from error
+        self.card = ModelCard.from_metadata(metadata, str(path))
+        self._outputs = [output.name for output in self.signature.outputs]
 
     def answer(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """The graph's outputs by name for inputs by name, one row per example.

@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from torch import nn
 
@@ -40,12 +41,22 @@ def _sixteenths(config: ModelConfig) -> int:
     return config.input_size
 
 
-ARCHITECTURES: dict[str, Builder] = {
-    "lenet": lambda config, classes: LeNet(classes, _halved_five_times(config), config.dropout),
-    "nanodet": lambda config, classes: NanoDet(classes, _halved_five_times(config)),
-    "nanoflow": lambda config, classes: NanoFlow(classes, _sixteenths(config)),
-    "nanoseg": lambda config, classes: NanoSeg(classes, dropout=config.dropout),
-    "nanores": lambda config, classes: NanoRes(classes, dropout=config.dropout),
+@dataclass(frozen=True)
+class Architecture:
+    """One of nanocv's own: the task it is for, and how it is built."""
+
+    task: str
+    build: Builder
+
+
+ARCHITECTURES = {
+    "lenet": Architecture(
+        "classification", lambda config, classes: LeNet(classes, _halved_five_times(config), config.dropout)
+    ),
+    "nanodet": Architecture("detection", lambda config, classes: NanoDet(classes, _halved_five_times(config))),
+    "nanoflow": Architecture("generation", lambda config, classes: NanoFlow(classes, _sixteenths(config))),
+    "nanoseg": Architecture("segmentation", lambda config, classes: NanoSeg(classes, dropout=config.dropout)),
+    "nanores": Architecture("classification", lambda config, classes: NanoRes(classes, dropout=config.dropout)),
 }
 
 
@@ -71,6 +82,11 @@ def build_model(config: ModelConfig, classes: int) -> nn.Module:
         ModelError: pretrained weights cannot be had.
     """
     if config.source == "torchvision":
+        if config.task not in TORCHVISION_BUILDERS:
+            raise ConfigError(
+                f"model.source is torchvision, which has no networks for {config.task}",
+                "--set model.source=nanocv, or choose another model",
+            )
         return TORCHVISION_BUILDERS[config.task](config, classes)
     if config.architecture not in ARCHITECTURES:
         near = difflib.get_close_matches(config.architecture, ARCHITECTURES, 1)
@@ -78,4 +94,11 @@ def build_model(config: ModelConfig, classes: int) -> nn.Module:
             f"model.architecture is {config.architecture!r}; nanocv has {', '.join(ARCHITECTURES)}",
             f"did you mean {near[0]}?" if near else "set source: torchvision for a torchvision classifier",
         )
-    return ARCHITECTURES[config.architecture](config, classes)
+    chosen = ARCHITECTURES[config.architecture]
+    if chosen.task != config.task:
+        fitting = [name for name, one in ARCHITECTURES.items() if one.task == config.task]
+        raise ConfigError(
+            f"model.task is {config.task}; {config.architecture} is for {chosen.task}",
+            f"--set model.task={chosen.task}, or a model for {config.task}: {', '.join(fitting)}",
+        )
+    return chosen.build(config, classes)

@@ -1,6 +1,7 @@
 """Checkpoints as `.safetensors`: finished weights with a model card, and the whole training state for resuming."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,11 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from nanocv_cli.config.schema import ModelConfig
-from nanocv_cli.errors import ModelError
+from nanocv_cli.errors import ConfigError, ModelError
 from nanocv_cli.files import atomic_path
 from nanocv_cli.inference.card import ModelCard
 from nanocv_cli.models.registry import build_model
+from nanocv_cli.models.weightless import weightless
 from nanocv_cli.untrusted import first_line
 
 STATE_KEY = "nanocv.training"
@@ -45,6 +47,17 @@ class TrainingState:
     best: float | None = None
     history: list[dict[str, Any]] = field(default_factory=list)
     fingerprint: str = ""
+
+    def is_sound(self) -> bool:
+        """Whether all values are of their kinds."""
+        return (
+            all(type(count) is int and count >= 0 for count in (self.epoch, self.step, self.seen))
+            and all(type(value) in (int, float) for value in (self.loss_sum, self.hits, self.seconds))
+            and (self.best is None or type(self.best) in (int, float))
+            and isinstance(self.fingerprint, str)
+            and isinstance(self.history, list)
+            and all(isinstance(row, dict) for row in self.history)
+        )
 
     def begin_next_epoch(self) -> None:
         """Moves to the start of the next epoch."""
@@ -81,7 +94,9 @@ def load_training(path: Path) -> tuple[dict[str, dict[str, Tensor]], TrainingSta
     tensors, metadata = _load(path)
     try:
         state = TrainingState(**json.loads(metadata[STATE_KEY]))
-    except (KeyError, ValueError, TypeError) as error:
+        if not state.is_sound():
+            raise ValueError("a value of the wrong kind")
+    except (KeyError, ValueError, TypeError, RecursionError) as error:
         raise ModelError(f"{path} is no training state that can be resumed", "start a new run") from error
     groups: dict[str, dict[str, Tensor]] = {}
     for full_name, tensor in tensors.items():
@@ -98,11 +113,15 @@ def load_network(path: Path) -> tuple[nn.Module, ModelConfig, ModelCard]:
     """
     tensors, metadata = _load(path)
     card = ModelCard.from_metadata(metadata, str(path))
+    config = model_config(card, path)
     try:
-        config = model_config(card)
+        # As shapes first: what a card asks for may be larger than any memory.
+        expected = weightless(lambda: build_model(config, len(card.classes))).state_dict()
+        if wrong := _misfit(expected, tensors):
+            raise ValueError(wrong)
         network = build_model(config, len(card.classes))
         network.load_state_dict(tensors)
-    except (KeyError, ValueError, RuntimeError) as error:
+    except (ConfigError, KeyError, ValueError, RuntimeError) as error:
         raise ModelError(
             f"{path} does not fit the architecture its card names: {first_line(error)}",
             "it may come from another nanocv version; train again or use the matching version",
@@ -110,13 +129,33 @@ def load_network(path: Path) -> tuple[nn.Module, ModelConfig, ModelCard]:
     return network.eval(), config, card
 
 
-def model_config(card: ModelCard) -> ModelConfig:
+def _misfit(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str:
+    """The first tensor that is missing, not expected, or of another shape, in words; empty where all fit."""
+    for name in sorted(expected.keys() ^ found.keys()):
+        return f"{name} is {'missing' if name in expected else 'not expected'}"
+    for name, tensor in expected.items():
+        if tensor.shape != found[name].shape:
+            return f"{name} has shape {list(found[name].shape)}, not {list(tensor.shape)}"
+    return ""
+
+
+def model_config(card: ModelCard, origin: Path) -> ModelConfig:
     """The model config in a card, with weights to come from the file alone.
 
+    Args:
+        card: the card.
+        origin: its file, for the message.
+
     Raises:
-        KeyError, ValueError: there is none that this nanocv knows.
+        ModelError: there is none that this nanocv knows, or it contradicts the card.
     """
-    return ModelConfig.model_validate_json(json.dumps({**card.config["model"], "pretrained": False}))
+    try:
+        config = ModelConfig.model_validate_json(json.dumps({**card.config["model"], "pretrained": False}))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelError(f"{origin}: its model card is damaged: it holds no model config", "train it again") from error
+    if (config.task, config.input_size, config.resize) != (card.task, card.input_size, card.resize):
+        raise ModelError(f"{origin}: its model card is damaged: it contradicts its model config", "train it again")
+    return config
 
 
 def read_card(path: Path) -> ModelCard:
@@ -134,9 +173,8 @@ def _load(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
         with safetensors.safe_open(path, "pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError) as error:
-        size = path.stat().st_size
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise ModelError(
-            f"{path} ({size} bytes) is no whole .safetensors file: {error}",
+            f"{path} ({path.stat().st_size} bytes) is no whole .safetensors file: {first_line(error)}",
             "use another checkpoint, or train again",
         ) from error

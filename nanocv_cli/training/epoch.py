@@ -63,8 +63,9 @@ def learn_epoch(
 def diverged(session: Session, name: str, value: float, epoch: int) -> TrainingError:
     """The error of a loss that is no number, with advice."""
     rate = session.config.train.learning_rate
+    kept = f"{session.run.last} keeps the last good state" if session.run.last.exists() else "nothing was learnt yet"
     return TrainingError(
-        f"the {name} became {value} in epoch {epoch + 1}; {session.run.last} keeps the last good state",
+        f"the {name} became {value} in epoch {epoch + 1}; {kept}",
         f"lower the rate (--set train.learning_rate={rate / 10:g}), clip gradients "
         "(--set train.gradient_clip=1) or use --set train.precision=fp32",
     )

@@ -7,10 +7,13 @@ from torch import Tensor, nn
 
 from nanocv_cli.config.schema import RunConfig
 from nanocv_cli.data.batches import generator_for
+from nanocv_cli.errors import TrainingError
+from nanocv_cli.failures import is_shortage
 from nanocv_cli.tasks.base import Task
 from nanocv_cli.training.device import autocast, computing_type
 from nanocv_cli.training.optimiser import MovingAverage, build_optimiser, optimiser_tensors, restore_optimiser
 from nanocv_cli.training.schedule import learning_rate, picture_size
+from nanocv_cli.untrusted import first_line
 
 
 class Learner:
@@ -81,8 +84,16 @@ class Learner:
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(train, taken, train.epochs * per_epoch)
         self._trained.train()
-        with autocast(self.device, self.precision):
-            outputs = self._trained(*self.task.training_inputs(inputs, expected))
+        try:
+            with autocast(self.device, self.precision):
+                outputs = self._trained(*self.task.training_inputs(inputs, expected))
+        except (RuntimeError, ValueError, IndexError, ZeroDivisionError) as error:
+            if is_shortage(error):
+                raise
+            raise TrainingError(
+                f"{model.architecture} cannot learn from {len(inputs)} pictures of {size}x{size}: {first_line(error)}",
+                "try another model.input_size, train.batch_size or model; --debug shows where it failed",
+            ) from error
         loss = self.task.loss(outputs, expected, train)
         self.optimiser.zero_grad()
         self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]

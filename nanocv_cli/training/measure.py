@@ -20,6 +20,7 @@ from nanocv_cli.tasks.registry import task_for
 from nanocv_cli.training.checkpoint import load_network, model_config
 from nanocv_cli.training.evaluation import Answer, evaluate, torch_answer
 from nanocv_cli.training.session import load_split
+from nanocv_cli.untrusted import printable
 
 
 @dataclass(frozen=True)
@@ -71,19 +72,31 @@ def measure(
         RequestError: the set has other classes than the model, or nothing needs a download.
     """
     answer, card = open_answer(file, device)
-    task = task_for(card.task)
+    task, model = task_for(card.task), model_config(card, file)
     if online and not task.online_figures:
         raise RequestError(f"no figure of {card.task} needs a download", "leave --online out")
     dataset = match_classes(task, task.read(data, picture_folder(data, root, display.say)), card.classes)
     chosen = split or dataset.held_out
+    expect_split(dataset, chosen)
     pictures = load_split(dataset, chosen, task, cache, card.input_size, card.resize, display)
     learnt = None
     if task.wants_learnt and chosen != "train" and dataset.splits.get("train"):
         learnt = load_split(dataset, "train", task, cache, card.input_size, card.resize, display).images
     means = Means(learnt, online)
     with display.bar(f"measuring {chosen}") as progress:
-        evaluator = evaluate(task, answer, pictures, card.classes, model_config(card), means, batch_size, progress)
+        evaluator = evaluate(task, answer, pictures, card.classes, model, means, batch_size, progress)
     return Measured(card, dataset.name, chosen, pictures.images, evaluator)
+
+
+def expect_split(dataset: Dataset[Any], name: str) -> None:
+    """Makes sure that a set has the split that was asked for.
+
+    Raises:
+        RequestError: it has not.
+    """
+    if not dataset.splits.get(name):
+        present = ", ".join(split for split, samples in dataset.splits.items() if samples)
+        raise RequestError(f"data set {dataset.name} has no split {printable(name)!r}", f"it has: {present}")
 
 
 def match_classes(task: Task, dataset: Dataset[Any], classes: tuple[str, ...]) -> Dataset[Any]:

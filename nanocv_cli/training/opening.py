@@ -4,18 +4,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from nanocv_cli.config.loader import load_resolved, resolve
+from nanocv_cli.config.schema import RunConfig
+from nanocv_cli.data.dataset import Dataset
 from nanocv_cli.data.sources import picture_folder
 from nanocv_cli.display import Display
-from nanocv_cli.errors import RequestError
+from nanocv_cli.errors import ConfigError, DataError, RequestError
 from nanocv_cli.files import write_text
+from nanocv_cli.inference.card import wrong_classes
 from nanocv_cli.tasks.registry import task_for
 from nanocv_cli.training.distributed import Team
 from nanocv_cli.training.run_directory import RunDirectory
 from nanocv_cli.training.session import Session
+from nanocv_cli.untrusted import is_plain, printable
 
 
 @dataclass(frozen=True)
@@ -54,15 +59,34 @@ def open_session(request: Request, root: Path, cache: Path, device: torch.device
         config, text = resolved.config, resolved.to_yaml()
     folder = team.leader_first(lambda: picture_folder(config.data, root, display.say))
     dataset = task_for(config.model.task).read(config.data, folder)
+    _expect_names(config, dataset)
     if team.leads:
         run = resumed if request.resume else RunDirectory.create(root, request.out, config.model.name, config.data.name)
-        run.lock()
-        if text:
-            write_text(run.config, text)
-        team.from_leader(run.path)
     else:
         run = RunDirectory(team.from_leader(None))
-    for note in dataset.notes:
-        display.say(f"note: {note}")
     with run:
+        if team.leads:
+            run.lock()
+            if text:
+                write_text(run.config, text)
+            team.from_leader(run.path)
+        for note in dataset.notes:
+            display.say(f"note: {note}")
         yield Session(config, run, dataset, cache, device, display, team)
+
+
+def _expect_names(config: RunConfig, dataset: Dataset[Any]) -> None:
+    """Makes sure that what is learnt can be named in a model card.
+
+    Raises:
+        ConfigError: the model's or the set's name cannot.
+        DataError: the names of the classes cannot.
+    """
+    for key, name in (("model", config.model.name), ("data", config.data.name)):
+        if not is_plain(name):
+            raise ConfigError(
+                f"{key}.name is {printable(repr(name), 60)}: it cannot name what others read",
+                f"--set {key}.name=NAME, with 200 characters at most, in one line",
+            )
+    if wrong := wrong_classes(dataset.classes):
+        raise DataError(f"data set {dataset.name}: {wrong}", "rename the classes")

@@ -2,12 +2,17 @@
 
 import fcntl
 import os
+import shutil
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
 
 from nanocv_cli.errors import RequestError, StorageError, TrainingError
-from nanocv_cli.files import write_json
+from nanocv_cli.files import expect_folder, write_json
+from nanocv_cli.untrusted import safe_name
+
+LOCK = "run.lock"
 
 
 class RunDirectory:
@@ -27,6 +32,8 @@ class RunDirectory:
         self.curves = path / "curves.png"
         self.dvclive = path / "dvclive"
         self._lock: int | None = None
+        self._made: list[Path] = []  # folders that were not there before
+        self._is_new = False
 
     @classmethod
     def create(cls, root: Path, out: Path | None, model: str, data: str) -> "RunDirectory":
@@ -38,22 +45,29 @@ class RunDirectory:
         """
         if out is None:
             stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-            base = root / "runs" / f"{model}-{data}-{stamp}"
+            base = root / "runs" / safe_name(f"{model}-{data}-{stamp}")
             out = next(
                 p for p in (base, *(base.with_name(f"{base.name}-{i}") for i in range(2, 1000))) if not p.exists()
             )
+        expect_folder(out)
         run = cls(out)
+        run._made = [path for path in (out, *out.parents) if not path.exists()]
         try:
             out.mkdir(parents=True, exist_ok=True)
+            is_ours = not (out / LOCK).exists()
             run.lock()
-            if any(entry.name != "run.lock" for entry in out.iterdir()):
-                raise RequestError(
-                    f"{out} is not empty", f"nanocv train --resume {out} continues it; else choose another --out"
-                )
+            run._is_new = all(entry.name == LOCK for entry in out.iterdir())
         except OSError as error:
             raise StorageError(
                 f"cannot write the run folder {out}: {error.strerror}", "choose another --out"
             ) from error
+        if not run._is_new:
+            if is_ours:
+                (out / LOCK).unlink(missing_ok=True)
+            run.__exit__()
+            raise RequestError(
+                f"{out} is not empty", f"nanocv train --resume {out} continues it; else choose another --out"
+            )
         return run
 
     @classmethod
@@ -82,16 +96,22 @@ class RunDirectory:
         """
         if self._lock is not None:
             return
-        descriptor = os.open(self.path / "run.lock", os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            owner = os.read(descriptor, 32).decode(errors="replace").strip()
+        path = self.path / LOCK
+        while True:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                owner = os.read(descriptor, 32).decode(errors="replace").strip()
+                os.close(descriptor)
+                raise TrainingError(
+                    f"another training (process {owner or 'unknown'}) is writing {self.path}",
+                    "wait for it, or choose another --out",
+                ) from error
+            with suppress(FileNotFoundError):  # removed by the run that had it, between the two calls
+                if os.path.samestat(os.fstat(descriptor), path.stat()):
+                    break
             os.close(descriptor)
-            raise TrainingError(
-                f"another training (process {owner or 'unknown'}) is writing {self.path}",
-                "wait for it, or choose another --out",
-            ) from error
         os.ftruncate(descriptor, 0)
         os.write(descriptor, str(os.getpid()).encode())
         self._lock = descriptor
@@ -100,10 +120,22 @@ class RunDirectory:
         return self
 
     def __exit__(self, *failure: object) -> None:
-        """Gives the folder free."""
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        """Gives the folder free; a new run that failed before anything was learnt leaves none."""
+        if self._lock is None:
+            return
+        if self._is_new and any(failure) and not (self.best.exists() or self.last.exists()):
+            self._unmake()
+        os.close(self._lock)
+        self._lock = None
+
+    def _unmake(self) -> None:
+        """Removes what a run makes before it learns, and the folders that were made for it."""
+        self.config.unlink(missing_ok=True)
+        shutil.rmtree(self.dvclive, ignore_errors=True)
+        (self.path / LOCK).unlink(missing_ok=True)
+        for folder in (self.best.parent, *self._made):
+            with suppress(OSError):  # not there, or it holds something of somebody else
+                folder.rmdir()
 
     def finish(self, summary: dict[str, Any]) -> None:
         """Writes `summary.json`: from now on the run counts as finished and can be found by its model's name."""

@@ -8,7 +8,7 @@ import torch
 
 from nanocv_cli.data.batches import Batches
 from nanocv_cli.display import epoch_line
-from nanocv_cli.errors import RequestError
+from nanocv_cli.errors import ModelError, RequestError
 from nanocv_cli.models.registry import build_model
 from nanocv_cli.tasks.base import Means, Metrics
 from nanocv_cli.training import checkpoint
@@ -21,6 +21,7 @@ from nanocv_cli.training.interrupts import watch_interrupts
 from nanocv_cli.training.learner import Learner
 from nanocv_cli.training.memory import keep_freed_memory
 from nanocv_cli.training.session import Pictures, Session
+from nanocv_cli.untrusted import first_line
 
 # Training pictures are cached a little larger than the network reads them, so that crops stay sharp.
 TRAIN_MARGIN = 8 / 7
@@ -107,7 +108,12 @@ def _restore(session: Session, learner: Learner) -> TrainingState:
             f"data set {session.dataset.name} has changed since {session.run.path} began",
             "start a new run, or put the set back as it was",
         )
-    learner.restore(groups)
+    try:
+        learner.restore(groups)
+    except (KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise ModelError(
+            f"{session.run.last} does not fit the network of its run: {first_line(error)}", "start a new run"
+        ) from error
     return state
 
 

@@ -4,8 +4,8 @@ import pytest
 
 from nanocv_cli.analysis.published import DETECTOR_INPUT, build_published, published, published_inputs
 from nanocv_cli.analysis.subject import Subject, analyse
-from nanocv_cli.analysis.weightless import weightless
 from nanocv_cli.config.zoo import TORCHVISION_CLASSIFIERS, TORCHVISION_DETECTORS, TORCHVISION_SEGMENTERS
+from nanocv_cli.models.weightless import weightless
 
 # torchvision rounds to a million multiply-adds, which is more than half a percent of the smallest networks.
 ROUNDING = 0.5e6

@@ -5,9 +5,9 @@ import torch
 from torchvision.ops import generalized_box_iou
 
 from nanocv_cli.analysis.torch_trace import trace
-from nanocv_cli.analysis.weightless import weightless
 from nanocv_cli.models.assignment import Losses, assign, generalised_overlap
 from nanocv_cli.models.nanodet import NanoDet, places
+from nanocv_cli.models.weightless import weightless
 
 
 def test_it_keeps_to_its_budget() -> None:

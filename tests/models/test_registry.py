@@ -4,17 +4,22 @@ import functools
 import hashlib
 import http.server
 import threading
+from itertools import product
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
 from torchvision import models
 
+from nanocv_cli.config.loader import resolve
+from nanocv_cli.config.project import shipped_configs
 from nanocv_cli.config.schema import ModelConfig
 from nanocv_cli.config.zoo import TORCHVISION_CLASSIFIERS
 from nanocv_cli.errors import ConfigError, ModelError
 from nanocv_cli.models import torchvision_zoo
-from nanocv_cli.models.registry import build_model
+from nanocv_cli.models.registry import ARCHITECTURES, build_model
+from nanocv_cli.models.weightless import weightless
 
 
 def config(architecture: str, **values: object) -> ModelConfig:
@@ -124,3 +129,25 @@ def test_weights_that_cannot_be_had_say_so(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(ModelError, match="could not be had") as caught:
         build_model(config("squeezenet1_1", pretrained=True), 4)
     assert "model.pretrained=false" in caught.value.hint
+
+
+SHIPPED = sorted(path.stem for path in (shipped_configs() / "model").glob("*.yaml"))
+# One of each kind of name; all others of torchvision are built above.
+NAMES = [*ARCHITECTURES, "resnet18", "vit_b_16", "ssdlite320_mobilenet_v3_large", "maskrcnn_resnet50_fpn",
+         "lraspp_mobilenet_v3_large", "lennet", "", "../../x", "a\nb"]  # fmt: skip
+
+
+@pytest.mark.parametrize("shipped", SHIPPED)
+def test_any_mixture_of_task_source_architecture_and_size_is_built_or_a_wrong_config(shipped: str) -> None:
+    model = resolve(model=shipped).config.model
+    for task, source, name, size in product(get_args(ModelConfig.model_fields["task"].annotation),
+                                            ("nanocv", "torchvision"), NAMES, (model.input_size, 17)):  # fmt: skip
+        changed = {"task": task, "source": source, "architecture": name, "input_size": size, "pretrained": False}
+        try:
+            built = weightless(functools.partial(build_model, model.model_copy(update=changed), 3))
+        except ConfigError as error:
+            assert error.hint
+        else:
+            assert isinstance(built, torch.nn.Module)
+            own = ARCHITECTURES.get(name)
+            assert source == "torchvision" or (own is not None and own.task == task)
