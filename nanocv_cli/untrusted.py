@@ -9,6 +9,7 @@ import io
 import os
 import stat
 import unicodedata
+from collections.abc import Iterable
 from pathlib import Path
 
 LONGEST_NAME = 120  # bytes; file systems allow 255, and suffixes and numbers are added
@@ -33,6 +34,24 @@ def safe_name(text: str) -> str:
     digest = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:8]
     readable = kept.encode(errors="replace")[: LONGEST_NAME - 9].decode(errors="ignore").rstrip(" .")
     return f"{readable or 'name'}-{digest}"
+
+
+def safe_names(texts: Iterable[str]) -> dict[str, str]:
+    """A safe name for each text; no two are one name, on a file system that ignores case either."""
+    names: dict[str, str] = {}
+    taken: set[str] = set()
+    for text in texts:
+        name, number = safe_name(text), 2
+        stem = name.encode()[: LONGEST_NAME - 9].decode(errors="ignore")
+        while _folded(name) in taken:
+            name, number = f"{stem}-{number}", number + 1
+        names[text] = name
+        taken.add(_folded(name))
+    return names
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name.casefold())
 
 
 def is_plain(text: object, longest: int = 200) -> bool:

@@ -9,7 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nanocv_cli.untrusted import LONGEST_NAME, first_line, holds, open_regular, printable, read_regular, safe_name
+from nanocv_cli.untrusted import (
+    LONGEST_NAME,
+    first_line,
+    is_plain,
+    open_regular,
+    printable,
+    read_regular,
+    safe_name,
+    safe_names,
+)
 
 HOSTILE = ["../../x", "/etc/passwd", "..", ".", "", "a/b", "a\\b", "-rf", "~root", "CON", "nul.txt", "a\0b", "x" * 5000,
            ".hidden", "tail.", "tail ", "\ud800", "a\nb", "\x1b]0;title\x07"]  # fmt: skip
@@ -30,6 +39,23 @@ def test_a_safe_name_is_one_harmless_component(text: str) -> None:
 @given(ANY_TEXT, ANY_TEXT)
 def test_different_texts_have_different_safe_names(one: str, other: str) -> None:
     assert (safe_name(one) == safe_name(other)) == (one == other)
+
+
+@given(st.lists(ANY_TEXT | st.sampled_from(["Rose", "rose", "ROSE", "rose-2", "Strasse", "Straße"]), max_size=12))
+def test_safe_names_differ_whatever_the_file_system(texts: list[str]) -> None:
+    names = safe_names(texts)
+    assert names.keys() == set(texts)
+    assert len({name.casefold() for name in names.values()}) == len(names)
+    assert all(Path("folder", name).parent == Path("folder") for name in names.values())
+    assert all(len(name.encode()) <= LONGEST_NAME for name in names.values())
+
+
+@given(ANY_TEXT)
+def test_plain_texts_are_what_can_be_shown_in_one_line(text: str) -> None:
+    if is_plain(text):
+        assert 0 < len(text) <= 200 and len(text.splitlines()) == 1
+        text.encode()
+        assert not any(ord(letter) < 32 or 127 <= ord(letter) < 160 for letter in text)
 
 
 @pytest.mark.parametrize("text", ["daisy", "Löwenzahn", "street light (red)", "naïve_café-2", "花"])

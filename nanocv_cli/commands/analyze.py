@@ -84,7 +84,10 @@ def flops(
     from nanocv_cli.analysis import report
     from nanocv_cli.analysis.roofline import Roofline
     from nanocv_cli.analysis.sweep import compute_bound_from, sweep
+    from nanocv_cli.files import expect_folder
 
+    if figures:
+        expect_folder(figures)
     one_of("--unit", unit, report.UNITS)
     one_of("--format", form, report.FORMATS)
     one_of("--check", check or "ptflops", ("ptflops",))
@@ -211,7 +214,6 @@ def _ptflops(analysed: _Analysed, form: str) -> tuple[dict[str, Any], list[str]]
 def _draw(model: "Model", roofline: "Roofline", points: list[Any], is_sweep: bool, folder: Path) -> list[Path]:
     from nanocv_cli.analysis.pictures import draw_roofline, draw_sweep
 
-    folder.mkdir(parents=True, exist_ok=True)
     pictures = [folder / "roofline.png"]
     draw_roofline(model, roofline, points[0], pictures[0])
     if is_sweep:

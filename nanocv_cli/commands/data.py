@@ -1,5 +1,6 @@
 """`nanocv data`: list, pull, make, add, check, show."""
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -66,10 +67,11 @@ def make(
     from nanocv_cli.config.project import project_root
     from nanocv_cli.data.sources import draw
     from nanocv_cli.display import Display
+    from nanocv_cli.untrusted import safe_name
 
     root, display = project_root(), Display()
     config = resolve(data=name, overrides=overrides or ()).config.data
-    archive = out or root / (config.archive or f"data/{config.name}.tar")
+    archive = out or root / (config.archive or f"data/{safe_name(config.name)}.tar")
     with display.bar(f"drawing {config.name}") as progress:
         draw(config, root, archive, progress)
     document = {
@@ -140,10 +142,16 @@ def show(
 ) -> None:
     """Write a contact sheet: pictures of every class with their labels."""
     from nanocv_cli.data.contact_sheet import write_contact_sheet
+    from nanocv_cli.data.dataset import SPLITS, expect_split
     from nanocv_cli.display import Display
+    from nanocv_cli.files import expect_file
+    from nanocv_cli.untrusted import safe_name
 
+    one_of("--split", split, SPLITS)
     dataset = _read(name, Display())
-    path = out or Path(f"{dataset.name}.png")
+    expect_split(dataset, split)
+    path = out or Path(f"{safe_name(dataset.name)}.png")
+    expect_file(path)
     shown = write_contact_sheet(dataset, split, path, per_class)
     if as_json:
         emit({"data": dataset.name, "split": split, "path": str(path), "n": shown})
@@ -166,12 +174,13 @@ def convert(
     from nanocv_cli.display import Display
     from nanocv_cli.errors import RequestError
     from nanocv_cli.files import folder_beside
+    from nanocv_cli.untrusted import safe_name
 
     one_of("--format", form, tuple(WRITERS))
     config = resolve(data=name).config.data
     dataset = read_boxes(config, picture_folder(config, project_root(), Display().say))
-    target = out or Path(f"{dataset.name}-{form}")
-    if target.exists():
+    target = out or Path(f"{safe_name(dataset.name)}-{form}")
+    if os.path.lexists(target):
         raise RequestError(f"{target} exists already", "choose another --out, or delete it")
     with folder_beside(target) as temporary:
         WRITERS[form](dataset, temporary)

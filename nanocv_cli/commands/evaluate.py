@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from nanocv_cli.commands.common import DataOption, DebugFlag, JsonFlag, RefOption, number_option
+from nanocv_cli.commands.common import DataOption, DebugFlag, JsonFlag, RefOption, number_option, one_of
 from nanocv_cli.output import emit, tell
 
 
@@ -27,11 +27,17 @@ def evaluate(
     from nanocv_cli.commands.workplace import cache_folder
     from nanocv_cli.config.loader import resolve
     from nanocv_cli.config.project import project_root
+    from nanocv_cli.data.dataset import SPLITS
     from nanocv_cli.display import Display
+    from nanocv_cli.files import expect_folder
     from nanocv_cli.inference.reference import find_checkpoint, find_graph
     from nanocv_cli.training.device import pick_device
     from nanocv_cli.training.measure import measure
 
+    if split is not None:
+        one_of("--split", split, SPLITS)
+    if out:
+        expect_folder(out)
     root, display = project_root(), Display()
     file = find_graph(ref, root) if engine == "onnx" else find_checkpoint(ref, root)
     config = resolve(data=data).config.data

@@ -24,12 +24,15 @@ def onnx(
     """Write a checkpoint as a self-contained ONNX graph, if the graph answers like it."""
     from nanocv_cli.config.project import project_root
     from nanocv_cli.export.onnx_file import export_onnx, parity_pictures
+    from nanocv_cli.files import expect_writable
     from nanocv_cli.inference.reference import find_checkpoint
 
     root = project_root()
     checkpoint = find_checkpoint(ref, root)
+    target = out or checkpoint.with_suffix(".onnx")
+    expect_writable(target)
     pictures = parity_pictures(checkpoint, data, root, say)
-    exported = export_onnx(checkpoint, out or checkpoint.with_suffix(".onnx"), pictures, any_size)
+    exported = export_onnx(checkpoint, target, pictures, any_size)
     parity = exported.parity
     if as_json:
         emit({

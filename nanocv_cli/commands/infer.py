@@ -37,6 +37,7 @@ def infer(
     """Say what pictures show; JSON lines, annotated copies."""
     from nanocv_cli.config.project import project_root
     from nanocv_cli.errors import DataError, RequestError
+    from nanocv_cli.files import expect_folder
     from nanocv_cli.inference.copies import AnnotatedCopies
     from nanocv_cli.inference.infer import answers
     from nanocv_cli.inference.reference import find_graph
@@ -44,6 +45,8 @@ def infer(
     from nanocv_cli.inference.sources import Pictures
     from nanocv_cli.tasks.readers import reader_for
 
+    if out:
+        expect_folder(out)
     sources = Pictures(pictures)
     copies = AnnotatedCopies(out, sources) if out else None
     runner = Runner(find_graph(ref, project_root()), threads)

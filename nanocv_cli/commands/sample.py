@@ -54,15 +54,18 @@ def sample(
     from nanocv_cli.config.project import project_root
     from nanocv_cli.display import Display
     from nanocv_cli.errors import RequestError
+    from nanocv_cli.files import expect_file, expect_folder
     from nanocv_cli.inference.grid import write_grid, write_picture
     from nanocv_cli.inference.reference import find_checkpoint, find_graph
     from nanocv_cli.inference.samples import samples
     from nanocv_cli.inference.samples import trajectory as frames_of
     from nanocv_cli.inference.sampling import GraphSampler, Way
+    from nanocv_cli.untrusted import safe_names
 
     in_one = out.suffix.lower() == ".png"
     if not in_one and out.suffix:
         raise RequestError(f"--out {out}: grids are written as .png", f"--out {out.with_suffix('.png')}")
+    (expect_file if in_one else expect_folder)(out)
     root = project_root()
     if engine == "onnx":
         file = find_graph(ref, root)
@@ -74,6 +77,7 @@ def sample(
     way = Way.wished(card, steps, guidance, solver)
     labels = [card.classes.index(name) for name in _known(classes or list(card.classes), card)]
     names = [card.classes[label] for label in labels]
+    folders = safe_names(card.classes)
     total = count * len(labels)
     if in_one and total > MOST_IN_A_GRID:
         raise RequestError(
@@ -92,7 +96,7 @@ def sample(
                 made[label].append(images)
                 continue
             for number, image in enumerate(images, start=first):
-                written.append(write_picture(image, out / card.classes[label] / f"{seed}-{number:05d}.png"))
+                written.append(write_picture(image, out / folders[card.classes[label]] / f"{seed}-{number:05d}.png"))
     if in_one:
         columns = math.ceil(math.sqrt(count)) if len(labels) == 1 else min(count, MOST_IN_A_ROW)
         written.append(write_grid([np.concatenate(made[label]) for label in labels], out, names, columns))

@@ -47,6 +47,7 @@ def config(
     from nanocv_cli.config.loader import resolve_serve
     from nanocv_cli.config.project import project_root
     from nanocv_cli.errors import ServingError
+    from nanocv_cli.files import expect_folder
     from nanocv_cli.inference.reference import find_graph
     from nanocv_cli.serving.repository import targets
     from nanocv_cli.serving.repository.entry import check_entry, write_entry
@@ -60,6 +61,9 @@ def config(
         "kind": kind,
         "threads": threads,
     }
+    for folder in (repository, out):
+        if folder:
+            expect_folder(folder)
     settings = resolve_serve(serve, options, overrides or ())
     if target is Target.kserve:
         targets.check_storage_uri(storage_uri)

@@ -32,11 +32,10 @@ def run(
     ports = Ports(host, http_port, grpc_port, metrics_port)
     if engine not in ("embedded", "triton"):
         raise RequestError(f"unknown engine {engine!r}", "use embedded or triton")
-    if control not in ("none", "explicit"):
-        raise RequestError(f"unknown control {control!r}", "use none or explicit; --poll-s follows the folder")
-    if poll_s and control == "explicit":
-        raise RequestError("--poll-s and --control explicit exclude each other", "leave one of them out")
-    manner: Control = "poll" if poll_s else "explicit" if control == "explicit" else "none"
+    if not repository.is_dir():
+        raise RequestError(
+            f"there is no model repository {repository}", f"nanocv serve config --repository {repository} writes one"
+        )
     if engine == "triton":
         from nanocv_cli.config.project import project_root
         from nanocv_cli.serving.triton import find_triton, run_triton

@@ -5,6 +5,7 @@ Scalars are those of YAML 1.2 where PyYAML keeps to 1.1: `2e-3` is a number, onl
 whole numbers are decimal (`010` is ten).
 """
 
+import errno
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ import yaml
 from nanocv_cli.config.located import Located
 from nanocv_cli.config.project import shown
 from nanocv_cli.errors import ConfigError
+from nanocv_cli.untrusted import read_regular
 
 LARGEST_FILE = 1 << 20
 
@@ -112,13 +114,14 @@ def dump_yaml(values: dict[str, Any]) -> str:
 
 def _read_text(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            content = file.read(LARGEST_FILE + 1)
+        content = read_regular(path, LARGEST_FILE)
     except OSError as error:
+        if error.errno == errno.EFBIG:
+            raise ConfigError(
+                f"{shown(path)}:1: larger than {LARGEST_FILE:,} bytes", "a config is a page of text"
+            ) from error
         hint = "check the path and its permissions"
         raise ConfigError(f"{shown(path)}: cannot be read: {error.strerror}", hint) from error
-    if len(content) > LARGEST_FILE:
-        raise ConfigError(f"{shown(path)}:1: larger than {LARGEST_FILE:,} bytes", "a config is a page of text")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -4,10 +4,10 @@ import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
-from nanocv_cli.data.class_names import class_names
-from nanocv_cli.errors import DataError
+from nanocv_cli.errors import DataError, RequestError
+from nanocv_cli.untrusted import printable
 
 Label = TypeVar("Label")
 
@@ -76,8 +76,12 @@ class Dataset(Generic[Label]):
         return digest.hexdigest()[:16]
 
 
-def _name_in(root: Path, path: Path) -> str:
-    try:
-        return str(path.relative_to(root))
-    except ValueError:  # a picture beside the folder of its labels
-        return os.path.relpath(path, root)
+def expect_split(dataset: Dataset[Any], name: str) -> None:
+    """Makes sure that a set has the split that was asked for.
+
+    Raises:
+        RequestError: it has not.
+    """
+    if not dataset.splits.get(name):
+        present = ", ".join(split for split, samples in dataset.splits.items() if samples)
+        raise RequestError(f"data set {dataset.name} has no split {printable(name)!r}", f"it has: {present}")

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from nanocv_cli.config.schema import DataConfig
 from nanocv_cli.data import dvc_store
-from nanocv_cli.data.archive import adopt, expect_replaceable, is_unpacked, place_of, unpack
+from nanocv_cli.data.archive import STAMP, adopt, is_unpacked, unpack
 from nanocv_cli.errors import DataError, RequestError
-from nanocv_cli.files import folder_beside
+from nanocv_cli.files import expect_folder, expect_writable, folder_beside
 
 Say = Callable[[str], None]
 Progress = Callable[[int, int], None]
@@ -22,7 +22,8 @@ def picture_folder(config: DataConfig, root: Path, say: Say) -> Path:
     folder = root / config.path
     archive = root / config.archive if config.archive else None
     if archive and archive.is_file() and not is_unpacked(archive, folder):
-        say(f"unpacking {config.archive}")
+        expect_replaceable(folder, root)
+        say(f"unpacking {archive.relative_to(root)}")
         unpack(archive, folder, recorded_md5(config, root))
     if not folder.is_dir():
         raise DataError(f"the pictures of {config.name} are not here ({folder})", f"nanocv data pull {config.name}")
@@ -96,9 +97,29 @@ def draw(config: DataConfig, root: Path, archive: Path, progress: Progress) -> N
 
     if config.flowers is None:
         raise RequestError(f"{config.name} is no set that nanocv draws", "nanocv data make flowers")
-    folder = place_of(root / config.path)
-    expect_replaceable(folder)
+    folder = root / config.path
+    # Drawing takes long: whether its result can be put in place is found out before.
+    expect_writable(archive)
+    expect_replaceable(folder, root)
+    if archive.resolve().is_relative_to(folder.resolve()):
+        raise RequestError(f"{archive} lies in the folder of the pictures, {folder}", "choose another --out")
     with folder_beside(folder) as temporary:
         draw_set(config.flowers, temporary, progress)
         write_archive(temporary, archive)
-        adopt(temporary, folder, archive.stat())
+        adopt(temporary, folder, archive)
+
+
+def expect_replaceable(folder: Path, root: Path) -> None:
+    """Makes sure that a folder can be replaced by a set's pictures: it is not there, empty, or was made by nanocv.
+
+    Raises:
+        RequestError: it holds something else, or the project.
+    """
+    expect_folder(folder)
+    place = folder.resolve()
+    if root.resolve().is_relative_to(place) or Path.cwd().is_relative_to(place):
+        raise RequestError(f"data.path is {folder}, which holds the project itself", "--set data.path=data/NAME")
+    if folder.is_dir() and not (folder / STAMP).is_file() and any(folder.iterdir()):
+        raise RequestError(
+            f"{folder} holds files that nanocv has not put there", "move it away, or --set data.path=data/NAME"
+        )

@@ -10,6 +10,7 @@ from nanocv_cli.errors import RequestError
 from nanocv_cli.files import atomic_path
 from nanocv_cli.inference.images import JPEG_SUFFIXES
 from nanocv_cli.inference.sources import Pictures, Source
+from nanocv_cli.untrusted import safe_name
 
 JPEG_QUALITY = 92
 
@@ -33,7 +34,7 @@ class AnnotatedCopies:
                     f"--out {folder} lies among the pictures themselves", "choose a folder outside of them"
                 )
         self.folder = folder
-        self._taken: set[Path] = set()
+        self._taken: set[str] = set()
         self._repeats: dict[Path, int] = {}
 
     def write(self, source: Source, image: NDArray[np.uint8]) -> Path:
@@ -42,8 +43,10 @@ class AnnotatedCopies:
         Raises:
             StorageError: the folder cannot be written.
         """
-        jpeg = source.relative.suffix.lower() in JPEG_SUFFIXES
-        target = self.folder / self._free(source.relative if jpeg else source.relative.with_suffix(".png"))
+        own = source.relative
+        jpeg = own.suffix.lower() in JPEG_SUFFIXES
+        name = safe_name(own.stem) + (own.suffix if jpeg else ".png")
+        target = self.folder / self._free(Path(*map(safe_name, own.parent.parts), name))
         with atomic_path(target) as temporary:
             if jpeg:
                 Image.fromarray(image).save(temporary, "JPEG", quality=JPEG_QUALITY)
@@ -57,16 +60,24 @@ class AnnotatedCopies:
         Raises:
             StorageError: the folder cannot be written.
         """
-        target = written.with_name(f"{written.stem}-{name}.png")
+        relative = written.relative_to(self.folder).with_name(f"{written.stem}-{name}.png")
+        target = self.folder / self._free(relative)
         with atomic_path(target) as temporary:
             Image.fromarray(image).save(temporary, "PNG")
         return target
 
     def _free(self, relative: Path) -> Path:
-        """`name.jpg`, else `name-2.jpg` and so on, where another picture of this call has it."""
+        """`name.jpg`, else `name-2.jpg` and so on, where another picture of this call has it.
+
+        Case does not tell names apart: on some file systems it does not either.
+        """
         free = relative
-        while free in self._taken:
+        while _folded(free) in self._taken:
             self._repeats[relative] = self._repeats.get(relative, 1) + 1
             free = relative.with_stem(f"{relative.stem}-{self._repeats[relative]}")
-        self._taken.add(free)
+        self._taken.add(_folded(free))
         return free
+
+
+def _folded(path: Path) -> str:
+    return str(path).casefold()

@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nanocv_cli.config.project import config_folders
-from nanocv_cli.errors import ModelError, RequestError
+from nanocv_cli.errors import ConfigError, ModelError, RequestError
+from nanocv_cli.untrusted import read_regular
 
 GRAPH = Path("model.onnx")
+LARGEST_SUMMARY = 16 << 20  # bytes
 CHECKPOINT = Path("checkpoints/best.safetensors")
 
 
@@ -71,18 +73,18 @@ def default_model(root: Path) -> str:
     Raises:
         RequestError: the file cannot be read, or names none.
     """
-    import yaml
+    from nanocv_cli.config.yaml_lines import read_yaml
 
     for folder in config_folders(root):
         defaults = folder / "defaults.yaml"
         if not defaults.is_file():
             continue
         try:
-            document = yaml.safe_load(defaults.read_text(encoding="utf-8"))
-        except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-            raise RequestError(f"{defaults} cannot be read", "nanocv config check names the line") from error
-        if isinstance(document, dict) and isinstance(document.get("model"), str):
-            return str(document["model"])
+            name = read_yaml(defaults).value("model")
+        except ConfigError as error:
+            raise RequestError(f"{defaults} cannot be read: {error.message}", error.hint) from error
+        if isinstance(name, str) and name:
+            return name
     raise RequestError("configs/defaults.yaml names no model", "give one with --model")
 
 
@@ -91,9 +93,9 @@ def finished_runs(root: Path) -> list[FinishedRun]:
     runs = []
     for summary in root.glob("runs/*/summary.json"):
         try:
-            model = json.loads(summary.read_text(encoding="utf-8"))["model"]
+            model = json.loads(read_regular(summary, LARGEST_SUMMARY))["model"]
             finished = summary.stat().st_mtime
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             continue
         if isinstance(model, str):
             runs.append(FinishedRun(summary.parent, model, finished))

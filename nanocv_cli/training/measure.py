@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from nanocv_cli.config.schema import DataConfig
-from nanocv_cli.data.dataset import Dataset, Sample
+from nanocv_cli.data.dataset import Dataset, Sample, expect_split
 from nanocv_cli.data.sources import picture_folder
 from nanocv_cli.display import Display
 from nanocv_cli.errors import RequestError
@@ -20,7 +20,6 @@ from nanocv_cli.tasks.registry import task_for
 from nanocv_cli.training.checkpoint import load_network, model_config
 from nanocv_cli.training.evaluation import Answer, evaluate, torch_answer
 from nanocv_cli.training.session import load_split
-from nanocv_cli.untrusted import printable
 
 
 @dataclass(frozen=True)
@@ -86,17 +85,6 @@ def measure(
     with display.bar(f"measuring {chosen}") as progress:
         evaluator = evaluate(task, answer, pictures, card.classes, model, means, batch_size, progress)
     return Measured(card, dataset.name, chosen, pictures.images, evaluator)
-
-
-def expect_split(dataset: Dataset[Any], name: str) -> None:
-    """Makes sure that a set has the split that was asked for.
-
-    Raises:
-        RequestError: it has not.
-    """
-    if not dataset.splits.get(name):
-        present = ", ".join(split for split, samples in dataset.splits.items() if samples)
-        raise RequestError(f"data set {dataset.name} has no split {printable(name)!r}", f"it has: {present}")
 
 
 def match_classes(task: Task, dataset: Dataset[Any], classes: tuple[str, ...]) -> Dataset[Any]:

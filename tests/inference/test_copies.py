@@ -1,16 +1,25 @@
 """Annotated copies never hit an input or each other."""
 
+import io
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from nanocv_cli.errors import RequestError, StorageError
 from nanocv_cli.inference.copies import AnnotatedCopies
-from nanocv_cli.inference.sources import Pictures
+from nanocv_cli.inference.sources import Pictures, Source
 from tests.inference.pictures import write_picture
 
+# What a file on Linux may be called; surrogates stand for bytes that are no UTF-8.
+FILE_NAMES = st.characters(exclude_characters="/\0", exclude_categories=[]).filter(
+    lambda letter: not "\ud800" <= letter <= "\udfff" or letter >= "\udc80"
+)
 GREY = np.full((4, 6, 3), 128, np.uint8)
 
 
@@ -84,4 +93,32 @@ def test_a_failed_write_leaves_nothing_behind(photos: Path, tmp_path: Path, monk
     monkeypatch.setattr(Image.Image, "save", full_disk)
     with pytest.raises(StorageError, match="No space left"):
         written(["photos/y/1.jpg"], tmp_path / "out")
-    assert list((tmp_path / "out").iterdir()) == []
+    assert not (tmp_path / "out").exists()
+
+
+HOSTILE = ["a\x1b]0;title\x07.png", "-rf.jpg", "a\nb.jpeg", "con.png", "~.png", "x" * 240 + ".jpg", "end .png"]
+
+
+@given(st.lists(st.sampled_from(HOSTILE) | st.text(FILE_NAMES, min_size=1, max_size=60), min_size=1, max_size=12))
+def test_whatever_pictures_are_called_their_copies_lie_in_the_folder_and_differ(names: list[str]) -> None:
+    paths: list[Path] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("nanocv_cli.inference.copies.atomic_path", lambda path: nullcontext(io.BytesIO()))
+        pictures = SimpleNamespace(roots=[])
+        copies = AnnotatedCopies(Path("out"), pictures)  # type: ignore[arg-type]
+        for name in names:
+            paths.append(copies.write(Source(name, b"", Path("sub") / name), GREY))
+            paths.append(copies.attach(paths[-1], "mask", GREY))
+    assert all(path.parent == Path("out/sub") and path.name.isprintable() for path in paths)
+    assert all(len(path.name.encode()) < 200 for path in paths)
+    assert len({str(path).casefold() for path in paths}) == len(paths)
+
+
+def test_a_mask_takes_no_other_pictures_name(photos: Path, tmp_path: Path) -> None:
+    for name in ("a-mask.png", "a.png", "A.png"):
+        write_picture(photos / "same" / name)
+    pictures = Pictures(["photos/same"])
+    copies = AnnotatedCopies(tmp_path / "out", pictures)
+    for source in pictures:
+        copies.attach(copies.write(source, GREY), "mask", GREY)
+    assert len({path.name.casefold() for path in (tmp_path / "out").iterdir()}) == 6

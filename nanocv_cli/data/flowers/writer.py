@@ -2,9 +2,12 @@
 
 import multiprocessing
 import os
+import signal
 import tarfile
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -48,13 +51,37 @@ def draw_set(
     rows: dict[str, list[Row]] = {split: [] for split in splits}
     # Spawned workers start alike on macOS and Linux, and inherit no threads or locks.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers or os.cpu_count() or 1, mp_context=context) as pool:
-        for done, (job, row) in enumerate(zip(jobs, pool.map(_draw_job, jobs, chunksize=CHUNK), strict=True), start=1):
+    with ProcessPoolExecutor(workers or os.cpu_count() or 1, mp_context=context, initializer=_end_with_parent) as pool:
+        with _blocked(signal.SIGINT):  # workers inherit it: Ctrl-C is the parent's to answer
+            drawn = pool.map(_draw_job, jobs, chunksize=CHUNK)
+        for done, (job, row) in enumerate(zip(jobs, drawn, strict=True), start=1):
             rows[job[1]].append(row)
             if progress:
                 progress(done, len(jobs))
     for split, members in rows.items():
         write_json(folder / "annotations" / f"{split}.json", _coco(members, config.size))
+
+
+@contextmanager
+def _blocked(number: signal.Signals) -> Iterator[None]:
+    """A signal that comes inside the block is answered after it."""
+    former = signal.pthread_sigmask(signal.SIG_BLOCK, {number})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, former)
+
+
+def _end_with_parent() -> None:
+    """Ends this worker when its parent is gone, however that ended: nobody would take what it draws."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _draw_job(job: Job) -> Row:
