@@ -11,7 +11,7 @@ from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 from nanocv_cli.analysis.layer import Model
 from nanocv_cli.analysis.roofline import CACHE, COMPUTE, LATENCY, MEMORY, Roofline
 from nanocv_cli.analysis.sweep import Point
-from nanocv_cli.files import atomic_path
+from nanocv_cli.figures import in_chart, save_chart
 
 COLOURS = {MEMORY: "C0", CACHE: "C1", COMPUTE: "C2", LATENCY: "C7"}
 MARKERS = {"conv2d": ("o", 55.0), "linear": ("s", 45.0), "matmul": ("D", 40.0), "attention": ("P", 70.0)}
@@ -63,11 +63,11 @@ def draw_roofline(model: Model, roofline: Roofline, at: Point, target: Path) -> 
     axes.set(
         xscale="log", yscale="log", xlim=(low, high),
         xlabel="arithmetic intensity, operations per byte", ylabel="predicted rate, operations per second",
-        title=f"{model.name} on {roofline.gpu.title}, {at.dtype}, batch {at.batch}",
+        title=f"{in_chart(model.name)} on {in_chart(roofline.gpu.title)}, {at.dtype}, batch {at.batch}",
     )  # fmt: skip
     axes.grid(alpha=0.25, which="major")
     figure.legend(loc="outside right center", fontsize=8, frameon=False)
-    _save(figure, target)
+    save_chart(figure, target)
 
 
 def _draw_roofs(axes: Axes, roofline: Roofline, low: float, high: float) -> None:
@@ -94,7 +94,7 @@ def _name_costliest(axes: Axes, spots: Sequence[Spot]) -> None:
     costliest = sorted(spots, key=lambda spot: spot.seconds, reverse=True)[:NAMED]
     for place, spot in enumerate(sorted(costliest, key=lambda spot: spot.rate, reverse=True)):
         axes.annotate(
-            f"{spot.name}  {spot.seconds * 1e6:.1f} us", (spot.intensity, spot.rate),
+            f"{in_chart(spot.name)}  {spot.seconds * 1e6:.1f} us", (spot.intensity, spot.rate),
             xytext=(0.02, 0.97 - 0.045 * place), textcoords="axes fraction", fontsize=7.5, va="top",
             arrowprops={"arrowstyle": "-", "color": "0.7", "linewidth": 0.6, "shrinkA": 1, "shrinkB": 2},
         )  # fmt: skip
@@ -138,13 +138,8 @@ def draw_sweep(model: Model, points: Sequence[Point], roofline: Roofline, target
         axes.yaxis.set_minor_formatter(NullFormatter())
         axes.grid(alpha=0.25)
         axes.legend(fontsize=8)
-    figure.suptitle(f"{model.name} on {roofline.gpu.title}")
-    _save(figure, target)
-
-
-def _save(figure: Figure, target: Path) -> None:
-    with atomic_path(target) as temporary:
-        figure.savefig(temporary, format="png", dpi=120)
+    figure.suptitle(f"{in_chart(model.name)} on {in_chart(roofline.gpu.title)}")
+    save_chart(figure, target)
 
 
 def _si(value: float) -> str:

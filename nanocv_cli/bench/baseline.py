@@ -1,6 +1,7 @@
 """Figures kept to compare later ones with."""
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,10 +10,12 @@ from typing import Any
 from nanocv_cli.bench.sweep import Row
 from nanocv_cli.errors import RequestError
 from nanocv_cli.files import write_json
+from nanocv_cli.untrusted import read_regular
 
 # Higher is better for the first, lower for the others; the first two decide.
 COMPARED = ("throughput", "p99_us", "p50_us")
 DECIDING = COMPARED[:2]
+LARGEST_FILE = 16 << 20  # bytes
 KEYS = ("max_batch", "queue_delay_us", "instances", "concurrency")
 
 
@@ -39,6 +42,23 @@ def save(path: Path, conditions: dict[str, Any], rows: Sequence[Row]) -> None:
     write_json(path, {"conditions": conditions, "rows": [row.to_json() for row in rows]})
 
 
+def read(path: Path) -> tuple[dict[str, Any], dict[tuple[Any, ...], list[float]]]:
+    """What `save` wrote: the conditions, and by configuration the figures that are compared.
+
+    Raises:
+        RequestError: the file is missing or no baseline.
+    """
+    try:
+        document = json.loads(read_regular(path, LARGEST_FILE))
+        conditions, rows = dict(document["conditions"]), document["rows"]
+        figures = {_key(row): [float(row[figure]) for figure in COMPARED] for row in rows}
+        if not all(math.isfinite(figure) and figure > 0 for row in figures.values() for figure in row):
+            raise ValueError("a figure that cannot be")
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+        raise RequestError(f"{path} is no baseline", "write one: nanocv bench server --save-baseline FILE") from error
+    return conditions, figures
+
+
 def compare(path: Path, conditions: dict[str, Any], rows: Sequence[Row], tolerance: float) -> list[Change]:
     """Now against then, for every configuration that both have.
 
@@ -51,12 +71,7 @@ def compare(path: Path, conditions: dict[str, Any], rows: Sequence[Row], toleran
     Raises:
         RequestError: the file is missing or no baseline, was measured differently, or shares no configuration.
     """
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-        former, then = document["conditions"], {_key(row): row for row in document["rows"]}
-        numbers = {key: [float(row[figure]) for figure in COMPARED] for key, row in then.items()}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RequestError(f"{path} is no baseline", "write one: nanocv bench server --save-baseline FILE") from error
+    former, numbers = read(path)
     differing = [key for key in sorted({*former, *conditions}) if former.get(key) != conditions.get(key)]
     if differing:
         key = differing[0]

@@ -11,6 +11,7 @@ from nanocv_cli.errors import ServingError
 
 ANSWER_SECONDS = 60.0
 LARGEST_HEAD = 1 << 16
+LARGEST_ANSWER = 1 << 30
 CHUNK = 1 << 16
 
 
@@ -119,6 +120,6 @@ def _content_length(head: bytes) -> int:
             "the server answers without Content-Length, which this client needs", "use --protocol grpc for this server"
         )
     text = lowered[place + 17 :].split(b"\r\n", 1)[0].strip()
-    if not text.isdigit():
+    if not text.isdigit() or len(text) > 10 or int(text) > LARGEST_ANSWER:
         raise ConnectionError(f"the server's Content-Length is {text[:20]!r}")
     return int(text)

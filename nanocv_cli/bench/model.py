@@ -69,9 +69,12 @@ def bench_model(
 
     Raises:
         ModelError: a graph cannot be loaded or fails.
+        RequestError: a batch is more than this machine's memory takes.
     """
     runners = {(graph, count): open_graph(graph, count) for graph, count in product(graphs, threads)}
     cases = [(graph, count, size) for graph, count, size in product(graphs, threads, batch_sizes)]
+    for runner in {graph: runners[graph, threads[0]] for graph in graphs}.values():
+        runner.example(max(batch_sizes))  # says no before an hour of smaller ones
     times: dict[tuple[Path, int, int], list[int]] = {case: [] for case in cases}
     done = 0
     for _ in range(rounds):

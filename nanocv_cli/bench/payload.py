@@ -4,11 +4,13 @@ import json
 import math
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nanocv_cli.errors import RequestError
+from nanocv_cli.memory import expect_room
 from nanocv_cli.serving.datatypes import NUMPY_TYPES
 
 FILLINGS = ("random", "zeros")
@@ -56,6 +58,7 @@ def build_payload(
         shape = _with_shape(name, sizes, shapes.get(name))
         full = (rows, *shape) if batched else shape
         dtype = np.dtype(NUMPY_TYPES[kind])
+        expect_room(math.prod(full) * dtype.itemsize, f"{rows} rows of input {name!r}", "a smaller --request-batch")
         if filling == "zeros" or kind in INDICES:
             array = np.zeros(full, dtype)
         else:
@@ -83,7 +86,8 @@ def as_http(payload: Payload, host: str) -> bytes:
     header = json.dumps(document, separators=(",", ":")).encode()
     body = b"".join([header, *(array.tobytes() for _, array in payload.inputs.values())])
     head = (
-        f"POST /v2/models/{payload.model}/infer HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/octet-stream\r\n"
+        f"POST /v2/models/{quote(payload.model, safe='')}/infer HTTP/1.1\r\n"
+        f"Host: {host}\r\nContent-Type: application/octet-stream\r\n"
         f"Inference-Header-Content-Length: {len(header)}\r\nContent-Length: {len(body)}\r\n\r\n"
     )
     return head.encode() + body

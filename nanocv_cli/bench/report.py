@@ -5,7 +5,6 @@ from pathlib import Path
 
 from nanocv_cli.bench.choice import Choice, pareto
 from nanocv_cli.bench.sweep import Row
-from nanocv_cli.files import atomic_path
 
 COLUMNS = ("max batch", "delay us", "instances", "inf/s", "p50 us", "p90 us", "p95 us", "p99 us", "errors", "")
 LABELS_SHOWN = 12
@@ -57,6 +56,8 @@ def draw(rows: Sequence[Row], choice: Choice, title: str, target: Path) -> None:
     """
     from matplotlib.figure import Figure
 
+    from nanocv_cli.figures import in_chart, save_chart
+
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.add_subplot()
     counts = sorted({row.setting.instances or 1 for row in rows})
@@ -88,8 +89,7 @@ def draw(rows: Sequence[Row], choice: Choice, title: str, target: Path) -> None:
         ring = ([chosen.p99_us / 1e3], [chosen.throughput])
         axes.scatter(*ring, s=190, facecolors="none", edgecolors="k", label="to use", zorder=2)
     axes.margins(0.12)
-    axes.set(xlabel="p99 latency, ms", ylabel="throughput, inf/s", title=title)
+    axes.set(xlabel="p99 latency, ms", ylabel="throughput, inf/s", title=in_chart(title))
     axes.grid(alpha=0.3)
     axes.legend()
-    with atomic_path(target) as temporary:
-        figure.savefig(temporary, format="png", dpi=120)
+    save_chart(figure, target)

@@ -1,13 +1,22 @@
 """The little a load test has to ask a KServe-v2 server beside inference: its tensors, its config, its counters."""
 
 import json
+import re
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from http.client import HTTPException
 from typing import Any
+from urllib.parse import quote
 
 from nanocv_cli.errors import RequestError, ServingError
+from nanocv_cli.untrusted import first_line
 
+ADDRESS = re.compile(r"[A-Za-z0-9._\-:\[\]%]+:(\d{1,5})", re.ASCII)
+LARGEST_PORT = 65_535
+LARGEST_ANSWER = 64 << 20  # bytes
 TIMEOUT = 60.0
 COUNTED = ("queue", "compute_input", "compute_infer", "compute_output", "success")
 
@@ -22,6 +31,34 @@ class ServerCounters:
     ns: dict[str, int]
 
 
+def host_and_port(address: str) -> str:
+    """`host:port`, if that is what it is.
+
+    Raises:
+        RequestError: it is something else.
+    """
+    found = ADDRESS.fullmatch(address)
+    if not found or not 0 < int(found[1]) <= LARGEST_PORT:
+        raise RequestError(f"{address!r} is no address of a server", "give host:port, as in 127.0.0.1:8000")
+    return address
+
+
+@contextmanager
+def described_by(address: str) -> Iterator[None]:
+    """Whatever a server says of its models may be anything: what cannot be used is the server's error.
+
+    Raises:
+        ServingError: something in its description is missing or of the wrong kind.
+    """
+    try:
+        yield
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise ServingError(
+            f"{address} does not describe its model as KServe v2 has it: {first_line(error)}",
+            "is it a KServe-v2 server?",
+        ) from error
+
+
 class ServerApi:
     """Asks one server over HTTP.
 
@@ -30,9 +67,7 @@ class ServerApi:
     """
 
     def __init__(self, address: str) -> None:
-        self.address = address.removeprefix("http://").rstrip("/")
-        if "://" in self.address or ":" not in self.address:
-            raise RequestError(f"{address!r} is no address of a server", "give host:port, as in --url 127.0.0.1:8000")
+        self.address = host_and_port(address.removeprefix("http://").rstrip("/"))
 
     def metadata(self, model: str) -> dict[str, Any]:
         """Names, types and shapes of the model's tensors.
@@ -40,7 +75,7 @@ class ServerApi:
         Raises:
             ServingError: nothing answers there, or it does not know the model.
         """
-        return self._get(f"/v2/models/{model}")
+        return self._get(f"/v2/models/{quote(model, safe='')}")
 
     def config(self, model: str) -> dict[str, Any]:
         """The model's config, as Triton's model-configuration extension tells it.
@@ -48,7 +83,7 @@ class ServerApi:
         Raises:
             ServingError: the server lacks that extension.
         """
-        return self._get(f"/v2/models/{model}/config")
+        return self._get(f"/v2/models/{quote(model, safe='')}/config")
 
     def load(self, model: str, config: dict[str, Any]) -> None:
         """Loads the model again with another config, and returns when it is ready.
@@ -57,13 +92,15 @@ class ServerApi:
             ServingError: the server refuses.
         """
         body = json.dumps({"parameters": {"config": json.dumps(config)}}).encode()
-        self._ask(f"/v2/repository/models/{model}/load", body)
-        self._ask(f"/v2/models/{model}/ready")
+        self._ask(f"/v2/repository/models/{quote(model, safe='')}/load", body)
+        self._ask(f"/v2/models/{quote(model, safe='')}/ready")
 
     def counters(self, model: str, version: str) -> ServerCounters | None:
         """The model's counters; None where the server keeps none."""
         try:
-            found = self._get(f"/v2/models/{model}/versions/{version}/stats")["model_stats"][0]
+            found = self._get(f"/v2/models/{quote(model, safe='')}/versions/{quote(version, safe='')}/stats")[
+                "model_stats"
+            ][0]
             parts = found["inference_stats"]
             return ServerCounters(
                 int(found["inference_count"]),
@@ -77,7 +114,7 @@ class ServerApi:
     def _get(self, path: str) -> dict[str, Any]:
         try:
             document = json.loads(self._ask(path))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ServingError(f"{self.address}{path} does not answer in JSON", "is it a KServe-v2 server?") from error
         if not isinstance(document, dict):
             raise ServingError(f"{self.address}{path} does not answer with an object", "is it a KServe-v2 server?")
@@ -87,13 +124,16 @@ class ServerApi:
         try:
             request = urllib.request.Request(f"http://{self.address}{path}", body)
             with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
-                content: bytes = answer.read()
+                content: bytes = answer.read(LARGEST_ANSWER + 1)
+                if len(content) > LARGEST_ANSWER:
+                    raise ValueError(f"its answer is longer than {LARGEST_ANSWER >> 20} MiB")
                 return content
         except urllib.error.HTTPError as error:
             raise ServingError(
-                f"{self.address} refuses {path}: {_said(error.read())}", "check the model's name and the server's log"
+                f"{self.address} refuses {path}: {_said(error.read(LARGEST_ANSWER))}",
+                "check the model's name and the server's log",
             ) from error
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, HTTPException) as error:
             reason = getattr(error, "reason", error)
             raise ServingError(
                 f"no server answers at {self.address}: {reason}", "start one: nanocv serve run"
@@ -104,5 +144,5 @@ def _said(content: bytes) -> str:
     """The error text of an answer."""
     try:
         return str(json.loads(content)["error"])[:300]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return content.decode(errors="replace")[:300] or "without a reason"

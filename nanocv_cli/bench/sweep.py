@@ -9,7 +9,7 @@ from typing import Any
 from nanocv_cli.bench.connections import Connection, GrpcConnection, HttpConnection
 from nanocv_cli.bench.measure import Figures, Plan, measure
 from nanocv_cli.bench.payload import Payload, as_grpc, as_http, build_payload
-from nanocv_cli.bench.server_api import ServerApi
+from nanocv_cli.bench.server_api import ServerApi, described_by
 from nanocv_cli.errors import RequestError, ServingError
 
 Config = dict[str, Any]
@@ -117,26 +117,30 @@ def run_sweep(
         ServingError: the server is gone, refuses a config, or answers no request.
     """
     metadata = target.api.metadata(target.model)
-    version = str(metadata.get("versions", ["1"])[-1])
     config = _config(target)
+    with described_by(target.api.address):
+        version = str((metadata.get("versions") or ["1"])[-1])
     if config is None and wanted is not None:
         raise ServingError(
             f"the server at {target.api.address} does not tell a model's config, so it cannot be changed",
             "leave out --max-batch, --queue-delay-us and --instances to measure it as it is",
         )
-    batched = bool(config["max_batch_size"]) if config else _looks_batched(metadata)
-    payload = build_payload(metadata, target.model, plan.rows, filling, shapes, batched)
+    with described_by(target.api.address):
+        present = present_setting(config) if config else Setting(None, None, None)
+        changed = [with_setting(config, setting) for setting in wanted or []] if config else []
+        batched = bool(present.max_batch) if config else _looks_batched(metadata)
+        payload = build_payload(metadata, target.model, plan.rows, filling, shapes, batched)
     smallest = min((setting.max_batch or 0 for setting in wanted or []), default=None)
     if smallest is not None and plan.rows > smallest:
         raise RequestError(
             f"--request-batch {plan.rows} is more than the smallest --max-batch, {smallest}", "ask for fewer rows"
         )
     rows: list[Row] = []
-    todo = wanted or [present_setting(config) if config else Setting(None, None, None)]
+    todo = wanted or [present]
     try:
         for number, setting in enumerate(todo):
-            if wanted is not None and config is not None:
-                _configure(target, with_setting(config, setting))
+            if changed:
+                _configure(target, changed[number])
 
             def tell(windows: int, number: int = number, setting: Setting = setting) -> None:
                 progress(number, len(todo), f"{describe(setting)}, window {windows}")
@@ -151,7 +155,7 @@ def run_sweep(
             rows.append(Row(setting, plan.concurrency, figures))
             progress(number + 1, len(todo), describe(setting))
     finally:
-        if wanted is not None and config is not None:
+        if changed and config is not None:
             # Triton takes an unchanged file for loaded already, so the former config is sent too.
             target.api.load(target.model, config)
     return rows

@@ -81,9 +81,13 @@ def server(
     one_of("--engine", engine, ("embedded", "triton"))
     wanted = _settings(url is not None, max_batch, queue_delay_us, instances)
     shapes = dict(named_sizes("--shape", text) for text in shape or ())
-    for target_file in (figure, save_baseline):
+    is_sweep = wanted is not None and len(wanted) > 1
+    picture = figure or (Path("bench.png") if is_sweep and not as_json else None)
+    for target_file in (picture, save_baseline):
         if target_file:
             expect_writable(target_file)
+    if compare:
+        baseline.read(compare)
     plan = Plan(connections if rate else concurrency, request_batch, warmup_s, window_s, windows, rate)
     with _target(ref, url, grpc_url, engine, protocol, threads, overrides) as target:
         display = Display()
@@ -92,17 +96,18 @@ def server(
         name = target.model
     choice = choose(rows, slo_p99_us)
     conditions = {"model": name, "protocol": protocol, "rows": request_batch, "rate": rate, "engine": url or engine}
-    if not as_json:  # first of all: what was measured is not lost, whatever comes
-        tell(*table(rows, choice))
-        _conclude(rows, choice.row, choice.rule)
-        tell(shares(rows[choice.row or 0]))
+    try:
+        if not as_json:  # first of all: what was measured is not lost, whatever comes
+            tell(*table(rows, choice))
+            _conclude(rows, choice.row, choice.rule)
+            tell(shares(rows[choice.row or 0]))
+    finally:  # and where nobody reads it, it is kept all the same
+        if save_baseline:
+            baseline.save(save_baseline, conditions, rows)
+        if picture:
+            load = f"{rate:g}/s" if rate else f"concurrency {concurrency}"
+            draw(rows, choice, f"{name}, {protocol}, {load}", picture)
     changes = baseline.compare(compare, conditions, rows, tolerance) if compare else []
-    if save_baseline:
-        baseline.save(save_baseline, conditions, rows)
-    picture = figure or (Path("bench.png") if len(rows) > 1 and not as_json else None)
-    if picture:
-        load = f"{rate:g}/s" if rate else f"concurrency {concurrency}"
-        draw(rows, choice, f"{name}, {protocol}, {load}", picture)
     if as_json:
         emit({
             "model": name,
@@ -172,7 +177,7 @@ def _target(
 ) -> "Iterator[Target]":
     """The model to measure: on a server that runs already, or on one started for it."""
     from nanocv_cli.bench.own_server import serving
-    from nanocv_cli.bench.server_api import ServerApi
+    from nanocv_cli.bench.server_api import ServerApi, host_and_port
     from nanocv_cli.bench.sweep import Target
     from nanocv_cli.config.loader import resolve_serve
     from nanocv_cli.config.project import project_root
@@ -185,7 +190,7 @@ def _target(
             raise RequestError("--threads and --set are for a server that is started here", "leave them out with --url")
         if protocol == "grpc" and grpc_url is None:
             raise RequestError("--protocol grpc with --url needs --grpc-url too", "as in --grpc-url 127.0.0.1:8001")
-        yield Target(ServerApi(url), ref or default_model(root), protocol, grpc_url or "")
+        yield Target(ServerApi(url), ref or default_model(root), protocol, host_and_port(grpc_url) if grpc_url else "")
         return
     if grpc_url is not None:
         raise RequestError("--grpc-url is for a server that runs already", "give its --url too")

@@ -13,8 +13,8 @@ from nanocv_cli.data.dataset import Dataset, Sample
 from nanocv_cli.data.masks import IGNORED, Mask, square_mask
 from nanocv_cli.errors import DataError
 from nanocv_cli.files import atomic_path
-from nanocv_cli.inference.drawing import Frame, class_colour, draw_frames
-from nanocv_cli.inference.images import open_square
+from nanocv_cli.inference.drawing import Frame, class_colour, draw_frames, plain_letters
+from nanocv_cli.inference.images import UnreadableImageError, open_image, resize_to_square
 
 TILE = 144
 GAP = 6
@@ -47,7 +47,7 @@ def write_contact_sheet(dataset: Dataset[Any], split: str, path: Path, per_class
     shown = 0
     for row, (name, members) in enumerate(rows):
         top = GAP + row * (TILE + TITLE + GAP)
-        pen.text((GAP, top), f"{name}  ({len(members):,} in {split})", "black", font)
+        pen.text((GAP, top), f"{plain_letters(name)}  ({len(members):,} in {split})", "black", font)
         for column, tile in enumerate(_tiles(members, columns, dataset.classes)):
             sheet.paste(Image.fromarray(tile), (GAP + column * (TILE + GAP), top + TITLE))
             shown += 1

@@ -7,6 +7,8 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
+from nanocv_cli.untrusted import printable
+
 Colour = tuple[int, int, int]
 Corners = tuple[float, ...]
 Row = tuple[str, float, Colour]
@@ -37,8 +39,9 @@ def text_height(width: int, height: int) -> int:
 
 
 def plain_letters(text: str) -> str:
-    """`text` without accents: Pillow's own font, the only one that is on every machine, has none."""
-    return "".join(letter for letter in unicodedata.normalize("NFKD", text) if not unicodedata.combining(letter))
+    """`text` as one short line without accents: Pillow's own font, the only one that is on every machine, has none."""
+    shown = printable(text)
+    return "".join(letter for letter in unicodedata.normalize("NFKD", shown) if not unicodedata.combining(letter))
 
 
 def fit_text(text: str, face: Any, width: float) -> str:

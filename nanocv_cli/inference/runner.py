@@ -1,5 +1,6 @@
 """Runs an exported graph by ONNX Runtime: raw pictures in, named outputs back."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,15 @@ from nanocv_cli.errors import ModelError
 from nanocv_cli.inference.card import ModelCard
 from nanocv_cli.inference.signature import GraphSignature, TensorSignature
 from nanocv_cli.interrupts import tell_at_once
+from nanocv_cli.memory import expect_room
 from nanocv_cli.untrusted import first_line
 
 NOISE = "noise"  # the input of a graph that makes pictures
 FATAL_ONLY = 4  # ONNX Runtime's log level
 EXPORT_AGAIN = "export it again: nanocv export onnx --model RUN"
 
+
+EXAMPLE_TYPES = {"tensor(uint8)": np.uint8, "tensor(float)": np.float32, "tensor(int64)": np.int64}
 
 _stoppable: "WeakSet[onnxruntime.RunOptions]" = WeakSet()
 
@@ -84,19 +88,28 @@ class Graph:
 
         Raises:
             ModelError: an input of another type.
+            RequestError: so many rows are more than this machine's memory takes.
         """
+        shapes = {
+            tensor.name: (count, *(self.card.input_size if size is None else size for size in tensor.shape[1:]))
+            for tensor in self.signature.inputs
+        }
+        for tensor in self.signature.inputs:
+            if tensor.type not in EXAMPLE_TYPES or min(shapes[tensor.name]) < 1:
+                raise ModelError(f"{self.path}: its input {tensor.name} is {tensor.type} {shapes[tensor.name]}",
+                                 EXPORT_AGAIN)  # fmt: skip
+        sizes = [math.prod(shapes[t.name]) * np.dtype(EXAMPLE_TYPES[t.type]).itemsize for t in self.signature.inputs]
+        expect_room(sum(sizes), f"{count:,} pictures of {self.card.name}", "ask for a smaller batch")
         random = np.random.default_rng(0)
         feeds: dict[str, NDArray[Any]] = {}
         for tensor in self.signature.inputs:
-            shape = (count, *(self.card.input_size if size is None else size for size in tensor.shape[1:]))
+            shape = shapes[tensor.name]
             if tensor.type == "tensor(uint8)":
                 feeds[tensor.name] = random.integers(0, 256, shape, np.uint8)
             elif tensor.type == "tensor(float)":
                 feeds[tensor.name] = random.standard_normal(shape, np.float32)
-            elif tensor.type == "tensor(int64)":
-                feeds[tensor.name] = random.integers(0, len(self.card.classes), shape)
             else:
-                raise ModelError(f"{self.path}: its input {tensor.name} is {tensor.type}", EXPORT_AGAIN)
+                feeds[tensor.name] = random.integers(0, len(self.card.classes), shape)
         return feeds
 
     def _failure(self, feeds: Mapping[str, NDArray[Any]], error: Exception) -> ModelError:

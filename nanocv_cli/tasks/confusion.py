@@ -6,7 +6,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from nanocv_cli.files import atomic_path
+from nanocv_cli.figures import in_chart, save_chart
+
+MOST_NAMED = 100
 
 
 def draw_confusion(matrix: NDArray[np.int64], classes: tuple[str, ...], path: Path, in_percent: bool = False) -> Path:
@@ -24,8 +26,10 @@ def draw_confusion(matrix: NDArray[np.int64], classes: tuple[str, ...], path: Pa
     axes = figure.add_subplot()
     shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
     axes.imshow(shares, cmap="Blues", vmin=0.0, vmax=1.0)
-    axes.set_xticks(range(count), classes, rotation=45, ha="right")
-    axes.set_yticks(range(count), classes)
+    if count <= MOST_NAMED:
+        names = [in_chart(name) for name in classes]
+        axes.set_xticks(range(count), names, rotation=45, ha="right")
+        axes.set_yticks(range(count), names)
     axes.set_xlabel("answer")
     axes.set_ylabel("true class")
     right = f"{np.trace(matrix) / max(1, matrix.sum()):.1%}"
@@ -38,6 +42,4 @@ def draw_confusion(matrix: NDArray[np.int64], classes: tuple[str, ...], path: Pa
                     colour = "white" if shares[row, column] > 0.5 else "black"
                     text = f"{100 * shares[row, column]:.0f}" if in_percent else str(matrix[row, column])
                     axes.text(column, row, text, ha="center", va="center", color=colour)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=120, format="png")
-    return path
+    return save_chart(figure, path)

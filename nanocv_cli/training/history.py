@@ -8,7 +8,7 @@ from dvclive import Live
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from nanocv_cli.files import atomic_path
+from nanocv_cli.figures import save_chart
 from nanocv_cli.tasks.base import Score
 
 Row = dict[str, Any]
@@ -70,5 +70,4 @@ def draw_curves(history: list[Row], live: str, score: Score, path: Path) -> None
     kept = history[-1] if score.last_is_best else max(history, key=lambda row: row["val_score"])
     word = "last" if score.last_is_best else "best"
     figure.suptitle(f"{word} val {score.name} {kept['val_score']:.2%} in epoch {kept['epoch']}")
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=120, format="png")
+    save_chart(figure, path)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.figure import Figure
 
-from nanocv_cli.files import atomic_path
+from nanocv_cli.figures import in_chart, save_chart
 
 if TYPE_CHECKING:
     from nanocv_cli.tasks.detection.metrics import Curves
@@ -31,7 +31,7 @@ def draw_precision_recall(curves: "Curves", classes: tuple[str, ...], path: Path
         colour = f"C{place % 10}"
         for row, style, width in ((IOU_50, "-", 1.8), (IOU_75, ":", 1.3)):
             precision = curves.precision[row, :, label, 0]
-            name = f"{classes[label]}  AP50 {precision.mean():.3f}" if row == IOU_50 else None
+            name = f"{in_chart(classes[label])}  AP50 {precision.mean():.3f}" if row == IOU_50 else None
             axes.plot(recalls, precision, style, color=colour, linewidth=width, label=name)
     if shown:
         mean = curves.precision[IOU_50][:, shown, 0].mean(1)
@@ -40,6 +40,4 @@ def draw_precision_recall(curves: "Curves", classes: tuple[str, ...], path: Path
         axes.legend(loc="lower left", fontsize=9)
     axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.03), title="detections at IoU 0.5")
     axes.grid(alpha=0.3)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=120, format="png")
-    return path
+    return save_chart(figure, path)

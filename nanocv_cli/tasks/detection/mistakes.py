@@ -10,7 +10,7 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from nanocv_cli.data.boxes import IGNORED, LABEL
-from nanocv_cli.files import atomic_path
+from nanocv_cli.figures import in_chart, save_chart
 
 CONFIDENT = 0.3
 OVERLAP = 0.5
@@ -101,10 +101,10 @@ def draw_mistakes(
         axes.imshow(images[entry.number])
         side = images.shape[1]
         for box, score, label, is_right in zip(entry.boxes, entry.scores, entry.labels, entry.right, strict=True):
-            text = "" if is_right else f"{classes[label]} {score:.2f}"
+            text = "" if is_right else f"{in_chart(classes[label])} {score:.2f}"
             _frame(axes, box * side, RIGHT if is_right else WRONG, "-", text)
         for row in entry.missed:
-            _frame(axes, row[:4] * side, MISSED, "--", f"{classes[int(row[LABEL])]}?", below=True)
+            _frame(axes, row[:4] * side, MISSED, "--", f"{in_chart(classes[int(row[LABEL])])}?", below=True)
         wrong = int((~entry.right).sum())
         axes.set_title(f"{len(entry.missed)} missed, {wrong} wrong", fontsize=9)
     for axes in figure.axes:
@@ -112,9 +112,7 @@ def draw_mistakes(
     handles = [Rectangle((0, 0), 1, 1, fill=False, color=colour, linestyle=style, linewidth=2)
                for colour, style in ((RIGHT, "-"), (WRONG, "-"), (MISSED, "--"))]  # fmt: skip
     figure.legend(handles, ("found", "wrong", "missed"), loc="outside lower center", ncols=3, fontsize=9)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=110, format="png")
-    return path
+    return save_chart(figure, path, dpi=110)
 
 
 def _frame(axes: object, box: NDArray[np.float64], colour: str, style: str, text: str, below: bool = False) -> None:

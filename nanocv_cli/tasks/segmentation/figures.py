@@ -9,7 +9,7 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from nanocv_cli.data.masks import IGNORED
-from nanocv_cli.files import atomic_path
+from nanocv_cli.figures import in_chart, save_chart
 from nanocv_cli.inference.drawing import class_colour
 from nanocv_cli.tasks.segmentation.judged import Judged
 
@@ -41,15 +41,13 @@ def draw_overlays(judged: Sequence[Judged], images: NDArray[np.uint8], classes: 
             axes.set_title(title, fontsize=9)
     present = {int(label) for entry in judged for mask in (entry.truth, entry.answer) for label in np.unique(mask)}
     handles = [
-        Patch(color=f"#{bytes(class_colour(label)).hex()}", label=name)
+        Patch(color=f"#{bytes(class_colour(label)).hex()}", label=in_chart(name))
         for label, name in enumerate(classes)
         if label in present and name != "background"
     ]
     if handles:
         figure.legend(handles=handles, loc="outside lower center", ncols=min(8, len(handles)), fontsize=9)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=110, format="png")
-    return path
+    return save_chart(figure, path, dpi=110)
 
 
 def _overlay(picture: NDArray[np.uint8], mask: NDArray[np.uint8], classes: tuple[str, ...]) -> NDArray[np.uint8]:
