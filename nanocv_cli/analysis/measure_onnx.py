@@ -1,6 +1,7 @@
 """Runs an ONNX graph by ONNX Runtime and times it: the whole as it is deployed, and every node by itself."""
 
 import json
+import math
 import statistics
 import tempfile
 import time
@@ -14,8 +15,9 @@ from numpy.typing import NDArray
 
 from nanocv_cli.analysis.layer import Model
 from nanocv_cli.analysis.measured import Measured
-from nanocv_cli.errors import ModelError
+from nanocv_cli.errors import ModelError, NanocvError
 from nanocv_cli.inference.runner import FATAL_ONLY, stoppable
+from nanocv_cli.memory import expect_room
 from nanocv_cli.untrusted import first_line
 
 WARM_RUNS = 3
@@ -64,6 +66,8 @@ def measure_onnx(path: Path, model: Model, shapes: dict[str, tuple[int, ...]], b
             for _ in range(WARM_RUNS + LAYER_ROUNDS):
                 profiled.run(None, feeds, running)
             events = json.loads(Path(profiled.end_profiling()).read_text(encoding="utf-8"))
+    except NanocvError:
+        raise
     except Exception as error:  # ONNX Runtime's errors share no base class
         raise ModelError(f"{path} does not run: {first_line(error)}", "try another --batch-sizes or --shape") from error
     times: dict[str, list[float]] = defaultdict(list)
@@ -92,6 +96,9 @@ def _filled(entry: Any, shape: tuple[int, ...], batch: int) -> NDArray[Any]:
     if dtype is None:
         raise ValueError(f"its input {entry.name} is {entry.type}")
     random = np.random.default_rng(0)
+    if min(sizes, default=1) < 1:
+        raise ValueError(f"its input {entry.name} has the shape {list(sizes)}")
+    expect_room(math.prod(sizes) * np.dtype(dtype).itemsize, f"{batch:,} pictures", "a smaller --batch-sizes")
     if np.issubdtype(dtype, np.floating):
         return random.random(sizes).astype(dtype)
     return random.integers(0, 2 if dtype == np.bool_ else 100, sizes).astype(dtype)

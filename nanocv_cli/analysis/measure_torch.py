@@ -17,11 +17,13 @@ from nanocv_cli.analysis.rules import TORCH
 from nanocv_cli.analysis.subject import Subject
 from nanocv_cli.analysis.torch_trace import NamesOfModules, whole_attention, without_fused_encoder
 from nanocv_cli.errors import RequestError
+from nanocv_cli.memory import expect_room
 
 WARM_RUNS = 3
 FEWEST_RUNS = 5
 LAYER_ROUNDS = 7
 SECONDS = 2.0
+FLOAT = 4  # bytes
 
 Key = tuple[str, str]
 
@@ -41,6 +43,8 @@ def measure_torch(subject: Subject, model: Model, device: torch.device, dtype: s
     """
     if dtype not in DTYPES:
         raise RequestError(f"--measure runs torch at {', '.join(DTYPES)}, not at {dtype}", "--dtype fp32")
+    size = subject.input_size
+    expect_room(batch * 3 * size * size * FLOAT, f"{batch:,} pictures of {size}x{size}", "a smaller --batch-sizes")
     network = subject.build().eval().to(device, DTYPES[dtype])
     inputs = _filled(subject.inputs(str(device), batch), DTYPES[dtype])
     with torch.no_grad():

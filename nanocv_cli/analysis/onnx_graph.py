@@ -5,14 +5,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import onnx
-from google.protobuf.message import DecodeError
 
 from nanocv_cli.analysis.layer import Layer, Model
 from nanocv_cli.analysis.onnx_constants import constant_value
 from nanocv_cli.analysis.onnx_layers import Node, layer_of
 from nanocv_cli.analysis.onnx_shapes import Tensor, element_type, pictures_in, shaped, tensors_of
 from nanocv_cli.config.project import shown
-from nanocv_cli.errors import ModelError
+from nanocv_cli.errors import ModelError, NanocvError
 from nanocv_cli.untrusted import first_line
 
 # Nodes that give memory, constants or another view of their input.
@@ -20,6 +19,8 @@ FREE = {
     "Constant", "Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Shape", "Size", "Dropout",
     "SequenceConstruct", "SequenceAt", "Optional",
 }  # fmt: skip
+MOST_TURNS = 10_000  # of a loop
+MOST_LAYERS = 200_000
 
 
 @dataclass(frozen=True)
@@ -51,10 +52,16 @@ def analyse_graph(
     if not path.is_file():
         raise ModelError(f"no graph {path}", "check the path")
     try:
-        proto = onnx.load(str(path), load_external_data=False)
-        proto, weights = shaped(proto, path, input_size, dict(shapes or {}))
-    except (DecodeError, ValueError, RuntimeError, OSError) as error:
-        raise ModelError(f"{path} is no ONNX graph: {first_line(error)}", "export it again") from error
+        return _analysed(path, input_size, dict(shapes or {}))
+    except (NanocvError, MemoryError):
+        raise
+    except Exception as error:  # a graph of others may be wrong in any way, and onnx has no error tree
+        raise ModelError(f"{path} is no ONNX graph that can be read: {first_line(error)}", "export it again") from error
+
+
+def _analysed(path: Path, input_size: int | None, shapes: dict[str, tuple[int, ...]]) -> Graph:
+    proto = onnx.load(str(path), load_external_data=False)
+    proto, weights = shaped(proto, path, input_size, shapes)
     if not proto.graph.node:
         raise ModelError(f"{path} is no ONNX graph: it has no nodes", "export it again")
     reader = _GraphReader(weights)
@@ -124,6 +131,8 @@ class _GraphReader:
                 f"the shape of {missing[0]} depends on values: what it takes part in counts as nothing"
             )
         layer = layer_of(call)
+        if len(self.layers) + times > MOST_LAYERS:
+            raise ValueError(f"its loops run more than {MOST_LAYERS:,} layers")
         # Parameters are counted where they are first used.
         self.layers += [layer, *[replace(layer, params=0)] * (times - 1)] if times else []
 
@@ -134,8 +143,10 @@ class _GraphReader:
             self.assumptions.add("both branches of a condition are counted")
         elif node.op_type == "Loop":
             count = constant_value(graph, node.input[0]) if node.input and node.input[0] else None
-            if count is not None:
-                times *= int(count)
+            if count is not None and int(count) <= MOST_TURNS:
+                times *= max(0, int(count))
+            elif count is not None:
+                self.assumptions.add(f"the loop {node.name} runs {int(count):,} times and is counted as if it ran once")
             else:
                 self.assumptions.add(f"the loop {node.name} is counted as if it ran once")
         else:

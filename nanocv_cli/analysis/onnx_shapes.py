@@ -18,6 +18,7 @@ from nanocv_cli.untrusted import first_line
 # Constants up to this many values may say what shape something has.
 LARGEST_CONSTANT = 64
 FOLDINGS = 3
+MOST_VALUES = 1 << 50  # of one tensor: far beyond any memory
 
 
 @dataclass(frozen=True)
@@ -147,6 +148,8 @@ def tensors_of(graph: onnx.GraphProto) -> dict[str, Tensor]:
         sizes = [dimension.dim_value if dimension.HasField("dim_value") else None for dimension in kind.shape.dim]
         is_known = kind.HasField("shape") and all(size is not None for size in sizes)
         shape = tuple(size for size in sizes if size is not None) if is_known else None
+        if shape is not None and not 0 <= math.prod(shape) <= MOST_VALUES:
+            raise ValueError(f"{value.name} has the shape {list(shape)}")
         found[value.name] = Tensor(value.name, shape, kind.elem_type)
     for tensor in graph.initializer:
         found[tensor.name] = _constant(tensor.name, tensor)

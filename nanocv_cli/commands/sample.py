@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 MOST_IN_A_GRID = 1024
 MOST_IN_A_ROW = 16
+FLOAT = 4  # bytes
 
 
 def sample(
@@ -60,6 +61,7 @@ def sample(
     from nanocv_cli.inference.samples import samples
     from nanocv_cli.inference.samples import trajectory as frames_of
     from nanocv_cli.inference.sampling import GraphSampler, Way
+    from nanocv_cli.memory import expect_room
     from nanocv_cli.untrusted import safe_names
 
     in_one = out.suffix.lower() == ".png"
@@ -84,6 +86,11 @@ def sample(
             f"{total} pictures are too many for one grid; the most is {MOST_IN_A_GRID}",
             f"--out {out.with_suffix('')} writes single pictures",
         )
+    side = card.input_size
+    expect_room(min(batch_size, count) * 3 * side * side * FLOAT, f"{batch_size:,} pictures at a time",
+                "ask for fewer with --batch-size")  # fmt: skip
+    if in_one:
+        expect_room(total * 3 * side * side, f"{total:,} pictures in one grid", "ask for fewer with -n")
     made: dict[int, list[NDArray[np.uint8]]] = {label: [] for label in labels}
     written: list[Path] = []
     done = 0

@@ -12,6 +12,7 @@ from nanocv_cli.errors import ModelError
 from nanocv_cli.inference.card import ModelCard
 from nanocv_cli.inference.runner import EXPORT_AGAIN, NOISE, Graph
 
+MOST_STEPS, MOST_GUIDANCE = 1000, 100.0  # as in a model's config
 LABEL, STEPS, GUIDANCE, HEUN, EVALUATIONS = "label", "steps", "guidance", "heun", "evaluations"
 
 
@@ -40,13 +41,16 @@ class Way:
         """
         try:
             own = card.config["model"]["sampling"]
-            return cls(
+            way = cls(
                 int(own["steps"] if steps is None else steps),
                 float(own["guidance"] if guidance is None else guidance),
                 (own["solver"] if solver is None else solver) == "heun",
             )
-        except (KeyError, TypeError, ValueError) as error:
+            if not (1 <= way.steps <= MOST_STEPS and 0.0 <= way.guidance <= MOST_GUIDANCE):
+                raise ValueError("out of bounds")
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ModelError(f"{card.name}: its model card names no sampling", EXPORT_AGAIN) from error
+        return way
 
 
 # Noise float32 [N,3,S,S] and labels int64 [N] to pictures uint8 [N,S,S,3].

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from nanocv_cli.analysis.onnx_graph import analyse_graph
@@ -107,6 +109,58 @@ def test_a_loop_with_a_known_count_multiplies_its_body(tmp_path: Path) -> None:
     model = analyse_graph(save(tmp_path / "g.onnx", [loop], {"x": [1, 16]}, weights)).model
     assert model.macs == 12 * 16 * 16
     assert model.params == 256 == sum(layer.params for layer in model.layers)
+
+
+def loop(turns: Any) -> onnx.NodeProto:
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["go"], ["still"]), helper.make_node("Relu", ["state"], ["next"])],
+        "body",
+        [helper.make_tensor_value_info("i", INT64, []), helper.make_tensor_value_info("go", TensorProto.BOOL, []),
+         helper.make_tensor_value_info("state", FLOAT, [1, 16])],
+        [helper.make_tensor_value_info("still", TensorProto.BOOL, []),
+         helper.make_tensor_value_info("next", FLOAT, [1, 16])],
+    )  # fmt: skip
+    return helper.make_node("Loop", [turns, "", "x"], ["out"], body=body, name="loop")
+
+
+@pytest.mark.parametrize("turns", [2**62, 10**9, -1])
+def test_a_loop_of_years_is_counted_in_a_moment(tmp_path: Path, turns: int) -> None:
+    path = save(tmp_path / "g.onnx", [loop("count")], {"x": [1, 16]}, {"count": np.array(turns)})
+    model = analyse_graph(path).model
+    assert len(model.layers) <= 2
+    assert turns < 0 or any(f"runs {turns:,} times" in line for line in model.assumptions)
+
+
+def test_a_count_is_worked_out_by_arithmetic_of_single_numbers_alone(tmp_path: Path) -> None:
+    grown = helper.make_node("ConstantOfShape", ["size"], ["many"])
+    last = helper.make_node("ReduceSum", ["many"], ["count"], keepdims=0)
+    inner = helper.make_node("Loop", ["forever", "", "one"], ["count"], body=loop("x").attribute[0].g)
+    for nodes in ([grown, last], [inner]):
+        weights = {"size": np.array([2**50]), "forever": np.array(2**62), "one": floats(1, 16)}
+        path = save(tmp_path / "g.onnx", [*nodes, loop("count")], {"x": [1, 16]}, weights)
+        try:
+            model = analyse_graph(path).model
+        except ModelError:
+            continue
+        assert any("as if it ran once" in line for line in model.assumptions)
+
+
+@settings(max_examples=30, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_a_damaged_graph_is_analysed_or_refused(tmp_path: Path, data: st.DataObject) -> None:
+    node = helper.make_node("Einsum", ["x", "y"], ["z"], equation="bhid,bhjd->bhij")
+    weights = {"w": floats(6, 4, 3, 3), "count": np.array(3)}
+    path = save(tmp_path / "g.onnx", [node, loop("count")], {"x": ["n", 4, 7, 16], "y": ["n", 4, 9, 16]}, weights)
+    content = bytearray(path.read_bytes())
+    for _ in range(data.draw(st.integers(1, 4))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    path.write_bytes(content)
+    try:
+        model = analyse_graph(path, input_size=8).model
+    except ModelError as error:
+        assert "\n" not in error.message
+    else:
+        assert len(model.layers) <= 100
 
 
 def test_open_sizes_must_be_given(tmp_path: Path) -> None:
