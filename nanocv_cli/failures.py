@@ -10,7 +10,7 @@ from nanocv_cli.errors import (
     RequestError,
     StorageError,
 )
-from nanocv_cli.untrusted import first_line
+from nanocv_cli.untrusted import first_line, printable
 
 EXTRA_OF_MODULE = {
     "google": "triton",
@@ -33,6 +33,7 @@ EXTRA_OF_MODULE = {
 }
 # Of a path that no file can have, or that leads nowhere: what was asked for is wrong, not the disk.
 NO_SUCH_PATH = {errno.ENAMETOOLONG, errno.ELOOP}
+SYMLINK_LOOP = "Symlink loop from"  # as pathlib has it, before Python 3.13
 # torch says so in a RuntimeError, on CPUs.
 OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
 
@@ -47,6 +48,8 @@ def as_failure(error: Exception) -> NanocvError:
         where = f"{error.filename}: " if error.filename else ""
         kind = RequestError if error.errno in NO_SUCH_PATH else StorageError
         return kind(f"{where}{error.strerror or error}", "check the path, its permissions and the free space")
+    if isinstance(error, RuntimeError) and str(error).startswith(SYMLINK_LOOP):
+        return RequestError(printable(str(error), 1000), "name what the link should lead to")
     if is_shortage(error):
         return OutOfMemoryError(f"there is not enough memory for this: {first_line(error)}")
     # typer's own errors (it has carried its own copy of click since 0.20) share these attributes.

@@ -70,7 +70,7 @@ def expect_folder(target: Path | str) -> None:
         RequestError: it is a file.
     """
     target = Path(target)
-    if target.exists() and not target.is_dir():
+    if os.path.lexists(target) and not target.is_dir():
         raise RequestError(f"{target} is no folder; files are to be written into it", "name a folder")
 
 

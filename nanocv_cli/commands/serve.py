@@ -47,7 +47,7 @@ def config(
     from nanocv_cli.config.loader import resolve_serve
     from nanocv_cli.config.project import project_root
     from nanocv_cli.errors import ServingError
-    from nanocv_cli.files import expect_folder
+    from nanocv_cli.files import expect_folder, expect_writable
     from nanocv_cli.inference.reference import find_graph
     from nanocv_cli.serving.repository import targets
     from nanocv_cli.serving.repository.entry import check_entry, write_entry
@@ -64,6 +64,8 @@ def config(
     for folder in (repository, out):
         if folder:
             expect_folder(folder)
+    if target is not Target.triton:
+        expect_writable((out or repository.absolute().parent) / f"{target}.yaml")
     settings = resolve_serve(serve, options, overrides or ())
     if target is Target.kserve:
         targets.check_storage_uri(storage_uri)

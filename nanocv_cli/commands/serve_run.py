@@ -1,5 +1,6 @@
 """`nanocv serve run`."""
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -7,6 +8,11 @@ import typer
 
 from nanocv_cli.commands.common import DebugFlag, JsonFlag, number_option
 from nanocv_cli.output import emit, say
+
+# A name or an IP address; whether this machine has it, binding to it tells.
+HOST = re.compile(
+    r"(?=.{1,253}$)[A-Za-z0-9_\-]{1,63}(\.[A-Za-z0-9_\-]{1,63})*|[0-9A-Fa-f:.]{2,45}(%\w{1,15})?", re.ASCII
+)
 
 
 def run(
@@ -32,6 +38,8 @@ def run(
     ports = Ports(host, http_port, grpc_port, metrics_port)
     if engine not in ("embedded", "triton"):
         raise RequestError(f"unknown engine {engine!r}", "use embedded or triton")
+    if not HOST.fullmatch(host):
+        raise RequestError(f"{host!r} is no address to listen on", "--host 127.0.0.1, or a name of this machine")
     if not repository.is_dir():
         raise RequestError(
             f"there is no model repository {repository}", f"nanocv serve config --repository {repository} writes one"

@@ -1,5 +1,6 @@
 """Where the project is, and where the configs that nanocv ships lie. Standard library only."""
 
+import os
 from pathlib import Path
 
 GROUPS = ("data", "model", "train", "gpu", "serve")
@@ -33,7 +34,8 @@ def config_folders(root: Path) -> list[Path]:
 
 def shown(path: Path) -> str:
     """A path as messages name it: relative to the current folder, `<nanocv>/...` for shipped configs, else in full."""
-    resolved, here = path.resolve(), Path.cwd().resolve()
+    # Unlike `Path.resolve`, this bears a link that leads to itself.
+    resolved, here = Path(os.path.realpath(path)), Path.cwd().resolve()
     if resolved.is_relative_to(here):
         return str(resolved.relative_to(here))
     if resolved.is_relative_to(shipped_configs()):

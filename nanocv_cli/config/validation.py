@@ -56,6 +56,9 @@ def _with_tuples(value: Any) -> Any:
 def _described(model: type[BaseModel], finding: ErrorDetails, located: Located, prefix: str) -> ConfigError:
     # A finding inside a list (an int in its location) is told as one about the list.
     path = [str(part) for part in takewhile(lambda part: isinstance(part, str), finding["loc"])]
+    # Within a mapping of names, too, a finding is told as one about the whole.
+    while len(path) > 1 and finding["type"] != "extra_forbidden" and path[-1] not in fields_at(model, path[:-1]):
+        path.pop()
     key, within_list = ".".join(path), len(path) < len(finding["loc"])
     place, full = located.where(key), f"{prefix}{key}"
     if finding["type"] == "extra_forbidden":

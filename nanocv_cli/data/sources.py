@@ -1,5 +1,6 @@
 """From a data config to a folder of pictures: pulled by DVC, reproduced, drawn, or the user's own."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -101,7 +102,7 @@ def draw(config: DataConfig, root: Path, archive: Path, progress: Progress) -> N
     # Drawing takes long: whether its result can be put in place is found out before.
     expect_writable(archive)
     expect_replaceable(folder, root)
-    if archive.resolve().is_relative_to(folder.resolve()):
+    if Path(os.path.realpath(archive)).is_relative_to(os.path.realpath(folder)):
         raise RequestError(f"{archive} lies in the folder of the pictures, {folder}", "choose another --out")
     with folder_beside(folder) as temporary:
         draw_set(config.flowers, temporary, progress)
@@ -116,7 +117,7 @@ def expect_replaceable(folder: Path, root: Path) -> None:
         RequestError: it holds something else, or the project.
     """
     expect_folder(folder)
-    place = folder.resolve()
+    place = Path(os.path.realpath(folder))
     if root.resolve().is_relative_to(place) or Path.cwd().is_relative_to(place):
         raise RequestError(f"data.path is {folder}, which holds the project itself", "--set data.path=data/NAME")
     if folder.is_dir() and not (folder / STAMP).is_file() and any(folder.iterdir()):

@@ -58,7 +58,8 @@ class Graph:
         options.log_severity_level = FATAL_ONLY
         options.intra_op_num_threads = threads
         try:
-            self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            source = str(path) if _is_utf8(path) else path.read_bytes()
+            self._session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime's errors share no base class
             raise ModelError(f"{path} cannot be loaded as an ONNX graph: {first_line(error)}", EXPORT_AGAIN) from error
         self._run_options = stoppable()
@@ -198,6 +199,15 @@ def graph_signature(session: Any) -> GraphSignature:
         return TensorSignature(argument.name, argument.type, shape)
 
     return GraphSignature(tuple(map(told, session.get_inputs())), tuple(map(told, session.get_outputs())))
+
+
+def _is_utf8(path: Path) -> bool:
+    """Whether ONNX Runtime can be told a path: it takes text, and a path may be any bytes."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def stoppable() -> onnxruntime.RunOptions:

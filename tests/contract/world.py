@@ -1,0 +1,244 @@
+"""A project in which every command has something to work on, and a call of each that does its work in a moment.
+
+What takes long and has tests of its own (learning, drawing, exporting, loading a server) is stood in for, so that
+thousands of calls run in a minute; everything that reads and judges arguments, and all that writes results, is real.
+"""
+
+import json
+import os
+import shutil
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from matplotlib.figure import Figure
+from onnx import TensorProto, helper, numpy_helper
+
+from tests.boxed import write_boxed_set
+from tests.conftest import COLOURS, write_tiny_set
+from tests.contract.values import write_hostile_files
+from tests.inference.graphs import colour_card, write_graph
+
+SIDE, SMALL = 32, 16
+Snapshot = dict[str, tuple[int, int, int]]
+
+# By command: its parameters by name. `{server}` is a running KServe-v2 server's address.
+BASES: dict[tuple[str, ...], dict[str, str]] = {
+    ("data", "list"): {},
+    ("data", "pull"): {"name": "tiny"},
+    ("data", "make"): {"name": "drawn"},
+    ("data", "add"): {"folder": "colours", "name": "mine"},
+    ("data", "check"): {"name": "colours"},
+    ("data", "show"): {"name": "colours", "out": "sheet.png"},
+    ("data", "convert"): {"name": "boxes", "out": "converted"},
+    ("train",): {"data": "colours", "model": "lenet", "overrides": f"model.input_size={SIDE}", "out": "run"},
+    ("eval",): {"ref": "tiny.onnx", "data": "colours", "engine": "onnx", "device": "cpu"},
+    ("infer",): {"pictures": "colours/test/red/000.png", "ref": "tiny.onnx", "out": "annotated"},
+    ("sample",): {"ref": "maker.onnx", "count": "1", "batch_size": "1", "out": "samples.png"},
+    ("export", "onnx"): {"ref": "first", "out": "exported.onnx", "data": "colours"},
+    ("serve", "config"): {"ref": "tiny.onnx", "repository": "models", "name": "served"},
+    ("serve", "run"): {"repository": "served", "http_port": "0", "grpc_port": "0", "metrics_port": "0"},
+    ("bench", "server"): {"url": "{server}", "ref": "fake", "figure": "bench.png", "save_baseline": "kept.json"},
+    ("bench", "model"): {"refs": "tiny.onnx", "batch_sizes": "1", "threads": "1", "rounds": "1", "round_s": "0.01"},
+    ("analyze", "flops"): {"ref": "tiny.onnx", "figures": "costs"},
+    ("config", "show"): {},
+    ("config", "check"): {"files": "configs/data/drawn.yaml"},
+}
+# Parameters that a base excludes are tried on another one.
+OTHER_BASES: dict[tuple[tuple[str, ...], str], dict[str, str]] = {
+    **{(("analyze", "flops"), name): {"ref": "lenet", "input_size": str(SIDE), "classes": "3"}
+       for name in ("data", "classes", "input_size", "overrides", "device")},
+    **{(("bench", "server"), name): {"ref": "tiny.onnx", "max_batch": "1", "queue_delay_us": "0", "instances": "1"}
+       for name in ("engine", "max_batch", "queue_delay_us", "instances", "threads", "overrides")},
+    (("bench", "server"), "ref"): {"max_batch": "1", "queue_delay_us": "0", "instances": "1"},
+    (("bench", "server"), "grpc_url"): {"url": "{server}", "ref": "fake", "protocol": "grpc"},
+    (("bench", "server"), "connections"): {"url": "{server}", "ref": "fake", "rate": "10"},
+    (("train",), "resume"): {"resume": "first"},
+    (("eval",), "device"): {"ref": "first", "data": "colours"},
+    (("eval",), "engine"): {"ref": "first", "data": "colours"},
+    (("infer",), "tile"): {"pictures": "colours/test/red/000.png", "ref": "tiny.onnx"},
+    (("sample",), "device"): {"ref": "first", "engine": "torch"},
+    (("serve", "config"), "storage_uri"): {"ref": "tiny.onnx", "repository": "models", "target": "kserve"},
+    (("serve", "config"), "image"): {"ref": "tiny.onnx", "repository": "models", "target": "compose"},
+    (("serve", "config"), "out"): {"ref": "tiny.onnx", "repository": "models", "target": "compose"},
+    (("data", "pull"), "remote"): {"name": "tiny"},
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class World:
+    """A project's folder, and what it held at first."""
+
+    folder: Path
+    pristine: Path
+
+    def snapshot(self) -> Snapshot:
+        """All that lies in the project and around it: inode, size and time of change by path."""
+        found: Snapshot = {}
+        for top, folders, files in os.walk(self.folder.parent):
+            if top.endswith("/.dvc"):  # DVCLive writes there when it begins, for DVC's own sake
+                folders.clear()
+            for name in (*folders, *files):
+                path = Path(top, name)
+                state = path.lstat()
+                is_folder = path.is_dir() and not path.is_symlink()
+                found[str(path)] = (
+                    state.st_ino,
+                    0 if is_folder else state.st_size,
+                    0 if is_folder else state.st_mtime_ns,
+                )
+        return found
+
+    def restore(self) -> None:
+        """Puts everything back as it was."""
+        # The folder itself stays: it is the current one.
+        for entry in (*self.folder.parent.iterdir(), *self.folder.iterdir()):
+            if entry == self.folder:
+                continue
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink()
+        copy_tree(self.pristine, self.folder)
+
+
+def copy_tree(source: Path, target: Path) -> None:
+    """Copies a folder with its links and pipes."""
+    target.mkdir(exist_ok=True)
+    for entry in source.iterdir():
+        if entry.is_symlink():
+            (target / entry.name).symlink_to(entry.readlink())
+        elif entry.is_dir():
+            copy_tree(entry, target / entry.name)
+        elif entry.is_fifo():
+            os.mkfifo(target / entry.name)
+        else:
+            shutil.copy2(entry, target / entry.name)
+
+
+def make_world(folder: Path) -> World:
+    """Builds the project below `folder`."""
+    pristine = folder / "pristine"
+    pristine.mkdir()
+    write_hostile_files(pristine)
+    write_tiny_set(pristine / "colours", {"train": 2, "val": 1, "test": 1})
+    write_boxed_set(pristine / "boxes", {"train": 3, "val": 2})
+    for name, text in {
+        "drawn": "flowers: {seed: 0, size: 64, train: 4, val: 4, test: 4}\narchive: data/drawn.tar\npath: data/drawn\n",
+        "colours": "path: colours\n",
+    }.items():
+        path = pristine / "configs" / "data" / f"{name}.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"name: {name}\n{text}")
+    (pristine / ".dvc").mkdir()
+    (pristine / "weights").mkdir()
+    (pristine / "weights" / "tiny.onnx.dvc").write_text("outs:\n- md5: 0\n  size: 1\n  path: tiny.onnx\n")
+    model = {"name": "tiny", "architecture": "lenet", "input_size": SMALL}
+    config = {"model": model, "data": {"name": "colours", "path": "colours"}}
+    card = colour_card(classes=tuple(COLOURS), input_size=SMALL, config=config)
+    write_graph(pristine / "tiny.onnx", card, shape=("batch", SMALL, SMALL, 3))
+    _write_maker(pristine / "maker.onnx")
+    _write_run(pristine / "runs" / "first", card)
+    entry = pristine / "served" / "tiny"
+    (entry / "1").mkdir(parents=True)
+    shutil.copy(pristine / "tiny.onnx", entry / "1" / "model.onnx")
+    (entry / "config.pbtxt").write_text('name: "tiny"\nbackend: "onnxruntime"\nmax_batch_size: 4\n')
+    world = World(folder / "around" / "project", pristine)
+    world.folder.mkdir(parents=True)
+    world.restore()
+    return world
+
+
+def _write_maker(path: Path) -> None:
+    """A graph that makes grey pictures: noise and label in, with a sampler's other inputs and their defaults."""
+    defaults = {"steps": np.array(2), "guidance": np.array(1.0, np.float32), "heun": np.array(True),
+                "evaluations": np.array(9)}  # fmt: skip
+    kinds = {name: helper.np_dtype_to_tensor_dtype(value.dtype) for name, value in defaults.items()}
+    graph = helper.make_graph(
+        [
+            helper.make_node("Mul", ["noise", "guidance"], ["scaled"]),
+            helper.make_node("Cast", ["scaled"], ["pixels"], to=TensorProto.UINT8),
+            helper.make_node("Transpose", ["pixels"], ["image"], perm=[0, 2, 3, 1]),
+        ],
+        "maker",
+        [
+            helper.make_tensor_value_info("noise", TensorProto.FLOAT, ["batch", 3, 8, 8]),
+            helper.make_tensor_value_info("label", TensorProto.INT64, ["batch"]),
+            *(helper.make_tensor_value_info(name, kind, []) for name, kind in kinds.items()),
+        ],
+        [helper.make_tensor_value_info("image", TensorProto.UINT8, ["batch", 8, 8, 3])],
+        [numpy_helper.from_array(value, name) for name, value in defaults.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    sampling = {"sampling": {"steps": 2, "guidance": 1.0, "solver": "heun"}}
+    card = colour_card(name="maker", task="generation", classes=tuple(COLOURS), config={"model": sampling})
+    helper.set_model_props(model, card.to_metadata())
+    onnx.save(model, str(path))
+
+
+def _write_run(folder: Path, card: Any) -> None:
+    """A finished run of an untrained network."""
+    from nanocv_cli.config.loader import resolve
+    from nanocv_cli.models.registry import build_model
+    from nanocv_cli.training.checkpoint import save_weights
+
+    config = resolve(model="lenet", overrides=[f"model.input_size={SIDE}"]).config
+    network = build_model(config.model, len(card.classes))
+    sections = config.model_dump(mode="json", include={"model", "train"}) | {"data": card.config["data"]}
+    own = colour_card(name="lenet", classes=card.classes, input_size=SIDE, config=sections)
+    save_weights(folder / "checkpoints" / "best.safetensors", network.state_dict(), own)
+    shutil.copy(folder.parents[1] / "tiny.onnx", folder / "model.onnx")
+    (folder / "config.yaml").write_text("name: x\n")
+    (folder / "summary.json").write_text(json.dumps({"model": "lenet"}))
+
+
+@contextmanager
+def stand_ins(address: str) -> Iterator[None]:
+    """What takes long is done in a moment inside the block."""
+    from nanocv_cli.bench import own_server, sweep
+    from nanocv_cli.bench.measure import Figures
+    from nanocv_cli.data import dvc_store, flowers
+    from nanocv_cli.errors import TrainingError
+    from nanocv_cli.export import onnx_file
+    from nanocv_cli.export.parity import Parity
+    from nanocv_cli.serving.launch import Server
+    from nanocv_cli.training import train
+
+    figures = Figures(**dict.fromkeys(Figures.__dataclass_fields__, 1.0) | {"errors": 0, "stable": True})  # type: ignore[arg-type]
+
+    @contextmanager
+    def serving(graph: Path, settings: Any, engine: str) -> Iterator[tuple[Server, str]]:
+        yield Server(address, address, address, os.getpid()), "fake"
+
+    def draw_set(config: Any, folder: Path, progress: Any) -> None:
+        (folder / "train").mkdir()
+        (folder / "train" / "picture").write_text("drawn")
+
+    def learn_epoch(*arguments: Any) -> None:
+        raise TrainingError("that was all of the training that is tested here", "other tests go on")
+
+    def savefig(figure: Figure, target: Path, **options: Any) -> None:
+        target.write_bytes(b"drawn")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", savefig)
+        patch.setattr(sweep, "measure", lambda *arguments: figures)
+        patch.setattr(own_server, "serving", serving)
+        patch.setattr(flowers, "draw_set", draw_set)
+        patch.setattr(dvc_store, "_dvc", lambda root, *arguments: 1)
+        patch.setattr(train, "learn_epoch", learn_epoch)
+        patch.setattr(onnx_file, "build_graph", lambda *arguments: onnx.load("tiny.onnx"))
+        patch.setattr(onnx_file, "check_parity", lambda *arguments: Parity(0.0, 1, (1,)))
+        yield
+
+
+def end_server_when_ready(text: str) -> None:
+    """`serve run` says where it listens once it does; then it is asked to end."""
+    if "metrics http://" in text:
+        os.kill(os.getpid(), signal.SIGTERM)
