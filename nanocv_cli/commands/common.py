@@ -10,6 +10,7 @@ from nanocv_cli.errors import NanocvError, RequestError
 from nanocv_cli.output import say_failure
 
 MOST_NUMBERS = 64  # in one list
+LARGEST_SIDE = 1 << 31
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")]
 DebugFlag = Annotated[bool, typer.Option("--debug", help="Show the traceback of a failure.")]
@@ -40,7 +41,12 @@ def number_option(*names: str, low: float, high: float, text: str) -> Any:
     """
     kind = int if isinstance(low, int) and isinstance(high, int) else float
     metavar = "N" if kind is int else "X"
-    return typer.Option(*names, parser=_parser(kind, low, high), metavar=metavar, help=f"{text}  [{low:,} to {high:,}]")
+    return typer.Option(*names, parser=_parser(kind, low, high), metavar=metavar, help=f"{text}  [{_span(low, high)}]")
+
+
+def _span(low: float, high: float) -> str:
+    """Both bounds, for people."""
+    return " to ".join(f"{bound:,}" if isinstance(bound, int) else f"{bound:,g}" for bound in (low, high))
 
 
 def _parser(kind: Callable[[str], float], low: float, high: float) -> Callable[[Any], float]:
@@ -52,7 +58,7 @@ def _parser(kind: Callable[[str], float], low: float, high: float) -> Callable[[
         # NaN is within no bounds.
         if not low <= value <= high:
             noun = "whole number" if kind is int else "number"
-            raise typer.BadParameter(f"{given}: expected a {noun} from {low:,} to {high:,}")
+            raise typer.BadParameter(f"{given}: expected a {noun} from {_span(low, high)}")
         return value
 
     return parse
@@ -74,9 +80,6 @@ def numbers(option: str, text: str, low: int, high: int) -> list[int]:
             f"separate them by commas, as in {option} {low},{min(high, low + 1)}",
         )
     return list(dict.fromkeys(found))
-
-
-LARGEST_SIDE = 1 << 31
 
 
 def named_sizes(option: str, text: str) -> tuple[str, tuple[int, ...]]:

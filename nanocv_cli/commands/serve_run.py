@@ -32,8 +32,8 @@ def run(
     debug: DebugFlag = False,
 ) -> None:
     """Serve a model repository: KServe v2 over HTTP and gRPC, and Prometheus metrics."""
-    from nanocv_cli.errors import RequestError
-    from nanocv_cli.serving.ports import Addresses, Control, Ports
+    from nanocv_cli.errors import RequestError, ServingError
+    from nanocv_cli.serving.ports import Addresses, Ports
 
     ports = Ports(host, http_port, grpc_port, metrics_port)
     if engine not in ("embedded", "triton"):
@@ -48,7 +48,10 @@ def run(
         from nanocv_cli.config.project import project_root
         from nanocv_cli.serving.triton import find_triton, run_triton
 
-        raise typer.Exit(run_triton(find_triton(project_root()), repository, ports, manner, poll_s))
+        status = run_triton(find_triton(project_root()), repository, ports, poll_s)
+        if status:
+            raise ServingError(f"Triton ended with status {status}", "its own words stand above")
+        return
 
     from nanocv_cli.serving.embedded.bounds import DEFAULT_LIMITS, ModelLimits
     from nanocv_cli.serving.embedded.event_loop import run as run_loop

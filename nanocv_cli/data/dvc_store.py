@@ -12,6 +12,7 @@ from typing_extensions import TypedDict  # of pydantic, which takes no other bef
 
 from nanocv_cli.data.foreign import read_yaml
 from nanocv_cli.errors import DataError
+from nanocv_cli.interrupts import Terminated
 
 STDERR = 2
 
@@ -123,7 +124,12 @@ def _dvc(root: Path, *arguments: str) -> int:
     path = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", "")))
     environment = {**os.environ, "PATH": path, "DVC_NO_ANALYTICS": "1"}
     command = [sys.executable, "-m", "dvc", *arguments]
-    return subprocess.run(command, cwd=root, env=environment, stdout=STDERR, check=False).returncode
+    with subprocess.Popen(command, cwd=root, env=environment, stdout=STDERR) as process:
+        try:
+            return process.wait()
+        except Terminated:  # sent to this process alone; the terminal's Ctrl-C has reached DVC too
+            process.terminate()
+            raise
 
 
 def _read(path: Path, shape: TypeAdapter[Shape]) -> Shape | None:

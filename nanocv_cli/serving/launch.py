@@ -99,7 +99,11 @@ def _start_embedded(
     process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=log)
     # It prints its addresses when it is ready, and otherwise ends.
     assert process.stdout is not None
-    line = process.stdout.readline()
+    try:
+        line = process.stdout.readline()
+    except BaseException:  # this process is asked to end meanwhile
+        stop(process)
+        raise
     try:
         document = json.loads(line)
         return process, Addresses(

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nanocv_cli.errors import ServingError
-from nanocv_cli.serving.ports import Control, Ports
+from nanocv_cli.interrupts import Terminated
+from nanocv_cli.serving.ports import Ports
 
 ENVIRONMENT = ".triton"
 PROBE_SECONDS = 60.0
@@ -107,6 +108,8 @@ def run_triton(command: TritonCommand, repository: Path, ports: Ports, control: 
             while True:
                 try:
                     return process.wait()
+                except Terminated:  # sent to this process alone
+                    process.terminate()
                 except KeyboardInterrupt:  # the terminal has told Triton too: it drains and ends
                     continue
     except OSError as error:

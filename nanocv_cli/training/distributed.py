@@ -17,6 +17,10 @@ import torch.distributed
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from nanocv_cli.errors import TrainingError
+from nanocv_cli.interrupts import Terminated
+from nanocv_cli.output import say
+
 POLL_SECONDS = 0.2
 GRACE_SECONDS = 10.0
 
@@ -96,7 +100,10 @@ def launch(count: int, arguments: list[str]) -> int:
     the leader, or where that one is well, the process that failed.
 
     Returns:
-        the exit status: 0, or that of the process that failed.
+        the exit status: 0, or that of the process that failed, which has said why.
+
+    Raises:
+        TrainingError: a process was killed, and could not say anything.
     """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -113,13 +120,22 @@ def launch(count: int, arguments: list[str]) -> int:
             )
             for rank, stderr in enumerate((None, *spoken))
         ]
-        failed = _watch(members)
+        try:
+            failed = _watch(members)
+        finally:
+            for member in members:
+                if member.poll() is None:
+                    member.kill()
         if failed is None:
             return 0
         if failed > 0:
             spoken[failed - 1].seek(0)
-            sys.stderr.write(spoken[failed - 1].read().decode(errors="replace"))
-        return members[failed].returncode
+            for line in spoken[failed - 1].read().decode(errors="replace").splitlines():
+                say(line)
+        status = members[failed].returncode
+        if status < 0:
+            raise TrainingError(f"process {failed} of the training was ended by signal {-status}")
+        return status
 
 
 def _watch(members: list["subprocess.Popen[bytes]"]) -> int | None:
@@ -127,8 +143,11 @@ def _watch(members: list["subprocess.Popen[bytes]"]) -> int | None:
     try:
         while any(member.poll() is None for member in members) and not any(member.poll() for member in members):
             time.sleep(POLL_SECONDS)
+    except Terminated:  # sent to this process alone
+        for member in members:
+            member.terminate()
     except KeyboardInterrupt:
-        pass  # the members save and end by themselves; their exit status says so
+        pass  # the terminal has told the members too: they save and end by themselves; their exit status says so
     failed = any(member.poll() for member in members)
     for rank, member in enumerate(members):
         try:

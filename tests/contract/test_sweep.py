@@ -40,6 +40,7 @@ class Parameter:
     name: str
     option: str
     is_flag: bool
+    takes: str  # what its value is called: N a whole number, X any
 
 
 def parameters() -> list[Parameter]:
@@ -51,7 +52,9 @@ def parameters() -> list[Parameter]:
         if not hasattr(node, "commands"):
             for one in node.params:
                 option = max(one.opts, key=len) if one.param_type_name == "option" else ""
-                yield Parameter(path, one.name, option, bool(getattr(one, "is_flag", False)))
+                yield Parameter(
+                    path, one.name, option, bool(getattr(one, "is_flag", False)), one.metavar or one.type.name
+                )
 
     return list(below(typer.main.get_command(app), ()))
 
@@ -178,6 +181,39 @@ def test_no_value_breaks_the_contract(world: World, server: str, parameter: Para
                 failures.append(f"{kind}: {', '.join(broken)}\n    {err[-300:]}")
     assert not failures, "\n".join(failures)
     assert Path("/dev/full").is_char_device() and Path("/dev/zero").is_char_device()
+
+
+NO_NUMBERS = [
+    "NaN",
+    "nan",
+    "inf",
+    "-inf",
+    "1e400",
+    "1e308",
+    "-1e308",
+    "9" * 5000,
+    "10" * 30,
+    "-" + "9" * 30,
+    "x",
+    "0x10",
+    ",",
+]
+# Judged by the schema of serve configs, as they stand in files too.
+BY_SCHEMA = {"max_batch", "queue_delay_us", "instances", "threads", "version"}
+
+
+@pytest.mark.parametrize("parameter", [one for one in ALL if one.takes in ("N", "X", "N,N", "int", "float")],
+                         ids=lambda one: f"{' '.join(one.command)} {one.option}")  # fmt: skip
+def test_every_number_is_finite_and_bounded(world: World, server: str, parameter: Parameter) -> None:
+    assert parameter.takes not in ("int", "float") or (
+        parameter.command == ("serve", "config") and parameter.name in BY_SCHEMA
+    ), "numbers in options are made by `number_option`, with bounds"
+    base = OTHER_BASES.get((parameter.command, parameter.name), BASES[parameter.command])
+    for value in [*NO_NUMBERS, *(["0.5"] if parameter.takes != "X" else [])]:
+        with stand_ins(server):
+            code, out, err = call(parameter.command, {**base, parameter.name: value}, server, "--json")
+        assert code == 2, (value, err)
+        assert parameter.option.removeprefix("--") in err and not broken_rules(code, out, err, True, False)
 
 
 SCALARS = ["nan", "-.inf", "-1", "1e400", "9" * 5000, "1e308", "''", "null", "[nan, nan, nan]", "{a: {b: c}}",

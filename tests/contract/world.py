@@ -143,7 +143,7 @@ def make_world(folder: Path) -> World:
     config = {"model": model, "data": {"name": "colours", "path": "colours"}}
     card = colour_card(classes=tuple(COLOURS), input_size=SMALL, config=config)
     write_graph(pristine / "tiny.onnx", card, shape=("batch", SMALL, SMALL, 3))
-    _write_maker(pristine / "maker.onnx")
+    write_maker(pristine / "maker.onnx", tuple(COLOURS))
     _write_run(pristine / "runs" / "first", card)
     entry = pristine / "served" / "tiny"
     (entry / "1").mkdir(parents=True)
@@ -155,7 +155,7 @@ def make_world(folder: Path) -> World:
     return world
 
 
-def _write_maker(path: Path) -> None:
+def write_maker(path: Path, classes: tuple[str, ...]) -> Path:
     """A graph that makes grey pictures: noise and label in, with a sampler's other inputs and their defaults."""
     defaults = {"steps": np.array(2), "guidance": np.array(1.0, np.float32), "heun": np.array(True),
                 "evaluations": np.array(9)}  # fmt: skip
@@ -177,9 +177,10 @@ def _write_maker(path: Path) -> None:
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
     sampling = {"sampling": {"steps": 2, "guidance": 1.0, "solver": "heun"}}
-    card = colour_card(name="maker", task="generation", classes=tuple(COLOURS), config={"model": sampling})
+    card = colour_card(name="maker", task="generation", classes=classes, config={"model": sampling})
     helper.set_model_props(model, card.to_metadata())
     onnx.save(model, str(path))
+    return path
 
 
 def _write_run(folder: Path, card: Any) -> None:
