@@ -1,11 +1,12 @@
 """The `nanocv` command: names every subcommand, imports none of their work, turns failures into one line each."""
 
 import contextlib
+import functools
 import itertools
 import os
 import sys
 import traceback
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -108,7 +109,7 @@ def _run(arguments: list[str]) -> int:
     try:
         with raising():
             _expect_no_empty(arguments)
-            command = typer.main.get_command(app)
+            command = _command()
             with command.make_context("nanocv", list(arguments)) as context:
                 command.invoke(context)
         return 0
@@ -125,6 +126,12 @@ def _run(arguments: list[str]) -> int:
         failure = as_failure(error)
         _print_failure(failure, "--json" in flags)
         return failure.exit_code
+
+
+@functools.cache
+def _command() -> Any:
+    """The tree of commands, made once: a process may run many."""
+    return typer.main.get_command(app)
 
 
 def _expect_no_empty(arguments: list[str]) -> None:

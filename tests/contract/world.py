@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,31 +95,31 @@ class World:
                 )
         return found
 
-    def restore(self) -> None:
-        """Puts everything back as it was."""
-        # The folder itself stays: it is the current one.
-        for entry in (*self.folder.parent.iterdir(), *self.folder.iterdir()):
-            if entry == self.folder:
-                continue
-            if entry.is_dir() and not entry.is_symlink():
-                shutil.rmtree(entry)
+    def restore(self, changed: Iterable[str]) -> None:
+        """Puts back what has changed, by path, as it was: removes what is new, copies what is missing or other."""
+        for path in sorted(map(Path, changed), reverse=True):  # what a folder holds comes before it
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
             else:
-                entry.unlink()
+                path.unlink(missing_ok=True)
         copy_tree(self.pristine, self.folder)
 
 
 def copy_tree(source: Path, target: Path) -> None:
-    """Copies a folder with its links and pipes."""
+    """Copies what is not there of a folder, with its links and pipes."""
     target.mkdir(exist_ok=True)
     for entry in source.iterdir():
-        if entry.is_symlink():
-            (target / entry.name).symlink_to(entry.readlink())
-        elif entry.is_dir():
-            copy_tree(entry, target / entry.name)
+        own = target / entry.name
+        if entry.is_dir() and not entry.is_symlink():
+            copy_tree(entry, own)
+        elif os.path.lexists(own):
+            continue
+        elif entry.is_symlink():
+            own.symlink_to(entry.readlink())
         elif entry.is_fifo():
-            os.mkfifo(target / entry.name)
+            os.mkfifo(own)
         else:
-            shutil.copy2(entry, target / entry.name)
+            shutil.copy2(entry, own)
 
 
 def make_world(folder: Path) -> World:
@@ -151,7 +151,7 @@ def make_world(folder: Path) -> World:
     (entry / "config.pbtxt").write_text('name: "tiny"\nbackend: "onnxruntime"\nmax_batch_size: 4\n')
     world = World(folder / "around" / "project", pristine)
     world.folder.mkdir(parents=True)
-    world.restore()
+    world.restore([])
     return world
 
 
