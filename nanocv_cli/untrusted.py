@@ -13,8 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 LONGEST_NAME = 120  # bytes; file systems allow 255, and suffixes and numbers are added
-# Categories of Unicode: controls, surrogates, line and paragraph separators.
-UNNAMEABLE = {"Cc", "Cs", "Zl", "Zp"}
+UNWRITABLE = {"Cc", "Cs", "Zl", "Zp"}
 RESERVED = {"CON", "PRN", "AUX", "NUL", *(f"{port}{number}" for port in ("COM", "LPT") for number in range(1, 10))}
 
 
@@ -58,7 +57,7 @@ def is_plain(text: object, longest: int = 200) -> bool:
     """Whether something is a text to name things by: 1 to `longest` characters, none of them one that controls a
     terminal, ends a line, or is half of a surrogate pair.
     """
-    return isinstance(text, str) and 0 < len(text) <= longest and UNNAMEABLE.isdisjoint(map(unicodedata.category, text))
+    return isinstance(text, str) and 0 < len(text) <= longest and is_one_line(text)
 
 
 def escaped(text: object) -> str:

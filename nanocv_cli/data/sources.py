@@ -23,7 +23,6 @@ def picture_folder(config: DataConfig, root: Path, say: Say) -> Path:
     folder = root / config.path
     archive = root / config.archive if config.archive else None
     if archive and archive.is_file() and not is_unpacked(archive, folder):
-        expect_replaceable(folder, root)
         say(f"unpacking {archive.relative_to(root)}")
         unpack(archive, folder, recorded_md5(config, root))
     if not folder.is_dir():
@@ -101,7 +100,7 @@ def draw(config: DataConfig, root: Path, archive: Path, progress: Progress) -> N
     folder = root / config.path
     # Drawing takes long: whether its result can be put in place is found out before.
     expect_writable(archive)
-    expect_replaceable(folder, root)
+    _expect_drawable(folder, root)
     if Path(os.path.realpath(archive)).is_relative_to(os.path.realpath(folder)):
         raise RequestError(f"{archive} lies in the folder of the pictures, {folder}", "choose another --out")
     with folder_beside(folder) as temporary:
@@ -110,7 +109,7 @@ def draw(config: DataConfig, root: Path, archive: Path, progress: Progress) -> N
         adopt(temporary, folder, archive)
 
 
-def expect_replaceable(folder: Path, root: Path) -> None:
+def _expect_drawable(folder: Path, root: Path) -> None:
     """Makes sure that a folder can be replaced by a set's pictures: it is not there, empty, or was made by nanocv.
 
     Raises:
