@@ -71,7 +71,8 @@ def expect_folder(target: Path | str) -> None:
     """
     target = Path(target)
     if os.path.lexists(target) and not target.is_dir():
-        raise RequestError(f"{target} is no folder; files are to be written into it", "name a folder")
+        kind = "a file" if target.is_file() else "no folder"
+        raise RequestError(f"{target} is {kind}; a folder to write into is needed", "name a folder")
 
 
 def expect_writable(target: Path | str) -> None:

@@ -7,7 +7,6 @@ left by a process that was killed; the next one that writes into the same folder
 import errno
 import fcntl
 import os
-import secrets
 import shutil
 import stat
 from collections.abc import Callable, Iterator
@@ -76,7 +75,7 @@ def _made(parent: Path, suffix: str, make: Callable[[Path], int]) -> tuple[Path,
         _swept.add(key)
         sweep(parent)
     for _ in range(TRIES):
-        path = parent / f"{PREFIX}{secrets.token_hex(8)}{suffix}"
+        path = parent / f"{PREFIX}{os.urandom(8).hex()}{suffix}"
         try:
             descriptor = make(path)
         except FileExistsError:

@@ -4,8 +4,6 @@ None of it becomes a path, a line on a terminal, or an open file without passing
 """
 
 import errno
-import hashlib
-import io
 import os
 import stat
 import unicodedata
@@ -30,6 +28,8 @@ def safe_name(text: str) -> str:
         kept = "_" + kept[1:]
     if kept == text and kept.split(".")[0].upper() not in RESERVED and 0 < len(kept.encode()) <= LONGEST_NAME:
         return kept
+    import hashlib  # a hundredth of a second, which most commands do without
+
     digest = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:8]
     readable = kept.encode(errors="replace")[: LONGEST_NAME - 9].decode(errors="ignore").rstrip(" .")
     return f"{readable or 'name'}-{digest}"

@@ -69,7 +69,7 @@ def test_a_folder_that_is_refused_is_as_before(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="is not empty"):
         RunDirectory.create(tmp_path, tmp_path / "full", "m", "d")
     assert entries(tmp_path) == before
-    with pytest.raises(RequestError, match="is no folder"):
+    with pytest.raises(RequestError, match="is a file"):
         RunDirectory.create(tmp_path, tmp_path / "full" / "notes.txt", "m", "d")
 
 

@@ -132,7 +132,7 @@ def test_no_repository(nanocv: Command, tmp_path: Path, what: str) -> None:
     elif what == "file":
         folder.write_text("", encoding="utf-8")
     outcome = nanocv("serve", "run", "--repository", folder)
-    assert outcome.code == 1
+    assert outcome.code == (1 if what == "empty" else 2)
     assert "nanocv serve config" in outcome.err
 
 
