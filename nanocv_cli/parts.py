@@ -84,8 +84,13 @@ def _made(parent: Path, suffix: str, make: Callable[[Path], int]) -> tuple[Path,
             if not parent.is_dir():
                 raise
             continue  # somebody swept it before it was locked
-        with suppress(OSError):  # a file system without locks: nobody can take it for left there either
+        try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:  # a sweeper has it, and is about to remove it
+            os.close(descriptor)
+            continue
+        except OSError:  # a file system without locks: nobody can take it for left there either
+            pass
         with suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(descriptor), path.stat()):
                 return path, descriptor

@@ -97,6 +97,8 @@ def _build(plan: Plan, folder: Path) -> None:
         folder.mkdir()
     # `files` replaces a file, it never writes into one: hard links to the former entry's stay as they are.
     for name, content in plan.files.items():
+        if not (folder / name).is_file():
+            (folder / name).unlink(missing_ok=True)  # a pipe, say
         files.write_bytes(folder / name, content)
     pbtxt.write(folder / CONFIG, plan.config)
     left = folder / str(plan.version) / PYTHON_MODEL
