@@ -33,8 +33,10 @@ class Display:
 
     def say(self, text: str) -> None:
         """One line."""
-        if not self.console.quiet:
-            say(text)
+        if self.console.is_terminal:  # above a bar that may be there
+            self.console.print(escaped(text), markup=False, emoji=False)
+        elif not self.console.quiet:
+            say(text, self.console.file)
 
     @contextmanager
     def bar(self, title: str) -> Iterator[Callable[..., None]]:

@@ -9,7 +9,7 @@ import json
 import math
 import os
 import sys
-from typing import Any
+from typing import IO, Any
 
 from nanocv_cli.errors import NanocvError, StorageError
 from nanocv_cli.untrusted import escaped, printable
@@ -46,14 +46,15 @@ def emit(document: Any) -> None:
     _write(f"{text}\n")
 
 
-def say(text: str = "") -> None:
-    """Prints a line of progress or advice on stderr, where it never mixes with results.
+def say(text: str = "", stream: IO[str] | None = None) -> None:
+    """Prints a line of progress or advice on stderr, or another stream, where it never mixes with results.
 
-    Work goes on where nobody can hear of it: a stderr that takes no more is no failure.
+    Work goes on where nobody can hear of it: a stream that takes no more is no failure.
     """
+    stream = stream or sys.stderr
     with contextlib.suppress(OSError, ValueError):  # full, or closed
-        sys.stderr.write(f"{escaped(text)}\n")
-        sys.stderr.flush()
+        stream.write(f"{escaped(text)}\n")
+        stream.flush()
 
 
 def say_failure(failure: NanocvError) -> None:

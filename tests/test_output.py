@@ -76,7 +76,9 @@ def test_every_failure_has_something_to_do(kind: type[NanocvError]) -> None:
 @given(ANY_TEXT, ANY_TEXT)
 def test_a_bar_shows_any_name(title: str, note: str) -> None:
     terminal = io.StringIO()
-    with Display(Console(file=terminal, force_terminal=True, width=200)).bar(title) as progress:
+    display = Display(Console(file=terminal, force_terminal=True, width=200, highlight=False, soft_wrap=True))
+    with display.bar(title) as progress:
         progress(1, 2, note)
+        display.say(note)
     for acting in ("\x1b]0;", "\x07", "\x9b", "\u202e", "\u2028"):
         assert acting not in terminal.getvalue()
