@@ -4,6 +4,7 @@ None of it becomes a path, a line on a terminal, or an open file without passing
 """
 
 import errno
+import io
 import os
 import stat
 import unicodedata

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from nanocv_cli.untrusted import (
     LONGEST_NAME,
     first_line,
+    holds,
     is_plain,
     open_regular,
     printable,

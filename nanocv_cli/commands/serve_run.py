@@ -22,18 +22,40 @@ def run(
     http_port: Annotated[int, number_option(low=0, high=65535, text="KServe v2 over HTTP; 0: any free one.")] = 8000,
     grpc_port: Annotated[int, number_option(low=0, high=65535, text="KServe v2 over gRPC; 0: any free one.")] = 8001,
     metrics_port: Annotated[int, number_option(low=0, high=65535, text="Prometheus; 0: any free one.")] = 8002,
+    control: Annotated[
+        str, typer.Option(help="explicit: requests may load and unload models; none: they may not.")
+    ] = "none",
     poll_s: Annotated[
-        float,
-        number_option(low=0.0, high=86_400.0, text="Look for changed entries this often, seconds; 0: when asked to."),
+        float, number_option(low=0.0, high=86_400.0, text="Look for changed entries this often, seconds; 0: never.")
     ] = 0.0,
+    allowed_host: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="A name that clients know this server by; may be repeated (embedded)."),
+    ] = None,
     max_message_mb: Annotated[int, number_option(low=1, high=2047, text="Largest request (embedded).")] = 64,
+    max_json_mb: Annotated[int, number_option(low=1, high=2047, text="Most JSON in a request (embedded).")] = 4,
     max_in_flight_mb: Annotated[int, number_option(low=1, high=1 << 20, text="All requests at once (embedded).")] = 512,
+    max_run_s: Annotated[
+        int, number_option(low=1, high=86_400, text="Longest run of a graph, seconds (embedded).")
+    ] = 60,
+    max_load_s: Annotated[
+        int, number_option(low=1, high=86_400, text="Longest load of a model with its warm-up, seconds (embedded).")
+    ] = 60,
+    max_copies: Annotated[
+        int,
+        number_option(
+            low=0, high=65_536, text="Most instances of a model, over its versions (embedded); 0: by the machine."
+        ),
+    ] = 0,
+    max_threads: Annotated[
+        int, number_option(low=0, high=65_536, text="Most threads of an instance (embedded); 0: by the machine.")
+    ] = 0,
     as_json: JsonFlag = False,
     debug: DebugFlag = False,
 ) -> None:
     """Serve a model repository: KServe v2 over HTTP and gRPC, and Prometheus metrics."""
     from nanocv_cli.errors import RequestError, ServingError
-    from nanocv_cli.serving.ports import Addresses, Ports
+    from nanocv_cli.serving.ports import Addresses, Control, Ports
 
     ports = Ports(host, http_port, grpc_port, metrics_port)
     if engine not in ("embedded", "triton"):
@@ -44,11 +66,16 @@ def run(
         raise RequestError(
             f"there is no model repository {repository}", f"nanocv serve config --repository {repository} writes one"
         )
+    if control not in ("none", "explicit"):
+        raise RequestError(f"unknown control {control!r}", "use none or explicit; --poll-s follows the folder")
+    if poll_s and control == "explicit":
+        raise RequestError("--poll-s and --control explicit exclude each other", "leave one of them out")
+    manner: Control = "poll" if poll_s else "explicit" if control == "explicit" else "none"
     if engine == "triton":
         from nanocv_cli.config.project import project_root
         from nanocv_cli.serving.triton import find_triton, run_triton
 
-        status = run_triton(find_triton(project_root()), repository, ports, poll_s)
+        status = run_triton(find_triton(project_root()), repository, ports, manner, poll_s)
         if status:
             raise ServingError(f"Triton ended with status {status}", "its own words stand above")
         return

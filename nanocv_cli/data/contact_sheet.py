@@ -14,7 +14,7 @@ from nanocv_cli.data.masks import IGNORED, Mask, square_mask
 from nanocv_cli.errors import DataError
 from nanocv_cli.files import atomic_path
 from nanocv_cli.inference.drawing import Frame, class_colour, draw_frames, plain_letters
-from nanocv_cli.inference.images import UnreadableImageError, open_image, resize_to_square
+from nanocv_cli.inference.images import open_square
 
 TILE = 144
 GAP = 6

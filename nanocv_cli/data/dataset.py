@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from nanocv_cli.data.class_names import class_names
 from nanocv_cli.errors import DataError, RequestError
 from nanocv_cli.untrusted import printable
 
@@ -85,3 +86,10 @@ def expect_split(dataset: Dataset[Any], name: str) -> None:
     if not dataset.splits.get(name):
         present = ", ".join(split for split, samples in dataset.splits.items() if samples)
         raise RequestError(f"data set {dataset.name} has no split {printable(name)!r}", f"it has: {present}")
+
+
+def _name_in(root: Path, path: Path) -> str:
+    try:
+        return str(path.relative_to(root))
+    except ValueError:  # a picture beside the folder of its labels
+        return os.path.relpath(path, root)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from nanocv_cli.config.schema import DataConfig
 from nanocv_cli.data import dvc_store
-from nanocv_cli.data.archive import STAMP, adopt, is_unpacked, unpack
+from nanocv_cli.data.archive import STAMP, adopt, is_unpacked, place_of, unpack
 from nanocv_cli.errors import DataError, RequestError
 from nanocv_cli.files import expect_folder, expect_writable, folder_beside
 
@@ -23,7 +23,7 @@ def picture_folder(config: DataConfig, root: Path, say: Say) -> Path:
     folder = root / config.path
     archive = root / config.archive if config.archive else None
     if archive and archive.is_file() and not is_unpacked(archive, folder):
-        say(f"unpacking {archive.relative_to(root)}")
+        say(f"unpacking {config.archive}")
         unpack(archive, folder, recorded_md5(config, root))
     if not folder.is_dir():
         raise DataError(f"the pictures of {config.name} are not here ({folder})", f"nanocv data pull {config.name}")
@@ -97,7 +97,7 @@ def draw(config: DataConfig, root: Path, archive: Path, progress: Progress) -> N
 
     if config.flowers is None:
         raise RequestError(f"{config.name} is no set that nanocv draws", "nanocv data make flowers")
-    folder = root / config.path
+    folder = place_of(root / config.path)
     # Drawing takes long: whether its result can be put in place is found out before.
     expect_writable(archive)
     _expect_drawable(folder, root)
@@ -106,7 +106,7 @@ def draw(config: DataConfig, root: Path, archive: Path, progress: Progress) -> N
     with folder_beside(folder) as temporary:
         draw_set(config.flowers, temporary, progress)
         write_archive(temporary, archive)
-        adopt(temporary, folder, archive)
+        adopt(temporary, folder, archive.stat())
 
 
 def _expect_drawable(folder: Path, root: Path) -> None:

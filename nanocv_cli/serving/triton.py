@@ -12,7 +12,7 @@ from pathlib import Path
 
 from nanocv_cli.errors import ServingError
 from nanocv_cli.interrupts import Terminated
-from nanocv_cli.serving.ports import Ports
+from nanocv_cli.serving.ports import Control, Ports
 
 ENVIRONMENT = ".triton"
 PROBE_SECONDS = 60.0

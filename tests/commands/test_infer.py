@@ -84,7 +84,7 @@ def test_unreadable_pictures_are_skipped_counted_and_told(nanocv: Nanocv) -> Non
         *((False, "photos/a.png"), (True, "photos/bad.png"), (False, "photos/sub/b.jpg"))
     ]
     assert outcome.err.splitlines() == [
-        "warning: skipped photos/bad.png: not a picture in a format that Pillow reads",
+        "warning: skipped photos/bad.png: not a picture in a format that nanocv reads",
         "error: skipped 1 of 3 pictures that could not be read",
         "  try: replace or remove those files",
     ]

@@ -8,7 +8,7 @@ import numpy as np
 from tritonclient.grpc import model_config_pb2 as pb
 
 from nanocv_cli.errors import ModelError
-from nanocv_cli.inference.runner import FATAL_ONLY, graph_signature
+from nanocv_cli.inference.runner import graph_signature
 from nanocv_cli.serving.datatypes import NUMPY_TYPES
 from nanocv_cli.serving.embedded import plan
 from nanocv_cli.serving.embedded.bounds import ModelLimits
@@ -20,10 +20,8 @@ from nanocv_cli.serving.embedded.self_contained import refuse_external_data
 from nanocv_cli.serving.embedded.session import Session, devices, reason
 from nanocv_cli.serving.embedded.statistics import Execution, Statistics
 from nanocv_cli.serving.embedded.tensors import Array
-from nanocv_cli.serving.repository.python_backend import SHIPPED_MODEL_PY
-from nanocv_cli.untrusted import first_line
-
-MEMORY_LIMIT_LABELS = 1 << 20
+from nanocv_cli.serving.embedded.watchdog import Watchdog
+from nanocv_cli.untrusted import printable
 
 
 class LoadedModel:

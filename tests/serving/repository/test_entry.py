@@ -109,6 +109,36 @@ def test_a_check_lists_differences_and_writes_nothing(tmp_path: Path, repository
     assert tree(repository).keys() == before.keys() - {"colours/labels.txt"}
 
 
+@pytest.mark.parametrize("name", ["labels.txt", "1/model.onnx"])
+def test_files_in_an_entry_are_read_no_further_than_they_should_be(tmp_path: Path, repository: Path, name: str) -> None:
+    """Whatever lies there in their place: a huge file, a pipe; and it is replaced."""
+    write_entry(graph(tmp_path), repository, settings())
+    before = tree(repository)
+    path = repository / "colours" / name
+    with path.open("wb") as file:
+        file.truncate(200 << 30)
+    assert any(name in line for line in check_entry(graph(tmp_path), repository, settings(), version=1).differences)
+    write_entry(graph(tmp_path), repository, settings(), version=1)
+    assert tree(repository) == before
+    path.unlink()
+    os.mkfifo(path)
+    assert any(name in line for line in check_entry(graph(tmp_path), repository, settings(), version=1).differences)
+    write_entry(graph(tmp_path), repository, settings(), version=1)
+    assert tree(repository) == before
+
+
+def test_a_file_that_cannot_be_read_is_told(tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: object) -> bool:
+        raise PermissionError(13, "Permission denied")
+
+    write_entry(graph(tmp_path), repository, settings())
+    monkeypatch.setattr(versions, "holds", refuse)
+    with pytest.raises(ModelError, match=r"model.onnx cannot be read: Permission denied"):
+        check_entry(graph(tmp_path), repository, settings())
+    with pytest.raises(ModelError, match=r"labels.txt cannot be read: Permission denied|model.onnx cannot be read"):
+        check_entry(graph(tmp_path), repository, settings(), version=1)
+
+
 def test_labels_of_several_lines_are_refused_with_their_card(tmp_path: Path, repository: Path) -> None:
     with pytest.raises(ModelError, match="is no class name"):
         write_entry(graph(tmp_path, classes=("red\nrose", "green", "blue")), repository, settings())
