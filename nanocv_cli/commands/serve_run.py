@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from nanocv_cli.commands.common import DebugFlag, JsonFlag, number_option
+from nanocv_cli.commands.common import DebugFlag, JsonFlag, number_option, one_of
 from nanocv_cli.output import emit, say
 
 # A name or an IP address; whether this machine has it, binding to it tells.
@@ -58,16 +58,14 @@ def run(
     from nanocv_cli.serving.ports import Addresses, Control, Ports
 
     ports = Ports(host, http_port, grpc_port, metrics_port)
-    if engine not in ("embedded", "triton"):
-        raise RequestError(f"unknown engine {engine!r}", "use embedded or triton")
+    one_of("--engine", engine, ("embedded", "triton"))
+    one_of("--control", control, ("none", "explicit"))
     if not HOST.fullmatch(host):
         raise RequestError(f"{host!r} is no address to listen on", "--host 127.0.0.1, or a name of this machine")
     if not repository.is_dir():
         raise RequestError(
             f"there is no model repository {repository}", f"nanocv serve config --repository {repository} writes one"
         )
-    if control not in ("none", "explicit"):
-        raise RequestError(f"unknown control {control!r}", "use none or explicit; --poll-s follows the folder")
     if poll_s and control == "explicit":
         raise RequestError("--poll-s and --control explicit exclude each other", "leave one of them out")
     manner: Control = "poll" if poll_s else "explicit" if control == "explicit" else "none"

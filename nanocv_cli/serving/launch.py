@@ -21,7 +21,6 @@ from nanocv_cli.errors import ServingError
 from nanocv_cli.serving.ports import Addresses, Control, Ports
 from nanocv_cli.serving.triton import find_triton, server_arguments
 
-ENGINES = ("embedded", "triton")
 START_SECONDS = 120.0
 STOP_SECONDS = 40.0
 LOOK_SECONDS = 0.05

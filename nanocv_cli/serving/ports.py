@@ -7,6 +7,11 @@ from typing import Literal
 Control = Literal["none", "explicit", "poll"]
 
 
+def address(host: str, port: int) -> str:
+    """`host:port`; an IPv6 address stands in brackets, as in URLs (RFC 3986)."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 @dataclass(frozen=True)
 class Ports:
     """Host and the three ports, Triton's by default; 0 is any free one."""
@@ -29,14 +34,14 @@ class Addresses:
     @property
     def http(self) -> str:
         """`host:port` of KServe v2 over HTTP."""
-        return f"{self.host}:{self.http_port}"
+        return address(self.host, self.http_port)
 
     @property
     def grpc(self) -> str:
         """`host:port` of KServe v2 over gRPC."""
-        return f"{self.host}:{self.grpc_port}"
+        return address(self.host, self.grpc_port)
 
     @property
     def metrics(self) -> str:
         """`host:port` of Prometheus' /metrics."""
-        return f"{self.host}:{self.metrics_port}"
+        return address(self.host, self.metrics_port)

@@ -20,6 +20,7 @@ from nanocv_cli.serving.embedded.grpc_messages import beside_tensors, decoded, n
 from nanocv_cli.serving.embedded.grpc_service import GrpcService
 from nanocv_cli.serving.embedded.library import Library
 from nanocv_cli.serving.embedded.limits import Limits
+from nanocv_cli.serving.ports import address
 
 SERVICE = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"]
 STREAMS_OF_A_CONNECTION = 128
@@ -57,9 +58,9 @@ class GrpcServer:
             OSError: it cannot be had.
         """
         try:
-            found = self._server.add_insecure_port(f"{host}:{port}")
+            found = self._server.add_insecure_port(address(host, port))
         except RuntimeError as error:
-            raise OSError(f"cannot listen on {host}:{port}") from error
+            raise OSError(f"cannot listen on {address(host, port)}") from error
         await self._server.start()
         self._sweeper = asyncio.create_task(self._calls.sweep())
         return int(found)

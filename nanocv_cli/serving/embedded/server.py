@@ -21,7 +21,7 @@ from nanocv_cli.serving.embedded.http_service import HttpService
 from nanocv_cli.serving.embedded.library import Library
 from nanocv_cli.serving.embedded.limits import Limits, fitting
 from nanocv_cli.serving.embedded.watch import prints, watch
-from nanocv_cli.serving.ports import Addresses, Control, Ports
+from nanocv_cli.serving.ports import Addresses, Control, Ports, address
 
 SHUTDOWN_SECONDS = 30.0
 # What is still under way after so long is stopped, so that all have their answer before the connections are closed.
@@ -133,5 +133,5 @@ async def _listen(side: HttpServer | GrpcServer, host: str, port: int) -> int:
         return await side.listen(host, port)
     except OSError as error:
         raise ServingError(
-            f"cannot listen on {host}:{port}: the port is taken or not allowed", "choose another port"
+            f"cannot listen on {address(host, port)}: the port is taken or not allowed", "choose another port"
         ) from error

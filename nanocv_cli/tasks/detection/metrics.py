@@ -12,7 +12,6 @@ from nanocv_cli.data.boxes import IGNORED, LABEL
 from nanocv_cli.tasks.base import Metrics, Outputs
 from nanocv_cli.tasks.detection.mistakes import Judged, judge
 
-MAX_DETECTIONS = 100
 AREAS = ("all", "small", "medium", "large")
 IOU_50, IOU_75 = 0, 5  # rows of COCO's thresholds 0.50, 0.55, ..., 0.95
 

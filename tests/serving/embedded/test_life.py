@@ -3,6 +3,7 @@
 import http.client
 import json
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -16,6 +17,7 @@ import numpy as np
 import pytest
 from tritonclient.grpc import model_config_pb2 as pb
 
+from nanocv_cli.serving.ports import Addresses
 from tests.conftest import Command
 from tests.serving.models import FOR_EVER, entry_config, write_model
 
@@ -34,7 +36,8 @@ class Running:
         )
         assert self.process.stdout is not None
         told = json.loads(self.process.stdout.readline())
-        self.http, self.metrics = f"127.0.0.1:{told['http_port']}", f"127.0.0.1:{told['metrics_port']}"
+        addresses = Addresses(**told)
+        self.http, self.grpc, self.metrics = addresses.http, addresses.grpc, addresses.metrics
 
     def ask(self, model: str, document: dict[str, Any] = ASK) -> Any:
         request = urllib.request.Request(f"http://{self.http}/v2/models/{model}/infer", json.dumps(document).encode())
@@ -142,6 +145,31 @@ def test_a_taken_port(nanocv: Command, tmp_path: Path, start: Callable[..., Runn
     outcome = nanocv("serve", "run", "--repository", tmp_path, "--http-port", port)
     assert outcome.code == 1
     assert f"cannot listen on 127.0.0.1:{port}" in outcome.err
+
+
+def has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6 loopback")
+def test_an_ipv6_address_serves_all_three_sides_and_can_be_benched(
+    nanocv: Command, tmp_path: Path, start: Callable[..., Running]
+) -> None:
+    write_model(tmp_path, entry_config("doubling", "doubling"), "doubling")
+    server = start(tmp_path, "--host", "::1")
+    assert server.http.startswith("[::1]:")
+    assert answers(server, "doubling")
+    assert server.waiting() == 0
+    brief = ("--model", "doubling", "--windows", "3", "--window-s", "0.2", "--warmup-s", "0", "--json")
+    for protocol in ((), ("--protocol", "grpc", "--grpc-url", server.grpc)):
+        outcome = nanocv("bench", "server", "--url", server.http, *protocol, *brief)
+        assert outcome.code == 0, outcome.err
+        assert json.loads(outcome.out)["rows"][0]["errors"] == 0
 
 
 def test_unknown_engine(nanocv: Command) -> None:
