@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 
 .PHONY: demo test lint triton bench clean
 
-demo: $(INSTALLED)  ## everything once: flowers, LeNet trained, evaluated, one picture inferred, graph exported
+demo: $(INSTALLED)  ## everything once: flowers, LeNet trained, evaluated, one image inferred, graph exported
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh scripts/demo.sh
 
 # The pip package that carries Triton exists for this platform alone; elsewhere its tests are skipped.

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import torch
 
+from nanocv_cli.analysis.analysed_model import Wish, analyse, find_subject
 from nanocv_cli.analysis.local import local_peaks
 from nanocv_cli.analysis.measure_torch import measure_torch
 from nanocv_cli.analysis.roofline import Roofline
-from nanocv_cli.analysis.subject import Wish, analyse, find_subject
 from nanocv_cli.analysis.sweep import point
 
 MODELS = (

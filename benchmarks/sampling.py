@@ -2,7 +2,7 @@
 
     python benchmarks/sampling.py [--model nanoflow] [-n 16] [--steps 12] [--rounds 7]
 
-By turns in ONNX Runtime: pictures by the exported graph, which holds the whole sampler, and the bare network called in
+By turns in ONNX Runtime: images by the exported graph, which holds the whole sampler, and the bare network called in
 a Python loop just as often, with the same batches. Medians are compared.
 """
 
@@ -18,20 +18,20 @@ import onnxruntime
 import torch
 
 from nanocv_cli.config.project import project_root
+from nanocv_cli.engine.noise import image_noise
+from nanocv_cli.engine.reference import find_checkpoint, find_graph
+from nanocv_cli.engine.sampling import GraphSampler, SamplingSettings
 from nanocv_cli.errors import NanocvError
 from nanocv_cli.export.graph import quiet
-from nanocv_cli.inference.noise import picture_noise
-from nanocv_cli.inference.reference import find_checkpoint, find_graph
-from nanocv_cli.inference.sampling import GraphSampler, Way
+from nanocv_cli.models.checkpoint import load_network
 from nanocv_cli.tasks.generation.sampler import evaluation_count
-from nanocv_cli.training.checkpoint import load_network
 
 
 def main() -> None:
     """Measures and prints a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", metavar="REF", default="nanoflow", help="as for nanocv sample")
-    parser.add_argument("-n", type=int, default=16, dest="count", help="pictures")
+    parser.add_argument("-n", type=int, default=16, dest="count", help="images")
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--rounds", type=int, default=7)
     arguments = parser.parse_args()
@@ -42,7 +42,7 @@ def main() -> None:
     except NanocvError as error:
         sys.exit(f"error: {error.message}\n  try: {error.hint}")
     side = sampler.card.input_size
-    noise = picture_noise(0, 0, arguments.count, side)
+    noise = image_noise(0, 0, arguments.count, side)
     labels = np.arange(arguments.count) % len(sampler.card.classes)
     both = {
         "images": np.concatenate([noise, noise]),
@@ -50,14 +50,14 @@ def main() -> None:
         "labels": np.concatenate([labels, np.full_like(labels, -1)]),
     }
     sys.stdout.write(f"{'solver':8}{'evaluations':>12}{'sampler ms':>12}{'network ms':>12}{'ratio':>8}   medians of ")
-    sys.stdout.write(f"{arguments.rounds}, {arguments.count} pictures, {arguments.steps} steps\n")
+    sys.stdout.write(f"{arguments.rounds}, {arguments.count} images, {arguments.steps} steps\n")
     for heun in (True, False):
-        way = Way(arguments.steps, 1.5, heun)
+        settings = SamplingSettings(arguments.steps, 1.5, heun)
         evaluations = evaluation_count(arguments.steps, heun)
         whole, bare = [], []
         for _ in range(arguments.rounds + 1):
             began = time.perf_counter()
-            sampler(noise, labels, way)
+            sampler(noise, labels, settings)
             between = time.perf_counter()
             for _ in range(evaluations):
                 network.run(None, both)
@@ -70,7 +70,7 @@ def main() -> None:
 
 
 def bare_network(checkpoint: Path, count: int) -> onnxruntime.InferenceSession:
-    """The velocity field alone as a graph for `count` pictures."""
+    """The velocity field alone as a graph for `count` images."""
     network, config, _ = load_network(checkpoint)
     side = config.input_size
     example = torch.zeros(count, 3, side, side), torch.zeros(count), torch.zeros(count, dtype=torch.int64)

@@ -20,13 +20,13 @@ import numpy as np
 import onnxruntime
 
 from nanocv_cli.bench.measure import Figures, Plan
-from nanocv_cli.bench.own_server import serving
 from nanocv_cli.bench.server_api import ServerApi
+from nanocv_cli.bench.started_server import serving
 from nanocv_cli.bench.sweep import Target, run_sweep
 from nanocv_cli.config.loader import resolve_serve
 from nanocv_cli.config.project import project_root
+from nanocv_cli.engine.reference import find_graph
 from nanocv_cli.errors import ServingError
-from nanocv_cli.inference.reference import find_graph
 
 BARE_SECONDS = 1.5
 

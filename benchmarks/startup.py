@@ -3,8 +3,8 @@
     python benchmarks/startup.py [--model REF] [--runs 15]
 
 Two pairs of commands run by turns, so that whatever else the machine does meets both alike; medians are compared.
-`infer` answers one picture, in a fresh process with warm file caches, beside a bare script that opens, resizes and runs
-the same picture through the same graph.
+`infer` answers one image, in a fresh process with warm file caches, beside a bare script that opens, resizes and runs
+the same image through the same graph.
 """
 
 import argparse
@@ -21,8 +21,8 @@ import numpy as np
 from PIL import Image
 
 from nanocv_cli.config.project import project_root
+from nanocv_cli.engine.reference import find_graph
 from nanocv_cli.errors import NanocvError
-from nanocv_cli.inference.reference import find_graph
 
 BARE_SCRIPT = """
 import sys
@@ -54,13 +54,13 @@ def main() -> None:
 
     nanocv = Path(sys.executable).with_name("nanocv")
     with tempfile.TemporaryDirectory() as folder:
-        picture, script = Path(folder, "img.png"), Path(folder, "bare.py")
+        image, script = Path(folder, "img.png"), Path(folder, "bare.py")
         noise = np.random.default_rng(0).integers(0, 256, (256, 256, 3), np.uint8)
-        Image.fromarray(noise).save(picture)
+        Image.fromarray(noise).save(image)
         script.write_text(BARE_SCRIPT)
         pairs: dict[str, tuple[Command, Command]] = {
             "help": ([nanocv, "--help"], [sys.executable, "-c", "import typer, rich"]),
-            "infer": ([nanocv, "infer", picture, "--model", graph], [sys.executable, script, graph, picture]),
+            "infer": ([nanocv, "infer", image, "--model", graph], [sys.executable, script, graph, image]),
         }
         say(f"{'':8}{'nanocv ms':>12}{'bare ms':>12}{'ratio':>8}{'at most':>9}   medians of {arguments.runs}")
         for name, (ours, bare) in pairs.items():

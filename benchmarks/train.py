@@ -18,14 +18,14 @@ from nanocv_cli.commands.workplace import cache_folder
 from nanocv_cli.config.loader import resolve
 from nanocv_cli.config.project import project_root
 from nanocv_cli.data.batches import Batches
-from nanocv_cli.data.sources import picture_folder
+from nanocv_cli.data.sources import image_folder
 from nanocv_cli.display import Display
+from nanocv_cli.evaluation.split import load_split
+from nanocv_cli.models.device import autocast, pick_device, pick_precision
 from nanocv_cli.models.registry import build_model
 from nanocv_cli.tasks.registry import task_for
-from nanocv_cli.training.device import autocast, pick_device, pick_precision
 from nanocv_cli.training.learner import Learner
 from nanocv_cli.training.memory import keep_freed_memory
-from nanocv_cli.training.session import load_split
 from nanocv_cli.training.train import TRAIN_MARGIN
 
 
@@ -43,12 +43,12 @@ def main() -> None:
     config, root, display = resolve(arguments.data, arguments.model).config, project_root(), Display()
     device, task = pick_device(arguments.device), task_for(config.model.task)
     precision = pick_precision(arguments.precision, device)
-    dataset = task.read(config.data, picture_folder(config.data, root, display.say))
+    dataset = task.read(config.data, image_folder(config.data, root, display.say))
     size, batch = config.model.input_size, config.train.batch_size
-    pictures = load_split(
+    images = load_split(
         dataset, "train", task, cache_folder(root), round(size * TRAIN_MARGIN), config.model.resize, display
     )
-    batches = Batches(pictures.images, pictures.targets, batch, config.train.seed)
+    batches = Batches(images.images, images.targets, batch, config.train.seed)
 
     def network() -> torch.nn.Module:
         return build_model(config.model, len(dataset.classes)).to(device).to(memory_format=torch.channels_last)

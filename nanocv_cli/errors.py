@@ -85,7 +85,7 @@ class StorageError(NanocvError):
 class OutOfMemoryError(NanocvError):
     """What was asked for does not fit into the memory of this machine."""
 
-    advice = "ask for smaller batches or pictures"
+    advice = "ask for smaller batches or images"
 
 
 class InternalError(NanocvError):

@@ -54,7 +54,7 @@ def run_nanocv(*arguments: str | Path) -> Outcome:
     return Outcome(code, out.getvalue(), err.getvalue())
 
 
-def draw_class_picture(name: str, index: int, size: int = 40) -> Image.Image:
+def draw_class_image(name: str, index: int, size: int = 40) -> Image.Image:
     """A noisy square on a noisy ground in the class's colour; the index seeds the noise."""
     rng = np.random.default_rng((index, *name.encode()))
     pixels = rng.integers(0, 90, (size, size, 3)) + 60
@@ -64,13 +64,13 @@ def draw_class_picture(name: str, index: int, size: int = 40) -> Image.Image:
 
 
 def write_tiny_set(folder: Path, counts: dict[str, int]) -> Path:
-    """Class folders of three colours; `counts` pictures of each class by split ("" for no split folders)."""
+    """Class folders of three colours; `counts` images of each class by split ("" for no split folders)."""
     for split, count in counts.items():
         for name in COLOURS:
             (folder / split / name).mkdir(parents=True, exist_ok=True)
             for index in range(count):
                 number = index + 1000 * sorted(counts).index(split)
-                draw_class_picture(name, number).save(folder / split / name / f"{index:03d}.png")
+                draw_class_image(name, number).save(folder / split / name / f"{index:03d}.png")
     return folder
 
 

@@ -1,4 +1,4 @@
-"""A tiny set of labelled pixels: coloured rectangles on grey, masks as index pictures."""
+"""A tiny set of labelled pixels: coloured rectangles on grey, masks as index images."""
 
 from pathlib import Path
 
@@ -16,15 +16,15 @@ def write_masked_set(folder: Path, counts: dict[str, int], size: tuple[int, int]
         (folder / split / "images").mkdir(parents=True, exist_ok=True)
         (folder / split / "masks").mkdir(parents=True, exist_ok=True)
         for number in range(count):
-            picture = random.integers(90, 130, (height, width, 3), np.uint8)
+            image = random.integers(90, 130, (height, width, 3), np.uint8)
             mask = np.zeros((height, width), np.uint8)
             for _ in range(int(random.integers(1, 4))):
                 label = int(random.integers(1, 3))
                 w, h = int(random.integers(16, 40)), int(random.integers(16, 32))
                 x, y = int(random.integers(0, width - w)), int(random.integers(0, height - h))
-                picture[y : y + h, x : x + w] = list(COLOURS.values())[label - 1]
+                image[y : y + h, x : x + w] = list(COLOURS.values())[label - 1]
                 mask[y : y + h, x : x + w] = label
             mask[:2] = 255
-            Image.fromarray(picture).save(folder / split / "images" / f"{number:03d}.png")
+            Image.fromarray(image).save(folder / split / "images" / f"{number:03d}.png")
             Image.fromarray(mask).save(folder / split / "masks" / f"{number:03d}.png")
     return folder

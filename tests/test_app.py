@@ -66,9 +66,9 @@ def test_help_imports_nothing_heavy() -> None:
 
 
 def test_infer_imports_no_training_library(trained, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    picture = next((trained.data / "test" / "red").iterdir())
+    image = next((trained.data / "test" / "red").iterdir())
     loaded = _modules_after(
-        f"sys.argv = ['nanocv', 'infer', {str(picture)!r}, '--model', {str(trained.folder)!r}]\n"
+        f"sys.argv = ['nanocv', 'infer', {str(image)!r}, '--model', {str(trained.folder)!r}]\n"
         f"sys.argv += ['--out', {str(tmp_path)!r}]\n"
         "from nanocv_cli.app import main\ntry: main()\nexcept SystemExit as stop: assert not stop.code"
     )

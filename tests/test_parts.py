@@ -21,7 +21,7 @@ from pathlib import Path
 from nanocv_cli.files import atomic_path, folder_beside
 with folder_beside(Path("set")) as folder, atomic_path("model.onnx") as file:
     (folder / "sub").mkdir()
-    (folder / "sub" / "picture.png").write_bytes(b"x" * 1000)
+    (folder / "sub" / "image.png").write_bytes(b"x" * 1000)
     file.write_bytes(b"half")
     print("writing", flush=True)
     sys.stdin.read()

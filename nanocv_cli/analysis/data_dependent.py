@@ -1,4 +1,4 @@
-"""Operators whose result has a shape or value that only real pictures decide: what is assumed of them on shapes alone.
+"""Operators whose result has a shape or value that only real images decide: what is assumed of them on shapes alone.
 
 Detectors need this for the regions that their heads look at, and after their last convolution. Either every candidate
 passes the score thresholds, which bounds the work from above, or none does.

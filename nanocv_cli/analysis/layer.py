@@ -16,7 +16,7 @@ class Values:
 
     Attributes:
         floats: how many of them take the size of the data type that is asked about.
-        fixed_bytes: bytes of all others (uint8 pictures, int64 indices), whatever that type is.
+        fixed_bytes: bytes of all others (uint8 images, int64 indices), whatever that type is.
     """
 
     floats: int = 0
@@ -35,11 +35,11 @@ class Product:
     """The matrix product a layer is, or is computed as (a convolution by implicit GEMM).
 
     Attributes:
-        rows: of the result, for one picture; with `shared` the pictures of a batch stand below one another.
+        rows: of the result, for one image; with `shared` the images of a batch stand below one another.
         columns: of the result.
         depth: length of each dot product.
-        count: independent products for one picture (groups, heads, windows).
-        shared: all pictures are multiplied by the same weights.
+        count: independent products for one image (groups, heads, windows).
+        shared: all images are multiplied by the same weights.
     """
 
     rows: int
@@ -50,7 +50,7 @@ class Product:
 
     @property
     def macs(self) -> int:
-        """Multiply-adds for one picture."""
+        """Multiply-adds for one image."""
         return self.rows * self.columns * self.depth * self.count
 
     def batched(self, batch: int) -> "Product":
@@ -60,7 +60,7 @@ class Product:
 
 @dataclass(frozen=True)
 class Layer:
-    """One operation of a model, for one picture.
+    """One operation of a model, for one image.
 
     The byte model: each operation reads its inputs and weights once and writes its outputs once; nothing stays on
     the chip between two operations, and views move nothing.
@@ -77,9 +77,9 @@ class Layer:
         other_ops: all other arithmetic (docs/analysis.md says how much each kind has).
         params: trainable values that are first used here.
         weights: values that are read whatever the batch.
-        inputs, outputs: values read and written for each picture.
+        inputs, outputs: values read and written for each image.
         product: of layers that multiply matrices.
-        per_picture: False for work that depends on weights alone and is done once for a batch of any size.
+        per_image: False for work that depends on weights alone and is done once for a batch of any size.
     """
 
     name: str
@@ -97,10 +97,10 @@ class Layer:
     inputs: Values = Values()
     outputs: Values = Values()
     product: Product | None = None
-    per_picture: bool = True
+    per_image: bool = True
 
     def _times(self, batch: int) -> int:
-        return batch if self.per_picture else 1
+        return batch if self.per_image else 1
 
     def flops(self, batch: int = 1) -> int:
         """Two per multiply-add."""
@@ -127,12 +127,12 @@ class Model:
 
     Attributes:
         name: for people.
-        inputs: each input's name, type and shape for one picture, such as `images float32 [1,3,224,224]`.
+        inputs: each input's name, type and shape for one image, such as `images float32 [1,3,224,224]`.
         layers: in the order they run.
         params: all trainable values, each counted once.
         assumptions: what had to be assumed to count at all, one line each.
-        least_macs: of a model whose work depends on the pictures (a detector with heads for its regions), the
-            multiply-adds of a picture in which nothing is found; the layers are those of the most.
+        least_macs: of a model whose work depends on the images (a detector with heads for its regions), the
+            multiply-adds of an image in which nothing is found; the layers are those of the most.
     """
 
     name: str
@@ -144,7 +144,7 @@ class Model:
 
     @property
     def macs(self) -> int:
-        """Multiply-adds for one picture."""
+        """Multiply-adds for one image."""
         return sum(layer.macs for layer in self.layers)
 
     def flops(self, batch: int = 1) -> int:

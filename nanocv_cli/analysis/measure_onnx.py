@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from nanocv_cli.analysis.layer import Model
 from nanocv_cli.analysis.measured import Measured
+from nanocv_cli.engine.runner import FATAL_ONLY, stoppable
 from nanocv_cli.errors import ModelError, NanocvError
-from nanocv_cli.inference.runner import FATAL_ONLY, stoppable
 from nanocv_cli.memory import expect_room
 from nanocv_cli.untrusted import first_line
 
@@ -32,13 +32,13 @@ TYPES = {
 
 
 def measure_onnx(path: Path, model: Model, shapes: dict[str, tuple[int, ...]], batch: int) -> Measured:
-    """Times a graph on the CPU on random pictures.
+    """Times a graph on the CPU on random images.
 
     Args:
         path: the graph.
         model: its layers.
-        shapes: of its inputs for one picture.
-        batch: pictures, for inputs whose first size is 1 in `shapes` and open in the graph.
+        shapes: of its inputs for one image.
+        batch: images, for inputs whose first size is 1 in `shapes` and open in the graph.
 
     Raises:
         ModelError: ONNX Runtime cannot load it, or it fails.
@@ -47,14 +47,14 @@ def measure_onnx(path: Path, model: Model, shapes: dict[str, tuple[int, ...]], b
     try:
         session = onnxruntime.InferenceSession(str(path), _options(), providers=["CPUExecutionProvider"])
         running = stoppable()
-        feeds = {entry.name: _filled(entry, shapes[entry.name], batch) for entry in session.get_inputs()}
+        graph_inputs = {entry.name: _filled(entry, shapes[entry.name], batch) for entry in session.get_inputs()}
         for _ in range(WARM_RUNS):
-            session.run(None, feeds, running)
+            session.run(None, graph_inputs, running)
         whole: list[float] = []
         end = time.perf_counter() + SECONDS
         while time.perf_counter() < end or len(whole) < FEWEST_RUNS:
             start = time.perf_counter()
-            session.run(None, feeds, running)
+            session.run(None, graph_inputs, running)
             whole.append(time.perf_counter() - start)
         with tempfile.TemporaryDirectory() as folder:
             options = _options()
@@ -64,7 +64,7 @@ def measure_onnx(path: Path, model: Model, shapes: dict[str, tuple[int, ...]], b
             options.profile_file_prefix = str(Path(folder) / "profile")
             profiled = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
             for _ in range(WARM_RUNS + LAYER_ROUNDS):
-                profiled.run(None, feeds, running)
+                profiled.run(None, graph_inputs, running)
             events = json.loads(Path(profiled.end_profiling()).read_text(encoding="utf-8"))
     except NanocvError:
         raise
@@ -98,7 +98,7 @@ def _filled(entry: Any, shape: tuple[int, ...], batch: int) -> NDArray[Any]:
     random = np.random.default_rng(0)
     if min(sizes, default=1) < 1:
         raise ValueError(f"its input {entry.name} has the shape {list(sizes)}")
-    expect_room(math.prod(sizes) * np.dtype(dtype).itemsize, f"{batch:,} pictures", "a smaller --batch-sizes")
+    expect_room(math.prod(sizes) * np.dtype(dtype).itemsize, f"{batch:,} images", "a smaller --batch-sizes")
     if np.issubdtype(dtype, np.floating):
         return random.random(sizes).astype(dtype)
     return random.integers(0, 2 if dtype == np.bool_ else 100, sizes).astype(dtype)

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from nanocv_cli.analysis.analysed_model import AnalysedModel
 from nanocv_cli.analysis.layer import Model
 from nanocv_cli.analysis.local import DTYPES, synchronise
 from nanocv_cli.analysis.measured import Measured
 from nanocv_cli.analysis.rules import TORCH
-from nanocv_cli.analysis.subject import Subject
 from nanocv_cli.analysis.torch_trace import NamesOfModules, whole_attention, without_fused_encoder
 from nanocv_cli.errors import RequestError
 from nanocv_cli.memory import expect_room
@@ -28,25 +28,25 @@ FLOAT = 4  # bytes
 Key = tuple[str, str]
 
 
-def measure_torch(subject: Subject, model: Model, device: torch.device, dtype: str, batch: int) -> Measured:
-    """Times a model with random weights on random pictures.
+def measure_torch(analysed: AnalysedModel, model: Model, device: torch.device, dtype: str, batch: int) -> Measured:
+    """Times a model with random weights on random images.
 
     Args:
-        subject: what to build.
-        model: its layers, as `subject.analyse` found them.
+        analysed: what to build.
+        model: its layers, as `analysed.analyse` found them.
         device: cpu, cuda or mps.
         dtype: fp32, fp16 or bf16.
-        batch: pictures.
+        batch: images.
 
     Raises:
         RequestError: torch's layers do not run at that type.
     """
     if dtype not in DTYPES:
         raise RequestError(f"--measure runs torch at {', '.join(DTYPES)}, not at {dtype}", "--dtype fp32")
-    size = subject.input_size
-    expect_room(batch * 3 * size * size * FLOAT, f"{batch:,} pictures of {size}x{size}", "a smaller --batch-sizes")
-    network = subject.build().eval().to(device, DTYPES[dtype])
-    inputs = _filled(subject.inputs(str(device), batch), DTYPES[dtype])
+    size = analysed.input_size
+    expect_room(batch * 3 * size * size * FLOAT, f"{batch:,} images of {size}x{size}", "a smaller --batch-sizes")
+    network = analysed.build().eval().to(device, DTYPES[dtype])
+    inputs = _filled(analysed.inputs(str(device), batch), DTYPES[dtype])
     with torch.no_grad():
         for _ in range(WARM_RUNS):
             network(*inputs)
@@ -131,7 +131,7 @@ def _key(module: str, operator: str) -> Key:
 
 
 def _filled(value: Any, dtype: torch.dtype) -> Any:
-    """The same structure with random pictures."""
+    """The same structure with random images."""
     if isinstance(value, Tensor):
         return torch.rand(value.shape, device=value.device).to(dtype)
     return type(value)(_filled(part, dtype) for part in value)

@@ -9,7 +9,7 @@ import onnx
 from nanocv_cli.analysis.layer import Layer, Model
 from nanocv_cli.analysis.onnx_constants import constant_value
 from nanocv_cli.analysis.onnx_layers import Node, layer_of
-from nanocv_cli.analysis.onnx_shapes import Tensor, element_type, pictures_in, shaped, tensors_of
+from nanocv_cli.analysis.onnx_shapes import Tensor, element_type, images_in, shaped, tensors_of
 from nanocv_cli.config.project import shown
 from nanocv_cli.errors import ModelError, NanocvError
 from nanocv_cli.untrusted import first_line
@@ -29,7 +29,7 @@ class Graph:
 
     Attributes:
         model: its layers.
-        shapes: of its inputs, for one picture.
+        shapes: of its inputs, for one image.
     """
 
     model: Model
@@ -43,7 +43,7 @@ def analyse_graph(
 
     Args:
         path: an `.onnx` file of any origin.
-        input_size: height and width of pictures, for a graph that leaves them open.
+        input_size: height and width of images, for a graph that leaves them open.
         shapes: of inputs by name, batch included, for whatever else it leaves open.
 
     Raises:
@@ -66,7 +66,7 @@ def _analysed(path: Path, input_size: int | None, shapes: dict[str, tuple[int, .
         raise ModelError(f"{path} is no ONNX graph: it has no nodes", "export it again")
     reader = _GraphReader(weights)
     reader.read(proto.graph, 1)
-    inputs = pictures_in(proto.graph, weights)
+    inputs = images_in(proto.graph, weights)
     sizes = {value.name: reader.tensors[value.name].shape or () for value in inputs}
     told = tuple(f"{value.name} {element_type(value)} {list(sizes[value.name])}" for value in inputs)
     model = Model(shown(path), told, tuple(reader.layers), reader.params, tuple(sorted(reader.assumptions)))

@@ -151,7 +151,7 @@ def _layer(
         inputs=_values([tensor for tensor, is_weight in pairs if not is_weight]),
         outputs=_values(node.outputs if kind in ("other", "movement") else node.outputs[:1]),
         product=product,
-        per_picture=not all(node.is_weight),
+        per_image=not all(node.is_weight),
     )
 
 

@@ -1,4 +1,4 @@
-"""Shapes of everything in an ONNX graph for one picture."""
+"""Shapes of everything in an ONNX graph for one image."""
 
 import math
 import tempfile
@@ -56,7 +56,7 @@ def shaped(
     """
     weights = _weights_to_inputs(proto.graph)
     proto = onnx.inliner.inline_local_functions(proto)
-    inputs = pictures_in(proto.graph, weights)
+    inputs = images_in(proto.graph, weights)
     if unknown := shapes.keys() - {value.name for value in inputs}:
         names = ", ".join(value.name for value in inputs)
         raise ModelError(f"{path} has no input {min(unknown)!r}", f"its inputs are {names}")
@@ -75,7 +75,7 @@ def shaped(
     return proto, weights
 
 
-def pictures_in(graph: onnx.GraphProto, weights: frozenset[str]) -> list[onnx.ValueInfoProto]:
+def images_in(graph: onnx.GraphProto, weights: frozenset[str]) -> list[onnx.ValueInfoProto]:
     """The inputs that are neither constants nor weights."""
     given = {tensor.name for tensor in graph.initializer} | weights
     return [value for value in graph.input if value.name not in given]
@@ -101,7 +101,7 @@ def _weights_to_inputs(graph: onnx.GraphProto) -> frozenset[str]:
 
 
 def _inferred(proto: onnx.ModelProto) -> onnx.ModelProto:
-    # Sizes that an exporter wrote down for an open batch would contradict those of one picture.
+    # Sizes that an exporter wrote down for an open batch would contradict those of one image.
     del proto.graph.value_info[:]
     for value in proto.graph.output:
         value.type.tensor_type.ClearField("shape")

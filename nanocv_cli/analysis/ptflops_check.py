@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from nanocv_cli.analysis.analysed_model import AnalysedModel
 from nanocv_cli.analysis.layer import Layer, Model
 from nanocv_cli.analysis.report import render
-from nanocv_cli.analysis.subject import Subject
 
 FUNCTIONS = "(functions, not in any module)"
 
@@ -32,13 +32,13 @@ class Comparison:
     explanation: str
 
 
-def compare_with_ptflops(subject: Subject, model: Model) -> list[Comparison]:
+def compare_with_ptflops(analysed: AnalysedModel, model: Model) -> list[Comparison]:
     """Counts a subject with ptflops and sets its modules beside our layers.
 
     Raises:
         ModuleNotFoundError: ptflops is not installed.
     """
-    theirs, functions = _count(subject)
+    theirs, functions = _count(analysed)
     rows = []
     left = list(model.layers)
     for name, count in theirs.items():
@@ -80,14 +80,14 @@ def comparison_json(rows: Sequence[Comparison]) -> dict[str, Any]:
     }
 
 
-def _count(subject: Subject) -> tuple[dict[str, int], int]:
+def _count(analysed: AnalysedModel) -> tuple[dict[str, int], int]:
     """ptflops' count of every module that it knows, and of all functions together.
 
     It has to run the network: on shapes alone torch computes with the very functions that it patches.
     """
     from ptflops import pytorch_engine as engine
 
-    network = engine.add_flops_counting_methods(subject.build())
+    network = engine.add_flops_counting_methods(analysed.build())
     network.eval()
     network.start_flops_count(ost=io.StringIO(), verbose=False, ignore_list=[])
     functions: list[int] = []
@@ -96,7 +96,7 @@ def _count(subject: Subject) -> tuple[dict[str, int], int]:
     engine.patch_tensor_ops(products)
     try:
         with torch.no_grad():
-            network(*subject.inputs("cpu", 1))
+            network(*analysed.inputs("cpu", 1))
         counted = {name: int(module.__flops__) for name, module in _counted(network)}
     finally:
         engine.unpatch_functional()

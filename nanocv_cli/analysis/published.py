@@ -1,4 +1,4 @@
-"""torchvision's classifiers, detectors and segmenters as published: own head, own picture, own count."""
+"""torchvision's classifiers, detectors and segmenters as published: own head, own image, own count."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -7,9 +7,9 @@ import torch
 from torch import nn
 from torchvision import models
 
-from nanocv_cli.config.zoo import TORCHVISION_CLASSIFIERS, TORCHVISION_DETECTORS, TORCHVISION_SEGMENTERS
+from nanocv_cli.config.torchvision_names import TORCHVISION_CLASSIFIERS, TORCHVISION_DETECTORS, TORCHVISION_SEGMENTERS
 
-# torchvision counted its detectors on pictures of this size, which their own transforms then resize.
+# torchvision counted its detectors on images of this size, which their own transforms then resize.
 DETECTOR_INPUT = 512
 
 
@@ -18,9 +18,9 @@ class Published:
     """What torchvision says of a network.
 
     Attributes:
-        macs: for one picture, rounded to a million by torchvision (`_ops`, in GMACs there).
+        macs: for one image, rounded to a million by torchvision (`_ops`, in GMACs there).
         params: trainable values.
-        input_size: side of the picture that it was counted on.
+        input_size: side of the image that it was counted on.
         classes: that its published weights tell apart.
     """
 
@@ -62,12 +62,12 @@ def build_published(name: str, input_size: int, classes: int) -> nn.Module:
         options["input_size"] = (input_size, input_size)
     network: nn.Module = models.get_model(name, weights=None, **options)
     if name in TORCHVISION_DETECTORS:
-        # Boxes and masks are put back into the original picture by the host: no arithmetic of the network.
+        # Boxes and masks are put back into the original image by the host: no arithmetic of the network.
         network.transform.postprocess = lambda found, *sizes: found  # type: ignore[union-attr]
     return network
 
 
 def published_inputs(name: str, input_size: int, device: str, batch: int) -> tuple[Any, ...]:
-    """What the network's forward takes for a batch; a detector takes a list of pictures."""
+    """What the network's forward takes for a batch; a detector takes a list of images."""
     images = torch.empty(batch, 3, input_size, input_size, device=device)
     return (list(images),) if name in TORCHVISION_DETECTORS else (images,)

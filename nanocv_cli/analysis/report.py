@@ -62,7 +62,7 @@ def layer_table(model: Model, at: Point, unit: str, form: str, order: Sequence[i
     rows: Rows = []
     for number, turns in _runs(model, order):
         layer, estimate = model.layers[number], at.layers[number]
-        times = turns * (at.batch if layer.per_picture else 1)
+        times = turns * (at.batch if layer.per_image else 1)
         flops = turns * layer.flops(at.batch)
         rows.append([
             layer.name if turns == 1 else f"{layer.name} x{turns}",
@@ -107,7 +107,7 @@ def _runs(model: Model, order: Sequence[int]) -> list[tuple[int, int]]:
 
 def sweep_table(points: Sequence[Point], form: str) -> list[str]:
     """The whole model at each batch size and data type."""
-    header = ["<dtype", "batch", "op/B", "<verdict", "ms", "pictures/s", "memory-bound", "cache", "compute-bound",
+    header = ["<dtype", "batch", "op/B", "<verdict", "ms", "images/s", "memory-bound", "cache", "compute-bound",
               "latency-bound"]  # fmt: skip
     rows = []
     for at in points:
@@ -152,7 +152,7 @@ def notes(model: Model, roofline: Roofline) -> list[str]:
     ]
     lines += [f"assumed: {assumption}" for assumption in model.assumptions]
     if model.least_macs is not None and model.least_macs != model.macs:
-        lines.append(f"if no score passes its threshold: {2 * model.least_macs / 1e6:,.3f} MFLOPs a picture")
+        lines.append(f"if no score passes its threshold: {2 * model.least_macs / 1e6:,.3f} MFLOPs an image")
     if uncounted := model.uncounted():
         names = ", ".join(f"{name} x{count}" for name, count in sorted(uncounted.items()))
         lines.append(f"arithmetic not counted: {names}")
@@ -162,7 +162,7 @@ def notes(model: Model, roofline: Roofline) -> list[str]:
 def layer_json(layer: Layer, number: int, at: Point, roofline: Roofline) -> dict[str, Any]:
     """One layer of the contract's document; sizes in values, time in seconds."""
     estimate = at.layers[number]
-    times = at.batch if layer.per_picture else 1
+    times = at.batch if layer.per_image else 1
     return {
         "name": layer.name,
         "kind": layer.kind,
@@ -242,11 +242,11 @@ def _weights(layer: Layer, at: Point) -> int:
 
 
 def _inputs(layer: Layer, at: Point) -> int:
-    return layer.inputs.bytes(at.dtype) * (at.batch if layer.per_picture else 1)
+    return layer.inputs.bytes(at.dtype) * (at.batch if layer.per_image else 1)
 
 
 def _outputs(layer: Layer, at: Point) -> int:
-    return layer.outputs.bytes(at.dtype) * (at.batch if layer.per_picture else 1)
+    return layer.outputs.bytes(at.dtype) * (at.batch if layer.per_image else 1)
 
 
 def _text(value: int | None) -> str:

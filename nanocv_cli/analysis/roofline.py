@@ -100,8 +100,8 @@ class Roofline:
 def blocks_of(layer: Layer, batch: int) -> int:
     """Blocks of threads that a layer's work divides into."""
     if layer.product:
-        product = layer.product.batched(batch) if layer.per_picture else layer.product
+        product = layer.product.batched(batch) if layer.per_image else layer.product
         tiles = -(-product.rows // TILE) * -(-product.columns // TILE)
         return max(1, tiles * -(-product.depth // SPLIT) * product.count)
     values = max(layer.inputs.bytes("int8"), layer.outputs.bytes("int8"))
-    return max(1, -(-values * (batch if layer.per_picture else 1) // VALUES_PER_BLOCK))
+    return max(1, -(-values * (batch if layer.per_image else 1) // VALUES_PER_BLOCK))

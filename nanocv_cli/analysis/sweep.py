@@ -15,7 +15,7 @@ class Point:
     """A model at one batch size and data type.
 
     Attributes:
-        batch: pictures.
+        batch: images.
         dtype: of values and arithmetic.
         layers: one estimate per layer.
         intensity: of the whole model, operations per byte.
@@ -32,7 +32,7 @@ class Point:
 
     @property
     def throughput(self) -> float:
-        """Predicted pictures per second."""
+        """Predicted images per second."""
         return self.batch / self.seconds if self.seconds else 0.0
 
 
@@ -69,13 +69,13 @@ def sweep(model: Model, gpu: GpuConfig, dtypes: Sequence[str], batches: Sequence
 def compute_bound_from(layer: Layer, roofline: Roofline) -> Turn:
     """The smallest batch that makes a layer compute-bound, or why none does.
 
-    With weights W bytes and i + o bytes per picture, N pictures have the intensity N*F / (W + N*(i + o)): it grows
+    With weights W bytes and i + o bytes per image, N images have the intensity N*F / (W + N*(i + o)): it grows
     towards F / (i + o), where weights no longer count.
     """
     threshold = roofline.thresholds[1]
     if not layer.operations():
         return Turn(None, "it only moves values")
-    if not layer.per_picture:
+    if not layer.per_image:
         batch = 1 if roofline.verdict(layer, 1) == COMPUTE else None
         return Turn(batch, "" if batch else "it does not depend on the batch")
     moved = layer.inputs.bytes(roofline.dtype) + layer.outputs.bytes(roofline.dtype)

@@ -27,7 +27,7 @@ class Call:
         inputs: all other tensors among them.
         outputs: tensors it returned.
         params: values of parameters used for the first time.
-        per_picture: an input depends on the pictures.
+        per_image: an input depends on the images.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Call:
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     params: int
-    per_picture: bool
+    per_image: bool
 
     @property
     def base(self) -> str:
@@ -73,7 +73,7 @@ def _convolution(call: Call) -> Layer:
     transposed, groups = bool(call.args[6]), int(call.args[8])
     shape, out = tuple(inputs.shape), tuple(call.outputs[0].shape)
     product = convolution(out, tuple(weight.shape), groups, transposed_from=shape if transposed else None)
-    # A detector's heads read the regions of one picture as a batch, which may be empty.
+    # A detector's heads read the regions of one image as a batch, which may be empty.
     product = Product(product.rows * shape[0], product.columns, product.depth, product.count)
     kind = "conv2d" if weight.dim() == 4 else f"conv{weight.dim() - 2}d"
     return _layer(call, kind, layout(shape), layout(out), _times(tuple(weight.shape[2:])), product)
@@ -117,7 +117,7 @@ def _layer(
         # What follows the first output (indices of a maximum, saved statistics) is for training.
         outputs=_values(call.outputs if kind in ("other", "movement") else call.outputs[:1]),
         product=product,
-        per_picture=call.per_picture,
+        per_image=call.per_image,
     )
 
 

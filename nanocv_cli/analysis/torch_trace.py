@@ -119,7 +119,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._parameters = {_storage(p): p.numel() for p in network.parameters()}
         self._unseen = set(self._parameters)
         self._weights = self._parameters.keys() | {_storage(b) for b in network.buffers()}
-        self._of_picture = {_storage(tensor) for tensor in tensors_in(inputs)}
+        self._of_image = {_storage(tensor) for tensor in tensors_in(inputs)}
         self._pausing = False
 
     def __torch_dispatch__(
@@ -139,9 +139,9 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._alive.append(result)
         sources, results = tensors_in((args, dict(kwargs))), tensors_in(result)
         read = {_storage(tensor) for tensor in sources}
-        is_of_picture = bool(read & self._of_picture)
-        if is_of_picture:
-            self._of_picture |= {_storage(tensor) for tensor in results}
+        is_of_image = bool(read & self._of_image)
+        if is_of_image:
+            self._of_image |= {_storage(tensor) for tensor in results}
         base = name.rpartition(".")[2]
         is_view = not is_mutable and bool(results) and all(_storage(tensor) in read for tensor in results)
         if not results or is_view or base in ALLOCATIONS:
@@ -157,7 +157,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             inputs=tuple(tensor for tensor in sources if _storage(tensor) not in self._weights),
             outputs=tuple(results),
             params=sum(self._parameters[storage] for storage in fresh),
-            per_picture=is_of_picture,
+            per_image=is_of_image,
         )
         self.layers.append(layer_of(call))
 

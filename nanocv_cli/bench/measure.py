@@ -23,7 +23,7 @@ class Plan:
 
     Attributes:
         concurrency: clients (closed loop), or connections that share the arrivals (open loop).
-        rows: pictures per request.
+        rows: images per request.
         warmup_s: seconds before the first window.
         window_s: seconds of a window.
         most_windows: after so many, the last three are reported as not stable.

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from nanocv_cli.bench.statistics import nearest_rank
-from nanocv_cli.inference.runner import Graph, open_graph
+from nanocv_cli.engine.runner import Graph, open_graph
 
 FEWEST_RUNS = 20
 WARM_RUNS = 3
@@ -23,11 +23,11 @@ class ModelRow:
     Attributes:
         model: the graph's file.
         precision: of its weights.
-        batch_size: pictures per run.
+        batch_size: images per run.
         threads: ONNX Runtime's intra-op threads.
         p50_us: median time of a run.
         p99_us: nearest-rank 99th percentile of it.
-        throughput: pictures per second at the median.
+        throughput: images per second at the median.
         runs: how many were timed.
         bytes: of the file.
         metrics: on the held-out split, from the model card.
@@ -61,7 +61,7 @@ def bench_model(
 
     Args:
         graphs: exported graphs.
-        batch_sizes: pictures per run.
+        batch_sizes: images per run.
         threads: intra-op threads; 0 lets ONNX Runtime choose.
         rounds: turns that each combination gets.
         round_seconds: length of a turn.
@@ -81,10 +81,10 @@ def bench_model(
         for case in cases:
             graph, count, size = case
             runner = runners[graph, count]
-            feeds = runner.example(size)
+            graph_inputs = runner.example(size)
             for _ in range(WARM_RUNS):
-                runner.answer(feeds)
-            times[case] += _timed(runner, feeds, round_seconds, -(-FEWEST_RUNS // rounds))
+                runner.answer(graph_inputs)
+            times[case] += _timed(runner, graph_inputs, round_seconds, -(-FEWEST_RUNS // rounds))
             done += 1
             progress(done, rounds * len(cases))
     rows = []
@@ -108,12 +108,12 @@ def bench_model(
     return rows
 
 
-def _timed(runner: Graph, feeds: Mapping[str, Any], seconds: float, fewest: int) -> list[int]:
+def _timed(runner: Graph, graph_inputs: Mapping[str, Any], seconds: float, fewest: int) -> list[int]:
     """Nanoseconds of each run, for at least `seconds` and `fewest` runs."""
     found: list[int] = []
     end = time.perf_counter() + seconds
     while time.perf_counter() < end or len(found) < fewest:
         start = time.perf_counter_ns()
-        runner.answer(feeds)
+        runner.answer(graph_inputs)
         found.append(time.perf_counter_ns() - start)
     return found

@@ -35,7 +35,7 @@ def build_payload(
     Args:
         metadata: KServe's description of the model.
         model: its name.
-        rows: pictures per request.
+        rows: images per request.
         filling: random (seeded; small integers over 7 or 8 bits, floats in 0..1) or zeros. Large integers are
             indices, of classes say: always 0, which is one.
         shapes: sizes without the batch, for inputs with sizes that vary.

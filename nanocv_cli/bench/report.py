@@ -56,7 +56,7 @@ def draw(rows: Sequence[Row], choice: Choice, title: str, target: Path) -> None:
     """
     from matplotlib.figure import Figure
 
-    from nanocv_cli.figures import in_chart, save_chart
+    from nanocv_cli.charts import in_chart, save_chart
 
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.add_subplot()

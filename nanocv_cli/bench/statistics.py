@@ -19,7 +19,7 @@ class Window:
         seconds: its length.
         latencies: int64 [n], nanoseconds, of the requests answered without error.
         errors: requests answered with an error.
-        rows: pictures per request.
+        rows: images per request.
     """
 
     seconds: float
@@ -29,7 +29,7 @@ class Window:
 
     @property
     def throughput(self) -> float:
-        """Inferences (pictures) per second, answered without error."""
+        """Inferences (images) per second, answered without error."""
         return len(self.latencies) * self.rows / self.seconds
 
     def percentile(self, share: float) -> float:

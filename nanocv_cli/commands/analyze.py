@@ -22,10 +22,10 @@ from nanocv_cli.commands.common import (
 from nanocv_cli.output import emit, say, tell
 
 if TYPE_CHECKING:
+    from nanocv_cli.analysis.analysed_model import AnalysedModel
     from nanocv_cli.analysis.layer import Model
     from nanocv_cli.analysis.measured import Measured
     from nanocv_cli.analysis.roofline import Roofline
-    from nanocv_cli.analysis.subject import Subject
     from nanocv_cli.config.schema import GpuConfig
 
 LOCAL = "local"
@@ -37,10 +37,10 @@ DTYPES = ("fp32", "tf32", "fp16", "bf16", "int8")
 
 @dataclass(frozen=True)
 class _Analysed:
-    """A model's layers, and how to run it: as torch's subject or as a graph with the shapes of its inputs."""
+    """A model's layers, and how to run it: as torch's module or as a graph with the shapes of its inputs."""
 
     model: "Model"
-    subject: "Subject | None"
+    analysed: "AnalysedModel | None"
     graph: Path | None
     shapes: dict[str, tuple[int, ...]]
 
@@ -58,13 +58,13 @@ def flops(
     dtype: Annotated[
         str | None, typer.Option(metavar="T,T", help=f"{', '.join(DTYPES)}; default fp16 (local: fp32).")
     ] = None,
-    batch_sizes: Annotated[str, typer.Option(metavar="N,N", help="Pictures per run; the first is tabled.")] = "1",
+    batch_sizes: Annotated[str, typer.Option(metavar="N,N", help="Images per run; the first is tabled.")] = "1",
     data: DataOption = None,
     classes: Annotated[
         int | None, number_option(low=1, high=LARGEST_CLASSES, text="Classes; default: those of --data.")
     ] = None,
     input_size: Annotated[
-        int | None, number_option(low=1, high=LARGEST_INPUT, text="Side of the picture, pixels.")
+        int | None, number_option(low=1, high=LARGEST_INPUT, text="Side of the image, pixels.")
     ] = None,
     shape: Annotated[list[str] | None, typer.Option(metavar="NAME:N,N", help="Of an open input of a graph.")] = None,
     overrides: SetOption = None,
@@ -118,16 +118,16 @@ def flops(
     if check:
         document["ptflops"], table = _ptflops(analysed, form)
         tables.append(table)
-    pictures = _draw(analysed.model, roofline, points, is_sweep, figures) if figures else []
+    images = _draw(analysed.model, roofline, points, is_sweep, figures) if figures else []
     if as_json:
-        emit(document | {"figures": [str(path) for path in pictures]})
+        emit(document | {"figures": [str(path) for path in images]})
         return
     for number, lines in enumerate(tables):
         tell(*([""] if number else []), *lines)
     for line in report.notes(model, roofline):
         say(line)
-    for path in pictures:
-        say(f"picture: {path}")
+    for path in images:
+        say(f"image: {path}")
 
 
 def _analyse(
@@ -150,12 +150,12 @@ def _analyse(
         wanted = dict(named_sizes("--shape", text) for text in shapes)
         graph = analyse_graph(Path(ref), input_size, wanted)
         return _Analysed(graph.model, None, Path(ref), graph.shapes)
-    from nanocv_cli.analysis.subject import Wish, analyse, find_subject
+    from nanocv_cli.analysis.analysed_model import Query, analyse, find_analysed_model
 
     if shapes:
         raise RequestError("--shape is for .onnx files", "use --input-size")
-    subject = find_subject(Wish(ref, data, classes, input_size, overrides), project_root())
-    return _Analysed(analyse(subject), subject, None, {})
+    analysed = find_analysed_model(Query(ref, data, classes, input_size, overrides), project_root())
+    return _Analysed(analyse(analysed), analysed, None, {})
 
 
 @contextmanager
@@ -177,7 +177,7 @@ def _gpu(name: str | None, device: str) -> "GpuConfig":
         from nanocv_cli.analysis.local import local_peaks
         from nanocv_cli.commands.workplace import cache_folder
         from nanocv_cli.config.project import project_root
-        from nanocv_cli.training.device import pick_device
+        from nanocv_cli.models.device import pick_device
 
         return local_peaks(pick_device(device), cache_folder(project_root()), say)
     from nanocv_cli.config.loader import resolve
@@ -193,33 +193,33 @@ def _measure(analysed: _Analysed, device: str, dtype: str, batch: int) -> "Measu
 
         return measure_onnx(analysed.graph, analysed.model, analysed.shapes, batch)
     from nanocv_cli.analysis.measure_torch import measure_torch
-    from nanocv_cli.training.device import pick_device
+    from nanocv_cli.models.device import pick_device
 
-    if analysed.subject is None:
+    if analysed.analysed is None:
         raise RequestError("--measure has nothing to run", "name a model with --model")
-    return measure_torch(analysed.subject, analysed.model, pick_device(device), dtype, batch)
+    return measure_torch(analysed.analysed, analysed.model, pick_device(device), dtype, batch)
 
 
 def _ptflops(analysed: _Analysed, form: str) -> tuple[dict[str, Any], list[str]]:
     from nanocv_cli.errors import RequestError
 
-    if analysed.subject is None:
+    if analysed.analysed is None:
         raise RequestError("ptflops counts torch models, not graphs", "name the run or the model")
     from nanocv_cli.analysis.ptflops_check import compare_with_ptflops, comparison_json, comparison_table
 
-    rows = compare_with_ptflops(analysed.subject, analysed.model)
+    rows = compare_with_ptflops(analysed.analysed, analysed.model)
     return comparison_json(rows), comparison_table(rows, form)
 
 
 def _draw(model: "Model", roofline: "Roofline", points: list[Any], is_sweep: bool, folder: Path) -> list[Path]:
-    from nanocv_cli.analysis.pictures import draw_roofline, draw_sweep
+    from nanocv_cli.analysis.plots import draw_roofline, draw_sweep
 
-    pictures = [folder / "roofline.png"]
-    draw_roofline(model, roofline, points[0], pictures[0])
+    images = [folder / "roofline.png"]
+    draw_roofline(model, roofline, points[0], images[0])
     if is_sweep:
-        pictures.append(folder / "sweep.png")
-        draw_sweep(model, points, roofline, pictures[1])
-    return pictures
+        images.append(folder / "sweep.png")
+        draw_sweep(model, points, roofline, images[1])
+    return images
 
 
 def _dtypes(text: str | None, gpu: str | None) -> list[str]:

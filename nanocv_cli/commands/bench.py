@@ -48,7 +48,7 @@ def server(
     threads: Annotated[
         int | None, number_option(low=0, high=1024, text="ONNX Runtime threads of the server started here.")
     ] = None,
-    request_batch: Annotated[int, number_option(low=1, high=4096, text="Pictures per request.")] = 1,
+    request_batch: Annotated[int, number_option(low=1, high=4096, text="Images per request.")] = 1,
     filling: Annotated[str, typer.Option("--input", help="random or zeros.")] = "random",
     shape: Annotated[list[str] | None, typer.Option(metavar="NAME:N,N", help="Sizes of an input that vary.")] = None,
     warmup_s: Annotated[float, number_option(low=0.0, high=3600.0, text="Before the first window, seconds.")] = 1.0,
@@ -82,8 +82,8 @@ def server(
     wanted = _settings(url is not None, max_batch, queue_delay_us, instances)
     shapes = dict(named_sizes("--shape", text) for text in shape or ())
     is_sweep = wanted is not None and len(wanted) > 1
-    picture = figure or (Path("bench.png") if is_sweep and not as_json else None)
-    for target_file in (picture, save_baseline):
+    image = figure or (Path("bench.png") if is_sweep and not as_json else None)
+    for target_file in (image, save_baseline):
         if target_file:
             expect_writable(target_file)
     if compare:
@@ -104,9 +104,9 @@ def server(
     finally:  # and where nobody reads it, it is kept all the same
         if save_baseline:
             baseline.save(save_baseline, conditions, rows)
-        if picture:
+        if image:
             load = f"{rate:g}/s" if rate else f"concurrency {concurrency}"
-            draw(rows, choice, f"{name}, {protocol}, {load}", picture)
+            draw(rows, choice, f"{name}, {protocol}, {load}", image)
     changes = baseline.compare(compare, conditions, rows, tolerance) if compare else []
     if as_json:
         emit({
@@ -114,14 +114,14 @@ def server(
             "rows": [row.to_json() for row in rows],
             "choice": vars(choice),
             "conditions": conditions,
-            "figure": str(picture) if picture else None,
+            "figure": str(image) if image else None,
             "compared": [vars(change) for change in changes],
         })  # fmt: skip
     for change in changes if not as_json else ():
         verdict = "WORSE" if change.worse else "ok"
         tell(f"{verdict:5}  {change.figure} now/then {change.ratio:.3f}  {change.configuration}")
-    if picture:
-        say(f"picture: {picture}")
+    if image:
+        say(f"image: {image}")
     worse = sum(change.worse for change in changes)
     if worse:
         end_as_failed(
@@ -136,7 +136,7 @@ def model(
     refs: Annotated[
         list[str] | None, typer.Option("--model", metavar="REF", help="Trained models; may be repeated.")
     ] = None,
-    batch_sizes: Annotated[str, typer.Option(metavar="N,N", help="Pictures per run.")] = "1,2,4,8",
+    batch_sizes: Annotated[str, typer.Option(metavar="N,N", help="Images per run.")] = "1,2,4,8",
     threads: Annotated[str, typer.Option(metavar="N,N", help="ONNX Runtime threads; 0: it chooses.")] = "1,2",
     rounds: Annotated[int, number_option(low=1, high=1000, text="Turns that each combination gets.")] = 5,
     round_s: Annotated[float, number_option(low=0.01, high=3600.0, text="Length of a turn, seconds.")] = 0.3,
@@ -147,7 +147,7 @@ def model(
     from nanocv_cli.bench.model import bench_model
     from nanocv_cli.config.project import project_root
     from nanocv_cli.display import Display
-    from nanocv_cli.inference.reference import find_graph
+    from nanocv_cli.engine.reference import find_graph
 
     sizes, counts = numbers("--batch-sizes", batch_sizes, 1, 2**31), numbers("--threads", threads, 0, 1024)
     names: list[str | None] = [*(refs or ())] or [None]
@@ -176,13 +176,13 @@ def _target(
     overrides: list[str] | None,
 ) -> "Iterator[Target]":
     """The model to measure: on a server that runs already, or on one started for it."""
-    from nanocv_cli.bench.own_server import serving
     from nanocv_cli.bench.server_api import ServerApi, host_and_port
+    from nanocv_cli.bench.started_server import serving
     from nanocv_cli.bench.sweep import Target
     from nanocv_cli.config.loader import resolve_serve
     from nanocv_cli.config.project import project_root
+    from nanocv_cli.engine.reference import default_model, find_graph
     from nanocv_cli.errors import RequestError
-    from nanocv_cli.inference.reference import default_model, find_graph
 
     root = project_root()
     if url is not None:

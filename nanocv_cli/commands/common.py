@@ -17,9 +17,7 @@ DebugFlag = Annotated[bool, typer.Option("--debug", help="Show the traceback of 
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one config value; may be repeated.")
 ]
-DataOption = Annotated[
-    str | None, typer.Option("--data", help="A data config's name or file, or a folder of pictures.")
-]
+DataOption = Annotated[str | None, typer.Option("--data", help="A data config's name or file, or a folder of images.")]
 ModelOption = Annotated[
     str | None, typer.Option("--model", help="A model config's name or file, or a torchvision name.")
 ]

@@ -9,7 +9,7 @@ import typer
 from nanocv_cli.commands.common import DebugFlag, JsonFlag, SetOption, end_as_failed, number_option, one_of
 from nanocv_cli.output import emit, say, tell
 
-NameArgument = Annotated[str | None, typer.Argument(help="A data config's name or file, or a folder of pictures.")]
+NameArgument = Annotated[str | None, typer.Argument(help="A data config's name or file, or a folder of images.")]
 
 
 def list_sets(as_json: JsonFlag = False, debug: DebugFlag = False) -> None:
@@ -107,7 +107,7 @@ def add(
 
 
 def check(name: NameArgument = None, as_json: JsonFlag = False, debug: DebugFlag = False) -> None:
-    """Report unreadable and duplicate pictures, leakage between splits, stray files; exit 1 on errors."""
+    """Report unreadable and duplicate images, leakage between splits, stray files; exit 1 on errors."""
     from nanocv_cli.data.check import check_dataset
     from nanocv_cli.display import Display
     from nanocv_cli.errors import DataError
@@ -136,11 +136,11 @@ def show(
     name: NameArgument = None,
     split: Annotated[str, typer.Option(help="train, val or test.")] = "train",
     out: Annotated[Path | None, typer.Option(help="PNG to write; default: <name>.png.")] = None,
-    per_class: Annotated[int, number_option("-n", low=1, high=100, text="Pictures of each class.")] = 8,
+    per_class: Annotated[int, number_option("-n", low=1, high=100, text="Images of each class.")] = 8,
     as_json: JsonFlag = False,
     debug: DebugFlag = False,
 ) -> None:
-    """Write a contact sheet: pictures of every class with their labels."""
+    """Write a contact sheet: images of every class with their labels."""
     from nanocv_cli.data.contact_sheet import write_contact_sheet
     from nanocv_cli.data.dataset import SPLITS, expect_split
     from nanocv_cli.display import Display
@@ -156,7 +156,7 @@ def show(
     if as_json:
         emit({"data": dataset.name, "split": split, "path": str(path), "n": shown})
     else:
-        tell(f"{path}: {shown} pictures of {dataset.name} {split}")
+        tell(f"{path}: {shown} images of {dataset.name} {split}")
 
 
 def convert(
@@ -166,11 +166,11 @@ def convert(
     as_json: JsonFlag = False,
     debug: DebugFlag = False,
 ) -> None:
-    """Write a set of boxed objects in another format; pictures are linked, not copied, where they can be."""
+    """Write a set of boxed objects in another format; images are linked, not copied, where they can be."""
     from nanocv_cli.config.loader import resolve
     from nanocv_cli.config.project import project_root
-    from nanocv_cli.data.formats.detect import WRITERS, read_boxes
-    from nanocv_cli.data.sources import picture_folder
+    from nanocv_cli.data.formats.guess_format import WRITERS, read_boxes
+    from nanocv_cli.data.sources import image_folder
     from nanocv_cli.display import Display
     from nanocv_cli.errors import RequestError
     from nanocv_cli.files import folder_beside
@@ -178,7 +178,7 @@ def convert(
 
     one_of("--format", form, tuple(WRITERS))
     config = resolve(data=name).config.data
-    dataset = read_boxes(config, picture_folder(config, project_root(), Display().say))
+    dataset = read_boxes(config, image_folder(config, project_root(), Display().say))
     target = out or Path(f"{safe_name(dataset.name)}-{form}")
     if os.path.lexists(target):
         raise RequestError(f"{target} exists already", "choose another --out, or delete it")
@@ -196,7 +196,7 @@ def _read(name: str | None, display: Any) -> Any:
     from nanocv_cli.config.loader import resolve
     from nanocv_cli.config.project import project_root
     from nanocv_cli.data.formats.labels import read_labels
-    from nanocv_cli.data.sources import picture_folder
+    from nanocv_cli.data.sources import image_folder
 
     config = resolve(data=name).config.data
-    return read_labels(config, picture_folder(config, project_root(), display.say))
+    return read_labels(config, image_folder(config, project_root(), display.say))

@@ -15,11 +15,11 @@ def evaluate(
     split: Annotated[str | None, typer.Option(help="train, val or test; default: test where the set has one.")] = None,
     engine: Annotated[Literal["torch", "onnx"], typer.Option(help="The checkpoint, or the exported graph.")] = "torch",
     device: Annotated[str, typer.Option(help="For torch: auto, cpu, cuda or mps.")] = "auto",
-    batch_size: Annotated[int, number_option(low=1, high=4096, text="Pictures per call.")] = 32,
+    batch_size: Annotated[int, number_option(low=1, high=4096, text="Images per call.")] = 32,
     online: Annotated[
         bool, typer.Option("--online", help="Also what needs a download: for generation, FID (extra `fid`).")
     ] = False,
-    out: Annotated[Path | None, typer.Option(help="Folder for the task's pictures.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the task's images.")] = None,
     as_json: JsonFlag = False,
     debug: DebugFlag = False,
 ) -> None:
@@ -29,10 +29,10 @@ def evaluate(
     from nanocv_cli.config.project import project_root
     from nanocv_cli.data.dataset import SPLITS
     from nanocv_cli.display import Display
+    from nanocv_cli.engine.reference import find_checkpoint, find_graph
+    from nanocv_cli.evaluation.measure import measure
     from nanocv_cli.files import expect_folder
-    from nanocv_cli.inference.reference import find_checkpoint, find_graph
-    from nanocv_cli.training.device import pick_device
-    from nanocv_cli.training.measure import measure
+    from nanocv_cli.models.device import pick_device
 
     if split is not None:
         one_of("--split", split, SPLITS)
@@ -43,14 +43,14 @@ def evaluate(
     config = resolve(data=data).config.data
     measured = measure(file, config, split, pick_device(device), batch_size, root, cache_folder(root), display, online)
     metrics = measured.evaluator.compute()
-    pictures = [str(path) for path in measured.evaluator.draw(out, measured.images)] if out else []
+    images = [str(path) for path in measured.evaluator.draw(out, measured.images)] if out else []
     if as_json:
         document = {"model": measured.card.name, "file": str(file), "data": measured.data, "split": measured.split}
-        emit({**document, "engine": engine, "n": len(measured.images), "metrics": metrics, "pictures": pictures})
+        emit({**document, "engine": engine, "n": len(measured.images), "metrics": metrics, "pictures": images})
         return
-    tell(f"{file} ({engine}) on {measured.data} {measured.split}, {len(measured.images)} pictures")
+    tell(f"{file} ({engine}) on {measured.data} {measured.split}, {len(measured.images)} images")
     _print_metrics(metrics)
-    for path in pictures:
+    for path in images:
         tell("", path)
 
 

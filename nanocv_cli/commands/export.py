@@ -16,23 +16,23 @@ def onnx(
     ] = None,
     data: DataOption = None,
     any_size: Annotated[
-        bool, typer.Option("--any-size", help="Let the graph read pictures of any height and width (segmentation).")
+        bool, typer.Option("--any-size", help="Let the graph read images of any height and width (segmentation).")
     ] = False,
     as_json: JsonFlag = False,
     debug: DebugFlag = False,
 ) -> None:
     """Write a checkpoint as a self-contained ONNX graph, if the graph answers like it."""
     from nanocv_cli.config.project import project_root
-    from nanocv_cli.export.onnx_file import export_onnx, parity_pictures
+    from nanocv_cli.engine.reference import find_checkpoint
+    from nanocv_cli.export.onnx_file import export_onnx, parity_images
     from nanocv_cli.files import expect_writable
-    from nanocv_cli.inference.reference import find_checkpoint
 
     root = project_root()
     checkpoint = find_checkpoint(ref, root)
     target = out or checkpoint.with_suffix(".onnx")
     expect_writable(target)
-    pictures = parity_pictures(checkpoint, data, root, say)
-    exported = export_onnx(checkpoint, target, pictures, any_size)
+    images = parity_images(checkpoint, data, root, say)
+    exported = export_onnx(checkpoint, target, images, any_size)
     parity = exported.parity
     if as_json:
         emit({
@@ -45,6 +45,6 @@ def onnx(
         return
     tell(f"{exported.path}  {exported.bytes / 1e6:.2f} MB  {exported.card.precision}")
     tell(
-        f"parity: largest difference {parity.max_abs_error:.2g} over {parity.n} pictures at batch sizes "
+        f"parity: largest difference {parity.max_abs_error:.2g} over {parity.n} images at batch sizes "
         + ", ".join(map(str, parity.batch_sizes))
     )

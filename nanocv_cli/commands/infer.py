@@ -13,41 +13,41 @@ from nanocv_cli.commands.common import DebugFlag, JsonFlag, RefOption, end_as_fa
 from nanocv_cli.output import emit, say, tell
 
 if TYPE_CHECKING:
-    from nanocv_cli.inference.infer import Answer
+    from nanocv_cli.engine.infer import Answer
 
 WARNINGS_SHOWN = 10
-LIVE_AFTER = 16  # pictures, that are done before anyone could read a count
+LIVE_AFTER = 16  # images, that are done before anyone could read a count
 SECONDS_BETWEEN_LINES = 10.0
 
 
 def infer(
-    pictures: Annotated[list[str], typer.Argument(help="Pictures, folders, globs; - reads one picture from stdin.")],
+    images: Annotated[list[str], typer.Argument(help="Images, folders, globs; - reads one image from stdin.")],
     ref: RefOption = None,
     out: Annotated[Path | None, typer.Option(help="Folder for annotated copies.")] = None,
-    top: Annotated[int | None, number_option(low=1, high=100_000, text="Most answers per picture.")] = None,
-    batch_size: Annotated[int, number_option(low=1, high=4096, text="Pictures in memory at a time.")] = 8,
+    top: Annotated[int | None, number_option(low=1, high=100_000, text="Most answers per image.")] = None,
+    batch_size: Annotated[int, number_option(low=1, high=4096, text="Images in memory at a time.")] = 8,
     tile: Annotated[
         int | None,
-        number_option(low=16, high=65_535, text="Segmentation: cut pictures into squares of this many pixels."),
+        number_option(low=16, high=65_535, text="Segmentation: cut images into squares of this many pixels."),
     ] = None,
     threads: Annotated[int, number_option(low=0, high=1024, text="ONNX Runtime threads; 0: it chooses.")] = 0,
     as_json: JsonFlag = False,
     debug: DebugFlag = False,
 ) -> None:
-    """Say what pictures show; JSON lines, annotated copies."""
+    """Say what images show; JSON lines, annotated copies."""
     from nanocv_cli.config.project import project_root
+    from nanocv_cli.engine.infer import answers
+    from nanocv_cli.engine.reference import find_graph
+    from nanocv_cli.engine.runner import Runner
     from nanocv_cli.errors import DataError, RequestError
     from nanocv_cli.files import expect_folder
-    from nanocv_cli.inference.copies import AnnotatedCopies
-    from nanocv_cli.inference.infer import answers
-    from nanocv_cli.inference.reference import find_graph
-    from nanocv_cli.inference.runner import Runner
-    from nanocv_cli.inference.sources import Pictures
-    from nanocv_cli.tasks.readers import reader_for
+    from nanocv_cli.images.copies import AnnotatedCopies
+    from nanocv_cli.images.sources import Images
+    from nanocv_cli.tasks.postprocessors import reader_for
 
     if out:
         expect_folder(out)
-    sources = Pictures(pictures)
+    sources = Images(images)
     copies = AnnotatedCopies(out, sources) if out else None
     runner = Runner(find_graph(ref, project_root()), threads)
     card, reader = runner.card, reader_for(runner.card.task)
@@ -70,15 +70,15 @@ def infer(
         if copies and answer.image is not None:
             written = copies.write(answer.source, reader.draw(answer.image, result, card))
             line["annotated"] = str(written)
-            for name, picture in result.attached().items():
-                line[name] = str(copies.attach(written, name, picture))
+            for name, image in result.attached().items():
+                line[name] = str(copies.attach(written, name, image))
         if as_json:
             emit({**line, **result.to_json()})
         else:
             tell(f"{answer.source.shown}  {result.to_text()}")
     if skipped:
         end_as_failed(
-            DataError(f"skipped {skipped} of {done} pictures that could not be read", "replace or remove those files")
+            DataError(f"skipped {skipped} of {done} images that could not be read", "replace or remove those files")
         )
 
 
@@ -97,7 +97,7 @@ def _counted(stream: "Iterator[Answer]") -> "Iterator[Answer]":
             yield answer
             if time.monotonic() - last >= SECONDS_BETWEEN_LINES:
                 last = time.monotonic()
-                say(f"{done} pictures")
+                say(f"{done} images")
 
 
 def _counted_live(stream: "Iterator[Answer]") -> "Iterator[Answer]":
@@ -108,7 +108,7 @@ def _counted_live(stream: "Iterator[Answer]") -> "Iterator[Answer]":
     from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    columns = (SpinnerColumn(), TextColumn("{task.completed} pictures"), TimeElapsedColumn())
+    columns = (SpinnerColumn(), TextColumn("{task.completed} images"), TimeElapsedColumn())
     with Progress(*columns, console=Console(file=sys.stderr), transient=True, redirect_stdout=False) as progress:
         count = progress.add_task("", completed=LIVE_AFTER)
         for answer in chain((following,), stream):

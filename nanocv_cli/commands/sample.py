@@ -13,8 +13,8 @@ from nanocv_cli.output import emit, tell
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from nanocv_cli.inference.card import ModelCard
-    from nanocv_cli.training.sampling import CheckpointSampler
+    from nanocv_cli.engine.card import ModelCard
+    from nanocv_cli.evaluation.checkpoint_sampler import CheckpointSampler
 
 MOST_IN_A_GRID = 1024
 MOST_IN_A_ROW = 16
@@ -28,39 +28,37 @@ def sample(
     classes: Annotated[
         list[str] | None, typer.Option("--class", metavar="NAME", help="What to make; may be repeated. Default: all.")
     ] = None,
-    count: Annotated[int, number_option("-n", low=1, high=1_000_000, text="Pictures of each class.")] = 16,
-    seed: Annotated[int, number_option(low=0, high=2**63 - 1, text="The same pictures for the same seed.")] = 0,
+    count: Annotated[int, number_option("-n", low=1, high=1_000_000, text="Images of each class.")] = 16,
+    seed: Annotated[int, number_option(low=0, high=2**63 - 1, text="The same images for the same seed.")] = 0,
     steps: Annotated[
-        int | None, number_option(low=1, high=1000, text="From noise to picture; default: the model's.")
+        int | None, number_option(low=1, high=1000, text="From noise to image; default: the model's.")
     ] = None,
     guidance: Annotated[
         float | None,
         number_option(low=0.0, high=100.0, text="1: the class alone; more: exaggerated. Default: the model's."),
     ] = None,
     solver: Annotated[Literal["euler", "heun"] | None, typer.Option(help="Default: the model's.")] = None,
-    out: Annotated[Path, typer.Option(help="A .png for a grid; else a folder of single pictures.")] = Path(
-        "samples.png"
-    ),
-    trajectory: Annotated[bool, typer.Option("--trajectory", help="Also a strip from noise to picture.")] = False,
+    out: Annotated[Path, typer.Option(help="A .png for a grid; else a folder of single images.")] = Path("samples.png"),
+    trajectory: Annotated[bool, typer.Option("--trajectory", help="Also a strip from noise to image.")] = False,
     engine: Annotated[Literal["onnx", "torch"], typer.Option(help="The exported graph, or the checkpoint.")] = "onnx",
     device: Annotated[str, typer.Option(help="For torch: auto, cpu, cuda or mps.")] = "auto",
-    batch_size: Annotated[int, number_option(low=1, high=4096, text="Pictures at a time.")] = 16,
+    batch_size: Annotated[int, number_option(low=1, high=4096, text="Images at a time.")] = 16,
     threads: Annotated[int, number_option(low=0, high=1024, text="ONNX Runtime threads; 0: it chooses.")] = 0,
     as_json: JsonFlag = False,
     debug: DebugFlag = False,
 ) -> None:
-    """Make pictures of a class, from noise."""
+    """Make images of a class, from noise."""
     import numpy as np
 
     from nanocv_cli.config.project import project_root
     from nanocv_cli.display import Display
+    from nanocv_cli.engine.reference import find_checkpoint, find_graph
+    from nanocv_cli.engine.samples import samples
+    from nanocv_cli.engine.samples import trajectory as frames_of
+    from nanocv_cli.engine.sampling import GraphSampler, SamplingSettings
     from nanocv_cli.errors import RequestError
     from nanocv_cli.files import expect_file, expect_folder
-    from nanocv_cli.inference.grid import write_grid, write_picture
-    from nanocv_cli.inference.reference import find_checkpoint, find_graph
-    from nanocv_cli.inference.samples import samples
-    from nanocv_cli.inference.samples import trajectory as frames_of
-    from nanocv_cli.inference.sampling import GraphSampler, Way
+    from nanocv_cli.images.grid import write_grid, write_image
     from nanocv_cli.memory import expect_room
     from nanocv_cli.untrusted import safe_names
 
@@ -76,55 +74,59 @@ def sample(
         file = find_checkpoint(ref, root)
         sampler = _by_torch(file, device)
     card = sampler.card
-    way = Way.wished(card, steps, guidance, solver)
+    settings = SamplingSettings.resolve(card, steps, guidance, solver)
     labels = [card.classes.index(name) for name in _known(classes or list(card.classes), card)]
     names = [card.classes[label] for label in labels]
     folders = safe_names(card.classes)
     total = count * len(labels)
     if in_one and total > MOST_IN_A_GRID:
         raise RequestError(
-            f"{total} pictures are too many for one grid; the most is {MOST_IN_A_GRID}",
-            f"--out {out.with_suffix('')} writes single pictures",
+            f"{total} images are too many for one grid; the most is {MOST_IN_A_GRID}",
+            f"--out {out.with_suffix('')} writes single images",
         )
     side = card.input_size
-    expect_room(min(batch_size, count) * 3 * side * side * FLOAT, f"{batch_size:,} pictures at a time",
+    expect_room(min(batch_size, count) * 3 * side * side * FLOAT, f"{batch_size:,} images at a time",
                 "ask for fewer with --batch-size")  # fmt: skip
     if in_one:
-        expect_room(total * 3 * side * side, f"{total:,} pictures in one grid", "ask for fewer with -n")
+        expect_room(total * 3 * side * side, f"{total:,} images in one grid", "ask for fewer with -n")
     made: dict[int, list[NDArray[np.uint8]]] = {label: [] for label in labels}
     written: list[Path] = []
     done = 0
     with Display().bar("sampling") as progress:
         progress(0, total)
-        for label, first, images in samples(sampler, card.input_size, labels, count, seed, way, batch_size):
+        for label, first, images in samples(sampler, card.input_size, labels, count, seed, settings, batch_size):
             done += len(images)
             progress(done, total, card.classes[label])
             if in_one:
                 made[label].append(images)
                 continue
             for number, image in enumerate(images, start=first):
-                written.append(write_picture(image, out / folders[card.classes[label]] / f"{seed}-{number:05d}.png"))
+                written.append(write_image(image, out / folders[card.classes[label]] / f"{seed}-{number:05d}.png"))
     if in_one:
         columns = math.ceil(math.sqrt(count)) if len(labels) == 1 else min(count, MOST_IN_A_ROW)
         written.append(write_grid([np.concatenate(made[label]) for label in labels], out, names, columns))
     strip = None
     if trajectory:
         strip = out.with_name(f"{out.stem}-trajectory.png") if in_one else out / "trajectory.png"
-        write_grid([frames_of(sampler, card.input_size, label, seed, way) for label in labels], strip, names)
+        write_grid([frames_of(sampler, card.input_size, label, seed, settings) for label in labels], strip, names)
     if as_json:
         document = {"model": card.name, "file": str(file), "engine": engine, "classes": names, "seed": seed, "n": total}
-        settings = {"steps": way.steps, "guidance": way.guidance, "solver": "heun" if way.heun else "euler"}
-        pictures = {"pictures": [str(path) for path in written], "trajectory": str(strip) if strip else None}
-        emit({**document, **settings, **pictures})
+        told = {
+            "steps": settings.steps,
+            "guidance": settings.guidance,
+            "solver": "heun" if settings.heun else "euler",
+        }
+        files = {"pictures": [str(path) for path in written], "trajectory": str(strip) if strip else None}
+        emit({**document, **told, **files})
         return
-    tell(f"{out}: {total} pictures of {', '.join(names)}")
+    tell(f"{out}: {total} images of {', '.join(names)}")
     if strip:
-        tell(f"{strip}: from noise to picture")
+        tell(f"{strip}: from noise to image")
 
 
 def _by_torch(file: Path, device: str) -> "CheckpointSampler":
-    from nanocv_cli.training.device import pick_device
-    from nanocv_cli.training.sampling import CheckpointSampler
+    from nanocv_cli.evaluation.checkpoint_sampler import CheckpointSampler
+    from nanocv_cli.models.device import pick_device
 
     return CheckpointSampler(file, pick_device(device))
 

@@ -25,7 +25,7 @@ def config(
     ref: RefOption = None,
     serve: ServeOption = None,
     backend: Annotated[str | None, typer.Option(help="onnxruntime or python.")] = None,
-    max_batch: Annotated[int | None, typer.Option(help="Most pictures run at once.")] = None,
+    max_batch: Annotated[int | None, typer.Option(help="Most images run at once.")] = None,
     queue_delay_us: Annotated[int | None, typer.Option(help="Longest wait for a fuller batch, usec.")] = None,
     preferred: Annotated[str | None, typer.Option(metavar="N,N", help="Batch sizes run without waiting.")] = None,
     instances: Annotated[int | None, typer.Option(help="Copies that run side by side.")] = None,
@@ -46,9 +46,9 @@ def config(
     """Write a model's entry in a Triton model repository."""
     from nanocv_cli.config.loader import resolve_serve
     from nanocv_cli.config.project import project_root
+    from nanocv_cli.engine.reference import find_graph
     from nanocv_cli.errors import ServingError
     from nanocv_cli.files import expect_folder, expect_writable
-    from nanocv_cli.inference.reference import find_graph
     from nanocv_cli.serving.repository import targets
     from nanocv_cli.serving.repository.entry import check_entry, write_entry
 

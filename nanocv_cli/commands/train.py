@@ -34,27 +34,27 @@ def train(
     from nanocv_cli.commands.workplace import cache_folder
     from nanocv_cli.config.project import project_root
     from nanocv_cli.export.run import finish_run
-    from nanocv_cli.training.device import pick_device
-    from nanocv_cli.training.distributed import is_member, joined_team, launch
-    from nanocv_cli.training.opening import Request, open_session
+    from nanocv_cli.models.device import pick_device
+    from nanocv_cli.training.distributed import is_member, joined_group, launch
+    from nanocv_cli.training.start_run import TrainRequest, start_run
     from nanocv_cli.training.train import train as run_training
 
     root, chosen = project_root(), pick_device(device)
     if nproc > 1 and not is_member():
         raise typer.Exit(launch(nproc, sys.argv[1:]))
-    request = Request(data, model, recipe, tuple(overrides or ()), out, resume)
-    with joined_team(chosen) as team, open_session(request, root, cache_folder(root), chosen, team) as session:
-        trained = run_training(session)
+    request = TrainRequest(data, model, recipe, tuple(overrides or ()), out, resume)
+    with joined_group(chosen) as group, start_run(request, root, cache_folder(root), chosen, group) as context:
+        trained = run_training(context)
         if trained is None:  # this process does not lead
             return
-        summary = finish_run(session, trained, root)
+        summary = finish_run(context, trained, root)
     if as_json:
         emit(summary)
         return
-    metric = session.task.best.name
+    metric = context.task.best.name
     score = f"{trained.split} {metric} {trained.metrics[metric]:.2%}"
     say(f"{score} after {trained.epochs} epochs, {trained.seconds:.0f} s of training")
-    tell(f"run         {session.run.path}")
-    tell(f"checkpoint  {session.run.best}")
-    tell(f"graph       {session.run.graph}")
-    tell(f"pictures    {', '.join(summary['pictures'])}")
+    tell(f"run         {context.run.path}")
+    tell(f"checkpoint  {context.run.best}")
+    tell(f"graph       {context.run.graph}")
+    tell(f"images    {', '.join(summary['pictures'])}")

@@ -6,8 +6,8 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from nanocv_cli.config.groups import GROUP_MODELS, RUN_GROUPS, Defaults
-from nanocv_cli.config.located import Located
 from nanocv_cli.config.lookup import read_group
+from nanocv_cli.config.origins import Located
 from nanocv_cli.config.project import project_root, shown
 from nanocv_cli.config.schema import RunConfig
 from nanocv_cli.config.validation import findings

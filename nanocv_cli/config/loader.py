@@ -11,8 +11,8 @@ from pydantic import BaseModel
 
 from nanocv_cli.config.flatten import flatten
 from nanocv_cli.config.groups import GROUP_MODELS
-from nanocv_cli.config.located import Located
 from nanocv_cli.config.lookup import read_defaults, read_group
+from nanocv_cli.config.origins import Located
 from nanocv_cli.config.overrides import overridden, parse_overrides
 from nanocv_cli.config.project import project_root
 from nanocv_cli.config.schema import RunConfig, ServeConfig
@@ -48,7 +48,7 @@ def resolve(
     """Resolves names into one config; None takes the name in `configs/defaults.yaml`.
 
     Args:
-        data: a data config's name or file, or a folder of pictures.
+        data: a data config's name or file, or a folder of images.
         model: a model config's name or file, or a torchvision classifier.
         train: a recipe's name or file; None takes the model's own `recipe` first.
         gpu: a GPU config's name or file.

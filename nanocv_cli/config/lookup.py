@@ -3,12 +3,12 @@
 from pathlib import Path
 
 from nanocv_cli.config.groups import Defaults
-from nanocv_cli.config.located import Located
 from nanocv_cli.config.nearest import nearest
+from nanocv_cli.config.origins import Located
 from nanocv_cli.config.project import config_folders
+from nanocv_cli.config.torchvision_names import TORCHVISION_CLASSIFIERS, TORCHVISION_DETECTORS, TORCHVISION_SEGMENTERS
 from nanocv_cli.config.validation import validate
 from nanocv_cli.config.yaml_lines import read_yaml
-from nanocv_cli.config.zoo import TORCHVISION_CLASSIFIERS, TORCHVISION_DETECTORS, TORCHVISION_SEGMENTERS
 from nanocv_cli.errors import ConfigError
 
 # What a torchvision network named on the command line starts from.
@@ -17,7 +17,7 @@ TEMPLATES = {
     **dict.fromkeys(TORCHVISION_DETECTORS, "torchvision-detector"),
     **dict.fromkeys(TORCHVISION_SEGMENTERS, "torchvision-segmenter"),
 }
-OTHER_NAMES = {"data": ", or a folder of pictures", "model": ", or any torchvision classifier, detector or segmenter"}
+OTHER_NAMES = {"data": ", or a folder of images", "model": ", or any torchvision classifier, detector or segmenter"}
 
 
 def read_group(group: str, name: str, root: Path, asked_at: str = "") -> Located:
@@ -25,16 +25,16 @@ def read_group(group: str, name: str, root: Path, asked_at: str = "") -> Located
 
     Args:
         group: data, model, train, gpu or serve.
-        name: a config's name or file; for data also a folder of pictures, for model a torchvision network.
+        name: a config's name or file; for data also a folder of images, for model a torchvision network.
         root: the project's root.
         asked_at: the place of the name, for the message, where a file gives it.
 
     Raises:
         ConfigError: nothing of that name, or a file that cannot be read.
     """
-    if group == "data" and _is_picture_folder(name, root):
+    if group == "data" and _is_image_folder(name, root):
         folder = Path(name).resolve()
-        return Located({"name": folder.name or "pictures", "path": str(folder), "format": "auto"}, {}, "--data")
+        return Located({"name": folder.name or "images", "path": str(folder), "format": "auto"}, {}, "--data")
     if group == "model" and name in TEMPLATES and _find_named(group, name, root) is None:
         template = read_yaml(_find(group, TEMPLATES[name], root, asked_at))
         return template.replaced("name", name, "--model").replaced("architecture", name, "--model")
@@ -56,7 +56,7 @@ def read_defaults(root: Path) -> Located:
     return names
 
 
-def _is_picture_folder(name: str, root: Path) -> bool:
+def _is_image_folder(name: str, root: Path) -> bool:
     """A config's name comes before a folder of that name, but a name with a slash can only be a folder."""
     if not name or not _is_folder(Path(name)):
         return False

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nanocv_cli.config.expectation import fields_at, is_text, takes_null
+from nanocv_cli.config.expected_type import fields_at, is_text, takes_null
 from nanocv_cli.config.groups import GROUP_MODELS, RUN_GROUPS
-from nanocv_cli.config.located import Located
 from nanocv_cli.config.nearest import nearest
+from nanocv_cli.config.origins import Located
 from nanocv_cli.config.yaml_lines import parse_value
 from nanocv_cli.errors import ConfigError
 

@@ -17,11 +17,11 @@ class Config(BaseModel):
 class FlowersConfig(Config):
     """How the synthetic flowers set is drawn (`data/flowers/`)."""
 
-    seed: int = Field(0, ge=0, description="one seed draws one set, picture by picture")
-    size: int = Field(256, ge=64, le=1024, description="side of the square pictures, pixels")
-    train: int = Field(1600, ge=4, description="pictures in the train split")
-    val: int = Field(200, ge=4, description="pictures in the val split")
-    test: int = Field(400, ge=4, description="pictures in the test split")
+    seed: int = Field(0, ge=0, description="one seed draws one set, image by image")
+    size: int = Field(256, ge=64, le=1024, description="side of the square images, pixels")
+    train: int = Field(1600, ge=4, description="images in the train split")
+    val: int = Field(200, ge=4, description="images in the val split")
+    test: int = Field(400, ge=4, description="images in the test split")
 
 
 Colour = tuple[int, int, int]
@@ -43,7 +43,7 @@ class DataConfig(Config):
     """One data set: where it lies, what format it has, how it is split."""
 
     name: str = Field(min_length=1)
-    path: str = Field(description="folder of the pictures; a relative path starts at the project root")
+    path: str = Field(description="folder of the images; a relative path starts at the project root")
     archive: str | None = Field(None, description="the one DVC-tracked tar file that `path` is unpacked from")
     format: Literal["auto", "class_folders", "coco", "pascal_voc", "yolo", "masks"] = Field(
         "auto", description="layout of the labels; auto looks"
@@ -52,12 +52,12 @@ class DataConfig(Config):
     mask: MaskConfig = MaskConfig()
     val_fraction: float = Field(0.15, gt=0.0, lt=1.0, description="val share where the set has no val split")
     test_fraction: float = Field(0.15, ge=0.0, lt=1.0, description="test share where the set has no splits at all")
-    split_seed: int = Field(0, ge=0, description="a picture's split is a hash of this seed and its content")
+    split_seed: int = Field(0, ge=0, description="an image's split is a hash of this seed and its content")
     flowers: FlowersConfig | None = Field(None, description="how to draw the set, for the one that nanocv draws")
 
 
 class SamplingConfig(Config):
-    """How a generative model gets from noise to a picture, unless asked otherwise."""
+    """How a generative model gets from noise to an image, unless asked otherwise."""
 
     steps: int = Field(12, ge=1, le=1000)
     guidance: float = Field(1.5, ge=0.0, le=100.0, description="1: the class alone; more: exaggerated")
@@ -65,13 +65,13 @@ class SamplingConfig(Config):
 
 
 class ModelConfig(Config):
-    """One architecture and the picture it reads."""
+    """One architecture and the image it reads."""
 
     name: str = Field(min_length=1)
     task: Literal["classification", "detection", "segmentation", "generation"] = "classification"
     architecture: str = Field(description="a name of `models/registry.py`, or any torchvision classifier")
     source: Literal["nanocv", "torchvision"] = "nanocv"
-    input_size: int = Field(224, ge=16, le=2048, description="side of the square picture the graph reads, pixels")
+    input_size: int = Field(224, ge=16, le=2048, description="side of the square image the graph reads, pixels")
     resize: Literal["crop", "stretch"] = Field(
         "crop", description="crop: short side to size, centre; stretch: ignore aspect"
     )
@@ -91,14 +91,12 @@ class AugmentConfig(Config):
 
     flip: bool = Field(True, description="mirror left-right with probability 1/2")
     rescale: Fraction = Field(1.0, description="share of random crops that are resized; the others only move")
-    min_scale: float = Field(
-        1.0, gt=0.0, le=1.0, description="smallest share of the picture's area a resized crop keeps"
-    )
+    min_scale: float = Field(1.0, gt=0.0, le=1.0, description="smallest share of the image's area a resized crop keeps")
     aspect: float = Field(1.0, ge=1.0, le=2.0, description="largest width:height distortion of a resized crop")
     zoom_out: float = Field(
-        1.0, ge=1.0, le=4.0, description="largest factor by which a picture with boxes is shrunk onto a grey ground"
+        1.0, ge=1.0, le=4.0, description="largest factor by which an image with boxes is shrunk onto a grey ground"
     )
-    mosaic: Fraction = Field(0.0, description="share of pictures with boxes that are put together from four")
+    mosaic: Fraction = Field(0.0, description="share of images with boxes that are put together from four")
     brightness: Fraction = Field(0.0, description="largest relative change")
     contrast: Fraction = Field(0.0, description="largest relative change")
     saturation: Fraction = Field(0.0, description="largest relative change")
@@ -124,7 +122,7 @@ class TrainConfig(Config):
     label_smoothing: float = Field(0.0, ge=0.0, lt=1.0)
     region_loss: float = Field(0.0, ge=0.0, description="weight of the Dice loss beside cross-entropy, of masks")
     ema_decay: float = Field(0.0, ge=0.0, lt=1.0, description="of the exponential moving average of weights; 0: off")
-    label_dropout: Fraction = Field(0.1, description="generation: share of pictures that are learnt without class")
+    label_dropout: Fraction = Field(0.1, description="generation: share of images that are learnt without class")
     judge_every: int = Field(1, ge=1, description="epochs between validations; the last epoch is always judged")
     gradient_clip: float = Field(0.0, ge=0.0, description="largest gradient norm; 0: off")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
@@ -179,7 +177,7 @@ class ServeConfig(Config):
     backend: Literal["onnxruntime", "python"] = Field(
         "onnxruntime", description="Triton's own ONNX Runtime backend, or its Python backend with nanocv's model.py"
     )
-    max_batch: int = Field(4, ge=1, le=4096, description="most pictures that are run at once")
+    max_batch: int = Field(4, ge=1, le=4096, description="most images that are run at once")
     queue_delay_us: int = Field(500, ge=0, le=60_000_000, description="longest wait for a fuller batch, microseconds")
     preferred: tuple[int, ...] = Field((), description="batch sizes that are run without further waiting")
     instances: int = Field(1, ge=1, le=64, description="copies of the model that run side by side (per GPU, on GPUs)")
@@ -193,7 +191,7 @@ class ServeConfig(Config):
     threads: int = Field(0, ge=0, le=1024, description="ONNX Runtime's threads within an operator; 0: it chooses")
     inter_op_threads: int = Field(0, ge=0, le=1024, description="its threads across operators; 0: as above")
     execution_mode: Literal["sequential", "parallel"] = Field("sequential", description="of the graph's operators")
-    warmup: Literal["off", "random", "zero"] = Field("random", description="pictures run before the model is ready")
+    warmup: Literal["off", "random", "zero"] = Field("random", description="images run before the model is ready")
     version_policy: Literal["latest", "all", "specific"] = "latest"
     latest: int = Field(1, ge=1, le=1000, description="how many of the newest versions `latest` serves")
     versions: tuple[int, ...] = Field((), description="the versions `specific` serves", validate_default=True)

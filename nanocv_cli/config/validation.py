@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from nanocv_cli.config.expectation import allowed_names, expected, fields_at, meaning
-from nanocv_cli.config.located import Located
+from nanocv_cli.config.expected_type import allowed_names, expected, fields_at, meaning
 from nanocv_cli.config.nearest import nearest
+from nanocv_cli.config.origins import Located
 from nanocv_cli.errors import ConfigError
 
 Model = TypeVar("Model", bound=BaseModel)

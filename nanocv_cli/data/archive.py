@@ -69,7 +69,7 @@ def unpack(archive: Path, folder: Path, expected_md5: str | None) -> None:
             )
         file.seek(0)
         if file.read(6).startswith(COMPRESSED):
-            raise DataError(f"{archive} is compressed, which gains nothing with pictures", "pack it as plain tar")
+            raise DataError(f"{archive} is compressed, which gains nothing with images", "pack it as plain tar")
         file.seek(0)
         with folder_beside(folder) as temporary:
             try:

@@ -1,7 +1,7 @@
 """Augmentation of whole batches, on the device that trains.
 
-Geometry works on uint8 pictures; all colour changes and the model's normalisation are one 3x3 matrix and one offset per
-picture, applied by a single batched matrix product.
+Geometry works on uint8 images; all colour changes and the model's normalisation are one 3x3 matrix and one offset per
+image, applied by a single batched matrix product.
 """
 
 import math
@@ -12,9 +12,9 @@ from torch import Tensor
 
 from nanocv_cli.config.schema import AugmentConfig
 
-# Pictures of one group share the crop's height and width (not its place), so a batch needs 4 resizes, not one each.
+# Images of one group share the crop's height and width (not its place), so a batch needs 4 resizes, not one each.
 CROP_GROUPS = 4
-# Pictures whose float values stay in a processor's cache while they are made.
+# Images whose float values stay in a processor's cache while they are made.
 CPU_BLOCK = 2
 LUMA = (0.299, 0.587, 0.114)
 
@@ -125,7 +125,7 @@ def normalise(
     pixels = images.new_empty((count, height, width * 3), dtype=dtype)
     weight, bias = matrix / (255.0 * std), ((offset - mean) / std).repeat(1, 1, width).to(device)
     gains = weight.diagonal(dim1=1, dim2=2)
-    # Whole rows of the picture at a time: over three channels at a time the processor's vectors would stay empty.
+    # Whole rows of the image at a time: over three channels at a time the processor's vectors would stay empty.
     rows = images.reshape(count, height, width * 3)
     separate = torch.equal(torch.diag_embed(gains), weight)  # no channel takes from another: one multiply-add
     factors = (gains.unsqueeze(1).repeat(1, 1, width) if separate else weight).to(device)
@@ -156,13 +156,13 @@ def erase(images: Tensor, probability: float, generator: torch.Generator) -> Ten
 
 
 def cut_and_mix(images: Tensor, generator: torch.Generator) -> tuple[Tensor, float]:
-    """CutMix (arXiv:1905.04899): one rectangle of every picture is taken from its neighbour in the batch.
+    """CutMix (arXiv:1905.04899): one rectangle of every image is taken from its neighbour in the batch.
 
     Args:
         images: float [N, 3, H, W].
 
     Returns:
-        the mixed pictures, and the share of each that is still its own (its neighbour is `roll(1)` of the batch).
+        the mixed images, and the share of each that is still its own (its neighbour is `roll(1)` of the batch).
     """
     height, width = images.shape[2:]
     own, y, x = torch.rand(3, generator=generator).tolist()

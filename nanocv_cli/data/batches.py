@@ -47,16 +47,16 @@ class Batches:
         """Batches in one epoch of this process."""
         return max(1, len(self.images) // (self.batch_size * self.world))
 
-    def learnt(self, epochs: int, steps: int = 0) -> int:
-        """Pictures that all processes together have learnt from after whole epochs and steps of the next one."""
+    def images_seen(self, epochs: int, steps: int = 0) -> int:
+        """Images that all processes together have learnt from after whole epochs and steps of the next one."""
         return (epochs * self.per_epoch + steps) * self.batch_size * self.world
 
     def epoch(self, epoch: int, first: int = 0) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Yields (images uint8 [B,S,S,3], targets [B,...]) on the CPU, from batch `first` of the epoch on."""
-        pictures = _as_tensor(self.images)
+        images = _as_tensor(self.images)
         order = torch.randperm(len(self.images), generator=generator_for(self.seed, epoch)).numpy()
         for step in range(first, self.per_epoch):
             start = (step * self.world + self.rank) * self.batch_size
             rows = order[start : start + self.batch_size]
             # Unlike NumPy's indexing, this gathers with all cores.
-            yield pictures.index_select(0, torch.from_numpy(rows)), torch.from_numpy(self.targets[rows])
+            yield images.index_select(0, torch.from_numpy(rows)), torch.from_numpy(self.targets[rows])

@@ -1,4 +1,4 @@
-"""Augmentation of pictures whose objects are boxed: the pixels and the boxes go through the same views."""
+"""Augmentation of images whose objects are boxed: the pixels and the boxes go through the same views."""
 
 import torch
 from torch import Tensor
@@ -18,13 +18,13 @@ def augment_boxes(
 
     Args:
         images: uint8 [N,S,S,3].
-        targets: float32 [N,M,6] as in `data/boxes.py`, shares of the picture.
+        targets: float32 [N,M,6] as in `data/boxes.py`, shares of the image.
         size: side of the result, pixels.
         config: `flip`, `rescale`, `min_scale`, `aspect`, `zoom_out` and `mosaic` are used.
         generator: CPU generator.
 
     Returns:
-        uint8 [N,size,size,3] and float32 [N,M',6]; objects come first in each row, and M' is the most of any picture.
+        uint8 [N,size,size,3] and float32 [N,M',6]; objects come first in each row, and M' is the most of any image.
     """
     count, side = images.shape[0], images.shape[1]
     painted = images.new_empty((count, size, size, 3))

@@ -1,4 +1,4 @@
-"""The label of a picture whose objects are boxed, and the array that detection learns from."""
+"""The label of an image whose objects are boxed, and the array that detection learns from."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,16 +15,16 @@ Corners = tuple[float, float, float, float]
 X0, Y0, X1, Y1, LABEL, IGNORED = range(6)
 NO_OBJECT = -1.0
 ROW_BYTES = 24
-LARGEST_TARGETS = 4 << 30  # bytes; a hundred thousand pictures of 1,700 objects each
+LARGEST_TARGETS = 4 << 30  # bytes; a hundred thousand images of 1,700 objects each
 
 
 @dataclass(frozen=True)
 class Boxes:
-    """The objects of one picture, as its annotation has them.
+    """The objects of one image, as its annotation has them.
 
     Attributes:
-        size: width and height of the picture, pixels.
-        corners: x0, y0, x1, y1 of each object in pixels of the original picture; 0 is its left or upper edge.
+        size: width and height of the image, pixels.
+        corners: x0, y0, x1, y1 of each object in pixels of the original image; 0 is its left or upper edge.
         labels: class index of each object.
         crowd: which boxes stand for many objects (COCO's `iscrowd`).
         difficult: which objects are hard to tell (Pascal VOC's flag).
@@ -36,15 +36,15 @@ class Boxes:
     crowd: tuple[bool, ...]
     difficult: tuple[bool, ...]
 
-    def renumbered(self, numbers: Sequence[int]) -> "Boxes":
+    def remap_labels(self, numbers: Sequence[int]) -> "Boxes":
         """The same objects with class `numbers[label]` in place of `label`."""
         return Boxes(self.size, self.corners, tuple(numbers[n] for n in self.labels), self.crowd, self.difficult)
 
     def rows(self) -> NDArray[np.float32]:
-        """One row per object that has an area inside the picture.
+        """One row per object that has an area inside the image.
 
         Returns:
-            float32 [n, 6]: x0, y0, x1, y1 as shares 0..1 of the picture, the label, and 1 for what is neither learnt
+            float32 [n, 6]: x0, y0, x1, y1 as shares 0..1 of the image, the label, and 1 for what is neither learnt
             nor counted as missed (crowds, difficult objects), else 0.
         """
         if not self.corners:
@@ -59,14 +59,14 @@ class Boxes:
 
 
 def box_targets(samples: Sequence[Sample[Boxes]]) -> NDArray[np.float32]:
-    """The objects of many pictures as one array.
+    """The objects of many images as one array.
 
     Returns:
-        float32 [n, M, 6] as in `Boxes.rows`, with M the largest number of objects of any picture (at least 1); rows
+        float32 [n, M, 6] as in `Boxes.rows`, with M the largest number of objects of any image (at least 1); rows
         without an object are -1 throughout.
 
     Raises:
-        DataError: one picture has so many objects that an array with room for as many in each is too large.
+        DataError: one image has so many objects that an array with room for as many in each is too large.
     """
     rows = [sample.label.rows() for sample in samples]
     most = max([1, *map(len, rows)])

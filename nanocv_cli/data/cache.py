@@ -13,15 +13,15 @@ from nanocv_cli.data.cached_array import NothingKeptError, Progress, Say, cached
 from nanocv_cli.data.contents import file_state
 from nanocv_cli.data.dataset import Sample
 from nanocv_cli.errors import DataError
-from nanocv_cli.inference.images import UnreadableImageError, open_square
+from nanocv_cli.images.resize import UnreadableImageError, open_square
 
-# Raised whenever a picture would be decoded or resized differently: older caches are then made anew.
+# Raised whenever an image would be decoded or resized differently: older caches are then made anew.
 FORMAT = 2
 
 
 @dataclass(frozen=True)
 class CachedSplit:
-    """The readable pictures of a split.
+    """The readable images of a split.
 
     Attributes:
         images: uint8 [n, size, size, 3] RGB, memory-mapped read-only.
@@ -49,14 +49,14 @@ def cached_split(
 
     Args:
         folder: where caches are kept.
-        samples: pictures of one split.
+        samples: images of one split.
         size: side of the cached square, pixels.
-        resize: how a picture becomes that square (`crop` or `stretch`).
-        progress: called with (done, total) as pictures are decoded.
+        resize: how an image becomes that square (`crop` or `stretch`).
+        progress: called with (done, total) as images are decoded.
         say: is told of a damaged cache.
 
     Raises:
-        DataError: not one picture is readable.
+        DataError: not one image is readable.
         StorageError: the cache cannot be read or written.
     """
 
@@ -68,10 +68,10 @@ def cached_split(
 
     entry = folder / _key(samples, size, resize)
     try:
-        images, index = cached_array(entry, samples, (size, size, 3), decode, "the picture cache", progress, say)
+        images, index = cached_array(entry, samples, (size, size, 3), decode, "the image cache", progress, say)
     except NothingKeptError as error:
         raise DataError(
-            f"not one of {len(samples)} pictures is readable, e.g. {samples[0].path}: {error.reason}",
+            f"not one of {len(samples)} images is readable, e.g. {samples[0].path}: {error.reason}",
             "nanocv data check names every problem",
         ) from error
     unreadable = tuple((str(samples[place].path), reason) for place, reason in index.left_out)

@@ -76,7 +76,7 @@ def cached_array(
         items: what rows are made of, several at a time.
         shape: of a row.
         make: the row of an item, uint8 of that shape, or why it has none.
-        what: its name in messages: `the picture cache`.
+        what: its name in messages: `the image cache`.
         progress: called with (done, total) while rows are made.
         say: is told in one line if the entry was damaged.
 

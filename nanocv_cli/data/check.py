@@ -12,9 +12,9 @@ from nanocv_cli.data.check_boxes import check_boxes, count_boxes
 from nanocv_cli.data.check_masks import check_mask, content_of
 from nanocv_cli.data.contents import content_hash
 from nanocv_cli.data.dataset import SPLITS, Dataset, Sample
-from nanocv_cli.data.finding import Finding
+from nanocv_cli.data.problem import Problem
 from nanocv_cli.folders import is_file
-from nanocv_cli.inference.images import UnreadableImageError, measure_image
+from nanocv_cli.images.resize import UnreadableImageError, measure_image
 
 SMALL_SIDE = 32
 IGNORED_NAMES = {"Thumbs.db", "desktop.ini"}
@@ -27,8 +27,8 @@ class _Seen:
     sides: tuple[int, int]
 
 
-def check_dataset(dataset: Dataset[Any], progress: Callable[[int, int], None] | None = None) -> list[Finding]:
-    """Opens every picture of a set and reports what stands against training on it, errors first.
+def check_dataset(dataset: Dataset[Any], progress: Callable[[int, int], None] | None = None) -> list[Problem]:
+    """Opens every image of a set and reports what stands against training on it, errors first.
 
     Copies are found by content of the file. A leak is a copy in another split, a conflict one under another label.
     """
@@ -40,13 +40,13 @@ def check_dataset(dataset: Dataset[Any], progress: Callable[[int, int], None] | 
             if progress:
                 progress(done, len(members))
     findings = [
-        Finding("error", "unreadable", f"{split}: {sample.path}: {look.problem}", (str(sample.path),))
+        Problem("error", "unreadable", f"{split}: {sample.path}: {look.problem}", (str(sample.path),))
         for (split, sample), look in zip(members, seen, strict=True)
         if look.problem
     ]
     findings += _copies(members, seen)
     findings += [
-        Finding(
+        Problem(
             "warning",
             "small",
             f"{split}: {sample.path} is only {look.sides[0]}x{look.sides[1]} pixels",
@@ -62,7 +62,7 @@ def check_dataset(dataset: Dataset[Any], progress: Callable[[int, int], None] | 
     for split in SPLITS:
         findings += count_boxes(split, dataset.splits.get(split, ()))
     findings += _strays(dataset, {sample.path for _, sample in members})
-    findings += [Finding("warning", "note", note) for note in dataset.notes]
+    findings += [Problem("warning", "note", note) for note in dataset.notes]
     return sorted(findings, key=lambda finding: finding.level)
 
 
@@ -73,7 +73,7 @@ def _look(path: Path) -> _Seen:
         return _Seen("", error.message, (0, 0))
 
 
-def _copies(members: list[tuple[str, Sample[Any]]], seen: list[_Seen]) -> list[Finding]:
+def _copies(members: list[tuple[str, Sample[Any]]], seen: list[_Seen]) -> list[Problem]:
     by_content: dict[str, list[tuple[str, Sample[Any]]]] = defaultdict(list)
     for member, look in zip(members, seen, strict=True):
         if not look.problem:
@@ -86,19 +86,17 @@ def _copies(members: list[tuple[str, Sample[Any]]], seen: list[_Seen]) -> list[F
         splits = sorted({split for split, _ in copies}, key=SPLITS.index)
         if len({content_of(sample.label) for _, sample in copies}) > 1:
             findings.append(
-                Finding("error", "conflict", f"one picture under different labels: {', '.join(paths)}", paths)
+                Problem("error", "conflict", f"one image under different labels: {', '.join(paths)}", paths)
             )
         if len(splits) > 1:
-            findings.append(
-                Finding("error", "leak", f"one picture in {' and '.join(splits)}: {', '.join(paths)}", paths)
-            )
+            findings.append(Problem("error", "leak", f"one image in {' and '.join(splits)}: {', '.join(paths)}", paths))
         else:
-            findings.append(Finding("warning", "duplicate", f"copies in {splits[0]}: {', '.join(paths)}", paths))
+            findings.append(Problem("warning", "duplicate", f"copies in {splits[0]}: {', '.join(paths)}", paths))
     return findings
 
 
-def _strays(dataset: Dataset[Any], known: set[Path]) -> list[Finding]:
-    """Files in folders of pictures that are no pictures, counted by suffix."""
+def _strays(dataset: Dataset[Any], known: set[Path]) -> list[Problem]:
+    """Files in folders of images that are no images, counted by suffix."""
     strays = [
         entry
         for folder in sorted({path.parent for path in known})
@@ -107,10 +105,10 @@ def _strays(dataset: Dataset[Any], known: set[Path]) -> list[Finding]:
     ]
     suffixes = Counter(entry.suffix or entry.name for entry in strays)
     return [
-        Finding(
+        Problem(
             "warning",
             "stray",
-            f"{count} file{'s' if count > 1 else ''} of type {suffix} among the pictures, passed over",
+            f"{count} file{'s' if count > 1 else ''} of type {suffix} among the images, passed over",
             tuple(str(entry) for entry in strays if (entry.suffix or entry.name) == suffix),
         )
         for suffix, count in sorted(suffixes.items())
@@ -120,5 +118,5 @@ def _strays(dataset: Dataset[Any], known: set[Path]) -> list[Finding]:
 def _listed(folder: Path) -> list[Path]:
     try:
         return sorted(folder.iterdir())
-    except OSError:  # its pictures are unreadable, which is said of each
+    except OSError:  # its images are unreadable, which is said of each
         return []

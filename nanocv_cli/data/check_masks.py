@@ -1,4 +1,4 @@
-"""What is wrong with masks: values that are no class, another size than the picture's, nothing labelled."""
+"""What is wrong with masks: values that are no class, another size than the image's, nothing labelled."""
 
 import hashlib
 from collections.abc import Iterator
@@ -8,31 +8,31 @@ import numpy as np
 
 from nanocv_cli.data.boxes import Boxes
 from nanocv_cli.data.dataset import Sample
-from nanocv_cli.data.finding import Finding
 from nanocv_cli.data.masks import IGNORED
+from nanocv_cli.data.problem import Problem
 from nanocv_cli.errors import DataError
 
 
-def check_mask(split: str, sample: Sample[Any], size: tuple[int, int]) -> Iterator[Finding]:
-    """Looks at one picture's mask; a label that has none to read is passed over.
+def check_mask(split: str, sample: Sample[Any], size: tuple[int, int]) -> Iterator[Problem]:
+    """Looks at one image's mask; a label that has none to read is passed over.
 
     Args:
         split: of the sample.
-        sample: the picture and its label.
-        size: width and height of the picture's file.
+        sample: the image and its label.
+        size: width and height of the image's file.
     """
     if not _is_mask(sample.label):
         return
     try:
         mask = sample.label.read()
     except DataError as error:
-        yield Finding("error", "mask", f"{split}: {error.message}", (str(sample.path),))
+        yield Problem("error", "mask", f"{split}: {error.message}", (str(sample.path),))
         return
     if (mask.shape[1], mask.shape[0]) != size:
-        sizes = f"{mask.shape[1]}x{mask.shape[0]}, the picture {size[0]}x{size[1]}"
-        yield Finding("error", "size", f"{split}: {sample.path}: its mask is {sizes}", (str(sample.path),))
+        sizes = f"{mask.shape[1]}x{mask.shape[0]}, the image {size[0]}x{size[1]}"
+        yield Problem("error", "size", f"{split}: {sample.path}: its mask is {sizes}", (str(sample.path),))
     if np.all(mask == IGNORED):
-        yield Finding("warning", "unlabelled", f"{split}: {sample.path}: no pixel is labelled", (str(sample.path),))
+        yield Problem("warning", "unlabelled", f"{split}: {sample.path}: no pixel is labelled", (str(sample.path),))
 
 
 def content_of(label: Any) -> str:

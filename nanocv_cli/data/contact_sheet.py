@@ -1,4 +1,4 @@
-"""A contact sheet: pictures of every class side by side, the class written above them."""
+"""A contact sheet: images of every class side by side, the class written above them."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,24 +13,24 @@ from nanocv_cli.data.dataset import Dataset, Sample
 from nanocv_cli.data.masks import IGNORED, Mask, square_mask
 from nanocv_cli.errors import DataError
 from nanocv_cli.files import atomic_path
-from nanocv_cli.inference.drawing import Frame, class_colour, draw_frames, plain_letters
-from nanocv_cli.inference.images import open_square
+from nanocv_cli.images.drawing import Frame, class_colour, draw_frames, plain_letters
+from nanocv_cli.images.resize import open_square
 
 TILE = 144
 GAP = 6
 TITLE = 22
 MOST_ROWS = 300
-LOOKED_AT = 300  # masks that are opened to find pictures of each class
+LOOKED_AT = 300  # masks that are opened to find images of each class
 
 
 def write_contact_sheet(dataset: Dataset[Any], split: str, path: Path, per_class: int = 8) -> int:
-    """Writes one row of up to `per_class` pictures for each class, of the first `MOST_ROWS`, as PNG.
+    """Writes one row of up to `per_class` images for each class, of the first `MOST_ROWS`, as PNG.
 
-    Pictures are spread evenly over each class, so the sheet shows the set and not its first minutes; unreadable ones
+    Images are spread evenly over each class, so the sheet shows the set and not its first minutes; unreadable ones
     are passed over.
 
     Returns:
-        how many pictures the sheet shows.
+        how many images the sheet shows.
 
     Raises:
         DataError: the split is empty.
@@ -40,7 +40,7 @@ def write_contact_sheet(dataset: Dataset[Any], split: str, path: Path, per_class
     rows = [(name, [s for s, found in shown_by if label in found]) for label, name in enumerate(dataset.classes)]
     rows = [(name, members) for name, members in rows if members][:MOST_ROWS]
     if not rows:
-        raise DataError(f"no picture of {dataset.name} {split} has a label", "nanocv data check")
+        raise DataError(f"no image of {dataset.name} {split} has a label", "nanocv data check")
     columns = min(per_class, max(len(members) for _, members in rows))
     sheet = Image.new("RGB", (columns * (TILE + GAP) + GAP, len(rows) * (TILE + TITLE + GAP) + GAP), "white")
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(15)
@@ -64,7 +64,7 @@ def _spread(samples: Sequence[Sample[Any]], most: int) -> list[Sample[Any]]:
 
 
 def _classes_in(label: Any) -> set[int]:
-    """The classes a picture shows: of its folder, its boxes, or its mask."""
+    """The classes an image shows: of its folder, its boxes, or its mask."""
     if isinstance(label, Boxes):
         return set(label.labels)
     if not hasattr(label, "read"):
@@ -93,7 +93,7 @@ def _tiles(samples: list[Sample[Any]], count: int, classes: tuple[str, ...]) -> 
 
 
 def _coloured(tile: NDArray[np.uint8], mask: Mask, classes: tuple[str, ...]) -> NDArray[np.uint8]:
-    """The mask over the picture; what is ignored, and a background, stay clear."""
+    """The mask over the image; what is ignored, and a background, stay clear."""
     labels = square_mask(mask.read(), TILE, "stretch")
     colours = np.zeros((256, 3), np.float32)
     colours[: len(classes)] = [class_colour(label) for label in range(len(classes))]
@@ -103,9 +103,9 @@ def _coloured(tile: NDArray[np.uint8], mask: Mask, classes: tuple[str, ...]) -> 
 
 
 def _framed(tile: NDArray[np.uint8], boxes: Boxes, classes: tuple[str, ...]) -> NDArray[np.uint8]:
-    picture = Image.fromarray(tile)
+    image = Image.fromarray(tile)
     frames = [
         Frame(tuple(row[:4] * TILE), classes[int(row[LABEL])], class_colour(int(row[LABEL]))) for row in boxes.rows()
     ]
-    draw_frames(picture, frames)
-    return np.asarray(picture)
+    draw_frames(image, frames)
+    return np.asarray(image)

@@ -4,16 +4,16 @@ import hashlib
 import os
 from pathlib import Path
 
-from nanocv_cli.inference.picture_file import UnreadableImageError, open_picture_file
+from nanocv_cli.images.image_file import UnreadableImageError, open_image_file
 
 
 def content_hash(path: Path, salt: bytes = b"") -> str:
-    """SHA-256 of a salt and a picture file's bytes, hex; read in blocks.
+    """SHA-256 of a salt and an image file's bytes, hex; read in blocks.
 
     Raises:
-        UnreadableImageError: it is no regular file, too large for a picture, or cannot be read.
+        UnreadableImageError: it is no regular file, too large for an image, or cannot be read.
     """
-    with open_picture_file(path) as file:
+    with open_image_file(path) as file:
         try:
             return hashlib.file_digest(file, lambda: hashlib.sha256(salt)).hexdigest()
         except OSError as error:

@@ -1,4 +1,4 @@
-"""What every format reader returns: pictures with their labels, by split, and the class names."""
+"""What every format reader returns: images with their labels, by split, and the class names."""
 
 import hashlib
 import os
@@ -17,7 +17,7 @@ SPLITS = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class Sample(Generic[Label]):
-    """One picture file and its label (a class index, boxes, a mask file: the format decides)."""
+    """One image file and its label (a class index, boxes, a mask file: the format decides)."""
 
     path: Path
     label: Label
@@ -25,7 +25,7 @@ class Sample(Generic[Label]):
 
 @dataclass(frozen=True)
 class Dataset(Generic[Label]):
-    """A set of labelled pictures.
+    """A set of labelled images.
 
     Attributes:
         name: the data config's name.
@@ -61,7 +61,7 @@ class Dataset(Generic[Label]):
         samples = self.splits.get(name, ())
         if not samples:
             present = ", ".join(split for split in SPLITS if self.splits.get(split))
-            raise DataError(f"data set {self.name} has no pictures in split {name}", f"it has: {present or 'none'}")
+            raise DataError(f"data set {self.name} has no images in split {name}", f"it has: {present or 'none'}")
         return samples
 
     def fingerprint(self) -> str:
@@ -91,5 +91,5 @@ def expect_split(dataset: Dataset[Any], name: str) -> None:
 def _name_in(root: Path, path: Path) -> str:
     try:
         return str(path.relative_to(root))
-    except ValueError:  # a picture beside the folder of its labels
+    except ValueError:  # an image beside the folder of its labels
         return os.path.relpath(path, root)

@@ -1,4 +1,4 @@
-"""Augmentation of pictures with masks: pixels are blended, labels never are."""
+"""Augmentation of images with masks: pixels are blended, labels never are."""
 
 import torch
 from torch import Tensor
@@ -21,7 +21,7 @@ def augment_masks(
         generator: CPU generator.
 
     Returns:
-        uint8 [N,size,size,3] and uint8 [N,size,size]; what shows no picture is ignored.
+        uint8 [N,size,size,3] and uint8 [N,size,size]; what shows no image is ignored.
     """
     count, side = images.shape[0], images.shape[1]
     painted, labelled = images.new_empty((count, size, size, 3)), masks.new_empty((count, size, size))

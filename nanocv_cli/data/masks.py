@@ -1,4 +1,4 @@
-"""The label of a picture whose pixels are labelled, and the array that segmentation learns from."""
+"""The label of an image whose pixels are labelled, and the array that segmentation learns from."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -14,25 +14,25 @@ from nanocv_cli.data.cached_array import Progress, Say, cached_array
 from nanocv_cli.data.contents import file_state
 from nanocv_cli.data.dataset import Sample
 from nanocv_cli.errors import DataError
-from nanocv_cli.inference.images import UnreadableImageError, square_box
-from nanocv_cli.inference.picture_file import opened_picture
-from nanocv_cli.inference.pixels import strips
+from nanocv_cli.images.image_file import opened_image
+from nanocv_cli.images.pixels import strips
+from nanocv_cli.images.resize import UnreadableImageError, square_box
 
 # The value of a pixel that is neither learnt nor judged, whatever the set's own files use for it.
 IGNORED = 255
 # Raised whenever a mask would be read or resized differently: older caches are then made anew.
 FORMAT = 2
-# Of an index picture; what is more is no class in any case.
+# Of an index image; what is more is no class in any case.
 LARGEST_VALUE = 65_535
 
 Part = TypeVar("Part")
 
 
 class Mask(Protocol):
-    """Where a picture's labels come from."""
+    """Where an image's labels come from."""
 
     def read(self) -> NDArray[np.uint8]:
-        """Class indices and `IGNORED`, uint8 [H,W], of the size of the picture.
+        """Class indices and `IGNORED`, uint8 [H,W], of the size of the image.
 
         Raises:
             DataError: it cannot be read, or holds what is no class.
@@ -43,18 +43,18 @@ class Mask(Protocol):
 
 
 class UnreadableMaskError(DataError):
-    """A file that is no picture."""
+    """A file that is no image."""
 
 
 @dataclass(frozen=True)
 class MaskFile:
-    """A mask as a picture file.
+    """A mask as an image file.
 
     Attributes:
-        path: PNG (any lossless format Pillow reads): an index or palette picture, or one in colours.
-        table: class index of each value of an index picture; `IGNORED` for those that are ignored; -1 for no class.
-        colours: of a picture in colours, red * 65536 + green * 256 + blue, and the class index of each; None for an
-            index picture.
+        path: PNG (any lossless format Pillow reads): an index or palette image, or one in colours.
+        table: class index of each value of an index image; `IGNORED` for those that are ignored; -1 for no class.
+        colours: of an image in colours, red * 65536 + green * 256 + blue, and the class index of each; None for an
+            index image.
     """
 
     path: Path
@@ -117,7 +117,7 @@ def map_values(path: Path, in_colours: bool, use: Callable[[NDArray[np.uint32]],
         DataError: it is in colours where indices are expected; or what `use` raises.
     """
     try:
-        with opened_picture(path) as image:
+        with opened_image(path) as image:
             image.load()
             if not in_colours and len(image.getbands()) > 1:
                 raise DataError(f"{path} is in colours, not class numbers", "name them: data.mask.colours")
@@ -156,13 +156,13 @@ def cached_masks(
     progress: Progress | None = None,
     say: Say | None = None,
 ) -> NDArray[np.uint8]:
-    """The masks of pictures as one memory map, made at first use, or where it was damaged.
+    """The masks of images as one memory map, made at first use, or where it was damaged.
 
     Args:
         folder: where caches are kept.
-        samples: pictures of one split.
+        samples: images of one split.
         size: side of the square, pixels.
-        resize: how the pictures become that square (`crop` or `stretch`).
+        resize: how the images become that square (`crop` or `stretch`).
         progress: called with (done, total).
         say: is told of a damaged cache.
 
@@ -185,6 +185,6 @@ def cached_masks(
 
 
 def square_mask(mask: NDArray[np.uint8], size: int, resize: str) -> NDArray[np.uint8]:
-    """The square that `inference.images.resize_to_square` takes of the picture, by nearest pixels."""
+    """The square that `inference.images.resize_to_square` takes of the image, by nearest pixels."""
     box = square_box(mask.shape[1], mask.shape[0], resize)
     return np.asarray(Image.fromarray(mask).resize((size, size), Image.Resampling.NEAREST, box=box))

@@ -7,7 +7,7 @@ from typing import Any
 from nanocv_cli.config.schema import DataConfig
 from nanocv_cli.config.yaml_lines import dump_yaml
 from nanocv_cli.data.dataset import Dataset
-from nanocv_cli.data.formats.detect import detect_format
+from nanocv_cli.data.formats.guess_format import guess_format
 from nanocv_cli.data.formats.labels import read_labels
 from nanocv_cli.errors import RequestError
 from nanocv_cli.files import write_text
@@ -28,7 +28,7 @@ def register(folder: Path, name: str | None, root: Path) -> tuple[Path, Dataset[
         DataError: the folder has no labels in a format that nanocv knows.
     """
     if not is_folder(folder):
-        raise RequestError(f"no folder {folder}", "give the folder that holds the pictures and labels")
+        raise RequestError(f"no folder {folder}", "give the folder that holds the images and labels")
     path = _as_named(folder)
     name = name or path.name
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
@@ -42,8 +42,8 @@ def register(folder: Path, name: str | None, root: Path) -> tuple[Path, Dataset[
         raise RequestError(f"{target} exists already", "choose another --name, or delete the file")
     config = DataConfig(name=name, path=str(path.relative_to(root) if path.is_relative_to(root) else path))
     dataset = read_labels(config, path)
-    document = {"name": name, "path": config.path, "format": detect_format(path), "classes": list(dataset.classes)}
-    text = f"# {sum(map(len, dataset.splits.values()))} pictures.\n#   nanocv train --data {name}\n"
+    document = {"name": name, "path": config.path, "format": guess_format(path), "classes": list(dataset.classes)}
+    text = f"# {sum(map(len, dataset.splits.values()))} images.\n#   nanocv train --data {name}\n"
     write_text(target, text + dump_yaml(document))
     return target, dataset
 

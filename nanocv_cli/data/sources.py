@@ -1,4 +1,4 @@
-"""From a data config to a folder of pictures: pulled by DVC, reproduced, drawn, or the user's own."""
+"""From a data config to a folder of images: pulled by DVC, reproduced, drawn, or the user's own."""
 
 import os
 from collections.abc import Callable
@@ -14,8 +14,8 @@ Say = Callable[[str], None]
 Progress = Callable[[int, int], None]
 
 
-def picture_folder(config: DataConfig, root: Path, say: Say) -> Path:
-    """The folder of a set's pictures, unpacked from its archive where that is newer. Nothing is downloaded.
+def image_folder(config: DataConfig, root: Path, say: Say) -> Path:
+    """The folder of a set's images, unpacked from its archive where that is newer. Nothing is downloaded.
 
     Raises:
         DataError: neither the folder nor the archive is there, or the archive is damaged.
@@ -26,7 +26,7 @@ def picture_folder(config: DataConfig, root: Path, say: Say) -> Path:
         say(f"unpacking {config.archive}")
         unpack(archive, folder, recorded_md5(config, root))
     if not folder.is_dir():
-        raise DataError(f"the pictures of {config.name} are not here ({folder})", f"nanocv data pull {config.name}")
+        raise DataError(f"the images of {config.name} are not here ({folder})", f"nanocv data pull {config.name}")
     return folder
 
 
@@ -58,7 +58,7 @@ def pull_set(config: DataConfig, root: Path, say: Say, progress: Progress, remot
         draw(config, root, root / config.archive, progress)
         return "drawn"
     how = pull_files(root, [config.archive], say, remote)
-    picture_folder(config, root, say)
+    image_folder(config, root, say)
     return how
 
 
@@ -102,7 +102,7 @@ def draw(config: DataConfig, root: Path, archive: Path, progress: Progress) -> N
     expect_writable(archive)
     _expect_drawable(folder, root)
     if Path(os.path.realpath(archive)).is_relative_to(os.path.realpath(folder)):
-        raise RequestError(f"{archive} lies in the folder of the pictures, {folder}", "choose another --out")
+        raise RequestError(f"{archive} lies in the folder of the images, {folder}", "choose another --out")
     with folder_beside(folder) as temporary:
         draw_set(config.flowers, temporary, progress)
         write_archive(temporary, archive)
@@ -110,7 +110,7 @@ def draw(config: DataConfig, root: Path, archive: Path, progress: Progress) -> N
 
 
 def _expect_drawable(folder: Path, root: Path) -> None:
-    """Makes sure that a folder can be replaced by a set's pictures: it is not there, empty, or was made by nanocv.
+    """Makes sure that a folder can be replaced by a set's images: it is not there, empty, or was made by nanocv.
 
     Raises:
         RequestError: it holds something else, or the project.

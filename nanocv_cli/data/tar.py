@@ -20,7 +20,7 @@ COPIED_AT_ONCE = 1 << 20
 # Of names that follow in a record of their own, with what else such records hold.
 LONGEST_RECORD = 1 << 16
 LONGEST_NAME, LONGEST_PART, DEEPEST = 1000, 255, 64  # bytes, bytes, folders
-# ImageNet-21k, the largest set in common use, has 14 million pictures in 1.3 TB.
+# ImageNet-21k, the largest set in common use, has 14 million images in 1.3 TB.
 MOST_MEMBERS = 20_000_000
 LARGEST_CONTENT = 2 << 40
 FILES = (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE)

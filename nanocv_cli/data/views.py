@@ -1,6 +1,6 @@
-"""Views of a batch: which windows of which pictures a training picture is painted from.
+"""Views of a batch: which windows of which images a training image is painted from.
 
-One view of the picture itself, or four views of pictures of the batch (mosaic, arXiv:2004.10934). Boxes and masks
+One view of the image itself, or four views of images of the batch (mosaic, arXiv:2004.10934). Boxes and masks
 follow the very views that the pixels took.
 """
 
@@ -31,11 +31,11 @@ class Rectangle:
 
 @dataclass(frozen=True)
 class View:
-    """A window of a picture, and where it is painted.
+    """A window of an image, and where it is painted.
 
     Attributes:
-        source: index of the picture in the batch.
-        window: of the picture; inside it.
+        source: index of the image in the batch.
+        window: of the image; inside it.
         target: of the result; inside it.
         mirrored: left and right are exchanged.
     """
@@ -49,11 +49,11 @@ class View:
 def random_views(
     index: int, count: int, side: int, size: int, config: AugmentConfig, generator: torch.Generator
 ) -> list[View]:
-    """The views that picture `index` of a batch is painted from.
+    """The views that image `index` of a batch is painted from.
 
     Args:
-        index: of the picture.
-        count: pictures in the batch.
+        index: of the image.
+        count: images in the batch.
         side: of each of them, pixels.
         size: side of the result, pixels.
         config: `flip`, `rescale`, `min_scale`, `aspect`, `zoom_out` and `mosaic` are used.
@@ -74,12 +74,12 @@ def random_views(
 def _view(
     source: int, side: int, part: Rectangle, size: int, config: AugmentConfig, generator: torch.Generator
 ) -> View:
-    """A random window for a part of the result; a window larger than the picture leaves a border of grey."""
+    """A random window for a part of the result; a window larger than the image leaves a border of grey."""
     area, shape, left, top, chance, mirror = torch.rand(6, generator=generator).tolist()
     if chance >= config.rescale:
         wanted_width, wanted_height = float(min(side, part.width)), float(min(side, part.height))
     else:
-        # Logarithm of the window's side as a share of the picture's, from the smallest crop to the widest zoom out.
+        # Logarithm of the window's side as a share of the image's, from the smallest crop to the widest zoom out.
         low, high = 0.5 * math.log(config.min_scale), math.log(config.zoom_out)
         zoom = math.exp(low + (high - low) * area)
         stretch = math.exp((shape - 0.5) * math.log(config.aspect))
@@ -99,11 +99,11 @@ class _Offsets:
 
 
 def _line(wanted: float, side: int, length: int, place: float) -> tuple[int, _Offsets, int]:
-    """One axis: the window's length and place in the picture, and the length and place of its target.
+    """One axis: the window's length and place in the image, and the length and place of its target.
 
     Args:
-        wanted: length of the window, pixels of the picture; may exceed its side.
-        side: of the picture.
+        wanted: length of the window, pixels of the image; may exceed its side.
+        side: of the image.
         length: of the part of the result.
         place: 0..1, where the window lies in what it may move in.
     """
@@ -115,7 +115,7 @@ def _line(wanted: float, side: int, length: int, place: float) -> tuple[int, _Of
 
 
 def paint(image: Tensor, view: View, canvas: Tensor) -> None:
-    """Paints one view of a picture uint8 [S,S,3] onto a canvas uint8 [size,size,3], bilinear."""
+    """Paints one view of an image uint8 [S,S,3] onto a canvas uint8 [size,size,3], bilinear."""
     window, target = view.window, view.target
     seen = image[window.top : window.top + window.height, window.left : window.left + window.width]
     drawn = resize_to(seen.unsqueeze(0), target.height, target.width)[0]

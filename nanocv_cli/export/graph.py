@@ -1,4 +1,4 @@
-"""A model as one self-contained ONNX graph: uint8 pictures in, finished predictions out, the card in its metadata."""
+"""A model as one self-contained ONNX graph: uint8 images in, finished predictions out, the card in its metadata."""
 
 import contextlib
 import io
@@ -12,8 +12,8 @@ import onnx
 import torch
 from torch import nn
 
+from nanocv_cli.engine.card import ModelCard
 from nanocv_cli.errors import ExportError
-from nanocv_cli.inference.card import ModelCard
 from nanocv_cli.untrusted import first_line
 
 OPSET = 20
@@ -23,12 +23,12 @@ LARGEST_PROTOBUF = 2**31 - 1
 
 
 def build_graph(
-    deployable: nn.Module, output_names: tuple[str, ...], card: ModelCard, any_size: bool = False
+    export_model: nn.Module, output_names: tuple[str, ...], card: ModelCard, any_size: bool = False
 ) -> onnx.ModelProto:
-    """Exports a deployable module through torch's dynamo exporter and checks the graph.
+    """Exports a export_model module through torch's dynamo exporter and checks the graph.
 
     Args:
-        deployable: uint8 [N,S,S,3] to a tuple of outputs, in evaluation mode on the CPU.
+        export_model: uint8 [N,S,S,3] to a tuple of outputs, in evaluation mode on the CPU.
         output_names: names of those outputs.
         card: goes into the graph's metadata.
         any_size: whether height and width shall be symbolic too.
@@ -39,13 +39,13 @@ def build_graph(
     Raises:
         ExportError: torch cannot express the module as ONNX, onnx's checker objects, or the batch became fixed.
     """
-    # Two pictures: a batch of one would let the exporter specialise on it.
+    # Two images: a batch of one would let the exporter specialise on it.
     example = torch.zeros((2, card.input_size, card.input_size, 3), dtype=torch.uint8)
     names = ("batch", "height", "width") if any_size else ("batch",)
     try:
         with quiet():
             program = torch.onnx.export(
-                deployable.eval(),
+                export_model.eval(),
                 (example,),
                 dynamo=True,
                 input_names=[INPUT_NAME],
@@ -69,8 +69,8 @@ def build_graph(
     return model
 
 
-def build_single_graph(deployable: nn.Module, output_names: tuple[str, ...], card: ModelCard) -> onnx.ModelProto:
-    """Exports a module that torch cannot export with a dynamic batch as a graph that reads one picture at a time.
+def build_single_graph(export_model: nn.Module, output_names: tuple[str, ...], card: ModelCard) -> onnx.ModelProto:
+    """Exports a module that torch cannot export with a dynamic batch as a graph that reads one image at a time.
 
     Lists of boxes of any length need torch's older exporter, which follows one example.
 
@@ -83,7 +83,7 @@ def build_single_graph(deployable: nn.Module, output_names: tuple[str, ...], car
         try:
             with quiet():
                 torch.onnx.export(
-                    deployable.eval(),
+                    export_model.eval(),
                     (example,),
                     file,
                     dynamo=False,
@@ -121,8 +121,8 @@ def check_graph(model: onnx.ModelProto, name: str, single: bool = False) -> None
         if not shape or not shape[0].dim_param:
             size = shape[0].dim_value if shape else "no"
             raise ExportError(
-                f"{name}: the exported graph has a fixed batch ({value.name} has {size} pictures)",
-                "the architecture mixes pictures of a batch or fixes its size; try another one",
+                f"{name}: the exported graph has a fixed batch ({value.name} has {size} images)",
+                "the architecture mixes images of a batch or fixes its size; try another one",
             )
     outside = [t.name for t in model.graph.initializer if t.data_location == onnx.TensorProto.EXTERNAL]
     if outside:

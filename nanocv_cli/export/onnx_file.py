@@ -11,19 +11,19 @@ from numpy.typing import NDArray
 
 from nanocv_cli.config.loader import resolve
 from nanocv_cli.config.schema import DataConfig
-from nanocv_cli.data.sources import picture_folder
+from nanocv_cli.data.sources import image_folder
+from nanocv_cli.engine.card import ModelCard
+from nanocv_cli.engine.runner import open_graph
 from nanocv_cli.errors import DataError, ModelError, RequestError
+from nanocv_cli.evaluation.evaluate import Answer, torch_answer
 from nanocv_cli.export.graph import build_graph, build_single_graph
-from nanocv_cli.export.parity import BATCH_SIZES, Parity, Pictured, check_parity
+from nanocv_cli.export.parity import BATCH_SIZES, Imaged, Parity, check_parity
 from nanocv_cli.export.sampler_graph import build_sampler_graph
 from nanocv_cli.files import atomic_path
-from nanocv_cli.inference.card import ModelCard
-from nanocv_cli.inference.images import UnreadableImageError, open_square
-from nanocv_cli.inference.runner import open_graph
+from nanocv_cli.images.resize import UnreadableImageError, open_square
+from nanocv_cli.models.checkpoint import load_network, read_card
 from nanocv_cli.tasks.generation.sampler import Sampler
 from nanocv_cli.tasks.registry import task_for
-from nanocv_cli.training.checkpoint import load_network, read_card
-from nanocv_cli.training.evaluation import Answer, torch_answer
 
 Say = Callable[[str], None]
 
@@ -38,15 +38,15 @@ class Exported:
     card: ModelCard
 
 
-def export_onnx(checkpoint: Path, target: Path, pictures: NDArray[np.uint8], any_size: bool = False) -> Exported:
+def export_onnx(checkpoint: Path, target: Path, images: NDArray[np.uint8], any_size: bool = False) -> Exported:
     """Writes a checkpoint as ONNX if, and only if, the graph answers like it.
 
     Args:
         checkpoint: a `.safetensors` file with a card.
         target: the `.onnx` file; replaced atomically.
-        pictures: uint8 [n,S,S,3] real pictures to compare on.
-        any_size: whether the graph shall read pictures of any height and width; it is then compared on parts of the
-            pictures too.
+        images: uint8 [n,S,S,3] real images to compare on.
+        any_size: whether the graph shall read images of any height and width; it is then compared on parts of the
+            images too.
 
     Raises:
         RequestError: `any_size` of a network that reads one size.
@@ -56,64 +56,64 @@ def export_onnx(checkpoint: Path, target: Path, pictures: NDArray[np.uint8], any
     """
     network, config, card = load_network(checkpoint)
     task = task_for(card.task)
-    deployable = task.deployable(network, config).eval()
+    export_model = task.export_model(network, config).eval()
     if any_size and not getattr(network, "any_size", False):
-        raise RequestError(f"{card.name} reads pictures of one size only", "leave --any-size out")
-    if isinstance(deployable, Sampler):
-        model = build_sampler_graph(deployable, task.output_names, card)
-    elif getattr(network, "one_picture_only", False):
-        model = build_single_graph(deployable, task.output_names, card)
+        raise RequestError(f"{card.name} reads images of one size only", "leave --any-size out")
+    if isinstance(export_model, Sampler):
+        model = build_sampler_graph(export_model, task.output_names, card)
+    elif getattr(network, "one_image_only", False):
+        model = build_single_graph(export_model, task.output_names, card)
     else:
-        model = build_graph(deployable, task.output_names, card, any_size)
+        model = build_graph(export_model, task.output_names, card, any_size)
     with atomic_path(target) as temporary:
         temporary.write_bytes(model.SerializeToString())
         labels = np.arange(max(BATCH_SIZES)) % len(card.classes)
 
-        def reading(answer: Answer) -> Pictured:
-            return lambda images: answer(task.feeds(images, labels[: len(images)], 0))
+        def reading(answer: Answer) -> Imaged:
+            return lambda batch: answer(task.graph_inputs(batch, labels[: len(batch)], 0))
 
-        expected = reading(torch_answer(task, deployable, torch.device("cpu")))
+        expected = reading(torch_answer(task, export_model, torch.device("cpu")))
         actual = reading(open_graph(temporary).answer)
-        parity = check_parity(expected, actual, pictures, task.tolerance, task.distance)
+        parity = check_parity(expected, actual, images, task.tolerance, task.parity_error)
         if any_size:
             side = card.input_size
-            parts = pictures[:, : side - side // 3, : side - side // 5]
-            check_parity(expected, actual, np.ascontiguousarray(parts), task.tolerance, task.distance)
+            parts = images[:, : side - side // 3, : side - side // 5]
+            check_parity(expected, actual, np.ascontiguousarray(parts), task.tolerance, task.parity_error)
     return Exported(target, target.stat().st_size, parity, card)
 
 
-def parity_pictures(checkpoint: Path, data: str | None, root: Path, say: Say) -> NDArray[np.uint8]:
-    """Real pictures to compare on: the first readable ones, class by class, of `data`, else of the training set.
+def parity_images(checkpoint: Path, data: str | None, root: Path, say: Say) -> NDArray[np.uint8]:
+    """Real images to compare on: the first readable ones, class by class, of `data`, else of the training set.
 
     Returns:
         uint8 [n,S,S,3], n at least 1 and at most what `check_parity` uses.
 
     Raises:
         RequestError: the training set is not on this machine and no other was given.
-        DataError: the set has no readable picture.
+        DataError: the set has no readable image.
     """
     card = read_card(checkpoint)
     config = resolve(data=data).config.data if data else _trained_on(card, checkpoint)
     try:
-        dataset = task_for(card.task).read(config, picture_folder(config, root, say))
+        dataset = task_for(card.task).read(config, image_folder(config, root, say))
     except DataError as error:
         raise RequestError(
-            f"the graph is checked on real pictures, but those of {config.name} are not here",
+            f"the graph is checked on real images, but those of {config.name} are not here",
             f"{error.hint or 'bring them here'}, or give any set with --data FOLDER",
         ) from error
     samples = dataset.split(dataset.held_out)
     wanted = sum(BATCH_SIZES)
-    pictures: list[NDArray[np.uint8]] = []
+    images: list[NDArray[np.uint8]] = []
     for sample in samples[:: max(1, len(samples) // (2 * wanted))]:
         try:
-            pictures.append(open_square(sample.path, card.input_size, card.resize)[0])
+            images.append(open_square(sample.path, card.input_size, card.resize)[0])
         except UnreadableImageError:
             continue
-        if len(pictures) == wanted:
+        if len(images) == wanted:
             break
-    if not pictures:
-        raise DataError(f"data set {config.name} has no readable picture in {dataset.held_out}", "nanocv data check")
-    return np.stack(pictures)
+    if not images:
+        raise DataError(f"data set {config.name} has no readable image in {dataset.held_out}", "nanocv data check")
+    return np.stack(images)
 
 
 def _trained_on(card: ModelCard, checkpoint: Path) -> DataConfig:

@@ -1,4 +1,4 @@
-"""Whether an exported graph answers like the checkpoint it came from, on real pictures at several batch sizes."""
+"""Whether an exported graph answers like the checkpoint it came from, on real images at several batch sizes."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from nanocv_cli.errors import ExportError
 from nanocv_cli.tasks.base import Outputs
 
-# A model as a function of pictures uint8 [N,S,S,3].
-Pictured = Callable[[NDArray[np.uint8]], Outputs]
-Distance = Callable[[Outputs, Outputs], float]
+# A model as a function of images uint8 [N,S,S,3].
+Imaged = Callable[[NDArray[np.uint8]], Outputs]
+ParityError = Callable[[Outputs, Outputs], float]
 
 BATCH_SIZES = (1, 3, 8)
 
@@ -21,8 +21,8 @@ class Parity:
     """How far the graph strays.
 
     Attributes:
-        max_abs_error: largest distance of the outputs of any batch, as the task measures it.
-        n: pictures compared.
+        max_abs_error: largest error of the outputs of any batch, as the task measures it.
+        n: images compared.
         batch_sizes: at which they were compared.
     """
 
@@ -32,22 +32,22 @@ class Parity:
 
 
 def check_parity(
-    expected: Pictured,
-    actual: Pictured,
+    expected: Imaged,
+    actual: Imaged,
     images: NDArray[np.uint8],
     tolerance: float,
-    distance: Distance,
+    parity_error: ParityError,
     batch_sizes: Sequence[int] = BATCH_SIZES,
 ) -> Parity:
-    """Compares two models on the same pictures.
+    """Compares two models on the same images.
 
     Args:
         expected: the checkpoint, uint8 [N,S,S,3] to named outputs.
         actual: the graph, likewise.
         images: uint8 [n,S,S,3].
-        tolerance: the largest distance that passes.
-        distance: of two models' outputs.
-        batch_sizes: pictures per call; every batch is a fresh slice of `images`, starting over where they end.
+        tolerance: the largest error that passes.
+        parity_error: of two models' outputs.
+        batch_sizes: images per call; every batch is a fresh slice of `images`, starting over where they end.
 
     Raises:
         ExportError: outputs differ by more than the tolerance, in name, in shape or by a value that is no number.
@@ -63,7 +63,7 @@ def check_parity(
             if wanted.shape != right[name].shape:
                 shapes = f"{right[name].shape} in the graph, {wanted.shape} in the checkpoint"
                 raise ExportError(f"{name} has shape {shapes}")
-        error = distance(left, right)
+        error = parity_error(left, right)
         if not error <= tolerance:
             raise ExportError(
                 f"the graph strays from the checkpoint by {error:.2g} at batch {size} (allowed {tolerance:g}); nothing "

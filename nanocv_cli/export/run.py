@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-from nanocv_cli.export.onnx_file import export_onnx, parity_pictures
-from nanocv_cli.training.session import Session
+from nanocv_cli.export.onnx_file import export_onnx, parity_images
+from nanocv_cli.training.context import TrainContext
 from nanocv_cli.training.train import Trained
 
 
-def finish_run(session: Session, trained: Trained, root: Path) -> dict[str, Any]:
+def finish_run(context: TrainContext, trained: Trained, root: Path) -> dict[str, Any]:
     """Exports the best weights into the run folder and writes its `summary.json`.
 
     Returns:
@@ -17,8 +17,8 @@ def finish_run(session: Session, trained: Trained, root: Path) -> dict[str, Any]
     Raises:
         ExportError: the graph does not match; the checkpoints stay, and the run can be resumed to try again.
     """
-    run, config = session.run, session.config
-    exported = export_onnx(run.best, run.graph, parity_pictures(run.best, None, root, session.display.say))
+    run, config = context.run, context.config
+    exported = export_onnx(run.best, run.graph, parity_images(run.best, None, root, context.display.say))
     summary: dict[str, Any] = {
         "run": str(run.path),
         "model": config.model.name,
@@ -30,7 +30,7 @@ def finish_run(session: Session, trained: Trained, root: Path) -> dict[str, Any]
         "images_per_second": trained.images_per_second,
         "split": trained.split,
         "metrics": trained.metrics,
-        "pictures": [str(path) for path in trained.pictures],
+        "pictures": [str(path) for path in trained.images],
         "parity": {"max_abs_error": exported.parity.max_abs_error, "n": exported.parity.n},
     }
     run.finish(summary)

@@ -1,4 +1,4 @@
-"""A generative model as one ONNX graph: the whole way from noise to pictures, the network in it once.
+"""A generative model as one ONNX graph: the whole way from noise to images, the network in it once.
 
 One evaluation of the velocity field becomes the body of a `Loop`, with the weights in it. Steps, guidance and
 solver are inputs with defaults: a server leaves them as they are, `nanocv sample` sets them.
@@ -12,11 +12,11 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from nanocv_cli.config.schema import SamplingConfig
+from nanocv_cli.engine.card import ModelCard
+from nanocv_cli.engine.runner import NOISE
+from nanocv_cli.engine.sampling import EVALUATIONS, GUIDANCE, HEUN, LABEL, STEPS
 from nanocv_cli.errors import ExportError
 from nanocv_cli.export.graph import OPSET, check_graph, quiet
-from nanocv_cli.inference.card import ModelCard
-from nanocv_cli.inference.runner import NOISE
-from nanocv_cli.inference.sampling import EVALUATIONS, GUIDANCE, HEUN, LABEL, STEPS
 from nanocv_cli.tasks.generation.sampler import Sampler
 from nanocv_cli.untrusted import first_line
 
@@ -70,9 +70,9 @@ def build_sampler_graph(sampler: Sampler, output_names: tuple[str, ...], card: M
 
 def _evaluation(sampler: Sampler, card: ModelCard) -> onnx.ModelProto:
     """One evaluation as a graph of its own, by torch's exporter."""
-    pictures = torch.zeros(3, 3, card.input_size, card.input_size)
+    images = torch.zeros(3, 3, card.input_size, card.input_size)
     example = {
-        "index": torch.tensor(1), "state": pictures, "saved": pictures + 1, "slope": pictures + 2,
+        "index": torch.tensor(1), "state": images, "saved": images + 1, "slope": images + 2,
         LABEL: torch.zeros(3, dtype=torch.int64), STEPS: torch.tensor(12), GUIDANCE: torch.tensor(1.5),
         HEUN: torch.tensor(True),
     }  # fmt: skip

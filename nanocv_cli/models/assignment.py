@@ -1,7 +1,7 @@
 """Which place answers for which object, and what that costs: task-aligned assignment and its losses.
 
 C. Feng et al., TOOD (arXiv:2108.07755): a place is fit for an object as its score times a power of its overlap; the
-fittest learn that object, with the fitness as the score to reach. Sides are learnt by generalised IoU
+fittest learn that object, with the alignment as the score to reach. Sides are learnt by generalised IoU
 (arXiv:1902.09630).
 """
 
@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nanocv_cli.models.suppression import overlaps
+from nanocv_cli.models.nms import overlaps
 
 FITTEST = 10
 SCORE_POWER, OVERLAP_POWER = 0.5, 6.0
@@ -39,12 +39,12 @@ class Assignment:
     Attributes:
         objects: int64 [N,A], the object of each place (its row in the targets).
         learns: bool [N,A], whether the place learns that object.
-        fitness: float [N,A], the score to reach; 0 for places that learn none.
+        alignment: float [N,A], the score to reach; 0 for places that learn none.
     """
 
     objects: Tensor
     learns: Tensor
-    fitness: Tensor
+    alignment: Tensor
 
 
 def detection_losses(
@@ -59,7 +59,7 @@ def detection_losses(
         targets: float32 [N,M,6] as in `data/boxes.py`.
         centres: float32 [A,2], pixels.
         strides: float32 [A,1], pixels.
-        size: side of the picture, pixels.
+        size: side of the image, pixels.
     """
     truth, labels = targets[..., :4] * size, targets[..., 4].long()
     is_object, is_ignored = (labels >= 0) & (targets[..., 5] == 0), (labels >= 0) & (targets[..., 5] == 1)
@@ -69,14 +69,14 @@ def detection_losses(
         counted = ~(_inside(centres, strides, truth) & is_ignored.unsqueeze(-1)).any(1) | found.learns
         wanted = torch.zeros_like(logits)
         place_labels = labels.clamp(min=0).gather(1, found.objects)
-        wanted.scatter_(2, place_labels.unsqueeze(-1), found.fitness.unsqueeze(-1))
-        total = found.fitness.sum().clamp(min=1.0)
+        wanted.scatter_(2, place_labels.unsqueeze(-1), found.alignment.unsqueeze(-1))
+        total = found.alignment.sum().clamp(min=1.0)
     entropy = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none").sum(-1)
     learns = found.learns
     own = truth.gather(1, found.objects.unsqueeze(-1).expand(-1, -1, 4))[learns]
     general, plain = generalised_overlap(boxes[learns], own)
     of_classes = (entropy * counted).sum() / total
-    of_boxes = ((1.0 - general) * found.fitness[learns]).sum() / total
+    of_boxes = ((1.0 - general) * found.alignment[learns]).sum() / total
     return Losses(of_classes + BOX_WEIGHT * of_boxes, plain.sum().detach() / learns.sum().clamp(min=1))
 
 
@@ -94,17 +94,17 @@ def assign(
     inside = _inside(centres, strides, truth) & is_object.unsqueeze(-1)
     overlap = overlaps(truth, boxes).clamp(min=1e-6) * inside
     own_scores = scores.transpose(1, 2).gather(1, labels.unsqueeze(-1).expand(-1, -1, scores.shape[1]))
-    fitness = own_scores.pow(SCORE_POWER) * overlap.pow(OVERLAP_POWER)
-    best, chosen = fitness.topk(min(FITTEST, fitness.shape[-1]), -1)
+    alignment = own_scores.pow(SCORE_POWER) * overlap.pow(OVERLAP_POWER)
+    best, chosen = alignment.topk(min(FITTEST, alignment.shape[-1]), -1)
     is_chosen = torch.zeros_like(inside).scatter_(-1, chosen, best > 0) & inside
     contested = torch.where(is_chosen, overlap, torch.full_like(overlap, -1.0))
     value, objects = contested.max(1)
     learns = value > 0
     is_chosen &= F.one_hot(objects, count).transpose(1, 2).bool() & learns.unsqueeze(1)
     # The fittest place of an object is to reach the overlap that its best place has; the others in proportion.
-    fitness = fitness * is_chosen
-    scale = (overlap * is_chosen).amax(-1, keepdim=True) / fitness.amax(-1, keepdim=True).clamp(min=1e-12)
-    reached = (fitness * scale).sum(1)
+    alignment = alignment * is_chosen
+    scale = (overlap * is_chosen).amax(-1, keepdim=True) / alignment.amax(-1, keepdim=True).clamp(min=1e-12)
+    reached = (alignment * scale).sum(1)
     return Assignment(objects, learns, reached * learns)
 
 

@@ -1,4 +1,4 @@
-"""LeNet for colour pictures: five strided convolutions and one linear layer.
+"""LeNet for colour images: five strided convolutions and one linear layer.
 
 After LeCun et al., Gradient-based learning applied to document recognition (Proc. IEEE 86, 1998). Differs from the
 paper: 3x3 kernels of stride 2 in place of 5x5 kernels and pooling, batch normalisation and ReLU, one linear layer.
@@ -13,7 +13,7 @@ CHANNELS = (3, 16, 32, 64, 128, 256)
 
 
 class LeNet(nn.Module):
-    """Logits of one picture size.
+    """Logits of one image size.
 
     Args:
         classes: number of classes.

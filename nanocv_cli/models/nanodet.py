@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nanocv_cli.models.assignment import Losses, detection_losses
-from nanocv_cli.models.suppression import CANDIDATES, DETECTIONS, best_detections
+from nanocv_cli.models.nms import CANDIDATES, DETECTIONS, best_detections
 
 STRIDES = (8, 16, 32)
 WIDTHS = (48, 96, 128, 144)
@@ -87,7 +87,7 @@ class Head(nn.Module):
 
 
 class NanoDet(nn.Module):
-    """Boxes, scores and labels of square pictures.
+    """Boxes, scores and labels of square images.
 
     Args:
         classes: number of classes.
@@ -108,7 +108,7 @@ class NanoDet(nn.Module):
         self.coarse = nn.Sequential(convolution(third, fourth, stride=2), Bottleneck(fourth))
         self.pyramid = Pyramid((second, third, fourth))
         self.heads = nn.ModuleList(Head(classes) for _ in STRIDES)
-        centres, strides = places(input_size)
+        centres, strides = anchor_points(input_size)
         self.register_buffer("centres", centres, persistent=False)
         self.register_buffer("strides", strides, persistent=False)
 
@@ -126,7 +126,7 @@ class NanoDet(nn.Module):
         logits, sides = self.raw(images)
         if targets is not None:
             size = images.shape[-1]
-            learnt = (self.centres, self.strides) if size == self.input_size else places(size, images.device)
+            learnt = (self.centres, self.strides) if size == self.input_size else anchor_points(size, images.device)
             return detection_losses(logits, corners(sides, *learnt), targets, *learnt, float(size))
         boxes = corners(sides, self.centres, self.strides) / self.input_size
         return best_detections(boxes.clamp(0.0, 1.0), logits.sigmoid(), CANDIDATES, DETECTIONS)
@@ -140,7 +140,7 @@ class NanoDet(nn.Module):
         return torch.cat([logits for logits, _ in found], 1).float(), torch.cat([sides for _, sides in found], 1)
 
 
-def places(size: int, device: torch.device | None = None) -> tuple[Tensor, Tensor]:
+def anchor_points(size: int, device: torch.device | None = None) -> tuple[Tensor, Tensor]:
     """Centres float32 [A,2] (x, y; pixels) and strides float32 [A,1] of all places of a square input."""
     centres, strides = [], []
     for stride in STRIDES:

@@ -1,8 +1,8 @@
 """NanoFlow: a class-conditional velocity field for flow matching, small enough to learn on a CPU.
 
 A U-Net of residual blocks (DDPM, arXiv:2006.11239) on a 16x16 and an 8x8 grid with one self-attention at 8x8; time and
-class scale and shift every block's features (arXiv:2105.05233). Pictures enter as patches (space to depth), so that
-64x64 costs hardly more than 32x32. It learns the velocity of straight paths from noise to pictures (flow matching,
+class scale and shift every block's features (arXiv:2105.05233). Images enter as patches (space to depth), so that
+64x64 costs hardly more than 32x32. It learns the velocity of straight paths from noise to images (flow matching,
 arXiv:2210.02747; rectified flow, arXiv:2209.03003).
 At 32x32 and 4 classes: 2.1 M parameters, 0.33 GFLOPs for one evaluation.
 """
@@ -22,11 +22,11 @@ HEADS = 4
 
 
 class NanoFlow(nn.Module):
-    """The velocity of noisy pictures.
+    """The velocity of noisy images.
 
     Args:
         classes: number of classes; the label -1 stands for none of them.
-        size: side of the pictures, pixels: a multiple of 16.
+        size: side of the images, pixels: a multiple of 16.
     """
 
     def __init__(self, classes: int, size: int) -> None:
@@ -48,7 +48,7 @@ class NanoFlow(nn.Module):
         _begin_at_zero(last)
 
     def forward(self, images: Tensor, time: Tensor | None = None, labels: Tensor | None = None) -> Tensor:
-        """Maps noisy pictures float [N,3,S,S], times float [N] in 0..1 and labels int64 [N] to velocities [N,3,S,S].
+        """Maps noisy images float [N,3,S,S], times float [N] in 0..1 and labels int64 [N] to velocities [N,3,S,S].
 
         Without times they are those of noise, 0; without labels they are those of no class.
         """

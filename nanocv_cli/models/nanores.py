@@ -11,7 +11,7 @@ WIDTHS = (48, 96, 192, 384)
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions and a shortcut, average-pooled where the block halves the picture."""
+    """Two 3x3 convolutions and a shortcut, average-pooled where the block halves the image."""
 
     def __init__(self, before: int, after: int, stride: int) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ class ResidualBlock(nn.Module):
 
 
 class NanoRes(nn.Module):
-    """Logits from pictures of any square size.
+    """Logits from images of any square size.
 
     Args:
         classes: number of classes.

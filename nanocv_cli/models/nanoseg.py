@@ -1,6 +1,6 @@
 """NanoSeg: a small encoder-decoder that labels pixels, trained from scratch on a CPU.
 
-A residual encoder of dense 3x3 convolutions to a sixteenth of the size (arXiv:1512.03385), the whole picture's mean as
+A residual encoder of dense 3x3 convolutions to a sixteenth of the size (arXiv:1512.03385), the whole image's mean as
 context for its last map (squeeze-and-excitation, arXiv:1709.01507, as in LR-ASPP, arXiv:1905.02244), and a decoder that
 adds the encoder's finer maps on the way up (arXiv:1612.03144). Labels are found at a quarter of the size and enlarged.
 At 256x256 and 5 classes: 0.41 M parameters, 0.75 GFLOPs.
@@ -24,7 +24,7 @@ class NanoSeg(nn.Module):
         dropout: probability before the last layer.
     """
 
-    any_size = True  # of the picture, in an exported graph too
+    any_size = True  # of the image, in an exported graph too
 
     def __init__(self, classes: int, dropout: float = 0.0) -> None:
         super().__init__()

@@ -32,7 +32,7 @@ def _halved_five_times(config: ModelConfig) -> int:
 
 
 def _sixteenths(config: ModelConfig) -> int:
-    """The picture size of a network that works on a grid of 16x16 patches."""
+    """The image size of a network that works on a grid of 16x16 patches."""
     if config.input_size % 16:
         raise ConfigError(
             f"model.input_size is {config.input_size}; {config.architecture} needs a multiple of 16",
@@ -78,7 +78,7 @@ def build_model(config: ModelConfig, classes: int) -> nn.Module:
         a module that reads normalised float [N, 3, S, S]; what it answers, the model's task says.
 
     Raises:
-        ConfigError: no such architecture, or it cannot read pictures of `input_size`.
+        ConfigError: no such architecture, or it cannot read images of `input_size`.
         ModelError: pretrained weights cannot be had.
     """
     if config.source == "torchvision":

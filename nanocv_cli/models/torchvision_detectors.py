@@ -7,11 +7,11 @@ from torch import Tensor, nn
 from torchvision import models
 
 from nanocv_cli.config.schema import ModelConfig
-from nanocv_cli.config.zoo import TORCHVISION_DETECTORS
+from nanocv_cli.config.torchvision_names import TORCHVISION_DETECTORS
 from nanocv_cli.data.boxes import IGNORED, LABEL
 from nanocv_cli.errors import ConfigError, ModelError
 from nanocv_cli.models.assignment import Losses
-from nanocv_cli.models.suppression import DETECTIONS
+from nanocv_cli.models.nms import DETECTIONS
 
 # These learn masks or key points too, which boxes do not give them.
 NEED_MORE_THAN_BOXES = ("maskrcnn", "keypointrcnn")
@@ -33,7 +33,7 @@ def build_torchvision_detector(config: ModelConfig, classes: int) -> nn.Module:
     options: dict[str, Any] = {} if name in FIXED_SIZE else {"min_size": size, "max_size": size}
     if name in FIXED_SIZE and size != FIXED_SIZE[name]:
         hint = f"--set model.input_size={FIXED_SIZE[name]}"
-        raise ConfigError(f"{name} reads {FIXED_SIZE[name]}x{FIXED_SIZE[name]} pictures, not {size}x{size}", hint)
+        raise ConfigError(f"{name} reads {FIXED_SIZE[name]}x{FIXED_SIZE[name]} images, not {size}x{size}", hint)
     backbone = "DEFAULT" if config.pretrained else None
     try:
         # Class 0 is torchvision's background.
@@ -48,15 +48,15 @@ def build_torchvision_detector(config: ModelConfig, classes: int) -> nn.Module:
 
 
 class TorchvisionDetector(nn.Module):
-    """A torchvision detector on square pictures that are normalised already.
+    """A torchvision detector on square images that are normalised already.
 
     Args:
         network: of torchvision, with the background as class 0.
-        input_size: side of the pictures, pixels.
+        input_size: side of the images, pixels.
     """
 
     # Its answers are lists of whatever length: torch cannot export that with a dynamic batch.
-    one_picture_only = True
+    one_image_only = True
 
     def __init__(self, network: nn.Module, input_size: int) -> None:
         super().__init__()
@@ -73,10 +73,10 @@ class TorchvisionDetector(nn.Module):
         device = images.device.type
         # On shapes alone (the meta device) there is nothing to cast.
         with torch.autocast("cpu" if device == "meta" else device, enabled=False):
-            pictures = list(images.float())
+            scaled = list(images.float())
             if targets is None:
-                return _stacked([self._answer(found) for found in self.network(pictures)])
-            losses = self.network(pictures, [self._target(rows) for rows in targets])
+                return _stacked([self._answer(found) for found in self.network(scaled)])
+            losses = self.network(scaled, [self._target(rows) for rows in targets])
         total = torch.stack(list(losses.values())).sum()
         return Losses(total, total.new_zeros(()))
 

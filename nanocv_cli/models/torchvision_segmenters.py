@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torchvision import models
 
 from nanocv_cli.config.schema import ModelConfig
-from nanocv_cli.config.zoo import TORCHVISION_SEGMENTERS
+from nanocv_cli.config.torchvision_names import TORCHVISION_SEGMENTERS
 from nanocv_cli.errors import ConfigError, ModelError
 
 
@@ -34,7 +34,7 @@ def build_torchvision_segmenter(config: ModelConfig, classes: int) -> nn.Module:
 class TorchvisionSegmenter(nn.Module):
     """A torchvision segmenter that answers its logits alone."""
 
-    any_size = True  # of the picture, in an exported graph too
+    any_size = True  # of the image, in an exported graph too
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()

@@ -21,7 +21,7 @@ def build_torchvision(config: ModelConfig, classes: int) -> nn.Module:
     """Builds a torchvision classifier; with `pretrained`, its default weights but for the head.
 
     Raises:
-        ConfigError: torchvision has no classifier of this name, or not for pictures of this size.
+        ConfigError: torchvision has no classifier of this name, or not for images of this size.
         ModelError: the pretrained weights cannot be downloaded or read.
     """
     name, size = config.architecture, config.input_size
@@ -60,7 +60,7 @@ def build_torchvision(config: ModelConfig, classes: int) -> nn.Module:
 
 
 def _wrong_size(name: str, size: int, error: Exception) -> ConfigError:
-    return ConfigError(f"{name} cannot read {size}x{size} pictures: {first_line(error)}", "--set model.input_size=224")
+    return ConfigError(f"{name} cannot read {size}x{size} images: {first_line(error)}", "--set model.input_size=224")
 
 
 def pretrained_state(name: str) -> dict[str, Tensor]:

@@ -20,7 +20,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Score:
-    """The metric by which epochs are judged, a share 0..1, and which of them gives the weights to keep.
+    """The metric by which epochs are evaluated, a share 0..1, and which of them gives the weights to keep.
 
     Attributes:
         name: its key among the metrics.
@@ -36,15 +36,15 @@ class Score:
 
 
 @dataclass(frozen=True)
-class Means:
-    """What an evaluator may use beside the pictures and labels of a split.
+class EvalContext:
+    """What an evaluator may use beside the images and labels of a split.
 
     Attributes:
-        learnt: uint8 [n,S,S,3] of the training split, where the task wants it; None: not at hand.
+        train_images: uint8 [n,S,S,3] of the training split, where the task wants it; None: not at hand.
         online: whether to measure what needs a download.
     """
 
-    learnt: NDArray[np.uint8] | None = None
+    train_images: NDArray[np.uint8] | None = None
     online: bool = False
 
 
@@ -52,21 +52,21 @@ class Evaluator(Protocol):
     """Collects finished predictions against labels and turns them into the task's standard metrics."""
 
     def update(self, outputs: Outputs, targets: NDArray[Any], images: NDArray[np.uint8]) -> None:
-        """Adds one batch: the exported graph's outputs by name, and targets and pictures [N,S,S,3] they belong to."""
+        """Adds one batch: the exported graph's outputs by name, and targets and images [N,S,S,3] they belong to."""
 
     def compute(self) -> Metrics:
         """The metrics over all that was added, JSON-ready."""
 
     def draw(self, folder: Path, images: NDArray[np.uint8]) -> list[Path]:
-        """Writes the task's pictures (a confusion matrix, say) as PNG and returns their paths.
+        """Writes the task's images (a confusion matrix, say) as PNG and returns their paths.
 
         Args:
             folder: where to.
-            images: uint8 [n,S,S,3], what was judged, in the order of the updates.
+            images: uint8 [n,S,S,3], what was evaluated, in the order of the updates.
         """
 
     def snapshot(self, folder: Path, epoch: int) -> None:
-        """Writes what shows how far an epoch of training has come, for tasks whose answers are pictures."""
+        """Writes what shows how far an epoch of training has come, for tasks whose answers are images."""
 
 
 class Task(Protocol):
@@ -74,21 +74,21 @@ class Task(Protocol):
 
     name: str
     best: Score  # what names the best epoch
-    live_score: str  # what `hits` over pictures is: shown while training, where the best metric would take too long
+    train_metric_name: str  # of what `train_metric` sums: shown while training, where the best one takes too long
     output_names: tuple[str, ...]  # of the exported graph
-    wants_learnt: bool  # whether the evaluator compares with pictures that were learnt from
-    online_figures: tuple[str, ...]  # metrics that need a download
+    wants_train_images: bool  # whether the evaluator compares with images that were learnt from
+    online_metrics: tuple[str, ...]  # metrics that need a download
     tolerance: float  # largest difference between graph and checkpoint that export accepts, in units of the outputs
 
     def read(self, config: DataConfig, root: Path) -> Dataset[Any]:
         """Reads the set with the labels this task learns from."""
 
     def targets(self, samples: list[Sample[Any]], size: int, resize: str, cache: Path, say: Say) -> NDArray[Any]:
-        """The samples' labels as one array with a row per picture.
+        """The samples' labels as one array with a row per image.
 
         Args:
-            samples: pictures of one split.
-            size: side of the square that the pictures are read as, pixels.
+            samples: images of one split.
+            size: side of the square that the images are read as, pixels.
             resize: how they become that square.
             cache: folder for what is costly to make.
             say: is told of what is amiss there.
@@ -112,10 +112,10 @@ class Task(Protocol):
     def loss(self, outputs: Any, targets: Any, train: TrainConfig) -> Tensor:
         """The scalar loss of the network's outputs in training mode."""
 
-    def hits(self, outputs: Any, targets: Any) -> Tensor:
-        """The live score, summed over the pictures of the batch: a scalar."""
+    def train_metric(self, outputs: Any, targets: Any) -> Tensor:
+        """The live score, summed over the images of the batch: a scalar."""
 
-    def feeds(self, images: NDArray[np.uint8], targets: NDArray[Any], first: int) -> dict[str, NDArray[Any]]:
+    def graph_inputs(self, images: NDArray[np.uint8], targets: NDArray[Any], first: int) -> dict[str, NDArray[Any]]:
         """What the whole model is called with, by the graph's names and in the module's order.
 
         Args:
@@ -124,27 +124,27 @@ class Task(Protocol):
             first: number of the first of them in the split.
         """
 
-    def deployable(self, network: nn.Module, model: ModelConfig) -> nn.Module:
-        """The whole model: what `feeds` gives to a tuple of finished predictions in the order of `output_names`."""
+    def export_model(self, network: nn.Module, model: ModelConfig) -> nn.Module:
+        """The whole model: from `graph_inputs` to finished predictions, a tuple in the order of `output_names`."""
 
-    def evaluator(self, classes: tuple[str, ...], model: ModelConfig, means: Means) -> Evaluator:
+    def evaluator(self, classes: tuple[str, ...], model: ModelConfig, context: EvalContext) -> Evaluator:
         """A fresh evaluator.
 
         Args:
             classes: class names in label order.
-            model: what is judged.
-            means: what it may use.
+            model: what is evaluated.
+            context: what it may use.
         """
 
-    def renumbered(self, label: Any, numbers: Sequence[int]) -> Any:
+    def remap_labels(self, label: Any, numbers: Sequence[int]) -> Any:
         """A sample's label with class `numbers[n]` in place of `n`."""
 
-    def distance(self, expected: Outputs, actual: Outputs) -> float:
-        """How far two models' outputs for the same pictures are apart, in units of `tolerance`; NaN if one is."""
+    def parity_error(self, expected: Outputs, actual: Outputs) -> float:
+        """How far two models' outputs for the same images are apart, in units of `tolerance`; NaN if one is."""
 
 
 def named_outputs(task: Task, outputs: tuple[Tensor, ...]) -> dict[str, NDArray[np.generic]]:
-    """A deployable module's outputs as the exported graph would name them."""
+    """A export_model module's outputs as the exported graph would name them."""
     return {name: output.cpu().numpy() for name, output in zip(task.output_names, outputs, strict=True)}
 
 

@@ -1,4 +1,4 @@
-"""The confusion matrix as a picture."""
+"""The confusion matrix as an image."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from nanocv_cli.figures import in_chart, save_chart
+from nanocv_cli.charts import in_chart, save_chart
 
 MOST_NAMED = 100
 

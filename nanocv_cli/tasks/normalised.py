@@ -1,4 +1,4 @@
-"""Raw pictures as networks read them, inside the graph."""
+"""Raw images as networks read them, inside the graph."""
 
 import torch
 from torch import Tensor, nn

@@ -28,8 +28,8 @@ Outcome = TypeVar("Outcome")
 
 
 @dataclass(frozen=True)
-class Team:
-    """The processes that train together; a lone one is a team of one.
+class ProcessGroup:
+    """The processes that train together; a lone one is a group of one.
 
     Attributes:
         rank: of this process; 0 leads: it alone talks, judges and writes.
@@ -40,16 +40,16 @@ class Team:
     world: int = 1
 
     @property
-    def leads(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this process is the one that talks and writes."""
         return self.rank == 0
 
     def wrap(self, network: nn.Module) -> nn.Module:
-        """The network as it is called in training: gradients are averaged over the team."""
+        """The network as it is called in training: gradients are averaged over the group."""
         return DistributedDataParallel(network) if self.world > 1 else network
 
     def sums(self, *values: float) -> tuple[float, ...]:
-        """Each value summed over the team."""
+        """Each value summed over the group."""
         if self.world == 1:
             return values
         total = torch.tensor(values, dtype=torch.float64)
@@ -68,33 +68,33 @@ class Team:
 
     def leader_first(self, work: Callable[[], Outcome]) -> Outcome:
         """Does a piece of work on every process, on the leader first: what it leaves on disk, the others find."""
-        done = [work()] if self.leads else []
+        done = [work()] if self.is_main else []
         self.from_leader(None)
         return done[0] if done else work()
 
 
 def is_member() -> bool:
-    """Whether this process was started as part of a team."""
+    """Whether this process was started as part of a group."""
     return "RANK" in os.environ and "WORLD_SIZE" in os.environ
 
 
 @contextmanager
-def joined_team(device: torch.device) -> Iterator[Team]:
-    """Joins the team that the environment names, or is a team of one; leaves it at the end."""
+def joined_group(device: torch.device) -> Iterator[ProcessGroup]:
+    """Joins the group that the environment names, or is a group of one; leaves it at the end."""
     if not is_member():
-        yield Team()
+        yield ProcessGroup()
         return
     if device.type == "cuda":
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
-        yield Team(torch.distributed.get_rank(), torch.distributed.get_world_size())
+        yield ProcessGroup(torch.distributed.get_rank(), torch.distributed.get_world_size())
     finally:
         torch.distributed.destroy_process_group()
 
 
 def launch(count: int, arguments: list[str]) -> int:
-    """Runs `nanocv ARGUMENTS` as a team of `count` processes on this machine.
+    """Runs `nanocv ARGUMENTS` as a group of `count` processes on this machine.
 
     Ctrl-C reaches all of them through the terminal. Where one fails the others are ended, and only one speaks of it:
     the leader, or where that one is well, the process that failed.

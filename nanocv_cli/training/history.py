@@ -1,4 +1,4 @@
-"""What a run leaves for readers: DVCLive files for `dvc metrics` and `dvc plots`, and the curves as a picture."""
+"""What a run leaves for readers: DVCLive files for `dvc metrics` and `dvc plots`, and the curves as an image."""
 
 import logging
 from pathlib import Path
@@ -8,7 +8,7 @@ from dvclive import Live
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from nanocv_cli.figures import save_chart
+from nanocv_cli.charts import save_chart
 from nanocv_cli.tasks.base import Score
 
 Row = dict[str, Any]
@@ -49,9 +49,9 @@ def draw_curves(history: list[Row], live: str, score: Score, path: Path) -> None
     """Draws loss and score of train and val over the epochs as one PNG.
 
     Args:
-        history: one row per judged epoch.
+        history: one row per evaluated epoch.
         live: name of the score while training.
-        score: what the epochs are judged by.
+        score: what the epochs are evaluated by.
         path: PNG to write.
     """
     figure = Figure(figsize=(10, 4), layout="constrained")

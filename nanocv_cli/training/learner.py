@@ -9,10 +9,10 @@ from nanocv_cli.config.schema import RunConfig
 from nanocv_cli.data.batches import generator_for
 from nanocv_cli.errors import TrainingError
 from nanocv_cli.failures import is_shortage
+from nanocv_cli.models.device import autocast, computing_type
 from nanocv_cli.tasks.base import Task
-from nanocv_cli.training.device import autocast, computing_type
 from nanocv_cli.training.optimiser import MovingAverage, build_optimiser, optimiser_tensors, restore_optimiser
-from nanocv_cli.training.schedule import learning_rate, picture_size
+from nanocv_cli.training.schedule import image_size, learning_rate
 from nanocv_cli.untrusted import first_line
 
 
@@ -64,13 +64,13 @@ class Learner:
             rank: of this process; each draws its own augmentation.
 
         Returns:
-            mean loss and number of right pictures, scalars on the device.
+            mean loss and number of right images, scalars on the device.
         """
         train, model = self.config.train, self.config.model
         generator = generator_for(train.seed, epoch, 1 + step * 4096 + rank)
         # Layers that draw for themselves (dropout) use torch's global generators.
         torch.manual_seed(generator.initial_seed())
-        size = picture_size(train, model.input_size, epoch)
+        size = image_size(train, model.input_size, epoch)
         inputs, expected = self.task.augment(
             images.to(self.device, non_blocking=True),
             targets.to(self.device),
@@ -91,7 +91,7 @@ class Learner:
             if is_shortage(error):
                 raise
             raise TrainingError(
-                f"{model.architecture} cannot learn from {len(inputs)} pictures of {size}x{size}: {first_line(error)}",
+                f"{model.architecture} cannot learn from {len(inputs)} images of {size}x{size}: {first_line(error)}",
                 "try another model.input_size, train.batch_size or model; --debug shows where it failed",
             ) from error
         loss = self.task.loss(outputs, expected, train)
@@ -104,10 +104,10 @@ class Learner:
         self._scaler.update()
         if self.average:
             self.average.update(self.network, taken)
-        return loss.detach(), self.task.hits(outputs, expected)
+        return loss.detach(), self.task.train_metric(outputs, expected)
 
-    def judged(self) -> nn.Module:
-        """A copy of the network as it is to be judged and kept: averaged weights where there is an average."""
+    def evaluated(self) -> nn.Module:
+        """A copy of the network as it is to be evaluated and kept: averaged weights where there is an average."""
         self._judged.load_state_dict(self.average.state if self.average else self.network.state_dict())
         return self._judged
 

@@ -42,7 +42,7 @@ def restore_optimiser(network: nn.Module, optimiser: torch.optim.Optimizer, tens
 
 
 class MovingAverage:
-    """Exponential moving average of a network's state; young averages forget faster, so early epochs can be judged.
+    """Exponential moving average of a network's state; young averages forget faster, so early epochs can be evaluated.
 
     Args:
         network: whose state to follow.

@@ -1,4 +1,4 @@
-"""Learning rate and picture size as functions of the step: nothing to save, nothing to restore."""
+"""Learning rate and image size as functions of the step: nothing to save, nothing to restore."""
 
 import math
 
@@ -18,8 +18,8 @@ def learning_rate(config: TrainConfig, step: int, total: int) -> float:
     return config.learning_rate * 0.5 * (1.0 + math.cos(math.pi * share))
 
 
-def picture_size(config: TrainConfig, input_size: int, epoch: int) -> int:
-    """Side of the training pictures in `epoch`: grows linearly from `start_size` to full at two thirds of training.
+def image_size(config: TrainConfig, input_size: int, epoch: int) -> int:
+    """Side of the training images in `epoch`: grows linearly from `start_size` to full at two thirds of training.
 
     Progressive resizing (arXiv:2104.00298): early epochs cost less. Sizes are multiples of 16 pixels.
     """

@@ -2,10 +2,10 @@
 
 import pytest
 
+from nanocv_cli.analysis.analysed_model import AnalysedModel, analyse
 from nanocv_cli.analysis.published import DETECTOR_INPUT, build_published, published, published_inputs
-from nanocv_cli.analysis.subject import Subject, analyse
-from nanocv_cli.config.zoo import TORCHVISION_CLASSIFIERS, TORCHVISION_DETECTORS, TORCHVISION_SEGMENTERS
-from nanocv_cli.models.weightless import weightless
+from nanocv_cli.config.torchvision_names import TORCHVISION_CLASSIFIERS, TORCHVISION_DETECTORS, TORCHVISION_SEGMENTERS
+from nanocv_cli.models.without_weights import weightless
 
 # torchvision rounds to a million multiply-adds, which is more than half a percent of the smallest networks.
 ROUNDING = 0.5e6
@@ -15,9 +15,9 @@ MOST_FOUND = 100
 FOUND_IN_NOISE = {"keypointrcnn_resnet50_fpn": 1}
 
 
-def subject(name: str) -> Subject:
+def analysed(name: str) -> AnalysedModel:
     its_own = published(name)
-    return Subject(
+    return AnalysedModel(
         name,
         its_own.input_size,
         lambda: build_published(name, its_own.input_size, its_own.classes),
@@ -29,7 +29,7 @@ def subject(name: str) -> Subject:
 @pytest.mark.parametrize("name", TORCHVISION_CLASSIFIERS + TORCHVISION_SEGMENTERS)
 def test_classifiers_and_segmenters_agree_with_their_publisher(name: str) -> None:
     macs = published(name).macs
-    model = analyse(subject(name))
+    model = analyse(analysed(name))
     assert model.macs == pytest.approx(macs, rel=0.005, abs=ROUNDING)
     assert model.assumptions == ()
     assert model.uncounted() == {}
@@ -38,10 +38,10 @@ def test_classifiers_and_segmenters_agree_with_their_publisher(name: str) -> Non
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", TORCHVISION_DETECTORS)
-def test_detectors_agree_with_their_publisher_at_one_end_of_what_pictures_decide(name: str) -> None:
+def test_detectors_agree_with_their_publisher_at_one_end_of_what_images_decide(name: str) -> None:
     """torchvision ran them on noise: where the count depends on what is found, it is our most or our least."""
     macs = published(name).macs
-    model = analyse(subject(name))
+    model = analyse(analysed(name))
     assert published(name).input_size == DETECTOR_INPUT
     assert model.least_macs is not None
     assert model.least_macs <= model.macs
@@ -51,8 +51,8 @@ def test_detectors_agree_with_their_publisher_at_one_end_of_what_pictures_decide
 
 
 def test_the_known_hard_cases() -> None:
-    assert 2 * analyse(subject("vit_b_16")).macs == pytest.approx(35.1e9, rel=0.005)
-    assert analyse(subject("swin_t")).macs == pytest.approx(4.49e9, rel=0.005)
+    assert 2 * analyse(analysed("vit_b_16")).macs == pytest.approx(35.1e9, rel=0.005)
+    assert analyse(analysed("swin_t")).macs == pytest.approx(4.49e9, rel=0.005)
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from nanocv_cli.analysis.layer import Layer
 from nanocv_cli.analysis.torch_trace import trace
-from nanocv_cli.models.weightless import weightless
+from nanocv_cli.models.without_weights import weightless
 
 
 def layers_of(network: nn.Module, *shape: int) -> tuple[Layer, ...]:
@@ -95,7 +95,7 @@ def test_fused_attention_is_counted_whole(batch_first: bool) -> None:
     assert torch.nn.functional.scaled_dot_product_attention.__name__ == "scaled_dot_product_attention"
 
 
-def test_work_that_no_picture_enters_does_not_grow_with_the_batch() -> None:
+def test_work_that_no_image_enters_does_not_grow_with_the_batch() -> None:
     class Positions(nn.Module):
         def __init__(self) -> None:
             super().__init__()

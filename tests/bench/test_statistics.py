@@ -36,7 +36,7 @@ def test_no_answers_have_no_percentile() -> None:
     assert math.isnan(nearest_rank(np.array([], np.int64), 0.99))
 
 
-def test_throughput_counts_pictures_answered_well() -> None:
+def test_throughput_counts_images_answered_well() -> None:
     one = Window(2.0, np.array([1000, 3000], np.int64), errors=5, rows=4)
     assert one.throughput == 4.0
     assert one.mean == 2.0

@@ -55,7 +55,7 @@ def test_markdown_is_a_table(nanocv: Command, project: Path) -> None:
 
 
 def test_a_sweep_moves_intensity_and_names_the_turn(nanocv: Command, project: Path) -> None:
-    options = ("analyze", "flops", "--batch-sizes", "1,4,16,64,256", "--dtype", "fp16,int8", "--figures", "pictures")
+    options = ("analyze", "flops", "--batch-sizes", "1,4,16,64,256", "--dtype", "fp16,int8", "--figures", "images")
     document = nanocv(*options, "--json").document
     points = document["batch_sizes"]
     assert [(at["dtype"], at["batch_size"]) for at in points][:6] == [
@@ -68,8 +68,8 @@ def test_a_sweep_moves_intensity_and_names_the_turn(nanocv: Command, project: Pa
     assert "tends to" in turns["features.conv1"]["reason"]
     assert [Path(path).name for path in document["figures"]] == ["roofline.png", "sweep.png"]
     for path in document["figures"]:
-        with Image.open(path) as picture:
-            assert picture.width > 800
+        with Image.open(path) as image:
+            assert image.width > 800
     text = nanocv(*options)
     assert "never: its intensity tends to" in text.out
 
@@ -150,7 +150,7 @@ def test_local_peaks_are_measured_once(nanocv: Command, project: Path, monkeypat
         (("--model", "lenett"), "no model config 'lenett'"),
         (("--model", "runs/none"), "no run folder"),
         (("--model", "none.onnx"), "no graph none.onnx"),
-        (("--model", "vit_b_16", "--input-size", "100"), "cannot read 100x100 pictures"),
+        (("--model", "vit_b_16", "--input-size", "100"), "cannot read 100x100 images"),
         (("--model", "lenet", "--shape", "x:1,3"), "--shape is for .onnx files"),
     ],
 )

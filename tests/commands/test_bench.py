@@ -7,7 +7,7 @@ from PIL import Image
 
 from tests.bench.fake_server import Behaviour, fake_server
 from tests.conftest import Command
-from tests.inference.graphs import colour_card, write_graph
+from tests.engine.graphs import colour_card, write_graph
 
 QUICK = ["--warmup-s", "0.1", "--window-s", "0.1", "--windows", "3"]
 
@@ -18,10 +18,10 @@ def graph(tmp_path: Path) -> Path:
 
 
 def test_it_starts_a_server_sweeps_and_recommends(nanocv: Command, graph: Path, tmp_path: Path) -> None:
-    picture, kept = tmp_path / "front.png", tmp_path / "kept.json"
+    image, kept = tmp_path / "front.png", tmp_path / "kept.json"
     options = ["--max-batch", "2", "--queue-delay-us", "0,200", "--instances", "1", *QUICK]
     outcome = nanocv(
-        "bench", "server", "--model", graph, "--json", "--figure", picture, "--save-baseline", kept, *options
+        "bench", "server", "--model", graph, "--json", "--figure", image, "--save-baseline", kept, *options
     )
     assert outcome.code == 0, outcome.err
     rows = outcome.document["rows"]
@@ -34,8 +34,8 @@ def test_it_starts_a_server_sweeps_and_recommends(nanocv: Command, graph: Path, 
         assert isinstance(row["stable"], bool)
         assert 1 <= row["batch_size"] <= 2
     assert outcome.document["choice"]["row"] in (0, 1)
-    assert Image.open(picture).size[0] > 400
-    compared = ["--compare", kept, "--tolerance", "1.0", "--figure", picture]
+    assert Image.open(image).size[0] > 400
+    compared = ["--compare", kept, "--tolerance", "1.0", "--figure", image]
     again = nanocv("bench", "server", "--model", graph, *compared, *options)
     assert "now/then" in again.out
 

@@ -13,8 +13,8 @@ from PIL import Image
 from nanocv_cli.tasks.confusion import draw_confusion
 from tests.conftest import Command, TrainedRun
 from tests.contract.world import write_maker
-from tests.inference.graphs import colour_card, write_graph
-from tests.inference.pictures import write_picture
+from tests.engine.graphs import colour_card, write_graph
+from tests.images.image_bytes import write_image
 
 CLASSES = ("../../outside", "/nonexistent-nanocv/x", "Rose", "rose", "-rf", "..", "CON", "$x^$\\frac{", "_hidden",
            "x" * 200, "花", "[/red]", "\u202egnp.exe")  # fmt: skip
@@ -37,7 +37,7 @@ def test_samples_of_any_class_lie_below_the_folder_and_replace_no_others(nanocv:
 
 
 def test_an_answer_is_one_line_whatever_the_class(nanocv: Command, project: Path) -> None:
-    write_picture(project / "a.png", "red", (60, 40))
+    write_image(project / "a.png", "red", (60, 40))
     write_graph(project / "model.onnx", colour_card(name="$m_$\u202e", classes=("\u202ea", "$b$", "[c]")))
     answered = nanocv("infer", "a.png", "--model", "model.onnx", "--out", "out")
     assert answered.code == 0, answered.err
@@ -48,8 +48,8 @@ def test_an_answer_is_one_line_whatever_the_class(nanocv: Command, project: Path
 def test_a_chart_shows_any_name(tmp_path: Path) -> None:
     names = (*CLASSES, "$", "$$", "a\nb", "\ud800", "\x1b", "🌷")
     path = draw_confusion(np.eye(len(names), dtype=np.int64), names, tmp_path / "chart.png")
-    with Image.open(path) as picture:
-        assert min(picture.size) > 100
+    with Image.open(path) as image:
+        assert min(image.size) > 100
 
 
 @pytest.mark.parametrize("size", [1_000_000, 20_000_000])
@@ -57,7 +57,7 @@ def test_huge_metadata_is_refused_at_once(nanocv: Command, project: Path, size: 
     text = colour_card(name="x" * size).to_metadata()
     safetensors.torch.save_file({"w": torch.zeros(1)}, project / "huge.safetensors", text)
     write_graph(project / "huge.onnx", metadata=text)
-    write_picture(project / "a.png", "red", (20, 20))
+    write_image(project / "a.png", "red", (20, 20))
     for command in (["eval", "--model", "huge.safetensors"], ["infer", "a.png", "--model", "huge.onnx"]):
         refused = nanocv(*command)
         assert refused.code == 1
@@ -70,7 +70,7 @@ def test_a_graph_whose_names_are_no_text_is_refused(
 ) -> None:
     path = write_graph(project / "model.onnx")
     path.write_bytes(path.read_bytes().replace(text, damaged))
-    write_picture(project / "a.png", "red", (20, 20))
+    write_image(project / "a.png", "red", (20, 20))
     refused = nanocv("infer", "a.png", "--model", "model.onnx")
     assert refused.code == 1
     assert "no UTF-8" in refused.err
@@ -87,7 +87,7 @@ def test_what_no_memory_holds_is_refused_with_the_figure(nanocv: Command, projec
 
 
 def test_a_card_names_no_folder_to_unpack_into(nanocv: Command, project: Path, trained: TrainedRun) -> None:
-    from nanocv_cli.training.checkpoint import load_network, save_weights
+    from nanocv_cli.models.checkpoint import load_network, save_weights
 
     network, _, card = load_network(trained.folder / "checkpoints" / "best.safetensors")
     (project / "precious").mkdir()

@@ -16,8 +16,8 @@ from PIL import Image
 
 from nanocv_cli.app import main
 from nanocv_cli.commands import infer
-from tests.inference.graphs import colour_card, write_graph
-from tests.inference.pictures import write_picture
+from tests.engine.graphs import colour_card, write_graph
+from tests.images.image_bytes import write_image
 
 ROOT = Path(__file__).parents[2]
 
@@ -37,11 +37,11 @@ Nanocv = Callable[..., Outcome]
 
 @pytest.fixture
 def nanocv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Nanocv:
-    """Runs `nanocv infer` with the colour graph in a folder of three pictures, one of which is damaged."""
+    """Runs `nanocv infer` with the colour graph in a folder of three images, one of which is damaged."""
     monkeypatch.chdir(tmp_path)
     write_graph(tmp_path / "model.onnx")
-    write_picture(tmp_path / "photos" / "a.png", "red", (200, 150))
-    write_picture(tmp_path / "photos" / "sub" / "b.jpg", "blue", (120, 160))
+    write_image(tmp_path / "photos" / "a.png", "red", (200, 150))
+    write_image(tmp_path / "photos" / "sub" / "b.jpg", "blue", (120, 160))
     (tmp_path / "photos" / "bad.png").write_bytes(b"broken")
 
     def run(*arguments: str, model: str | None = "model.onnx") -> Outcome:
@@ -56,7 +56,7 @@ def nanocv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     return run
 
 
-def test_a_line_for_each_picture(nanocv: Nanocv) -> None:
+def test_a_line_for_each_image(nanocv: Nanocv) -> None:
     outcome = nanocv("photos/a.png", "photos/sub")
     assert outcome == (
         0,
@@ -77,27 +77,27 @@ def test_json_lines(nanocv: Nanocv) -> None:
         assert 1.0 >= first["score"] > 0.99 > second["score"] >= 0.0
 
 
-def test_unreadable_pictures_are_skipped_counted_and_told(nanocv: Nanocv) -> None:
+def test_unreadable_images_are_skipped_counted_and_told(nanocv: Nanocv) -> None:
     outcome = nanocv("photos", "--json")
     assert outcome.status == 1
     assert [("error" in line, line["path"]) for line in outcome.lines] == [
         *((False, "photos/a.png"), (True, "photos/bad.png"), (False, "photos/sub/b.jpg"))
     ]
     assert outcome.err.splitlines() == [
-        "warning: skipped photos/bad.png: not a picture in a format that nanocv reads",
-        "error: skipped 1 of 3 pictures that could not be read",
+        "warning: skipped photos/bad.png: not an image in a format that nanocv reads",
+        "error: skipped 1 of 3 images that could not be read",
         "  try: replace or remove those files",
     ]
 
 
-def test_many_unreadable_pictures_are_summed_up(nanocv: Nanocv, tmp_path: Path) -> None:
+def test_many_unreadable_images_are_summed_up(nanocv: Nanocv, tmp_path: Path) -> None:
     for number in range(25):
         (tmp_path / "photos" / f"bad-{number}.png").touch()
     outcome = nanocv("photos")
     assert len(outcome.out.splitlines()) == 2
     *warnings, what, advice = outcome.err.splitlines()
     assert len(warnings) == infer.WARNINGS_SHOWN
-    assert what == "error: skipped 26 of 28 pictures that could not be read"
+    assert what == "error: skipped 26 of 28 images that could not be read"
     assert advice.startswith("  try: ")
 
 
@@ -132,7 +132,7 @@ def test_standard_input(nanocv: Nanocv, monkeypatch: pytest.MonkeyPatch, tmp_pat
         (["photos/a.png"], "nobody", 2, "no trained model 'nobody'"),
         (["photos/a.png"], None, 2, "no trained model 'lenet'"),
         (["photos/a.png", "--top", "0"], "model.onnx", 2, "--top"),
-        (["photos/a.png", "--out", "photos"], "model.onnx", 2, "among the pictures"),
+        (["photos/a.png", "--out", "photos"], "model.onnx", 2, "among the images"),
         (["photos/a.png"], "empty.onnx", 1, "empty.onnx is empty"),
         (["photos/a.png"], "rubbish.onnx", 1, "rubbish.onnx cannot be loaded"),
         (["photos/a.png"], "other.onnx", 1, "no nanocv model card"),
@@ -165,7 +165,7 @@ def test_a_live_count_on_a_terminal_for_more_than_a_few(monkeypatch: pytest.Monk
         monkeypatch.setattr(sys, "stderr", Terminal())
         monkeypatch.setattr(sys, "stdout", io.StringIO())
         assert list(infer._counted(iter(range(count)))) == list(range(count))
-        assert (f"{count} pictures" in sys.stderr.getvalue()) is is_shown
+        assert (f"{count} images" in sys.stderr.getvalue()) is is_shown
     monkeypatch.setattr(sys, "stderr", Terminal())
     monkeypatch.setattr(sys, "stdout", Terminal())
     assert list(infer._counted(iter(range(count)))) == list(range(count))
@@ -175,7 +175,7 @@ def test_a_live_count_on_a_terminal_for_more_than_a_few(monkeypatch: pytest.Monk
 def test_a_line_now_and_then_elsewhere(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(infer, "SECONDS_BETWEEN_LINES", 0.0)
     assert list(infer._counted(iter("abc"))) == ["a", "b", "c"]
-    assert capsys.readouterr().err.splitlines() == ["1 pictures", "2 pictures", "3 pictures"]
+    assert capsys.readouterr().err.splitlines() == ["1 images", "2 images", "3 images"]
 
 
 class TestInAProcessOfItsOwn:
@@ -183,7 +183,7 @@ class TestInAProcessOfItsOwn:
 
     @pytest.fixture
     def process(self, nanocv: Nanocv, tmp_path: Path) -> subprocess.Popen[bytes]:
-        """`nanocv infer photos/a.png -`, which has answered the first picture and waits for standard input."""
+        """`nanocv infer photos/a.png -`, which has answered the first image and waits for standard input."""
         command = [sys.executable, "-m", "nanocv_cli.app", "infer", "photos/a.png", "-", "--batch-size", "1"]
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         process = subprocess.Popen(

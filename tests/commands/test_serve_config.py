@@ -9,7 +9,7 @@ import yaml
 
 from nanocv_cli.serving.repository.pbtxt import read_config
 from tests.conftest import Command
-from tests.inference.graphs import write_graph
+from tests.engine.graphs import write_graph
 
 
 @pytest.fixture

@@ -38,7 +38,7 @@ def test_a_file_is_taken_by_its_path(write: Write, name: str) -> None:
     assert resolved.origins["model.input_size"] == f"{name}:3"
 
 
-def test_a_folder_of_pictures_is_a_data_set(project: Path) -> None:
+def test_a_folder_of_images_is_a_data_set(project: Path) -> None:
     (project / "photos").mkdir()
     for name in ("photos", "./photos", str(project / "photos")):
         resolved = resolve(data=name)
@@ -71,11 +71,11 @@ def test_a_config_comes_before_a_torchvision_model_of_that_name(write: Write) ->
 @pytest.mark.parametrize(
     ("group", "name", "message", "hint"),
     [
-        ("data", "flowrs", "no data config 'flowrs'", "did you mean flowers? known: flowers, or a folder of pictures"),
-        ("data", "", "no data config ''", "known: flowers, or a folder of pictures"),
-        ("data", "no/such", "no data config 'no/such'", "known: flowers, or a folder of pictures"),
-        ("data", "x" * 400, f"no data config '{'x' * 400}'", "known: flowers, or a folder of pictures"),
-        ("data", f"{'x' * 400}.yaml", f"no file '{'x' * 400}.yaml'", "known: flowers, or a folder of pictures"),
+        ("data", "flowrs", "no data config 'flowrs'", "did you mean flowers? known: flowers, or a folder of images"),
+        ("data", "", "no data config ''", "known: flowers, or a folder of images"),
+        ("data", "no/such", "no data config 'no/such'", "known: flowers, or a folder of images"),
+        ("data", "x" * 400, f"no data config '{'x' * 400}'", "known: flowers, or a folder of images"),
+        ("data", f"{'x' * 400}.yaml", f"no file '{'x' * 400}.yaml'", "known: flowers, or a folder of images"),
         ("model", "lennet", "no model config 'lennet'", "did you mean lenet? known: lenet, lenet32"),
         ("model", "resnet81", "no model config 'resnet81'", "did you mean resnet18? known: lenet, "),
         ("train", "quik.yaml", "no file 'quik.yaml'", "did you mean quick? known: "),

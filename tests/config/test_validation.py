@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from nanocv_cli.config.expectation import expected
+from nanocv_cli.config.expected_type import expected
 from nanocv_cli.config.groups import GROUP_MODELS
 from nanocv_cli.config.schema import ModelConfig, RunConfig, TrainConfig
 from nanocv_cli.config.validation import findings, validate

@@ -18,8 +18,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from nanocv_cli.parts import PREFIX
 from tests.conftest import Command
-from tests.inference.graphs import SIDE, colour_card, write_graph
-from tests.inference.pictures import write_picture
+from tests.engine.graphs import SIDE, colour_card, write_graph
+from tests.images.image_bytes import write_image
 
 ROOT = Path(__file__).parents[2]
 NANOCV = [sys.executable, "-m", "nanocv_cli.app"]
@@ -90,7 +90,7 @@ def write_loop(path: Path, turns: int = 2**62) -> Path:
     "command", [["infer", "a.png", "a.png", "--batch-size", "1"], ["bench", "model"]], ids=" ".join
 )
 def test_a_graph_that_never_ends_is_ended_by_a_signal(tmp_path: Path, number: int, command: list[str]) -> None:
-    write_picture(tmp_path / "a.png", "red", (20, 20))
+    write_image(tmp_path / "a.png", "red", (20, 20))
     write_loop(tmp_path / "loop.onnx")
     with started(tmp_path, *command, "--model", "loop.onnx") as process:
         # There is nothing to see of a run that goes on; it has begun when this process has used some time.
@@ -131,7 +131,7 @@ def test_what_a_killed_drawing_leaves_is_swept_by_the_next(tmp_path: Path) -> No
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     write_graph(tmp_path / "model.onnx", colour_card(classes=("röt", "花", "a\u202eb")))
-    write_picture(tmp_path / "ä.png", "red", (20, 20))
+    write_image(tmp_path / "ä.png", "red", (20, 20))
     return tmp_path
 
 

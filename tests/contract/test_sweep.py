@@ -21,7 +21,7 @@ import typer
 from pydantic import BaseModel
 
 from nanocv_cli.app import app, main
-from nanocv_cli.config.expectation import fields_at
+from nanocv_cli.config.expected_type import fields_at
 from nanocv_cli.config.groups import GROUP_MODELS
 from tests.bench.fake_server import Behaviour, fake_server
 from tests.contract.values import values_for
@@ -102,7 +102,7 @@ def call(command: tuple[str, ...], given: dict[str, str], server: str, *more: st
     try:
         with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             patch.setattr(sys, "argv", ["nanocv", *command, *words, *more])
-            patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"no picture")))
+            patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"no image")))
             with pytest.raises(SystemExit) as ended:
                 main()
     finally:
@@ -154,7 +154,7 @@ def test_the_bases_do_their_work(world: World, server: str, command: tuple[str, 
         world.restore(dict(world.snapshot().items() ^ before.items()))
         before = world.snapshot()
         reached = code == 0 or any(
-            words in err for words in ("tested here", "no stage of dvc.yaml", "storage URI", "makes no pictures",
+            words in err for words in ("tested here", "no stage of dvc.yaml", "storage URI", "makes no images",
                                        "needs --grpc-url", "only answers", "--tile is for", "finished")
         )  # fmt: skip
         assert reached, (base, code, err)

@@ -40,7 +40,7 @@ NAMED = {
     ".onnx": {"ref", "refs", "out"},
     ".safetensors": {"ref", "resume"},
     ".yaml": {"data", "model", "recipe", "serve", "gpu", "files", "name"},
-    ".png": {"out", "figure", "pictures", "folder"},
+    ".png": {"out", "figure", "images", "folder"},
     ".json": {"save_baseline", "compare"},
 }
 KINDS = ("pipe", "folder", "random", "link")

@@ -23,7 +23,7 @@ from onnx import TensorProto, helper, numpy_helper
 from tests.boxed import write_boxed_set
 from tests.conftest import COLOURS, write_tiny_set
 from tests.contract.values import write_hostile_files
-from tests.inference.graphs import colour_card, write_graph
+from tests.engine.graphs import colour_card, write_graph
 
 SIDE, SMALL = 32, 16
 Snapshot = dict[str, tuple[int, int, int]]
@@ -156,7 +156,7 @@ def make_world(folder: Path) -> World:
 
 
 def write_maker(path: Path, classes: tuple[str, ...]) -> Path:
-    """A graph that makes grey pictures: noise and label in, with a sampler's other inputs and their defaults."""
+    """A graph that makes grey images: noise and label in, with a sampler's other inputs and their defaults."""
     defaults = {"steps": np.array(2), "guidance": np.array(1.0, np.float32), "heun": np.array(True),
                 "evaluations": np.array(9)}  # fmt: skip
     kinds = {name: helper.np_dtype_to_tensor_dtype(value.dtype) for name, value in defaults.items()}
@@ -186,8 +186,8 @@ def write_maker(path: Path, classes: tuple[str, ...]) -> Path:
 def _write_run(folder: Path, card: Any) -> None:
     """A finished run of an untrained network."""
     from nanocv_cli.config.loader import resolve
+    from nanocv_cli.models.checkpoint import save_weights
     from nanocv_cli.models.registry import build_model
-    from nanocv_cli.training.checkpoint import save_weights
 
     config = resolve(model="lenet", overrides=[f"model.input_size={SIDE}"]).config
     network = build_model(config.model, len(card.classes))
@@ -202,7 +202,7 @@ def _write_run(folder: Path, card: Any) -> None:
 @contextmanager
 def stand_ins(address: str) -> Iterator[None]:
     """What takes long is done in a moment inside the block."""
-    from nanocv_cli.bench import own_server, sweep
+    from nanocv_cli.bench import started_server, sweep
     from nanocv_cli.bench.measure import Figures
     from nanocv_cli.data import dvc_store, flowers
     from nanocv_cli.errors import TrainingError
@@ -219,7 +219,7 @@ def stand_ins(address: str) -> Iterator[None]:
 
     def draw_set(config: Any, folder: Path, progress: Any) -> None:
         (folder / "train").mkdir()
-        (folder / "train" / "picture").write_text("drawn")
+        (folder / "train" / "image").write_text("drawn")
 
     def learn_epoch(*arguments: Any) -> None:
         raise TrainingError("that was all of the training that is tested here", "other tests go on")
@@ -230,7 +230,7 @@ def stand_ins(address: str) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Figure, "savefig", savefig)
         patch.setattr(sweep, "measure", lambda *arguments: figures)
-        patch.setattr(own_server, "serving", serving)
+        patch.setattr(started_server, "serving", serving)
         patch.setattr(flowers, "draw_set", draw_set)
         patch.setattr(dvc_store, "_dvc", lambda root, *arguments: 1)
         patch.setattr(train, "learn_epoch", learn_epoch)

@@ -14,17 +14,17 @@ MEAN, STD = torch.tensor((0.485, 0.456, 0.406)), torch.tensor((0.229, 0.224, 0.2
 OFF = AugmentConfig(flip=False)
 
 
-def pictures(count: int = 6, side: int = 40) -> torch.Tensor:
+def noise_images(count: int = 6, side: int = 40) -> torch.Tensor:
     return torch.randint(0, 256, (count, side, side, 3), dtype=torch.uint8, generator=generator_for(1, 2))
 
 
 def test_with_everything_off_only_the_size_changes() -> None:
-    images = pictures(side=32)
+    images = noise_images(side=32)
     assert torch.equal(augment.random_crops(images, 32, OFF, generator_for(0, 0)), images)
 
 
 def test_normalise_is_the_models_own_formula() -> None:
-    images = pictures()
+    images = noise_images()
     matrix, offset = augment.colour_matrices(len(images), OFF, generator_for(0, 0))
     found = augment.normalise(images, matrix, offset, MEAN, STD)
     expected = ((images.float() / 255 - MEAN) / STD).permute(0, 3, 1, 2)
@@ -41,10 +41,10 @@ def test_normalise_is_the_models_own_formula() -> None:
     st.integers(1, 9),
     st.integers(0, 99),
 )
-def test_crops_have_the_size_asked_for_and_come_from_the_picture(
+def test_crops_have_the_size_asked_for_and_come_from_the_image(
     min_scale: float, aspect: float, side: int, size: int, count: int, seed: int
 ) -> None:
-    # Each picture is one constant colour, so any crop of it is that colour.
+    # Each image is one constant colour, so any crop of it is that colour.
     colours = torch.randint(0, 256, (count, 1, 1, 3), dtype=torch.uint8, generator=generator_for(seed, 0))
     images = colours.expand(count, side, side, 3).contiguous()
     config = AugmentConfig(min_scale=min_scale, aspect=aspect)
@@ -54,11 +54,11 @@ def test_crops_have_the_size_asked_for_and_come_from_the_picture(
     assert torch.equal(crops, colours.expand(count, size, size, 3))
 
 
-def test_crops_that_are_not_resized_are_windows_of_the_picture() -> None:
-    picture = torch.arange(20, dtype=torch.uint8).view(20, 1) + 10 * torch.arange(20, dtype=torch.uint8)
-    images = picture.view(1, 20, 20, 1).expand(40, 20, 20, 3).contiguous()
+def test_crops_that_are_not_resized_are_windows_of_the_image() -> None:
+    image = torch.arange(20, dtype=torch.uint8).view(20, 1) + 10 * torch.arange(20, dtype=torch.uint8)
+    images = image.view(1, 20, 20, 1).expand(40, 20, 20, 3).contiguous()
     crops = augment.random_crops(images, 16, AugmentConfig(rescale=0, flip=False, min_scale=0.1), generator_for(3, 0))
-    windows = {(y, x): picture[y : y + 16, x : x + 16] for y in range(5) for x in range(5)}
+    windows = {(y, x): image[y : y + 16, x : x + 16] for y in range(5) for x in range(5)}
     places = [next(at for at, window in windows.items() if torch.equal(crop[..., 0], window)) for crop in crops]
     assert len(set(places)) > 10
 
@@ -73,7 +73,7 @@ def test_half_precision_is_the_rounded_result() -> None:
         assert torch.equal(half, exact.bfloat16())
 
 
-def test_flips_mirror_about_half_of_the_pictures() -> None:
+def test_flips_mirror_about_half_of_the_images() -> None:
     images = torch.arange(16, dtype=torch.uint8).view(1, 1, 16, 1).expand(400, 16, 16, 3).contiguous()
     crops = augment.random_crops(images, 16, AugmentConfig(flip=True), generator_for(3, 0))
     mirrored = (crops[:, 0, 0, 0] == 15).sum().item()
@@ -104,7 +104,7 @@ def test_contrast_turns_about_mid_grey() -> None:
     assert (torch.zeros(50, 1, 3) @ matrix + offset).std() > 0.05
 
 
-def test_erasing_blanks_rectangles_of_some_pictures() -> None:
+def test_erasing_blanks_rectangles_of_some_images() -> None:
     images = torch.ones(200, 3, 20, 20)
     erased = augment.erase(images.clone(), 0.5, generator_for(0, 0))
     touched = (erased == 0).flatten(1).any(1)
@@ -128,7 +128,7 @@ def test_a_batch_depends_on_its_generator_alone() -> None:
 
     def run() -> torch.Tensor:
         generator = generator_for(5, 6, 7)
-        crops = augment.random_crops(pictures(), 24, config, generator)
+        crops = augment.random_crops(noise_images(), 24, config, generator)
         return augment.normalise(crops, *augment.colour_matrices(6, config, generator), MEAN, STD)
 
     torch.manual_seed(1)

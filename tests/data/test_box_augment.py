@@ -11,19 +11,19 @@ from nanocv_cli.data.box_augment import SMALLEST_SHARE, augment_boxes
 SIDE = 96
 
 
-def painted(seed: int, pictures: int, objects: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Rectangles that do not touch, each in a colour of its own; label = its number over all pictures."""
+def painted(seed: int, count: int, objects: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rectangles that do not touch, each in a colour of its own; label = its number over all images."""
     generator = torch.Generator().manual_seed(seed)
-    images = torch.zeros((pictures, SIDE, SIDE, 3), dtype=torch.uint8)
-    targets = torch.full((pictures, objects + 1, 6), -1.0)
-    for picture in range(pictures):
+    images = torch.zeros((count, SIDE, SIDE, 3), dtype=torch.uint8)
+    targets = torch.full((count, objects + 1, 6), -1.0)
+    for image in range(count):
         for place in range(objects):
             column, row = place % 2, place // 2
             x0, y0 = (48 * cell + 4 + int(torch.randint(8, (1,), generator=generator)) for cell in (column, row))
             x1, y1 = (side + 16 + int(torch.randint(16, (1,), generator=generator)) for side in (x0, y0))
-            number = picture * objects + place
-            images[picture, y0:y1, x0:x1] = torch.tensor([255, 40 + 12 * number, 0], dtype=torch.uint8)
-            targets[picture, place + 1] = torch.tensor([x0 / SIDE, y0 / SIDE, x1 / SIDE, y1 / SIDE, number, 0.0])
+            number = image * objects + place
+            images[image, y0:y1, x0:x1] = torch.tensor([255, 40 + 12 * number, 0], dtype=torch.uint8)
+            targets[image, place + 1] = torch.tensor([x0 / SIDE, y0 / SIDE, x1 / SIDE, y1 / SIDE, number, 0.0])
     return images, targets
 
 
@@ -77,9 +77,9 @@ def test_what_is_well_in_view_is_never_lost(seed: int) -> None:
     config = AugmentConfig(flip=True, min_scale=0.3, aspect=1.3, zoom_out=1.3)
     images, targets = painted(seed, 2, 4)
     views, moved = augment_boxes(images, targets, SIDE, config, torch.Generator().manual_seed(seed))
-    for picture, (image, rows) in enumerate(zip(views, moved, strict=True)):
+    for row, (image, rows) in enumerate(zip(views, moved, strict=True)):
         labels = set(rows[rows[:, 4] >= 0][:, 4].int().tolist())
-        for number in range(picture * 4, picture * 4 + 4):
+        for number in range(row * 4, row * 4 + 4):
             found = seen(image, number)
             if found is not None and (found[:2] > 3).all() and (found[2:] < SIDE - 3).all():
                 assert number in labels
@@ -93,7 +93,7 @@ def test_with_everything_off_nothing_changes() -> None:
     torch.testing.assert_close(moved[:, :4], targets[:, 1:])
 
 
-def test_mirroring_twice_is_the_picture_again() -> None:
+def test_mirroring_twice_is_the_image_again() -> None:
     images, targets = painted(2, 1, 4)
     config = AugmentConfig(flip=True, min_scale=1.0)
     for seed in range(20):

@@ -14,7 +14,7 @@ from nanocv_cli.config.schema import DataConfig
 from nanocv_cli.data.boxes import Boxes, box_targets
 from nanocv_cli.data.check import check_dataset
 from nanocv_cli.data.dataset import Dataset, Sample
-from nanocv_cli.data.formats.detect import READERS, WRITERS, detect_format, read_boxes
+from nanocv_cli.data.formats.guess_format import READERS, WRITERS, guess_format, read_boxes
 from nanocv_cli.errors import DataError
 from tests.boxed import write_boxed_set
 from tests.conftest import SHARED_DATA, Command
@@ -31,30 +31,30 @@ def config(path: Path, **more: Any) -> DataConfig:
     return DataConfig(name="set", path=str(path), **more)
 
 
-def picture(path: Path, size: tuple[int, int] = (90, 70)) -> Path:
+def image(path: Path, size: tuple[int, int] = (90, 70)) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", size, (10, 20, 30)).save(path)
     return path
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(pictures=st.lists(corner_lists, min_size=1, max_size=4), form=st.sampled_from(sorted(WRITERS)), data=st.data())
+@given(images=st.lists(corner_lists, min_size=1, max_size=4), form=st.sampled_from(sorted(WRITERS)), data=st.data())
 def test_what_is_written_is_read_back(
-    pictures: list[Any], form: str, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+    images: list[Any], form: str, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     folder = tmp_path_factory.mktemp("round")
-    pictures = [*pictures, [(1.0, 2.0, 30.0, 40.0)]]
+    images = [*images, [(1.0, 2.0, 30.0, 40.0)]]
     samples = []
-    for number, corners in enumerate(pictures):
+    for number, corners in enumerate(images):
         labels = tuple(data.draw(st.integers(0, 2)) for _ in corners)
         flags = tuple(data.draw(st.booleans()) for _ in corners)
         none = (False,) * len(corners)
         crowd, difficult = (flags if form == "coco" else none), (flags if form == "pascal_voc" else none)
         boxes = Boxes((90, 70), tuple(corners), labels, crowd, difficult)
-        samples.append(Sample(picture(folder / "from" / f"{number}.png"), boxes))
+        samples.append(Sample(image(folder / "from" / f"{number}.png"), boxes))
     dataset = Dataset("set", folder, CLASSES, {"train": tuple(samples), "val": tuple(samples[-1:])})
     WRITERS[form](dataset, folder / "to")
-    assert detect_format(folder / "to") == form
+    assert guess_format(folder / "to") == form
     found = READERS[form](config(folder / "to", classes=CLASSES), folder / "to")
     assert found.classes == CLASSES
     assert found.notes == ()
@@ -76,7 +76,7 @@ def test_targets_are_shares_clipped_and_padded() -> None:
     assert targets.shape == (2, 2, 6)
     np.testing.assert_allclose(targets[0], [[0, 0, 0.5, 0.5, 2, 0], [0, 0, 1, 1, 0, 1]])
     assert (targets[1] == -1).all()
-    assert boxes.renumbered([5, 6, 7]).labels == (7, 6, 5)
+    assert boxes.remap_labels([5, 6, 7]).labels == (7, 6, 5)
 
 
 def test_classes_in_another_order_are_matched_by_name(tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ def test_classes_in_another_order_are_matched_by_name(tmp_path: Path) -> None:
 
 def test_a_set_without_splits_is_divided_the_same_way_each_time(tmp_path: Path) -> None:
     for number in range(20):
-        Image.fromarray(np.full((20, 20, 3), number, np.uint8)).save(picture(tmp_path / "JPEGImages" / f"{number}.png"))
+        Image.fromarray(np.full((20, 20, 3), number, np.uint8)).save(image(tmp_path / "JPEGImages" / f"{number}.png"))
         (tmp_path / "Annotations").mkdir(exist_ok=True)
         (tmp_path / "Annotations" / f"{number}.xml").write_text(
             f"<annotation><filename>{number}.png</filename><size><width>20</width><height>20</height></size><object>"
@@ -109,7 +109,7 @@ def test_a_set_without_splits_is_divided_the_same_way_each_time(tmp_path: Path) 
 def test_blood_cells() -> None:
     root = SHARED_DATA / "bccd"
     found = read_boxes(config(root), root)
-    assert detect_format(root) == "pascal_voc"
+    assert guess_format(root) == "pascal_voc"
     assert found.classes == ("Platelets", "RBC", "WBC")
     assert {split: len(samples) for split, samples in found.splits.items()} == {"train": 205, "val": 87}
 
@@ -139,7 +139,7 @@ CATEGORIES = [{"id": 1, "name": "cat"}]
 def test_rubbish_coco_is_refused_by_name(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "annotations").mkdir()
     (tmp_path / "annotations" / "train.json").write_bytes(content)
-    picture(tmp_path / "train" / "1.png", (9, 9))
+    image(tmp_path / "train" / "1.png", (9, 9))
     with pytest.raises(DataError) as refused:
         read_boxes(config(tmp_path), tmp_path)
     assert "\n" not in refused.value.message
@@ -147,7 +147,7 @@ def test_rubbish_coco_is_refused_by_name(tmp_path: Path, content: bytes) -> None
 
 def test_a_name_that_leads_out_of_the_set_is_not_followed(tmp_path: Path) -> None:
     root = write_boxed_set(tmp_path / "set", {"train": 3, "val": 2})
-    picture(tmp_path / "secret.png")
+    image(tmp_path / "secret.png")
     for name in ("../secret.png", "../../secret.png", str(tmp_path / "secret.png")):
         path = root / "annotations" / "train.json"
         document = json.loads(path.read_text())
@@ -171,14 +171,14 @@ def test_a_name_that_leads_out_of_the_set_is_not_followed(tmp_path: Path) -> Non
 def test_rubbish_xml_is_refused_by_name(tmp_path: Path, content: str) -> None:
     (tmp_path / "Annotations").mkdir()
     (tmp_path / "Annotations" / "1.xml").write_text(content)
-    picture(tmp_path / "JPEGImages" / "1.png")
+    image(tmp_path / "JPEGImages" / "1.png")
     with pytest.raises(DataError, match=r"1\.xml is no Pascal VOC annotation"):
         read_boxes(config(tmp_path), tmp_path)
 
 
 @pytest.mark.parametrize("line", ["9 0.5 0.5 0.1 0.1", "0 0.5 0.5", "cat 0 0 1 1", "0 nan 0 1 1", "-1 0 0 1 1"])
 def test_rubbish_text_is_refused_with_its_line(tmp_path: Path, line: str) -> None:
-    picture(tmp_path / "images" / "train" / "1.png")
+    image(tmp_path / "images" / "train" / "1.png")
     (tmp_path / "labels" / "train").mkdir(parents=True)
     (tmp_path / "labels" / "train" / "1.txt").write_text(f"0 0.5 0.5 0.1 0.1\n{line}\n")
     (tmp_path / "data.yaml").write_text("names: {0: cat, 1: dog}\n")
@@ -191,8 +191,8 @@ def test_check_names_what_is_wrong_with_boxes(tmp_path: Path) -> None:
                (1.0, 1.0, 9.0, 9.0))  # fmt: skip
     bad = Boxes((90, 70), corners, (0,) * 5, (True, *(False,) * 4), (False, True, *(False,) * 3))
     samples = (
-        Sample(picture(tmp_path / "a.png"), bad),
-        Sample(picture(tmp_path / "b.png", (80, 70)), Boxes((90, 70), (), (), (), ())),
+        Sample(image(tmp_path / "a.png"), bad),
+        Sample(image(tmp_path / "b.png", (80, 70)), Boxes((90, 70), (), (), (), ())),
     )
     findings = check_dataset(Dataset("set", tmp_path, ("cat",), {"train": samples, "val": ()}))
     kinds = {finding.kind: finding for finding in findings}
@@ -215,8 +215,8 @@ def test_add_check_show_and_convert(nanocv: Command, project: Path) -> None:
     for form in WRITERS:
         done = nanocv("data", "convert", "shapes", "--format", form)
         assert done.code == 0, done.err
-        assert detect_format(project / f"shapes-{form}") == form
+        assert guess_format(project / f"shapes-{form}") == form
     again = nanocv("data", "convert", "shapes", "--format", "yolo")
     assert again.code == 2
     assert "exists already" in again.err
-    assert "has no boxes" in nanocv("data", "convert", str(picture(project / "plain" / "a" / "1.png").parents[1])).err
+    assert "has no boxes" in nanocv("data", "convert", str(image(project / "plain" / "a" / "1.png").parents[1])).err

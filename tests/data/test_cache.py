@@ -1,4 +1,4 @@
-"""The decoded-picture cache: same bytes as inference feeds, made once, never half."""
+"""The decoded-image cache: same bytes as inference graph_inputs, made once, never half."""
 
 import io
 import json
@@ -19,10 +19,10 @@ from nanocv_cli.data.formats.labels import read_masks
 from nanocv_cli.data.masks import cached_masks
 from nanocv_cli.display import Display
 from nanocv_cli.errors import DataError, StorageError
-from nanocv_cli.inference.images import open_image, resize_to_square
+from nanocv_cli.evaluation.split import load_split
+from nanocv_cli.images.resize import open_image, resize_to_square
 from nanocv_cli.tasks.registry import task_for
-from nanocv_cli.training.session import load_split
-from tests.conftest import draw_class_picture
+from tests.conftest import draw_class_image
 from tests.masked import write_masked_set
 
 
@@ -30,7 +30,7 @@ from tests.masked import write_masked_set
 def samples(tmp_path: Path) -> list[Sample[int]]:
     paths = [tmp_path / f"{i}.png" for i in range(5)]
     for i, path in enumerate(paths):
-        draw_class_picture("red", i).save(path)
+        draw_class_image("red", i).save(path)
     return [Sample(path, i) for i, path in enumerate(paths)]
 
 
@@ -57,12 +57,12 @@ def test_another_size_rule_or_content_is_another_cache(tmp_path: Path, samples: 
     cached_split(folder, samples, 24, "stretch")
     assert len(list(folder.iterdir())) == 3
     before = cached_split(folder, samples, 24, "crop").images[0].copy()
-    draw_class_picture("blue", 77).save(samples[0].path)
+    draw_class_image("blue", 77).save(samples[0].path)
     os.utime(samples[0].path, ns=(1, 1))
     assert not np.array_equal(cached_split(folder, samples, 24, "crop").images[0], before)
 
 
-def test_unreadable_pictures_are_left_out_and_named(tmp_path: Path, samples: list[Sample[int]]) -> None:
+def test_unreadable_images_are_left_out_and_named(tmp_path: Path, samples: list[Sample[int]]) -> None:
     samples[1].path.write_bytes(samples[1].path.read_bytes()[:60])
     samples[3].path.write_bytes(b"")
     cached = cached_split(tmp_path / "cache", samples, 24, "crop")
@@ -74,7 +74,7 @@ def test_unreadable_pictures_are_left_out_and_named(tmp_path: Path, samples: lis
 def test_nothing_readable_is_an_error_and_leaves_no_cache(tmp_path: Path, samples: list[Sample[int]]) -> None:
     for sample in samples:
         sample.path.write_bytes(b"junk")
-    with pytest.raises(DataError, match="not one of 5 pictures is readable"):
+    with pytest.raises(DataError, match="not one of 5 images is readable"):
         cached_split(tmp_path / "cache", samples, 24, "crop")
     assert not (tmp_path / "cache").exists()
 
@@ -93,7 +93,7 @@ def test_a_killed_writer_leaves_nothing_under_the_caches_name(
 
 def test_a_cache_folder_that_cannot_be_written_is_one_clear_error(tmp_path: Path, samples: list[Sample[int]]) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(StorageError, match="the picture cache: cannot write"):
+    with pytest.raises(StorageError, match="the image cache: cannot write"):
         cached_split(tmp_path / "file" / "cache", samples, 24, "crop")
 
 
@@ -146,7 +146,7 @@ def test_a_damaged_cache_is_said_and_made_anew(damage: str, tmp_path: Path, samp
     assert json.loads((entry / "index.json").read_bytes()) == json.loads(INDEX)
     DAMAGES[damage](entry)
     found = cached_split(folder, samples, 24, "crop", say=said.append)
-    assert said == ["the picture cache was damaged and is made anew"]
+    assert said == ["the image cache was damaged and is made anew"]
     assert np.array_equal(found.images, expected)
     assert cached_split(folder, samples, 24, "crop", say=said.append).kept == (0, 1, 2, 3, 4)
     assert len(said) == 1
@@ -200,5 +200,5 @@ def test_training_says_that_a_cache_was_damaged(tmp_path: Path) -> None:
         for entry in (tmp_path / "cache").iterdir():
             os.truncate(entry / "rows.u8", 7)
     assert told.getvalue().splitlines() == [
-        f"the {kind} cache was damaged and is made anew" for kind in ("picture", "mask")
+        f"the {kind} cache was damaged and is made anew" for kind in ("image", "mask")
     ]

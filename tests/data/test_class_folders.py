@@ -8,7 +8,7 @@ import pytest
 from nanocv_cli.config.schema import DataConfig
 from nanocv_cli.data.formats.class_folders import read_class_folders
 from nanocv_cli.errors import DataError
-from tests.conftest import draw_class_picture, write_tiny_set
+from tests.conftest import draw_class_image, write_tiny_set
 
 
 def read(folder: Path, **values: object):  # type: ignore[no-untyped-def]
@@ -40,8 +40,8 @@ def test_without_splits_every_class_is_divided_by_content(tmp_path: Path) -> Non
     assert sizes(dataset) == {"train": 42, "val": 9, "test": 9}
     assert "split by content hash" in dataset.notes[0]
     renamed = shutil.copytree(folder, tmp_path / "elsewhere")
-    for number, picture in enumerate(sorted((renamed / "red").iterdir())):
-        picture.rename(renamed / "red" / f"z{(number * 7) % 20:03d}.png")
+    for number, image in enumerate(sorted((renamed / "red").iterdir())):
+        image.rename(renamed / "red" / f"z{(number * 7) % 20:03d}.png")
     contents = [{s.path.read_bytes() for s in read(f).split("test")} for f in (folder, renamed)]
     assert contents[0] == contents[1]
     assert {s.path for s in read(folder, split_seed=1).split("test")} != {s.path for s in dataset.split("test")}
@@ -49,8 +49,8 @@ def test_without_splits_every_class_is_divided_by_content(tmp_path: Path) -> Non
 
 def test_copies_never_leak_into_another_split(tmp_path: Path) -> None:
     folder = write_tiny_set(tmp_path / "set", {"": 10})
-    for picture in list((folder / "red").iterdir()):
-        shutil.copy(picture, picture.with_name(f"copy-{picture.name}"))
+    for image in list((folder / "red").iterdir()):
+        shutil.copy(image, image.with_name(f"copy-{image.name}"))
     dataset = read(folder)
     splits: dict[bytes, set[str]] = {}
     for split, samples in dataset.splits.items():
@@ -66,14 +66,14 @@ def test_a_missing_val_is_taken_from_train(tmp_path: Path) -> None:
     assert "no val folder" in dataset.notes[0]
 
 
-def test_a_class_with_one_picture_trains_and_is_noted(tmp_path: Path) -> None:
+def test_a_class_with_one_image_trains_and_is_noted(tmp_path: Path) -> None:
     folder = write_tiny_set(tmp_path / "set", {"": 6})
     (folder / "lonely").mkdir()
-    draw_class_picture("red", 999).save(folder / "lonely" / "only.png")
+    draw_class_image("red", 999).save(folder / "lonely" / "only.png")
     dataset = read(folder)
     lonely = dataset.classes.index("lonely")
     assert [split for split, samples in dataset.splits.items() for s in samples if s.label == lonely] == ["train"]
-    assert "class lonely has 1 training picture" in dataset.notes
+    assert "class lonely has 1 training image" in dataset.notes
 
 
 def test_junk_and_empty_folders_are_passed_over(tiny_set: Path) -> None:
@@ -94,9 +94,9 @@ def test_the_configs_classes_fix_the_order(tiny_set: Path) -> None:
     ("prepare", "message"),
     [
         (lambda f: None, "no folder"),
-        (lambda f: f.mkdir(), "no pictures in class folders"),
-        (lambda f: (f / "a").mkdir(parents=True), "no pictures in class folders"),
-        (lambda f: [(f / "a").mkdir(parents=True), draw_class_picture("red", 1).save(f / "a/x.png")], "one class only"),
+        (lambda f: f.mkdir(), "no images in class folders"),
+        (lambda f: (f / "a").mkdir(parents=True), "no images in class folders"),
+        (lambda f: [(f / "a").mkdir(parents=True), draw_class_image("red", 1).save(f / "a/x.png")], "one class only"),
     ],
 )
 def test_what_cannot_be_a_set_is_refused(tmp_path: Path, prepare, message: str) -> None:  # type: ignore[no-untyped-def]
@@ -105,14 +105,14 @@ def test_what_cannot_be_a_set_is_refused(tmp_path: Path, prepare, message: str) 
         read(tmp_path / "set")
 
 
-def test_a_class_of_the_config_without_pictures_is_refused(tiny_set: Path) -> None:
-    with pytest.raises(DataError, match="no pictures of class pink"):
+def test_a_class_of_the_config_without_images_is_refused(tiny_set: Path) -> None:
+    with pytest.raises(DataError, match="no images of class pink"):
         read(tiny_set, classes=("red", "pink"))
 
 
 def test_a_split_that_is_not_there_is_named(tmp_path: Path) -> None:
     dataset = read(write_tiny_set(tmp_path / "set", {"train": 3, "val": 2}))
-    with pytest.raises(DataError, match="no pictures in split test") as caught:
+    with pytest.raises(DataError, match="no images in split test") as caught:
         dataset.split("test")
     assert caught.value.hint == "it has: train, val"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tests.conftest import Command, draw_class_picture
+from tests.conftest import Command, draw_class_image
 
 
 def findings(outcome) -> set[tuple[str, str]]:  # type: ignore[no-untyped-def]
@@ -123,7 +123,7 @@ def test_pulling_a_folder_of_ones_own_is_answered(nanocv: Command, project: Path
     assert "nothing to pull" in outcome.err
 
 
-def test_pictures_that_are_not_here_say_how_to_get_them(nanocv: Command, project: Path) -> None:
+def test_images_that_are_not_here_say_how_to_get_them(nanocv: Command, project: Path) -> None:
     outcome = nanocv("data", "show", "flowers")
     assert outcome.code == 1
     assert "nanocv data pull flowers" in outcome.err
@@ -131,7 +131,7 @@ def test_pictures_that_are_not_here_say_how_to_get_them(nanocv: Command, project
 
 def test_a_set_of_one_class_is_answered(nanocv: Command, project: Path, tmp_path: Path) -> None:
     (tmp_path / "set" / "only").mkdir(parents=True)
-    draw_class_picture("red", 1).save(tmp_path / "set" / "only" / "a.png")
+    draw_class_image("red", 1).save(tmp_path / "set" / "only" / "a.png")
     outcome = nanocv("train", "--data", tmp_path / "set")
     assert outcome.code == 1
     assert "one class only" in outcome.err

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from nanocv_cli.config.schema import FlowersConfig
-from nanocv_cli.data.flowers import SPECIES, draw_picture, draw_set, write_archive
+from nanocv_cli.data.flowers import SPECIES, draw_image, draw_set, write_archive
 
 SMALL = FlowersConfig(seed=3, size=64, train=8, val=4, test=4)
 
@@ -20,26 +20,26 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_the_same_arguments_draw_the_same_picture() -> None:
-    first, second = draw_picture(0, "train", 5, 96), draw_picture(0, "train", 5, 96)
+def test_the_same_arguments_draw_the_same_image() -> None:
+    first, second = draw_image(0, "train", 5, 96), draw_image(0, "train", 5, 96)
     assert np.array_equal(first.image, second.image)
     assert np.array_equal(first.mask, second.mask)
     assert first.flowers == second.flowers
-    for other in (draw_picture(1, "train", 5, 96), draw_picture(0, "val", 5, 96), draw_picture(0, "train", 9, 96)):
+    for other in (draw_image(1, "train", 5, 96), draw_image(0, "val", 5, 96), draw_image(0, "train", 9, 96)):
         assert not np.array_equal(first.image, other.image)
 
 
 @pytest.mark.parametrize("index", range(16))
 def test_labels_say_what_is_visible(index: int) -> None:
-    picture = draw_picture(0, "train", index, 128)
-    assert picture.image.shape == (128, 128, 3)
-    assert picture.label == index % 4
-    assert picture.flowers
-    areas = {kind: sum(f.area for f in picture.flowers if f.species == kind) for kind in range(4)}
-    assert max(areas, key=areas.__getitem__) == picture.label
+    image = draw_image(0, "train", index, 128)
+    assert image.image.shape == (128, 128, 3)
+    assert image.label == index % 4
+    assert image.flowers
+    areas = {kind: sum(f.area for f in image.flowers if f.species == kind) for kind in range(4)}
+    assert max(areas, key=areas.__getitem__) == image.label
     for kind in range(4):
-        rows, columns = np.nonzero(picture.mask == kind + 1)
-        boxes = [f.box for f in picture.flowers if f.species == kind]
+        rows, columns = np.nonzero(image.mask == kind + 1)
+        boxes = [f.box for f in image.flowers if f.species == kind]
         assert (len(rows) > 0) == bool(boxes)
         assert len(rows) == areas[kind]
         if boxes:  # together, the boxes of a species enclose its mask tightly
@@ -50,11 +50,11 @@ def test_labels_say_what_is_visible(index: int) -> None:
 
 
 def test_the_flower_stands_out_from_its_mask_ground() -> None:
-    """The mask lies on the flower, not beside it: inside and outside differ in colour in nearly every picture."""
+    """The mask lies on the flower, not beside it: inside and outside differ in colour in nearly every image."""
     differs = 0
     for index in range(12):
-        picture = draw_picture(0, "test", index, 128)
-        inside, outside = picture.image[picture.mask > 0].mean(0), picture.image[picture.mask == 0].mean(0)
+        image = draw_image(0, "test", index, 128)
+        inside, outside = image.image[image.mask > 0].mean(0), image.image[image.mask == 0].mean(0)
         differs += float(np.abs(inside - outside).max()) > 15
     assert differs >= 10
 
@@ -62,9 +62,9 @@ def test_the_flower_stands_out_from_its_mask_ground() -> None:
 def test_the_set_is_balanced_and_complete(drawn: Path) -> None:
     for split, count in (("train", 8), ("val", 4), ("test", 4)):
         for species in SPECIES:
-            pictures = sorted((drawn / split / species).glob("*.jpg"))
-            assert len(pictures) == count // 4
-            for path in pictures:
+            images = sorted((drawn / split / species).glob("*.jpg"))
+            assert len(images) == count // 4
+            for path in images:
                 mask = Image.open(drawn / "masks" / split / species / f"{path.stem}.png")
                 assert mask.mode == "P"
                 assert mask.size == Image.open(path).size == (64, 64)

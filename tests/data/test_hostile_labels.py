@@ -19,7 +19,7 @@ from nanocv_cli.data.boxes import box_targets
 from nanocv_cli.data.cache import cached_split
 from nanocv_cli.data.check import check_dataset
 from nanocv_cli.data.dvc_store import tracked_files
-from nanocv_cli.data.formats.detect import WRITERS, read_boxes
+from nanocv_cli.data.formats.guess_format import WRITERS, read_boxes
 from nanocv_cli.data.formats.labels import read_labels, read_masks
 from nanocv_cli.data.masks import cached_masks
 from nanocv_cli.errors import DataError
@@ -204,11 +204,11 @@ def test_what_is_left_out_is_said(sets: Path, tmp_path: Path) -> None:
     notes = read_boxes(DataConfig(name="set", path="x", classes=("blue", "red")), root).notes
     assert notes == (
         "train.json: 1 boxes of classes that the set does not name are left out",
-        "train.json: 1 boxes of pictures that it does not list are left out",
+        "train.json: 1 boxes of images that it does not list are left out",
     )
 
 
-def test_a_picture_with_objects_beyond_number_is_refused(sets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_image_with_objects_beyond_number_is_refused(sets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nanocv_cli.data.boxes.LARGEST_TARGETS", 100)
     with pytest.raises(DataError, match=r"\.png has \d+ objects"):
         box_targets(read_boxes(DataConfig(name="set", path="x"), sets / "coco").split("train"))

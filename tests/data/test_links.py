@@ -17,7 +17,7 @@ from nanocv_cli.data.boxes import Boxes, box_targets
 from nanocv_cli.data.cache import cached_split
 from nanocv_cli.data.check import check_dataset
 from nanocv_cli.data.dataset import Dataset, Sample
-from nanocv_cli.data.formats.detect import WRITERS, read_boxes
+from nanocv_cli.data.formats.guess_format import WRITERS, read_boxes
 from nanocv_cli.data.formats.labels import read_labels, read_masks
 from nanocv_cli.data.masks import cached_masks
 from tests.boxed import write_boxed_set
@@ -146,7 +146,7 @@ def test_every_command_reads_through_links(
     assert all(Image.open(path).size for path in written if path.suffix == ".png")
 
 
-def test_a_run_goes_on_when_its_pictures_have_become_links(nanocv: Command, project: Path, tiny_set: Path) -> None:
+def test_a_run_goes_on_when_its_images_have_become_links(nanocv: Command, project: Path, tiny_set: Path) -> None:
     assert nanocv("train", "--data", tiny_set, *SETS, "--out", "run").code == 0
     (project / "run" / "summary.json").unlink()
     all_of_it(tiny_set, project / "store")
@@ -154,7 +154,7 @@ def test_a_run_goes_on_when_its_pictures_have_become_links(nanocv: Command, proj
     assert outcome.code == 0, outcome.err
 
 
-def test_links_that_lead_nowhere_and_what_is_no_file_are_unreadable_pictures(
+def test_links_that_lead_nowhere_and_what_is_no_file_are_unreadable_images(
     nanocv: Command, project: Path, tiny_set: Path
 ) -> None:
     red = tiny_set / "train" / "red"
@@ -220,7 +220,7 @@ def test_the_fingerprint_of_ordinary_sets_is_what_it_always_was() -> None:
     assert dataset.fingerprint() == "c1128535d39b552b"
 
 
-def test_pictures_beside_the_folder_of_their_labels_have_a_fingerprint(tmp_path: Path) -> None:
+def test_images_beside_the_folder_of_their_labels_have_a_fingerprint(tmp_path: Path) -> None:
     FORMS["pascal_voc"](tmp_path / "set")
     (tmp_path / "set" / "ImageSets").rename(tmp_path / "set" / "Annotations" / "ImageSets")
     found = read("pascal_voc", tmp_path / "set" / "Annotations")

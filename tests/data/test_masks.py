@@ -13,7 +13,7 @@ from PIL import Image
 
 from nanocv_cli.config.schema import AugmentConfig, DataConfig, MaskConfig
 from nanocv_cli.data.check import check_dataset
-from nanocv_cli.data.formats.detect import detect_format
+from nanocv_cli.data.formats.guess_format import guess_format
 from nanocv_cli.data.formats.labels import read_masks
 from nanocv_cli.data.mask_augment import augment_masks
 from nanocv_cli.data.masks import IGNORED, cached_masks, square_mask
@@ -29,13 +29,13 @@ def config(path: Path, **more: Any) -> DataConfig:
 
 
 def one(folder: Path, mask: np.ndarray, mode: str | None = None, size: tuple[int, int] | None = None) -> Path:
-    """A set of two pictures with the same mask."""
+    """A set of two images with the same mask."""
     for split in ("train", "val"):
         (folder / split / "images").mkdir(parents=True)
         (folder / split / "masks").mkdir(parents=True)
         Image.new("RGB", size or (mask.shape[1], mask.shape[0])).save(folder / split / "images" / "1.jpg")
-        picture = Image.fromarray(mask)
-        (picture.convert(mode) if mode else picture).save(folder / split / "masks" / "1.png")
+        image = Image.fromarray(mask)
+        (image.convert(mode) if mode else image).save(folder / split / "masks" / "1.png")
     return folder
 
 
@@ -43,7 +43,7 @@ def read(folder: Path, **more: Any) -> np.ndarray:
     return read_masks(config(folder, **more), folder).splits["train"][0].label.read()
 
 
-def test_index_and_palette_pictures_hold_class_numbers(tmp_path: Path) -> None:
+def test_index_and_palette_images_hold_class_numbers(tmp_path: Path) -> None:
     values = np.array([[0, 1, 2], [2, 255, 0]], np.uint8)
     assert read(one(tmp_path / "index", values)).tolist() == values.tolist()
     palette = Image.frombytes("P", (3, 2), values.tobytes())
@@ -85,9 +85,9 @@ def test_pairs_by_name_and_what_has_no_partner_is_told(tmp_path: Path) -> None:
     (folder / "train" / "masks" / "003.png").rename(folder / "train" / "masks" / "other.png")
     found = read_masks(config(folder), folder)
     assert len(found.splits["train"]) == 3
-    assert any("1 pictures without a mask left out (003.png" in note for note in found.notes)
-    assert any("1 masks without a picture left out (other.png" in note for note in found.notes)
-    assert detect_format(folder) == "masks"
+    assert any("1 images without a mask left out (003.png" in note for note in found.notes)
+    assert any("1 masks without an image left out (other.png" in note for note in found.notes)
+    assert guess_format(folder) == "masks"
 
 
 def test_polygons_and_run_lengths_of_coco(tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ def test_augmentation_invents_no_label_and_keeps_masks_on_their_pixels(
         assert counted.all()
 
 
-def test_resizing_a_mask_takes_nearest_pixels_and_the_pictures_crop() -> None:
+def test_resizing_a_mask_takes_nearest_pixels_and_the_images_crop() -> None:
     mask = np.zeros((40, 80), np.uint8)
     mask[:, 20:60] = 9
     assert set(np.unique(square_mask(mask, 16, "stretch"))) == {0, 9}

@@ -79,11 +79,11 @@ def test_every_command_of_the_readme_works_in_order(clone: Path) -> None:
     assert right >= 180
 
 
-def test_the_pictures_of_the_readme_are_there() -> None:
-    pictures = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", (REPOSITORY / "README.md").read_text())
-    assert len(pictures) >= 4
-    for picture in pictures:
-        assert (REPOSITORY / picture).stat().st_size > 1000
+def test_the_images_of_the_readme_are_there() -> None:
+    images = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", (REPOSITORY / "README.md").read_text())
+    assert len(images) >= 4
+    for image in images:
+        assert (REPOSITORY / image).stat().st_size > 1000
 
 
 def test_the_default_remote_stays_small() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import REPOSITORY
-from tests.inference.graphs import write_graph
+from tests.engine.graphs import write_graph
 
 
 @pytest.fixture(scope="module")

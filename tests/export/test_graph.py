@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import nn
 
+from nanocv_cli.engine.card import ModelCard
 from nanocv_cli.errors import ExportError
 from nanocv_cli.export.graph import build_graph, check_graph
 from nanocv_cli.export.parity import check_parity
-from nanocv_cli.inference.card import ModelCard
+from nanocv_cli.models.checkpoint import load_network, save_weights
 from nanocv_cli.tasks.base import largest_difference
-from nanocv_cli.training.checkpoint import load_network, save_weights
 from tests.conftest import Command, TrainedRun
 
 CARD = ModelCard("toy", "classification", ("a", "b"), 8, "crop", "set", {}, "hash", version="1")
@@ -74,7 +74,7 @@ def test_export_reports_parity(nanocv: Command, trained: TrainedRun, tmp_path: P
 def test_a_graph_that_strays_is_refused_and_nothing_is_written(
     nanocv: Command, trained: TrainedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from nanocv_cli.inference.runner import Runner
+    from nanocv_cli.engine.runner import Runner
 
     honest = Runner.answer
     monkeypatch.setattr(Runner, "answer", lambda self, x: {k: v + 0.01 for k, v in honest(self, x).items()})
@@ -88,7 +88,7 @@ def test_a_graph_that_strays_is_refused_and_nothing_is_written(
     assert [p.name for p in tmp_path.iterdir()] == ["x.onnx"]
 
 
-def test_export_without_the_training_pictures_says_what_to_do(
+def test_export_without_the_training_images_says_what_to_do(
     nanocv: Command, trained: TrainedRun, tmp_path: Path
 ) -> None:
     network, _, card = load_network(trained.folder / "checkpoints" / "best.safetensors")
@@ -140,7 +140,7 @@ def test_parity_refuses_names_shapes_and_nan() -> None:
             check_parity(answer(), other, images, 1e-3, largest_difference)
 
 
-def test_parity_looks_at_different_pictures_in_every_batch() -> None:
+def test_parity_looks_at_different_images_in_every_batch() -> None:
     seen: list[int] = []
 
     def answer(x: np.ndarray) -> dict[str, np.ndarray]:

@@ -6,13 +6,13 @@ from torchvision.ops import generalized_box_iou
 
 from nanocv_cli.analysis.torch_trace import trace
 from nanocv_cli.models.assignment import Losses, assign, generalised_overlap
-from nanocv_cli.models.nanodet import NanoDet, places
-from nanocv_cli.models.weightless import weightless
+from nanocv_cli.models.nanodet import NanoDet, anchor_points
+from nanocv_cli.models.without_weights import without_weights
 
 
 def test_it_keeps_to_its_budget() -> None:
     """At most 1.5 M parameters and 2 GFLOPs at 320x320."""
-    network = weightless(lambda: NanoDet(4, 320))
+    network = without_weights(lambda: NanoDet(4, 320))
     layers, _ = trace(network, (torch.empty((1, 3, 320, 320), device="meta"),))
     assert sum(parameter.numel() for parameter in network.parameters()) <= 1_500_000
     assert sum(layer.flops() for layer in layers) <= 2e9
@@ -39,7 +39,7 @@ def test_it_learns_at_any_size(size: int) -> None:
     assert all(parameter.grad is not None for parameter in network.parameters())
 
 
-def test_pictures_without_objects_and_with_a_thousand_are_learnt_from() -> None:
+def test_images_without_objects_and_with_a_thousand_are_learnt_from() -> None:
     network = NanoDet(2, 64)
     corner = torch.rand(2, 1000, 2) * 0.8
     many = torch.cat([corner, corner + 0.1, torch.zeros(2, 1000, 2)], -1)
@@ -51,16 +51,16 @@ def test_pictures_without_objects_and_with_a_thousand_are_learnt_from() -> None:
 
 def test_ignored_objects_teach_nothing() -> None:
     torch.manual_seed(0)
-    network, picture = NanoDet(2, 64).eval(), torch.randn(1, 3, 64, 64)
+    network, image = NanoDet(2, 64).eval(), torch.randn(1, 3, 64, 64)
     crowd = torch.tensor([[[0.0, 0.0, 1.0, 1.0, 0.0, 1.0]]])
-    losses = network(picture, crowd)
+    losses = network(image, crowd)
     # All places lie inside the crowd: none is to learn that nothing is there, and none learns an object.
     assert isinstance(losses, Losses)
     assert losses.total.item() == 0.0
 
 
 def test_each_object_gets_places_inside_it_and_a_tiny_one_too() -> None:
-    centres, strides = places(64)
+    centres, strides = anchor_points(64)
     truth = torch.tensor([[[4.0, 4.0, 40.0, 40.0], [50.0, 50.0, 52.0, 51.0]]])
     boxes = torch.cat([centres - 8, centres + 8], -1).unsqueeze(0)
     scores = torch.full((1, len(centres), 2), 0.5)
@@ -70,8 +70,8 @@ def test_each_object_gets_places_inside_it_and_a_tiny_one_too() -> None:
         assert len(own) >= 1
         low, high = truth[0, number, :2] - 16, truth[0, number, 2:] + 16
         assert ((own >= low) & (own <= high)).all()
-    assert (found.fitness[~found.learns] == 0).all()
-    assert ((found.fitness >= 0) & (found.fitness <= 1)).all()
+    assert (found.alignment[~found.learns] == 0).all()
+    assert ((found.alignment >= 0) & (found.alignment <= 1)).all()
 
 
 def test_generalised_overlap_is_torchvisions() -> None:

@@ -15,11 +15,11 @@ from torchvision import models
 from nanocv_cli.config.loader import resolve
 from nanocv_cli.config.project import shipped_configs
 from nanocv_cli.config.schema import ModelConfig
-from nanocv_cli.config.zoo import TORCHVISION_CLASSIFIERS
+from nanocv_cli.config.torchvision_names import TORCHVISION_CLASSIFIERS
 from nanocv_cli.errors import ConfigError, ModelError
 from nanocv_cli.models import torchvision_zoo
 from nanocv_cli.models.registry import ARCHITECTURES, build_model
-from nanocv_cli.models.weightless import weightless
+from nanocv_cli.models.without_weights import without_weights
 
 
 def config(architecture: str, **values: object) -> ModelConfig:
@@ -144,7 +144,7 @@ def test_any_mixture_of_task_source_architecture_and_size_is_built_or_a_wrong_co
                                             ("nanocv", "torchvision"), NAMES, (model.input_size, 17)):  # fmt: skip
         changed = {"task": task, "source": source, "architecture": name, "input_size": size, "pretrained": False}
         try:
-            built = weightless(functools.partial(build_model, model.model_copy(update=changed), 3))
+            built = without_weights(functools.partial(build_model, model.model_copy(update=changed), 3))
         except ConfigError as error:
             assert error.hint
         else:

@@ -1,4 +1,4 @@
-"""The classification room: metrics by hand, losses, the deployable module, the reader."""
+"""The classification room: metrics by hand, losses, the export_model module, the reader."""
 
 import numpy as np
 import pytest
@@ -10,16 +10,16 @@ from nanocv_cli.config.schema import TrainConfig
 from nanocv_cli.errors import ModelError
 from nanocv_cli.tasks.classification.metrics import ClassificationEvaluator
 from nanocv_cli.tasks.classification.task import Classification, MixedLabels
-from nanocv_cli.tasks.readers import reader_for
+from nanocv_cli.tasks.postprocessors import reader_for
 from nanocv_cli.tasks.registry import task_for
 
-NO_PICTURES = np.zeros((1, 8, 8, 3), np.uint8)
+NO_IMAGES = np.zeros((1, 8, 8, 3), np.uint8)
 
 
 def filled(classes: tuple[str, ...], probabilities: list[list[float]], labels: list[int]) -> ClassificationEvaluator:
     evaluator = ClassificationEvaluator(classes)
     for row, label in zip(probabilities, labels, strict=True):  # one by one: batching must not matter
-        evaluator.update({"probabilities": np.array([row], np.float32)}, np.array([label]), NO_PICTURES)
+        evaluator.update({"probabilities": np.array([row], np.float32)}, np.array([label]), NO_IMAGES)
     return evaluator
 
 
@@ -48,8 +48,8 @@ def test_top5_where_there_are_more_classes() -> None:
 
 def test_the_confusion_matrix_is_drawn(tmp_path) -> None:  # type: ignore[no-untyped-def]
     (path,) = filled(("a", "b"), [[0.9, 0.1], [0.2, 0.8]], [0, 1]).draw(tmp_path, np.zeros((2, 8, 8, 3), np.uint8))
-    with Image.open(path) as picture:
-        assert picture.format == "PNG"
+    with Image.open(path) as image:
+        assert image.format == "PNG"
 
 
 def test_mixed_labels_share_the_loss() -> None:
@@ -60,15 +60,15 @@ def test_mixed_labels_share_the_loss() -> None:
     swapped = task.loss(logits, MixedLabels(other, own, 1.0), train)
     mixed = task.loss(logits, MixedLabels(own, other, 0.3), train)
     assert mixed.item() == pytest.approx(0.3 * whole.item() + 0.7 * swapped.item())
-    assert task.hits(logits, MixedLabels(own, other, 1.0)).item() == 2
-    assert task.hits(logits, MixedLabels(own, other, 0.3)).item() == pytest.approx(0.6)
+    assert task.train_metric(logits, MixedLabels(own, other, 1.0)).item() == 2
+    assert task.train_metric(logits, MixedLabels(own, other, 0.3)).item() == pytest.approx(0.6)
 
 
 def test_the_deployable_module_is_normalisation_network_softmax() -> None:
     model = resolve().config.model
     network = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
     images = torch.randint(0, 256, (2, 8, 8, 3), dtype=torch.uint8)
-    (found,) = task_for("classification").deployable(network, model)(images)
+    (found,) = task_for("classification").export_model(network, model)(images)
     normalised = (images.float() / 255 - torch.tensor(model.mean)) / torch.tensor(model.std)
     torch.testing.assert_close(found, normalised.mean((1, 2)).softmax(1), rtol=1e-4, atol=1e-5)
 

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nanocv_cli.inference.card import ModelCard
-from nanocv_cli.inference.drawing import Frame, draw_frames
-from nanocv_cli.inference.runner import Runner
-from nanocv_cli.tasks.detection import reader
+from nanocv_cli.engine.card import ModelCard
+from nanocv_cli.engine.runner import Runner
+from nanocv_cli.images.drawing import Frame, draw_frames
+from nanocv_cli.tasks.detection import postprocess
 from tests.boxed import write_boxed_set
 from tests.conftest import Command, run_nanocv
 
@@ -72,9 +72,9 @@ def test_a_set_with_its_classes_in_another_order_is_measured_alike(
 
 
 def test_boxes_come_in_pixels_of_the_original(detector: Detector, nanocv: Command, tmp_path: Path) -> None:
-    picture = np.full((100, 300, 3), 110, np.uint8)
-    picture[20:70, 150:240] = (220, 40, 50)
-    Image.fromarray(picture).save(tmp_path / "one.png")
+    image = np.full((100, 300, 3), 110, np.uint8)
+    image[20:70, 150:240] = (220, 40, 50)
+    Image.fromarray(image).save(tmp_path / "one.png")
     out = tmp_path / "drawn"
     done = nanocv("infer", tmp_path / "one.png", "--model", detector.folder, "--out", out, "--json")
     assert done.code == 0, done.err
@@ -85,11 +85,11 @@ def test_boxes_come_in_pixels_of_the_original(detector: Detector, nanocv: Comman
     assert np.abs(np.array(best["box"]) - (150, 20, 240, 70)).max() < 20
     with Image.open(line["annotated"]) as drawn:
         assert drawn.size == (300, 100)
-        assert np.abs(np.asarray(drawn).astype(int) - picture).max() > 50
+        assert np.abs(np.asarray(drawn).astype(int) - image).max() > 50
     assert "1 red" in nanocv("infer", tmp_path / "one.png", "--model", detector.folder, "--top", "1").out
 
 
-def test_a_picture_without_objects_is_answered(detector: Detector, nanocv: Command, tmp_path: Path) -> None:
+def test_a_image_without_objects_is_answered(detector: Detector, nanocv: Command, tmp_path: Path) -> None:
     Image.new("RGB", (64, 48), (110, 110, 110)).save(tmp_path / "none.png")
     assert "none.png  nothing" in nanocv("infer", tmp_path / "none.png", "--model", detector.folder).out
 
@@ -123,11 +123,11 @@ def test_each_class_has_the_threshold_of_its_best_f1() -> None:
         "labels": np.array([[0, 1, 1]]),
     }
     metrics = {"per_class": {"cat": {"threshold": 0.55}, "dog": {"threshold": 0.15}}}
-    (found,) = reader.decode(outputs, card(metrics), 10, [(200, 100)])
+    (found,) = postprocess.decode(outputs, card(metrics), 10, [(200, 100)])
     assert [(entry.label, entry.box) for entry in found.predictions] == [
         ("dog", (100.0, 50.0, 200.0, 100.0)), ("dog", (0.0, 0.0, 200.0, 100.0))
     ]  # fmt: skip
-    (plain,) = reader.decode(outputs, card({}), 10, [(200, 100)])
+    (plain,) = postprocess.decode(outputs, card({}), 10, [(200, 100)])
     assert [entry.label for entry in plain.predictions] == ["cat", "dog"]
 
 
@@ -144,16 +144,16 @@ def test_a_graph_that_answers_nonsense_is_refused(change: dict[str, Any], messag
 
     outputs = {"boxes": np.zeros((1, 3, 4)), "scores": np.full((1, 3), 0.5), "labels": np.zeros((1, 3), int), **change}
     with pytest.raises(ModelError, match=message):
-        reader.decode(outputs, card({}), 10, [(10, 10)])
+        postprocess.decode(outputs, card({}), 10, [(10, 10)])
 
 
-def test_frames_are_drawn_on_tiny_and_large_pictures_and_over_the_edge() -> None:
+def test_frames_are_drawn_on_tiny_and_large_images_and_over_the_edge() -> None:
     for size in ((8, 8), (40, 30), (3000, 2000)):
-        picture = Image.new("RGB", size, (90, 90, 90))
+        image = Image.new("RGB", size, (90, 90, 90))
         frames = [Frame((-5.0, -5.0, size[0] / 2, size[1] / 2), "daisy 99", (250, 200, 0)),
                   Frame((size[0] / 2, 0.0, size[0] * 2.0, size[1] * 1.0), "tulip 50", (0, 40, 250))]  # fmt: skip
-        draw_frames(picture, frames)
-        assert np.asarray(picture).std() > 0
+        draw_frames(image, frames)
+        assert np.asarray(image).std() > 0
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -170,4 +170,4 @@ def test_torchvisions_detectors_stand_behind_the_same_door(nanocv: Command, proj
     assert refused.code == 2
     assert "learns from more than boxes" in refused.err
     refused = nanocv("train", "--data", data, "--model", "ssd300_vgg16")
-    assert "reads 300x300 pictures" in refused.err
+    assert "reads 300x300 images" in refused.err

@@ -13,35 +13,35 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from nanocv_cli.tasks.detection.metrics import DetectionEvaluator
-from nanocv_cli.tasks.detection.mistakes import judge
+from nanocv_cli.tasks.detection.mistakes import evaluate_image
 from nanocv_cli.tasks.detection.parity import unmatched_distance
 
 SIDE = 320
-NO_PICTURES = np.zeros((0, SIDE, SIDE, 3), np.uint8)
+NO_IMAGES = np.zeros((0, SIDE, SIDE, 3), np.uint8)
 NAMES = ("map", "map50", "map75", "map_small", "map_medium", "map_large")
 
 
 def random_case(
-    seed: int, pictures: int, objects: int, detections: int, classes: int
+    seed: int, images: int, objects: int, detections: int, classes: int
 ) -> tuple[dict[str, NDArray[Any]], NDArray[np.float32]]:
     """Objects and detections around some of them; scores are tenths, so that many are equal."""
     random = np.random.default_rng(seed)
-    targets = np.full((pictures, max(1, objects), 6), -1.0, np.float32)
-    boxes = np.zeros((pictures, detections, 4), np.float32)
-    scores = np.zeros((pictures, detections), np.float32)
-    labels = np.zeros((pictures, detections), np.int64)
-    for picture in range(pictures):
+    targets = np.full((images, max(1, objects), 6), -1.0, np.float32)
+    boxes = np.zeros((images, detections, 4), np.float32)
+    scores = np.zeros((images, detections), np.float32)
+    labels = np.zeros((images, detections), np.int64)
+    for image in range(images):
         count = int(random.integers(0, objects + 1))
         for place in range(count):
             corner = random.random(2) * 0.7
-            targets[picture, place] = [*corner, *(corner + 0.02 + 0.28 * random.random(2)), random.integers(classes),
+            targets[image, place] = [*corner, *(corner + 0.02 + 0.28 * random.random(2)), random.integers(classes),
                                        random.random() < 0.15]  # fmt: skip
         for place in range(detections):
             near = count and random.random() < 0.7
-            row = targets[picture, random.integers(count)] if near else np.array([0.2, 0.2, 0.5, 0.6, 0.0, 0.0])
-            boxes[picture, place] = row[:4] + random.normal(0, 0.02, 4)
-            labels[picture, place] = row[4] if near else random.integers(classes)
-            scores[picture, place] = np.round(random.random(), 1)
+            row = targets[image, random.integers(count)] if near else np.array([0.2, 0.2, 0.5, 0.6, 0.0, 0.0])
+            boxes[image, place] = row[:4] + random.normal(0, 0.02, 4)
+            labels[image, place] = row[4] if near else random.integers(classes)
+            scores[image, place] = np.round(random.random(), 1)
     return {"boxes": boxes, "scores": scores, "labels": labels}, targets
 
 
@@ -49,7 +49,7 @@ def filled(outputs: dict[str, NDArray[Any]], targets: NDArray[np.float32], class
     evaluator = DetectionEvaluator(tuple("abcdef"[:classes]), SIDE)
     for start in range(0, len(targets), 2):
         part = slice(start, start + 2)
-        evaluator.update({name: values[part] for name, values in outputs.items()}, targets[part], NO_PICTURES)
+        evaluator.update({name: values[part] for name, values in outputs.items()}, targets[part], NO_IMAGES)
     return evaluator
 
 
@@ -64,16 +64,16 @@ def by_pycocotools(outputs: dict[str, NDArray[Any]], targets: NDArray[np.float32
 
     annotations: list[dict[str, Any]] = []
     results = []
-    for picture, rows in enumerate(targets, start=1):
+    for image, rows in enumerate(targets, start=1):
         for row in rows[rows[:, 4] >= 0]:
             box = xywh(row[:4])
-            annotations.append({"id": len(annotations) + 1, "image_id": picture, "category_id": int(row[4]) + 1,
+            annotations.append({"id": len(annotations) + 1, "image_id": image, "category_id": int(row[4]) + 1,
                                 "bbox": box, "area": box[2] * box[3], "iscrowd": int(row[5])})  # fmt: skip
         for box, score, label in zip(
-            outputs["boxes"][picture - 1], outputs["scores"][picture - 1], outputs["labels"][picture - 1], strict=True
+            outputs["boxes"][image - 1], outputs["scores"][image - 1], outputs["labels"][image - 1], strict=True
         ):
             if score > 0:
-                results.append({"image_id": picture, "category_id": int(label) + 1, "bbox": xywh(box),
+                results.append({"image_id": image, "category_id": int(label) + 1, "bbox": xywh(box),
                                 "score": float(score)})  # fmt: skip
     truth = COCO()
     images = [{"id": n, "width": SIDE, "height": SIDE} for n in range(1, len(targets) + 1)]
@@ -90,11 +90,11 @@ def by_pycocotools(outputs: dict[str, NDArray[Any]], targets: NDArray[np.float32
 
 @settings(max_examples=40, deadline=None)
 @given(
-    seed=st.integers(0, 100_000), pictures=st.integers(1, 6), objects=st.integers(0, 9),
+    seed=st.integers(0, 100_000), images=st.integers(1, 6), objects=st.integers(0, 9),
     detections=st.sampled_from([1, 10, 130]), classes=st.integers(1, 4),
 )  # fmt: skip
-def test_every_figure_is_pycocotools(seed: int, pictures: int, objects: int, detections: int, classes: int) -> None:
-    outputs, targets = random_case(seed, pictures, objects, detections, classes)
+def test_every_figure_is_pycocotools(seed: int, images: int, objects: int, detections: int, classes: int) -> None:
+    outputs, targets = random_case(seed, images, objects, detections, classes)
     outputs["scores"][0, 0] = max(0.1, outputs["scores"][0, 0])  # pycocotools takes no empty list of results
     expected = by_pycocotools(outputs, targets, classes)
     metrics = filled(outputs, targets, classes).compute()
@@ -128,25 +128,25 @@ def test_a_split_without_objects_has_figures_all_the_same() -> None:
     assert [row["n"] for row in metrics["per_class"].values()] == [0, 0]
 
 
-def test_the_curves_are_a_picture(tmp_path: Path) -> None:
+def test_the_curves_are_a_image(tmp_path: Path) -> None:
     outputs, targets = random_case(3, 6, 6, 20, 3)
     images = np.full((6, 64, 64, 3), 128, np.uint8)
     paths = filled(outputs, targets, 3).draw(tmp_path, images)
     assert [path.name for path in paths] == ["precision_recall.png", "mistakes.png"]
     for path in paths:
-        with Image.open(path) as picture:
-            assert picture.width > 600
+        with Image.open(path) as image:
+            assert image.width > 600
 
 
 def test_mistakes_are_objects_missed_and_answers_on_nothing() -> None:
     rows = np.array([[0.1, 0.1, 0.4, 0.4, 0, 0], [0.5, 0.5, 0.9, 0.9, 1, 0], [0.0, 0.6, 0.3, 0.9, 1, 1], [-1] * 6])
     boxes = np.array([[0.1, 0.1, 0.4, 0.42], [0.1, 0.1, 0.41, 0.4], [0.0, 0.6, 0.3, 0.9], [0.5, 0.5, 0.9, 0.9]])
-    found = judge(0, boxes, np.array([0.9, 0.8, 0.7, 0.2]), np.array([0, 0, 1, 1]), rows)
+    found = evaluate_image(0, boxes, np.array([0.9, 0.8, 0.7, 0.2]), np.array([0, 0, 1, 1]), rows)
     # The second answer finds its object taken; the third lies on an ignored one; the fourth is not confident.
     assert found.right.tolist() == [True, False, True]
     assert found.missed[:, 4].tolist() == [1.0]
     assert found.cost == pytest.approx(1.8)
-    assert judge(0, boxes[:1], np.array([0.9]), np.array([0]), rows[:1]).cost == 0.0
+    assert evaluate_image(0, boxes[:1], np.array([0.9]), np.array([0]), rows[:1]).cost == 0.0
 
 
 def test_the_distance_of_answers_ignores_the_order_of_equals() -> None:

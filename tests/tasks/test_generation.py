@@ -14,13 +14,13 @@ from PIL import Image
 from safetensors import safe_open
 
 from nanocv_cli.config.loader import resolve
+from nanocv_cli.engine.noise import image_noise
+from nanocv_cli.engine.runner import open_graph
+from nanocv_cli.engine.sampling import GraphSampler, SamplingSettings
 from nanocv_cli.errors import ModelError
-from nanocv_cli.inference.noise import picture_noise
-from nanocv_cli.inference.runner import open_graph
-from nanocv_cli.inference.sampling import GraphSampler, Way
+from nanocv_cli.evaluation.checkpoint_sampler import CheckpointSampler
 from nanocv_cli.models.nanoflow import NanoFlow
 from nanocv_cli.tasks.generation.task import Generation
-from nanocv_cli.training.sampling import CheckpointSampler
 from tests.conftest import COLOURS, Command, TrainedRun, run_nanocv, write_tiny_set
 
 TINY = (
@@ -81,13 +81,13 @@ def test_both_engines_measure_the_same(generator: Generator, nanocv: Command, tm
     ]
     for name in ("frechet", "coverage", "class_accuracy"):
         assert figures[0]["metrics"][name] == pytest.approx(figures[1]["metrics"][name], abs=1e-2)
-    shown = nanocv("eval", "--model", generator.folder, "--data", generator.data, "--out", tmp_path / "judged")
+    shown = nanocv("eval", "--model", generator.folder, "--data", generator.data, "--out", tmp_path / "evaluated")
     assert "frechet" in shown.out
-    assert (tmp_path / "judged" / "nearest.png").is_file()
+    assert (tmp_path / "evaluated" / "nearest.png").is_file()
 
 
-def test_a_seed_makes_the_same_pictures_on_each_engine(generator: Generator, nanocv: Command, tmp_path: Path) -> None:
-    pictures = {}
+def test_a_seed_makes_the_same_images_on_each_engine(generator: Generator, nanocv: Command, tmp_path: Path) -> None:
+    images = {}
     for engine, batch in (("onnx", "1"), ("torch", "5")):
         done = nanocv("sample", "--model", generator.folder, "--class", "red", "--class", "blue", "-n", "3",
                       "--seed", "7", "--out", tmp_path / engine, "--engine", engine, "--batch-size", batch,
@@ -95,23 +95,31 @@ def test_a_seed_makes_the_same_pictures_on_each_engine(generator: Generator, nan
         assert done.code == 0, done.err
         assert done.document["classes"] == ["red", "blue"]
         assert len(done.document["pictures"]) == 6
-        pictures[engine] = np.stack([np.asarray(Image.open(path)) for path in done.document["pictures"]]).astype(int)
-    assert pictures["onnx"].shape == (6, 16, 16, 3)
-    assert np.abs(pictures["onnx"] - pictures["torch"]).max() <= 1
-    assert len(np.unique(pictures["onnx"], axis=0)) == 6
+        images[engine] = np.stack([np.asarray(Image.open(path)) for path in done.document["pictures"]]).astype(int)
+    assert images["onnx"].shape == (6, 16, 16, 3)
+    assert np.abs(images["onnx"] - images["torch"]).max() <= 1
+    assert len(np.unique(images["onnx"], axis=0)) == 6
 
 
 def test_the_graph_follows_steps_guidance_and_solver_as_the_checkpoint_does(generator: Generator) -> None:
     samplers = GraphSampler(generator.graph), CheckpointSampler(generator.checkpoint, torch.device("cpu"))
-    noise, labels = picture_noise(0, 0, 3, 16), np.array([0, 1, 2])
+    noise, labels = image_noise(0, 0, 3, 16), np.array([0, 1, 2])
     made = []
-    for way in (Way(3, 1.5, True), Way(5, 1.5, False), Way(3, 4.0, True), Way(5, 1.5, False, 2), Way(1, 0.0, True, 0)):
-        by_graph, by_torch = (sampler(noise, labels, way).astype(int) for sampler in samplers)
+    for settings in (
+        SamplingSettings(3, 1.5, True),
+        SamplingSettings(5, 1.5, False),
+        SamplingSettings(3, 4.0, True),
+        SamplingSettings(5, 1.5, False, 2),
+        SamplingSettings(1, 0.0, True, 0),
+    ):
+        by_graph, by_torch = (sampler(noise, labels, settings).astype(int) for sampler in samplers)
         assert np.abs(by_graph - by_torch).max() <= 1
         made.append(by_graph.tobytes())
     assert len(set(made)) == len(made)
     plain = open_graph(generator.graph).answer({"noise": noise, "label": labels})["image"]
-    assert np.abs(plain.astype(int) - samplers[0](noise, labels, Way(3, 1.5, True))).max() == 0  # the config's own way
+    assert (
+        np.abs(plain.astype(int) - samplers[0](noise, labels, SamplingSettings(3, 1.5, True))).max() == 0
+    )  # the config's own way
 
 
 def test_the_graph_holds_the_whole_sampler_and_each_weight_once(generator: Generator) -> None:
@@ -124,7 +132,7 @@ def test_the_graph_holds_the_whole_sampler_and_each_weight_once(generator: Gener
     graph = open_graph(generator.graph)
     assert [tensor.name for tensor in graph.signature.inputs] == ["noise", "label"]
     assert [(tensor.name, tensor.type) for tensor in graph.signature.outputs] == [("image", "tensor(uint8)")]
-    noise = picture_noise(3, 0, 5, 16)
+    noise = image_noise(3, 0, 5, 16)
     labels = np.array([2, 0, 1, 1, 0])
     together = graph.answer({"noise": noise, "label": labels})["image"].astype(int)
     alone = graph.answer({"noise": noise[3:4], "label": labels[3:4]})["image"].astype(int)
@@ -141,7 +149,7 @@ def test_a_grid_and_a_trajectory(generator: Generator, nanocv: Command, tmp_path
     with Image.open(tmp_path / "grid.png") as grid, Image.open(document["trajectory"]) as strip:
         assert grid.width > 3 * 96
         assert strip.width > 5 * 96  # noise and four steps
-    assert "12 pictures of blue, green, red" in nanocv(
+    assert "12 images of blue, green, red" in nanocv(
         "sample", "--model", generator.folder, "-n", "4", "--out", tmp_path / "grid.png"
     ).out  # fmt: skip
 
@@ -152,7 +160,7 @@ def test_a_grid_and_a_trajectory(generator: Generator, nanocv: Command, tmp_path
         (("--class", "rad"), "did you mean red?"),
         (("--class", "zebra"), "it knows blue, green, red"),
         (("--out", "grid.jpg"), "grid.png"),
-        (("-n", "500"), "single pictures"),
+        (("-n", "500"), "single images"),
         (("--steps", "0"), "--steps"),
         (("--engine", "torch", "--device", "abacus"), "unknown device"),
     ],
@@ -169,15 +177,15 @@ def test_bad_requests_are_one_line_and_write_nothing(
 def test_models_that_read_and_models_that_make_are_told_apart(
     generator: Generator, trained: TrainedRun, nanocv: Command, tmp_path: Path
 ) -> None:
-    picture = next((generator.data / "val").rglob("*.png"))
-    refused = nanocv("infer", picture, "--model", generator.folder)
+    image = next((generator.data / "val").rglob("*.png"))
+    refused = nanocv("infer", image, "--model", generator.folder)
     assert refused.code == 1
-    assert "makes pictures" in refused.err
+    assert "makes images" in refused.err
     assert "nanocv sample" in refused.err
     for engine in ("onnx", "torch"):
         refused = nanocv("sample", "--model", trained.folder, "--engine", engine, "--out", tmp_path / "x.png")
         assert refused.code == 1
-        assert "makes no pictures" in refused.err
+        assert "makes no images" in refused.err
     damaged = tmp_path / "damaged.onnx"
     damaged.write_bytes(generator.graph.read_bytes()[:1000])
     with pytest.raises(ModelError, match="cannot be loaded"):
@@ -204,7 +212,7 @@ def test_it_is_served_benched_and_analysed(generator: Generator, nanocv: Command
     assert by_graph == pytest.approx(10 * by_torch, rel=0.02)
 
 
-def test_what_the_network_learns_leads_from_noise_to_the_picture() -> None:
+def test_what_the_network_learns_leads_from_noise_to_the_image() -> None:
     config = resolve(model="nanoflow", train="generate").config
     images = torch.randint(0, 256, (6, 32, 32, 3), dtype=torch.uint8)
     seed = torch.Generator().manual_seed(0)
@@ -212,14 +220,14 @@ def test_what_the_network_learns_leads_from_noise_to_the_picture() -> None:
         update={"label_dropout": 0.5, "augment": config.train.augment.model_copy(update={"flip": False})}
     )
     inputs, path = Generation().augment(images, torch.arange(6) % 3, 32, torch.float32, config.model, train, seed)
-    pictures = images.permute(0, 3, 1, 2) / 127.5 - 1.0
+    clean = images.permute(0, 3, 1, 2) / 127.5 - 1.0
     arrived = inputs + (1 - path.time.view(-1, 1, 1, 1)) * path.velocity
-    torch.testing.assert_close(arrived, pictures, atol=1e-4, rtol=0)
+    torch.testing.assert_close(arrived, clean, atol=1e-4, rtol=0)
     assert set(path.label.tolist()) <= {-1, 0, 1, 2}
     assert -1 in path.label.tolist()
     loss = Generation().loss(path.velocity + 2, path, train)
     assert loss.item() == pytest.approx(4.0)
-    assert Generation().hits(path.velocity, path).item() == pytest.approx(6.0)
+    assert Generation().train_metric(path.velocity, path).item() == pytest.approx(6.0)
 
 
 def test_the_network_is_small_and_needs_a_multiple_of_sixteen(nanocv: Command, project: Path) -> None:

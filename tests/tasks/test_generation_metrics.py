@@ -10,7 +10,7 @@ from PIL import Image
 
 from nanocv_cli.tasks.generation.distances import frechet, neighbourhoods
 from nanocv_cli.tasks.generation.features import features
-from nanocv_cli.tasks.generation.metrics import GenerationEvaluator, Pictures
+from nanocv_cli.tasks.generation.metrics import GenerationEvaluator, Images
 
 CLASSES = ("dark", "light")
 
@@ -74,26 +74,26 @@ def test_features_are_the_documented_ones() -> None:
     assert found.dtype == np.float64
     np.testing.assert_allclose(found[0, [3, 100, 400]], SOME_OF_A_RAMP, rtol=1e-4)
     np.testing.assert_allclose(features(np.concatenate([ramp, ramp * 2]))[0], found[0], atol=1e-5)
-    # Area means: an enlarged picture has the features of the small one.
+    # Area means: an enlarged image has the features of the small one.
     np.testing.assert_allclose(features(ramp.repeat(2, 1).repeat(2, 2)), found, atol=1e-5)
 
 
 SOME_OF_A_RAMP = (0.0406098, 0.425763, 0.102797)
 
 
-def pictures(levels: list[int]) -> Pictures:
+def images(levels: list[int]) -> Images:
     noise = np.random.default_rng(0).integers(0, 20, (len(levels), 8, 8, 3))
     return (noise + np.array(levels)[:, None, None, None]).astype(np.uint8)
 
 
-def by_brightness(images: Pictures) -> np.ndarray:
+def by_brightness(images: Images) -> np.ndarray:
     return (images.mean((1, 2, 3)) > 100).astype(np.int64)
 
 
 def test_class_accuracy_and_copies_by_hand(tmp_path: Path) -> None:
-    real, labels = pictures([40, 160, 40, 160]), np.array([0, 1, 0, 1])
-    made = pictures([200, 200, 45, 165])  # the first is of the wrong class
-    learnt = np.concatenate([made[2:3], pictures([90, 120])])  # the third sample is a training picture
+    real, labels = images([40, 160, 40, 160]), np.array([0, 1, 0, 1])
+    made = images([200, 200, 45, 165])  # the first is of the wrong class
+    learnt = np.concatenate([made[2:3], images([90, 120])])  # the third sample is a training image
     evaluator = GenerationEvaluator(CLASSES, by_brightness, learnt)
     for part in (slice(0, 3), slice(3, 4)):
         evaluator.update({"image": made[part]}, labels[part], real[part])
@@ -110,12 +110,12 @@ def test_class_accuracy_and_copies_by_hand(tmp_path: Path) -> None:
             assert np.asarray(opened.convert("L")).std() > 5
 
 
-def test_without_classifier_and_training_pictures_the_rest_is_measured(tmp_path: Path) -> None:
+def test_without_classifier_and_training_images_the_rest_is_measured(tmp_path: Path) -> None:
     evaluator = GenerationEvaluator(CLASSES)
-    evaluator.update({"image": pictures([10, 200])}, np.array([0, 1]), pictures([20, 220]))
+    evaluator.update({"image": images([10, 200])}, np.array([0, 1]), images([20, 220]))
     metrics = evaluator.compute()
     assert (metrics["class_accuracy"], metrics["copies"], metrics["per_class"]) == (None, None, {})
     assert metrics["coverage"] is not None
-    assert [path.name for path in evaluator.draw(tmp_path, pictures([0]))] == ["samples.png"]
+    assert [path.name for path in evaluator.draw(tmp_path, images([0]))] == ["samples.png"]
     evaluator.snapshot(tmp_path, 7)
     assert (tmp_path / "samples" / "epoch-0007.png").stat().st_size > 0

@@ -1,4 +1,4 @@
-"""The way from noise to pictures, on velocity fields whose answer is known."""
+"""The way from noise to images, on velocity fields whose answer is known."""
 
 import numpy as np
 import pytest
@@ -6,14 +6,14 @@ import torch
 from torch import Tensor, nn
 
 from nanocv_cli.config.loader import resolve
-from nanocv_cli.inference.noise import picture_noise
+from nanocv_cli.engine.noise import image_noise
 from nanocv_cli.tasks.generation.sampler import Sampler
 
 SIDE = 16
 
 
 class Field(nn.Module):
-    """A velocity that is a formula of pictures, times [N,1,1,1] and labels [N,1,1,1]; counts its evaluations."""
+    """A velocity that is a formula of images, times [N,1,1,1] and labels [N,1,1,1]; counts its evaluations."""
 
     def __init__(self, formula) -> None:  # type: ignore[no-untyped-def]
         super().__init__()
@@ -32,7 +32,7 @@ def sampler(formula) -> Sampler:  # type: ignore[no-untyped-def]
 
 
 def level(value: float) -> int:
-    """What a picture's value -1..1 is as a byte."""
+    """What an image's value -1..1 is as a byte."""
     return round((value * 0.5 + 0.5) * 255)
 
 
@@ -74,7 +74,7 @@ def test_guidance_goes_from_no_class_through_the_class_and_beyond(guidance: floa
     assert ends_at(made, 0.0, label=2, steps=3, guidance=guidance) == level(velocity)
 
 
-def test_pictures_stay_in_range_and_can_be_seen_on_their_way() -> None:
+def test_images_stay_in_range_and_can_be_seen_on_their_way() -> None:
     made = sampler(lambda x, t, label: torch.ones_like(x) * 9)
     assert ends_at(made, 0.0) == 255
     assert ends_at(made, 0.0, evaluations=0) == level(0.0)
@@ -82,15 +82,15 @@ def test_pictures_stay_in_range_and_can_be_seen_on_their_way() -> None:
     assert ends_at(made, 0.0, steps=4, heun=False, evaluations=3) == level(0.6)
 
 
-def test_a_picture_has_its_own_noise_whatever_comes_with_it() -> None:
-    many = picture_noise(5, 0, 6, SIDE)
+def test_a_image_has_its_own_noise_whatever_comes_with_it() -> None:
+    many = image_noise(5, 0, 6, SIDE)
     assert (many.shape, many.dtype) == ((6, 3, SIDE, SIDE), np.float32)
-    np.testing.assert_array_equal(picture_noise(5, 2, 3, SIDE), many[2:5])
-    assert not np.array_equal(picture_noise(6, 0, 6, SIDE), many)
+    np.testing.assert_array_equal(image_noise(5, 2, 3, SIDE), many[2:5])
+    assert not np.array_equal(image_noise(6, 0, 6, SIDE), many)
     assert abs(float(many.mean())) < 0.05
     assert float(many.std()) == pytest.approx(1.0, abs=0.05)
     # The same numbers on every machine.
-    np.testing.assert_allclose(picture_noise(0, 0, 1, SIDE)[0, 0, 0, :3], FIRST_NUMBERS, rtol=1e-6)
+    np.testing.assert_allclose(image_noise(0, 0, 1, SIDE)[0, 0, 0, :3], FIRST_NUMBERS, rtol=1e-6)
 
 
 FIRST_NUMBERS = (1.11762202, -1.3871249, -0.426571608)

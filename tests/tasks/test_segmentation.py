@@ -12,10 +12,10 @@ import pytest
 import torch
 from PIL import Image
 
+from nanocv_cli.engine.card import ModelCard
+from nanocv_cli.engine.runner import Runner
 from nanocv_cli.errors import ModelError
-from nanocv_cli.inference.card import ModelCard
-from nanocv_cli.inference.runner import Runner
-from nanocv_cli.tasks.segmentation import reader
+from nanocv_cli.tasks.segmentation import postprocess
 from nanocv_cli.tasks.segmentation.task import Segmentation, dice_loss
 from tests.conftest import Command, run_nanocv
 from tests.masked import COLOURS, write_masked_set
@@ -75,8 +75,8 @@ def test_a_set_with_its_classes_in_another_order_is_measured_alike(
             mask = np.asarray(Image.open(source))
             swapped = np.where(mask == 1, 2, np.where(mask == 2, 1, mask)).astype(np.uint8)
             Image.fromarray(swapped).save(turned / split / "masks" / f"{number:03d}.png")
-            picture = segmenter.data / split / "images" / f"{number:03d}.png"
-            (turned / split / "images" / picture.name).write_bytes(picture.read_bytes())
+            image = segmenter.data / split / "images" / f"{number:03d}.png"
+            (turned / split / "images" / image.name).write_bytes(image.read_bytes())
     config = tmp_path / "turned.yaml"
     listed = json.dumps([names[0], names[2], names[1]])
     config.write_text(f"name: turned\npath: {turned}\nformat: masks\nclasses: {listed}\n")
@@ -86,10 +86,10 @@ def test_a_set_with_its_classes_in_another_order_is_measured_alike(
 
 def square(folder: Path, width: int, height: int) -> Path:
     """Grey with a red rectangle over its middle half."""
-    picture = np.full((height, width, 3), 110, np.uint8)
-    picture[height // 4 : 3 * height // 4, width // 4 : 3 * width // 4] = COLOURS["red"]
+    image = np.full((height, width, 3), 110, np.uint8)
+    image[height // 4 : 3 * height // 4, width // 4 : 3 * width // 4] = COLOURS["red"]
     path = folder / f"{width}x{height}.png"
-    Image.fromarray(picture).save(path)
+    Image.fromarray(image).save(path)
     return path
 
 
@@ -115,14 +115,14 @@ def test_masks_come_in_the_size_of_the_original(
     assert "class 2" in nanocv("infer", path, "--model", segmenter.folder).out
 
 
-def test_a_cropped_picture_is_unseen_outside_of_its_square() -> None:
+def test_a_cropped_image_is_unseen_outside_of_its_square() -> None:
     outputs = {"mask": np.ones((1, 8, 8), np.uint8), "confidence": np.full((1, 8, 8), 0.5, np.float32)}
     card = ModelCard("s", "segmentation", ("a", "b"), 8, "crop", "x", {}, "", {})
-    (found,) = reader.decode(outputs, card, 10, [(40, 20)])
+    (found,) = postprocess.decode(outputs, card, 10, [(40, 20)])
     assert (found.mask[:, 10:30] == 1).all()
-    assert (found.mask[:, :10] == reader.UNSEEN).all()
-    assert (found.mask[:, 30:] == reader.UNSEEN).all()
-    drawn = reader.draw(np.full((20, 40, 3), 50, np.uint8), found, card)
+    assert (found.mask[:, :10] == postprocess.UNSEEN).all()
+    assert (found.mask[:, 30:] == postprocess.UNSEEN).all()
+    drawn = postprocess.draw(np.full((20, 40, 3), 50, np.uint8), found, card)
     assert (drawn[0, :10] == 50).all()
     assert (drawn[0, 10:30] != 50).any(1).all()
 
@@ -176,7 +176,7 @@ def test_a_graph_that_answers_nonsense_is_refused(change: dict[str, Any], messag
     outputs = {"mask": np.zeros((1, 4, 4), np.uint8), "confidence": np.full((1, 4, 4), 0.5), **change}
     card = ModelCard("s", "segmentation", ("a", "b"), 4, "stretch", "x", {}, "", {})
     with pytest.raises(ModelError, match=message):
-        reader.decode(outputs, card, 10, [(10, 10)])
+        postprocess.decode(outputs, card, 10, [(10, 10)])
 
 
 def test_dice_loss_by_hand_and_without_labels() -> None:
@@ -194,12 +194,12 @@ def test_outputs_differ_only_where_pixels_are_decided() -> None:
     mask, sure = np.zeros((1, 2, 2), np.uint8), np.full((1, 2, 2), 0.9)
     other = mask.copy()
     other[0, 0, 0] = 1
-    distance = Segmentation().distance
-    assert distance({"mask": mask, "confidence": sure}, {"mask": mask, "confidence": sure}) == 0.0
-    assert distance({"mask": mask, "confidence": sure}, {"mask": other, "confidence": sure}) == 1.0
+    parity_error = Segmentation().parity_error
+    assert parity_error({"mask": mask, "confidence": sure}, {"mask": mask, "confidence": sure}) == 0.0
+    assert parity_error({"mask": mask, "confidence": sure}, {"mask": other, "confidence": sure}) == 1.0
     sure[0, 0, 0] = 0.5
-    assert distance({"mask": mask, "confidence": sure}, {"mask": other, "confidence": sure}) == 0.0
-    assert np.isnan(distance({"mask": mask, "confidence": sure}, {"mask": mask, "confidence": sure * np.nan}))
+    assert parity_error({"mask": mask, "confidence": sure}, {"mask": other, "confidence": sure}) == 0.0
+    assert np.isnan(parity_error({"mask": mask, "confidence": sure}, {"mask": mask, "confidence": sure * np.nan}))
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -228,7 +228,7 @@ def test_sets_that_teach_nothing_are_told(nanocv: Command, project: Path) -> Non
     assert "its masks label nothing" in refused.err
 
 
-def test_a_mask_of_another_size_than_its_picture_is_told(nanocv: Command, project: Path) -> None:
+def test_a_mask_of_another_size_than_its_image_is_told(nanocv: Command, project: Path) -> None:
     data = write_masked_set(project / "odd", {"train": 3, "val": 2})
     Image.fromarray(np.zeros((64, 90), np.uint8)).save(data / "train" / "masks" / "001.png")
     checked = nanocv("data", "check", data)
@@ -237,7 +237,7 @@ def test_a_mask_of_another_size_than_its_picture_is_told(nanocv: Command, projec
 
 
 def test_the_live_score_is_the_share_of_right_pixels() -> None:
-    counted = Segmentation().hits(
+    counted = Segmentation().train_metric(
         torch.tensor([[[[1.0, 1.0]], [[0.0, 2.0]]]]), torch.tensor([[[0, 0]]], dtype=torch.uint8)
     )
     assert counted.item() == pytest.approx(0.5)

@@ -9,23 +9,23 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from nanocv_cli.data.masks import IGNORED
-from nanocv_cli.tasks.segmentation.judged import SHOWN
+from nanocv_cli.tasks.segmentation.evaluated import SHOWN
 from nanocv_cli.tasks.segmentation.metrics import SegmentationEvaluator
 
 CLASSES = ("a", "b", "c")
-NO_PICTURES = np.zeros((0, 4, 4, 3), np.uint8)
+NO_IMAGES = np.zeros((0, 4, 4, 3), np.uint8)
 
 
-def judged(answer: np.ndarray, truth: np.ndarray) -> SegmentationEvaluator:
+def evaluated(answer: np.ndarray, truth: np.ndarray) -> SegmentationEvaluator:
     evaluator = SegmentationEvaluator(CLASSES)
-    evaluator.update({"mask": answer, "confidence": np.ones(answer.shape)}, truth, NO_PICTURES)
+    evaluator.update({"mask": answer, "confidence": np.ones(answer.shape)}, truth, NO_IMAGES)
     return evaluator
 
 
 def test_by_hand() -> None:
     truth = np.array([[[0, 0, 1, IGNORED]]], np.uint8)
     answer = np.array([[[0, 1, 1, 2]]], np.uint8)
-    metrics = judged(answer, truth).compute()
+    metrics = evaluated(answer, truth).compute()
     assert metrics["per_class"]["a"]["iou"] == pytest.approx(1 / 2)
     assert metrics["per_class"]["b"]["iou"] == pytest.approx(1 / 2)
     assert metrics["per_class"]["c"]["iou"] is None  # answered on an ignored pixel alone
@@ -37,7 +37,7 @@ def test_by_hand() -> None:
 def test_a_class_that_is_only_answered_costs() -> None:
     truth = np.zeros((1, 1, 4), np.uint8)
     answer = np.array([[[0, 0, 0, 2]]], np.uint8)
-    metrics = judged(answer, truth).compute()
+    metrics = evaluated(answer, truth).compute()
     assert metrics["per_class"]["c"]["iou"] == 0.0
     assert metrics["miou"] == pytest.approx((3 / 4 + 0) / 2)
 
@@ -48,10 +48,10 @@ def test_overlap_is_that_of_plain_loops(seed: int) -> None:
     random = np.random.default_rng(seed)
     truth = random.choice(np.array([0, 1, 2, IGNORED], np.uint8), (2, 5, 6))
     answer = random.integers(0, 3, (2, 5, 6)).astype(np.uint8)
-    together = judged(answer, truth)
+    together = evaluated(answer, truth)
     apart = SegmentationEvaluator(CLASSES)
     for row in range(2):
-        apart.update({"mask": answer[row : row + 1]}, truth[row : row + 1], NO_PICTURES)
+        apart.update({"mask": answer[row : row + 1]}, truth[row : row + 1], NO_IMAGES)
     metrics = together.compute()
     assert metrics == apart.compute()
     counted = truth != IGNORED
@@ -69,12 +69,12 @@ def test_boundaries_forgive_a_pixel_and_no_more() -> None:
     for shift in (0, 1, 4):
         answer = np.zeros_like(truth)
         answer[:, 20 + shift : 40 + shift, 20:40] = 1
-        figures.append(judged(answer, truth).compute()["per_class"]["b"]["boundary_f1"])
+        figures.append(evaluated(answer, truth).compute()["per_class"]["b"]["boundary_f1"])
     assert figures[0] == figures[1] == 1.0
     assert figures[2] < 0.7
 
 
-def test_the_worst_pictures_are_drawn(tmp_path: Path) -> None:
+def test_the_worst_images_are_drawn(tmp_path: Path) -> None:
     evaluator = SegmentationEvaluator(CLASSES)
     truth = np.zeros((9, 16, 16), np.uint8)
     answer = truth.copy()
@@ -91,7 +91,7 @@ def test_the_worst_pictures_are_drawn(tmp_path: Path) -> None:
 
 
 def test_a_split_without_labels_has_no_figures(tmp_path: Path) -> None:
-    evaluator = judged(np.zeros((1, 4, 4), np.uint8), np.full((1, 4, 4), IGNORED, np.uint8))
+    evaluator = evaluated(np.zeros((1, 4, 4), np.uint8), np.full((1, 4, 4), IGNORED, np.uint8))
     metrics = evaluator.compute()
     assert metrics["miou"] == 0.0
     assert metrics["dice"] is None

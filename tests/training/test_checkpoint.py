@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from nanocv_cli.errors import ModelError, StorageError
-from nanocv_cli.training.checkpoint import (
+from nanocv_cli.models.checkpoint import (
     TrainingState,
     load_network,
     load_training,

@@ -94,7 +94,7 @@ def test_what_is_judged_is_the_average() -> None:
     learner = learner_for(config_with("train.ema_decay=0.99"))
     steps(learner, 0, 5)
     assert learner.average is not None
-    judged = learner.judged().state_dict()
+    evaluated = learner.evaluated().state_dict()
     for name, tensor in learner.average.state.items():
-        assert torch.equal(judged[name], tensor)
-    assert not torch.equal(judged["features.conv1.weight"], learner.network.state_dict()["features.conv1.weight"])
+        assert torch.equal(evaluated[name], tensor)
+    assert not torch.equal(evaluated["features.conv1.weight"], learner.network.state_dict()["features.conv1.weight"])

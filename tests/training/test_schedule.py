@@ -1,9 +1,9 @@
-"""Rate and picture size over training."""
+"""Rate and image size over training."""
 
 import pytest
 
 from nanocv_cli.config.schema import TrainConfig
-from nanocv_cli.training.schedule import learning_rate, picture_size
+from nanocv_cli.training.schedule import image_size, learning_rate
 
 
 def test_one_cycle_rises_to_the_peak_and_ends_at_zero() -> None:
@@ -24,11 +24,11 @@ def test_cosine_only_falls() -> None:
     assert rates == sorted(rates, reverse=True)
 
 
-def test_pictures_grow_to_full_size_by_two_thirds() -> None:
+def test_images_grow_to_full_size_by_two_thirds() -> None:
     config = TrainConfig(name="x", epochs=30, start_size=0.5)
-    sizes = [picture_size(config, 224, epoch) for epoch in range(30)]
+    sizes = [image_size(config, 224, epoch) for epoch in range(30)]
     assert sizes[0] == 112
     assert sizes == sorted(sizes)
     assert set(sizes[20:]) == {224}
     assert all(size % 16 == 0 for size in sizes)
-    assert picture_size(TrainConfig(name="x"), 100, 0) == 100
+    assert image_size(TrainConfig(name="x"), 100, 0) == 100

@@ -34,8 +34,8 @@ def test_a_run_learns_and_leaves_everything(trained: TrainedRun) -> None:
     ):
         assert (trained.folder / name).stat().st_size > 0
     for name in ("curves.png", "confusion.png"):
-        with Image.open(trained.folder / name) as picture:
-            assert min(picture.size) > 200
+        with Image.open(trained.folder / name) as image:
+            assert min(image.size) > 200
     assert json.loads((trained.folder / "summary.json").read_text()) == summary
 
 
@@ -60,9 +60,7 @@ def test_a_torchvision_model_trains_evaluates_and_exports(
     assert scores[0] == pytest.approx(scores[1], rel=1e-3)
 
 
-def test_unreadable_training_pictures_are_left_out_with_a_warning(
-    nanocv: Command, project: Path, tiny_set: Path
-) -> None:
+def test_unreadable_training_images_are_left_out_with_a_warning(nanocv: Command, project: Path, tiny_set: Path) -> None:
     victim = tiny_set / "train" / "red" / "000.png"
     victim.write_bytes(victim.read_bytes()[:80])
     outcome = nanocv("train", "--data", tiny_set, "--model", "lenet", *SETS, "--json")

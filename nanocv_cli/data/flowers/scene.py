@@ -48,7 +48,7 @@ def smooth_noise(size: int, cells: int, rng: np.random.Generator) -> Pixels:
 def draw_stem(
     image: Image.Image, start: tuple[float, float], angle: float, width: float, rng: np.random.Generator
 ) -> None:
-    """Draws a curved stem from a flower's base to below the picture, sometimes with leaves, in place."""
+    """Draws a curved stem from a flower's base to below the image, sometimes with leaves, in place."""
     size = image.size[0]
     x0, y0 = start
     bend = size * rng.uniform(0.15, 0.4)
@@ -65,7 +65,7 @@ def draw_stem(
 
 
 def foreground(size: int, rng: np.random.Generator) -> tuple[Image.Image, Image.Image]:
-    """Blades and leaves in front of the flowers: an RGB picture and its cover (mode L, 255 where something is)."""
+    """Blades and leaves in front of the flowers: an RGB image and its cover (mode L, 255 where something is)."""
     image, cover = Image.new("RGB", (size, size)), Image.new("L", (size, size))
     if rng.random() < 0.5:
         pens = ImageDraw.Draw(image), ImageDraw.Draw(cover)
@@ -83,7 +83,7 @@ def foreground(size: int, rng: np.random.Generator) -> tuple[Image.Image, Image.
 
 
 def paste_layer(image: Image.Image, layer: Layer, centre: tuple[float, float]) -> None:
-    """Pastes a painted layer on an RGB picture, or its alpha on a cover of mode L, in place."""
+    """Pastes a painted layer on an RGB image, or its alpha on a cover of mode L, in place."""
     half = layer.alpha.shape[0] // 2
     alpha = Image.fromarray((layer.alpha * 255).astype(np.uint8))
     source = _to_image(layer.colour) if image.mode == "RGB" else alpha

@@ -14,7 +14,7 @@ from typing import Any
 from PIL import Image
 
 from nanocv_cli.config.schema import FlowersConfig
-from nanocv_cli.data.flowers.picture import SPECIES, FlowerPicture, draw_picture
+from nanocv_cli.data.flowers.drawing import SPECIES, FlowerImage, draw_image
 from nanocv_cli.files import atomic_path, write_json
 
 JPEG_QUALITY = 88
@@ -85,18 +85,18 @@ def _end_with_parent() -> None:
 
 
 def _draw_job(job: Job) -> Row:
-    """Draws and writes one picture; returns its file name and COCO annotations without ids."""
+    """Draws and writes one image; returns its file name and COCO annotations without ids."""
     seed, split, index, size, folder = job
-    picture = draw_picture(seed, split, index, size)
-    name = f"{SPECIES[picture.label]}/{split}-{index:05d}"
-    Image.fromarray(picture.image).save(folder / split / f"{name}.jpg", quality=JPEG_QUALITY)
-    mask = Image.frombytes("P", (size, size), picture.mask.tobytes())
+    image = draw_image(seed, split, index, size)
+    name = f"{SPECIES[image.label]}/{split}-{index:05d}"
+    Image.fromarray(image.image).save(folder / split / f"{name}.jpg", quality=JPEG_QUALITY)
+    mask = Image.frombytes("P", (size, size), image.mask.tobytes())
     mask.putpalette(MASK_PALETTE)
     mask.save(folder / "masks" / split / f"{name}.png", optimize=False)
-    return f"{name}.jpg", _annotations(picture)
+    return f"{name}.jpg", _annotations(image)
 
 
-def _annotations(picture: FlowerPicture) -> list[dict[str, Any]]:
+def _annotations(image: FlowerImage) -> list[dict[str, Any]]:
     return [
         {
             "category_id": flower.species + 1,
@@ -104,7 +104,7 @@ def _annotations(picture: FlowerPicture) -> list[dict[str, Any]]:
             "area": flower.area,
             "iscrowd": 0,
         }
-        for flower in picture.flowers
+        for flower in image.flowers
     ]
 
 

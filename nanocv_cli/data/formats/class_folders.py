@@ -1,4 +1,4 @@
-"""Class folders: `root/<class>/*.jpg`, or `root/{train,val,test}/<class>/*.jpg`; a picture's folder is its label."""
+"""Class folders: `root/<class>/*.jpg`, or `root/{train,val,test}/<class>/*.jpg`; an image's folder is its label."""
 
 from collections import Counter
 from pathlib import Path
@@ -9,30 +9,30 @@ from nanocv_cli.data.dataset import Dataset, Sample
 from nanocv_cli.data.formats.splits import SPLIT_FOLDERS, divide, sizes
 from nanocv_cli.errors import DataError
 from nanocv_cli.folders import files_below, subfolders
-from nanocv_cli.inference.images import SUFFIXES
+from nanocv_cli.images.resize import SUFFIXES
 from nanocv_cli.untrusted import printable
 
 ClassSamples = tuple[Sample[int], ...]
 
 
 def read_class_folders(config: DataConfig, root: Path) -> Dataset[int]:
-    """Reads a set of class folders; pictures are listed, not opened. Files and folders may be links.
+    """Reads a set of class folders; images are listed, not opened. Files and folders may be links.
 
-    A set without `train` is split by picture content (see `splits.divide`); one with `train` but no `val` gives
+    A set without `train` is split by image content (see `splits.divide`); one with `train` but no `val` gives
     part of `train` to `val`.
 
     Args:
         config: the set; `config.classes`, where given, fixes names and their order.
-        root: the folder of the pictures.
+        root: the folder of the images.
 
     Raises:
-        DataError: no such folder, no pictures, fewer than two classes, or classes that differ from the config's.
+        DataError: no such folder, no images, fewer than two classes, or classes that differ from the config's.
     """
     if not root.is_dir():
         raise DataError(f"data set {config.name}: no folder {root}", f"nanocv data pull {config.name}")
     split_roots = {SPLIT_FOLDERS[f.name]: f for f in _folders(root) if f.name in SPLIT_FOLDERS}
     sources = split_roots if "train" in split_roots else {"all": root}
-    files = {split: _pictures_by_class(folder) for split, folder in sources.items()}
+    files = {split: _images_by_class(folder) for split, folder in sources.items()}
     classes = class_names(config.classes or sorted({name for found in files.values() for name in found}), root)
     _check_classes(config, root, classes, files)
     splits = {split: _samples(found, classes) for split, found in files.items()}
@@ -46,7 +46,7 @@ def read_class_folders(config: DataConfig, root: Path) -> Dataset[int]:
         notes.append("no val folder: part of train is held out, " + sizes(splits))
     counts = Counter(sample.label for sample in splits["train"])
     notes += [
-        f"class {name} has {counts[label]} training picture{'s' if counts[label] != 1 else ''}"
+        f"class {name} has {counts[label]} training image{'s' if counts[label] != 1 else ''}"
         for label, name in enumerate(classes)
         if counts[label] < 2
     ]
@@ -60,10 +60,10 @@ def _folders(root: Path) -> list[Path]:
         raise DataError(f"{root} cannot be read: {error.strerror}", "check its permissions") from error
 
 
-def _pictures_by_class(root: Path) -> dict[str, list[Path]]:
-    """Picture files by class folder, sub-folders included; folders without a picture are no class.
+def _images_by_class(root: Path) -> dict[str, list[Path]]:
+    """Image files by class folder, sub-folders included; folders without an image are no class.
 
-    What bears a picture's name and is none (a link to nothing, a pipe) is listed too: whoever opens it says so.
+    What bears an image's name and is none (a link to nothing, a pipe) is listed too: whoever opens it says so.
     """
     found = {folder.name: list(files_below(folder, SUFFIXES)) for folder in _folders(root)}
     return {name: files for name, files in found.items() if files}
@@ -75,14 +75,14 @@ def _check_classes(
     present = {name for found in files.values() for name in found}
     if not present:
         raise DataError(
-            f"data set {config.name}: no pictures in class folders under {root}",
+            f"data set {config.name}: no images in class folders under {root}",
             f"expected {root.name}/<class>/*.jpg or {root.name}/train/<class>/*.jpg",
         )
-    # The set that nanocv draws keeps masks beside the pictures; a config that names its classes ignores the rest.
+    # The set that nanocv draws keeps masks beside the images; a config that names its classes ignores the rest.
     missing = [name for name in classes if name not in present]
     if missing:
         raise DataError(
-            f"data set {config.name}: no pictures of class {', '.join(missing)} under {root}",
+            f"data set {config.name}: no images of class {', '.join(missing)} under {root}",
             f"class folders found: {printable(', '.join(sorted(present)))}",
         )
     if len(classes) < 2:

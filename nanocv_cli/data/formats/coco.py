@@ -9,8 +9,8 @@ from nanocv_cli.data.dataset import Dataset, Sample
 from nanocv_cli.data.formats.coco_document import (
     BoxDocument,
     Boxed,
+    Image,
     Key,
-    Picture,
     SegmentDocument,
     ordered_classes,
     read_boxed_document,
@@ -38,7 +38,7 @@ def find_documents(root: Path) -> dict[str, Path]:
 
 
 def read_coco(config: DataConfig, root: Path) -> Dataset[Boxes]:
-    """Reads a set in COCO's format; pictures are found, not opened.
+    """Reads a set in COCO's format; images are found, not opened.
 
     Category numbers are arbitrary: classes stand in the order of `config.classes`, else of their numbers.
 
@@ -59,11 +59,11 @@ def read_coco(config: DataConfig, root: Path) -> Dataset[Boxes]:
 
 
 def write_coco(dataset: Dataset[Boxes], folder: Path) -> None:
-    """Writes `annotations/{split}.json` and hard links (else copies) of the pictures into `{split}/`."""
-    from nanocv_cli.data.formats.pictures import place_pictures
+    """Writes `annotations/{split}.json` and hard links (else copies) of the images into `{split}/`."""
+    from nanocv_cli.data.formats.image_files import place_images
 
     for split, samples in dataset.splits.items():
-        names = place_pictures(samples, folder / split)
+        names = place_images(samples, folder / split)
         images = [
             {"id": n, "file_name": name, "width": sample.label.size[0], "height": sample.label.size[1]}
             for n, (name, sample) in enumerate(zip(names, samples, strict=True), start=1)
@@ -86,21 +86,21 @@ def _samples(
     document: BoxDocument, path: Path, root: Path, split: str, classes: tuple[str, ...], notes: list[str]
 ) -> tuple[Sample[Boxes], ...]:
     label_of = labels_by_category(document, classes)
-    by_picture: dict[Key, list[Boxed]] = {picture["id"]: [] for picture in document["images"]}
-    of_no_class = of_no_picture = 0
+    by_image: dict[Key, list[Boxed]] = {image["id"]: [] for image in document["images"]}
+    of_no_class = of_no_image = 0
     for annotation in document["annotations"]:
         if annotation["category_id"] not in label_of:
             of_no_class += 1
-        elif annotation["image_id"] in by_picture:
-            by_picture[annotation["image_id"]].append(annotation)
+        elif annotation["image_id"] in by_image:
+            by_image[annotation["image_id"]].append(annotation)
         else:
-            of_no_picture += 1
+            of_no_image += 1
     if of_no_class:
         notes.append(f"{path.name}: {of_no_class} boxes of classes that the set does not name are left out")
-    if of_no_picture:
-        notes.append(f"{path.name}: {of_no_picture} boxes of pictures that it does not list are left out")
-    pictures = placed_pictures(document, path, root, split, notes)
-    return tuple(Sample(place, _boxes(by_picture[picture["id"]], picture, label_of)) for picture, place in pictures)
+    if of_no_image:
+        notes.append(f"{path.name}: {of_no_image} boxes of images that it does not list are left out")
+    images = placed_images(document, path, root, split, notes)
+    return tuple(Sample(place, _boxes(by_image[image["id"]], image, label_of)) for image, place in images)
 
 
 def labels_by_category(document: BoxDocument | SegmentDocument, classes: tuple[str, ...]) -> dict[int, int]:
@@ -109,28 +109,28 @@ def labels_by_category(document: BoxDocument | SegmentDocument, classes: tuple[s
     return {entry["id"]: labels[entry["name"]] for entry in document["categories"] if entry["name"] in labels}
 
 
-def placed_pictures(
+def placed_images(
     document: BoxDocument | SegmentDocument, path: Path, root: Path, split: str, notes: list[str]
-) -> list[tuple[Picture, Path]]:
-    """The pictures of a document that are there, and where; says how many are not."""
-    placed = [(picture, _place(root, path, split, picture["file_name"])) for picture in document["images"]]
-    missing = [picture["file_name"] for picture, place in placed if place is None]
+) -> list[tuple[Image, Path]]:
+    """The images of a document that are there, and where; says how many are not."""
+    placed = [(image, _place(root, path, split, image["file_name"])) for image in document["images"]]
+    missing = [image["file_name"] for image, place in placed if place is None]
     if missing:
         example = printable(missing[0], 60)
-        notes.append(f"{path.name}: {len(missing)} pictures that it names are not there ({example}, ...)")
-    return [(picture, place) for picture, place in placed if place is not None]
+        notes.append(f"{path.name}: {len(missing)} images that it names are not there ({example}, ...)")
+    return [(image, place) for image, place in placed if place is not None]
 
 
 def _place(root: Path, document: Path, split: str, name: str) -> Path | None:
-    """Where a picture lies; a name that leads out of the set is treated as missing, a link does as it likes."""
+    """Where an image lies; a name that leads out of the set is treated as missing, a link does as it likes."""
     if Path(name).is_absolute() or ".." in Path(name).parts:
         return None
     folders = (root / split, document.parent, root / "images" / split, root / "images", root / f"{split}2017", root)
     return next((folder / name for folder in folders if is_file(folder / name)), None)
 
 
-def _boxes(entries: list[Boxed], picture: Picture, label_of: dict[int, int]) -> Boxes:
+def _boxes(entries: list[Boxed], image: Image, label_of: dict[int, int]) -> Boxes:
     corners = tuple((x, y, x + width, y + height) for x, y, width, height in (entry["bbox"] for entry in entries))
     labels = tuple(label_of[entry["category_id"]] for entry in entries)
     crowd = tuple(bool(entry.get("iscrowd")) for entry in entries)
-    return Boxes((picture["width"], picture["height"]), corners, labels, crowd, (False,) * len(entries))
+    return Boxes((image["width"], image["height"]), corners, labels, crowd, (False,) * len(entries))

@@ -16,7 +16,7 @@ from nanocv_cli.untrusted import printable
 
 HINT = "mend it, or write the annotations again"
 LARGEST_SIDE = 1_000_000  # pixels
-FARTHEST = 1e9  # pixels from the picture's corner; more is no measurement
+FARTHEST = 1e9  # pixels from the image's corner; more is no measurement
 
 Whole = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 Coordinate = Annotated[float, Field(ge=-FARTHEST, le=FARTHEST)]
@@ -51,7 +51,7 @@ STRICT = ConfigDict(strict=True, allow_inf_nan=False)
 
 
 @with_config(STRICT)
-class Picture(TypedDict):
+class Image(TypedDict):
     """An entry of `images`."""
 
     id: Key
@@ -89,7 +89,7 @@ class Segmented(TypedDict):
 
 
 class _Document(TypedDict):
-    images: Annotated[list[Picture], FailFast()]
+    images: Annotated[list[Image], FailFast()]
     categories: Annotated[list[Category], FailFast()]
 
 
@@ -143,7 +143,7 @@ def ordered_classes(path: Path, documents: Iterable[BoxDocument | SegmentDocumen
 
 
 def _check(document: _Document, path: Path) -> None:
-    """What no type says: pictures and categories are told apart by their numbers."""
+    """What no type says: images and categories are told apart by their numbers."""
     for key in ("images", "categories"):
         twice = [number for number, count in Counter(entry["id"] for entry in document[key]).items() if count > 1]
         if twice:

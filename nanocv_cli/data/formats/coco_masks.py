@@ -10,19 +10,19 @@ from numpy.typing import NDArray
 
 from nanocv_cli.config.schema import DataConfig
 from nanocv_cli.data.dataset import Dataset, Sample
-from nanocv_cli.data.formats.coco import find_documents, labels_by_category, placed_pictures
+from nanocv_cli.data.formats.coco import find_documents, labels_by_category, placed_images
 from nanocv_cli.data.formats.coco_document import Key, SegmentDocument, ordered_classes, read_segmented_document
 from nanocv_cli.data.formats.mask_folders import BACKGROUND
 from nanocv_cli.data.formats.run_lengths import runs_of
 from nanocv_cli.data.formats.splits import complete_splits
 from nanocv_cli.data.masks import IGNORED, Mask, check_class_count
 from nanocv_cli.errors import DataError
-from nanocv_cli.inference.picture_file import MAX_PIXELS, MEMORY
+from nanocv_cli.images.image_file import MAX_PIXELS, MEMORY
 
 
 @dataclass(frozen=True)
 class CocoMask:
-    """The segments of one picture.
+    """The segments of one image.
 
     Attributes:
         document: the annotation file, for messages.
@@ -39,7 +39,7 @@ class CocoMask:
         """See `data.masks.Mask`: background 0, classes from 1 on."""
         width, height = self.size
         if width * height > MAX_PIXELS:
-            raise DataError(f"{self.document}: a picture of {width} x {height} pixels is too large", "tile it first")
+            raise DataError(f"{self.document}: an image of {width} x {height} pixels is too large", "tile it first")
         with MEMORY.reserved(2 * width * height):
             columns = np.zeros(width * height, np.uint8)
             for label, text in self.segments:
@@ -90,8 +90,8 @@ def _samples(
             code = json.dumps(entry["segmentation"])
             segments[entry["image_id"]].append((IGNORED if entry.get("iscrowd") else label, code))
     if not segments:
-        raise DataError(f"{path} has boxes but no segmentation", "segmentation needs polygons, RLE or mask pictures")
+        raise DataError(f"{path} has boxes but no segmentation", "segmentation needs polygons, RLE or mask images")
     return tuple(
-        Sample(place, CocoMask(path, (picture["width"], picture["height"]), tuple(segments.get(picture["id"], ()))))
-        for picture, place in placed_pictures(document, path, root, split, notes)
+        Sample(place, CocoMask(path, (image["width"], image["height"]), tuple(segments.get(image["id"], ()))))
+        for image, place in placed_images(document, path, root, split, notes)
     )

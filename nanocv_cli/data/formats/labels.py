@@ -9,7 +9,7 @@ from nanocv_cli.data.formats import mask_folders
 from nanocv_cli.data.formats.class_folders import read_class_folders
 from nanocv_cli.data.formats.coco import find_documents
 from nanocv_cli.data.formats.coco_masks import read_coco_masks
-from nanocv_cli.data.formats.detect import CLASS_FOLDERS, MASKS, detect_format, read_boxes
+from nanocv_cli.data.formats.guess_format import CLASS_FOLDERS, MASKS, guess_format, read_boxes
 from nanocv_cli.data.masks import Mask
 from nanocv_cli.errors import DataError
 
@@ -40,7 +40,7 @@ def read_labels(config: DataConfig, root: Path) -> Dataset[Any]:
     """
     form = config.format
     if form == "auto":
-        form = detect_format(root) if root.is_dir() else CLASS_FOLDERS  # type: ignore[assignment]
+        form = guess_format(root) if root.is_dir() else CLASS_FOLDERS  # type: ignore[assignment]
     if form == MASKS:
         return read_masks(config, root)
     return read_class_folders(config, root) if form == CLASS_FOLDERS else read_boxes(config, root)

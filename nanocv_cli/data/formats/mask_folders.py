@@ -1,4 +1,4 @@
-"""Folders of pictures and of masks that bear the same names.
+"""Folders of images and of masks that bear the same names.
 
 Layouts: `{split}/images` and `{split}/masks`; `images/{split}` and `masks/{split}`; `{split}/` and `masks/{split}/` (as
 the set that nanocv draws); `images` and `masks` without splits.
@@ -15,7 +15,7 @@ from nanocv_cli.data.formats.splits import SPLIT_FOLDERS, complete_splits
 from nanocv_cli.data.masks import IGNORED, Mask, MaskFile, UnreadableMaskError, check_class_count, map_values
 from nanocv_cli.errors import DataError
 from nanocv_cli.folders import files_below
-from nanocv_cli.inference.images import SUFFIXES
+from nanocv_cli.images.resize import SUFFIXES
 from nanocv_cli.untrusted import printable
 
 MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".gif")
@@ -25,7 +25,7 @@ LOOKED_AT = 200
 
 
 def find_folders(root: Path) -> dict[str, tuple[Path, Path]]:
-    """Folders of pictures and of masks by split (`all` where there are none); empty if it is no such set."""
+    """Folders of images and of masks by split (`all` where there are none); empty if it is no such set."""
     found: dict[str, tuple[Path, Path]] = {}
     for folder, split in SPLIT_FOLDERS.items():
         pairs = ((f"{folder}/images", f"{folder}/masks"), (f"images/{folder}", f"masks/{folder}"),
@@ -39,7 +39,7 @@ def find_folders(root: Path) -> dict[str, tuple[Path, Path]]:
 
 
 def read_mask_folders(config: DataConfig, root: Path) -> Dataset[Mask]:
-    """Reads a set of pictures and masks; only some masks are opened, to see which values they use.
+    """Reads a set of images and masks; only some masks are opened, to see which values they use.
 
     Class `n` is the value `n`, but for a set whose masks use one value more than it has classes: then 0 is the
     background, a class of its own. Values in `data.mask.ignore` are ignored, and so is 255.
@@ -54,13 +54,13 @@ def read_mask_folders(config: DataConfig, root: Path) -> Dataset[Mask]:
     pairs = {split: _pairs(images, masks, notes) for split, (images, masks) in folders.items()}
     files = [mask for members in pairs.values() for _, mask in members]
     if not files:
-        raise DataError(f"data set {config.name}: no picture has a mask of its name", f"looked in {root}")
+        raise DataError(f"data set {config.name}: no image has a mask of its name", f"looked in {root}")
     by_colour = config.mask.colours
     classes, table = (tuple(by_colour), ()) if by_colour else _classes(config, files)
     check_class_count(classes, root)
     colours = _colours(config, classes)
     splits: dict[str, tuple[Sample[Mask], ...]] = {
-        split: tuple(Sample(picture, MaskFile(mask, table, colours)) for picture, mask in members)
+        split: tuple(Sample(image, MaskFile(mask, table, colours)) for image, mask in members)
         for split, members in pairs.items()
     }
     splits, more = complete_splits(splits, config)
@@ -68,20 +68,20 @@ def read_mask_folders(config: DataConfig, root: Path) -> Dataset[Mask]:
 
 
 def _pairs(images: Path, masks: Path, notes: list[str]) -> list[tuple[Path, Path]]:
-    """Pictures with the mask of the same relative name."""
+    """Images with the mask of the same relative name."""
     by_name = {path.relative_to(masks).with_suffix(""): path for path in files_below(masks, MASK_SUFFIXES)}
-    pictures = list(files_below(images, SUFFIXES))
+    found_files = list(files_below(images, SUFFIXES))
     found = [
-        (path, by_name[name]) for path in pictures if (name := path.relative_to(images).with_suffix("")) in by_name
+        (path, by_name[name]) for path in found_files if (name := path.relative_to(images).with_suffix("")) in by_name
     ]
     paired = {path for path, _ in found}
-    lonely = [path for path in pictures if path not in paired]
+    lonely = [path for path in found_files if path not in paired]
     unused = sorted(by_name.keys() - {path.relative_to(images).with_suffix("") for path in paired})
     if lonely:
-        notes.append(f"{images}: {len(lonely)} pictures without a mask left out ({printable(lonely[0].name)}, ...)")
+        notes.append(f"{images}: {len(lonely)} images without a mask left out ({printable(lonely[0].name)}, ...)")
     if unused:
         notes.append(
-            f"{masks}: {len(unused)} masks without a picture left out ({printable(by_name[unused[0]].name)}, ...)"
+            f"{masks}: {len(unused)} masks without an image left out ({printable(by_name[unused[0]].name)}, ...)"
         )
     return found
 

@@ -1,4 +1,4 @@
-"""Pascal VOC XML (http://host.robots.ox.ac.uk/pascal/VOC/): one file per picture.
+"""Pascal VOC XML (http://host.robots.ox.ac.uk/pascal/VOC/): one file per image.
 
 VOC counts pixels from 1 and names the last pixel inside: the box 1,1,10,10 covers ten pixels. Here that is 0,0,10,10.
 """
@@ -20,11 +20,11 @@ from nanocv_cli.data.formats.splits import SPLIT_FOLDERS, complete_splits
 from nanocv_cli.errors import DataError
 from nanocv_cli.files import write_text
 from nanocv_cli.folders import is_file
-from nanocv_cli.inference.images import SUFFIXES
+from nanocv_cli.images.resize import SUFFIXES
 from nanocv_cli.untrusted import printable
 
 ANNOTATION_FOLDERS = ("Annotations", "annotations", ".")
-PICTURE_FOLDERS = ("JPEGImages", "images", ".", "..")
+IMAGE_FOLDERS = ("JPEGImages", "images", ".", "..")
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 Objects = list[tuple[str, Corners, bool]]
@@ -57,7 +57,7 @@ def _listed(path: Path, annotations: Path) -> list[Path]:
 
 
 def read_pascal_voc(config: DataConfig, root: Path) -> Dataset[Boxes]:
-    """Reads a set in Pascal VOC's format; pictures are found, not opened.
+    """Reads a set in Pascal VOC's format; images are found, not opened.
 
     Raises:
         DataError: no annotations, or a file that is no VOC annotation.
@@ -85,8 +85,8 @@ def _samples(
 ) -> tuple[Sample[Boxes], ...]:
     labels = {name: label for label, name in enumerate(classes)}
     samples, missing = [], []
-    for path, size, objects, picture in parsed:
-        place = _picture(path, picture, root)
+    for path, size, objects, image in parsed:
+        place = _image(path, image, root)
         if place is None:
             missing.append(path)
             continue
@@ -95,16 +95,16 @@ def _samples(
                       (False,) * len(kept), tuple(difficult for _, _, difficult in kept))  # fmt: skip
         samples.append(Sample(place, boxes))
     if missing:
-        notes.append(f"the pictures of {len(missing)} annotations are not there ({printable(missing[0].name)}, ...)")
+        notes.append(f"the images of {len(missing)} annotations are not there ({printable(missing[0].name)}, ...)")
     return tuple(samples)
 
 
 def write_pascal_voc(dataset: Dataset[Boxes], folder: Path) -> None:
     """Writes `Annotations/`, `JPEGImages/` (hard links, else copies) and `ImageSets/Main/{split}.txt`."""
-    from nanocv_cli.data.formats.pictures import place_pictures
+    from nanocv_cli.data.formats.image_files import place_images
 
     everything = [sample for samples in dataset.splits.values() for sample in samples]
-    names = iter(place_pictures(everything, folder / "JPEGImages"))
+    names = iter(place_images(everything, folder / "JPEGImages"))
     for split, samples in dataset.splits.items():
         stems = []
         for sample in samples:
@@ -139,7 +139,7 @@ def _xml_in(folder: Path) -> list[Path]:
 
 
 def _read(tree: "ElementTree.Element") -> tuple[tuple[int, int], Objects, str]:
-    """Size, objects and picture name of one annotation; the name is empty where none is stated."""
+    """Size, objects and image name of one annotation; the name is empty where none is stated."""
     size = (int(_number(tree, "size/width")), int(_number(tree, "size/height")))
     if not all(1 <= side <= LARGEST_SIDE for side in size):
         raise ValueError(f"its size is {size[0]}x{size[1]}")
@@ -163,8 +163,8 @@ def _number(entry: "ElementTree.Element", place: str) -> float:
     return value
 
 
-def _picture(annotation: Path, name: str, root: Path) -> Path | None:
-    """The picture of an annotation: of its stem, else of the name that it states."""
+def _image(annotation: Path, name: str, root: Path) -> Path | None:
+    """The image of an annotation: of its stem, else of the name that it states."""
     stated = Path(name).name or f"{annotation.stem}.jpg"
     for place in _places(annotation.parent, root):
         for candidate in (*(f"{annotation.stem}{suffix}" for suffix in sorted(SUFFIXES)), stated):
@@ -175,7 +175,7 @@ def _picture(annotation: Path, name: str, root: Path) -> Path | None:
 
 @lru_cache(maxsize=64)
 def _places(annotations: Path, root: Path) -> tuple[Path, ...]:
-    """Where pictures may lie; by their names, so that a link stays the link it is."""
+    """Where images may lie; by their names, so that a link stays the link it is."""
     folders = (annotations, annotations.parent, root)
-    places = (os.path.normpath(folder / part) for folder in folders for part in PICTURE_FOLDERS)
+    places = (os.path.normpath(folder / part) for folder in folders for part in IMAGE_FOLDERS)
     return tuple(Path(place) for place in dict.fromkeys(places))

@@ -22,8 +22,8 @@ def runs_of(code: Any, width: int, height: int) -> list[Runs]:
 
     Args:
         code: `segmentation`, as JSON has it: polygons `[[x, y, ...], ...]` or `{"size": [h, w], "counts": ...}`.
-        width: of the picture, pixels.
-        height: of the picture, pixels.
+        width: of the image, pixels.
+        height: of the image, pixels.
 
     Returns:
         int64 [n] each: lengths that sum up to `width * height`.
@@ -37,7 +37,7 @@ def runs_of(code: Any, width: int, height: int) -> list[Runs]:
     if not isinstance(code, dict):
         raise ValueError("neither polygons nor a run-length code")
     if code.get("size") != [height, width]:
-        raise ValueError(f"its size is not the picture's, which is [{height}, {width}]")
+        raise ValueError(f"its size is not the image's, which is [{height}, {width}]")
     counts = code.get("counts")
     return [_checked(_decoded(counts) if isinstance(counts, str) else _listed(counts), width, height)]
 
@@ -48,11 +48,11 @@ def _points(entry: Any, width: int, height: int) -> list[float]:
     if not all(-width <= x <= 2 * width for x in entry[::2]) or not all(
         -height <= y <= 2 * height for y in entry[1::2]
     ):
-        raise ValueError("a polygon reaches far out of its picture")
+        raise ValueError("a polygon reaches far out of its image")
     points = np.array(entry, np.float64).reshape(-1, 2)
     steps = np.abs(points - np.roll(points, 1, 0)).max(1, initial=0.0).sum()
     if steps > min(MOST_STEPS, width * height + 4 * (width + height)):
-        raise ValueError("a polygon's edges are longer than its picture has pixels")
+        raise ValueError("a polygon's edges are longer than its image has pixels")
     return entry
 
 
@@ -94,5 +94,5 @@ def _decoded(text: str) -> Runs:
 def _checked(runs: Runs, width: int, height: int) -> Runs:
     pixels = width * height
     if ((runs < 0) | (runs > pixels)).any() or int(runs.sum()) != pixels:
-        raise ValueError(f"its counts do not come to the picture's {width} x {height} pixels")
+        raise ValueError(f"its counts do not come to the image's {width} x {height} pixels")
     return runs

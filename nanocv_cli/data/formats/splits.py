@@ -1,4 +1,4 @@
-"""Splits of a set that brings none: by picture content, the same on every machine."""
+"""Splits of a set that brings none: by image content, the same on every machine."""
 
 from collections.abc import Sequence
 from typing import TypeVar
@@ -6,7 +6,7 @@ from typing import TypeVar
 from nanocv_cli.config.schema import DataConfig
 from nanocv_cli.data.contents import content_hash
 from nanocv_cli.data.dataset import Sample
-from nanocv_cli.inference.picture_file import UnreadableImageError
+from nanocv_cli.images.image_file import UnreadableImageError
 
 Label = TypeVar("Label")
 
@@ -20,8 +20,8 @@ def divide(
 ) -> Splits[Label]:
     """Splits group by group (class by class, say), ordering each by a hash of seed and content.
 
-    The same pictures give the same split on any machine, whatever their names; identical copies stay together,
-    so no copy leaks from train into val. A group gives val (and test) at least one picture once it has enough.
+    The same images give the same split on any machine, whatever their names; identical copies stay together,
+    so no copy leaks from train into val. A group gives val (and test) at least one image once it has enough.
     What cannot be read goes to train, which leaves it out and says so.
     """
     parts: dict[str, list[Sample[Label]]] = {"train": [], "val": [], "test": []}

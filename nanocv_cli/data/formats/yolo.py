@@ -1,4 +1,4 @@
-"""YOLO text files: a line `class cx cy width height` per object, in shares of the picture; no file, no object."""
+"""YOLO text files: a line `class cx cy width height` per object, in shares of the image; no file, no object."""
 
 import os
 from pathlib import Path
@@ -16,18 +16,18 @@ from nanocv_cli.data.formats.splits import SPLIT_FOLDERS, complete_splits
 from nanocv_cli.errors import DataError
 from nanocv_cli.files import write_text
 from nanocv_cli.folders import files_below
-from nanocv_cli.inference.images import SUFFIXES
-from nanocv_cli.inference.picture_file import UnreadableImageError, picture_size
+from nanocv_cli.images.image_file import UnreadableImageError, image_size
+from nanocv_cli.images.resize import SUFFIXES
 from nanocv_cli.untrusted import printable
 
 NAMES_HINT = "expected names: [cat, dog]"
-FARTHEST = 1000.0  # shares of the picture; more is no measurement
+FARTHEST = 1000.0  # shares of the image; more is no measurement
 
 _SETTINGS = TypeAdapter(dict[str, Any])
 
 
 def find_folders(root: Path) -> dict[str, tuple[Path, Path]]:
-    """Folders of pictures and of labels by split (`all` where there are none); empty if it is no YOLO set."""
+    """Folders of images and of labels by split (`all` where there are none); empty if it is no YOLO set."""
     found: dict[str, tuple[Path, Path]] = {}
     for folder, split in SPLIT_FOLDERS.items():
         for images, labels in ((f"images/{folder}", f"labels/{folder}"), (f"{folder}/images", f"{folder}/labels")):
@@ -39,7 +39,7 @@ def find_folders(root: Path) -> dict[str, tuple[Path, Path]]:
 
 
 def read_yolo(config: DataConfig, root: Path) -> Dataset[Boxes]:
-    """Reads a set of YOLO text files; of pictures only the header is read, for their size.
+    """Reads a set of YOLO text files; of images only the header is read, for their size.
 
     Class names come from `data.yaml` or `classes.txt`; `config.classes` in another order is matched by name.
 
@@ -57,7 +57,7 @@ def read_yolo(config: DataConfig, root: Path) -> Dataset[Boxes]:
     classes = config.classes or names
     notes = [f"class {name} is not among the set's: its boxes are left out" for name in names if name not in classes]
     splits = {
-        split: tuple(_sample(picture, labels, names, classes) for picture in files_below(images, SUFFIXES))
+        split: tuple(_sample(image, labels, names, classes) for image in files_below(images, SUFFIXES))
         for split, (images, labels) in folders.items()
     }
     splits, more = complete_splits(splits, config)
@@ -66,10 +66,10 @@ def read_yolo(config: DataConfig, root: Path) -> Dataset[Boxes]:
 
 def write_yolo(dataset: Dataset[Boxes], folder: Path) -> None:
     """Writes `images/{split}` (hard links, else copies), `labels/{split}` and `data.yaml`."""
-    from nanocv_cli.data.formats.pictures import place_pictures
+    from nanocv_cli.data.formats.image_files import place_images
 
     for split, samples in dataset.splits.items():
-        names = place_pictures(samples, folder / "images" / split)
+        names = place_images(samples, folder / "images" / split)
         for name, sample in zip(names, samples, strict=True):
             width, height = sample.label.size
             lines = []
@@ -103,15 +103,15 @@ def _ordered(names: Any, path: Path) -> list[str]:
     return names
 
 
-def _sample(picture: Path, labels: Path, names: tuple[str, ...], classes: tuple[str, ...]) -> Sample[Boxes]:
+def _sample(image: Path, labels: Path, names: tuple[str, ...], classes: tuple[str, ...]) -> Sample[Boxes]:
     try:
-        width, height = picture_size(picture)
+        width, height = image_size(image)
     except UnreadableImageError:
         width = height = 1  # the cache leaves it out and says so
-    path = labels / f"{picture.stem}.txt"
+    path = labels / f"{image.stem}.txt"
     corners: list[Corners] = []
     kept: list[int] = []
-    # A link to nothing is no missing file: the picture had labels once.
+    # A link to nothing is no missing file: the image had labels once.
     lines = read_text(path).splitlines() if os.path.lexists(path) else []
     for number, line in enumerate(lines, start=1):
         if not line.strip():
@@ -121,7 +121,7 @@ def _sample(picture: Path, labels: Path, names: tuple[str, ...], classes: tuple[
             kept.append(classes.index(names[label]))
             corners.append(((cx - w / 2) * width, (cy - h / 2) * height, (cx + w / 2) * width, (cy + h / 2) * height))
     flags = (False,) * len(kept)
-    return Sample(picture, Boxes((width, height), tuple(corners), tuple(kept), flags, flags))
+    return Sample(image, Boxes((width, height), tuple(corners), tuple(kept), flags, flags))
 
 
 def _object(path: Path, number: int, line: str, classes: int) -> tuple[int, tuple[float, float, float, float]]:

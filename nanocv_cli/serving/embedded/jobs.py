@@ -13,8 +13,8 @@ class Job:
     """A request on its way through the queue.
 
     Attributes:
-        inputs: by name, a row per picture.
-        rows: pictures in it.
+        inputs: by name, a row per image.
+        rows: images in it.
         request_id: the client's name for it, may be empty.
         timeout_ns: longest wait in the queue; 0 for any.
         arrives: whatever `deliver` needs to hand the answer on.

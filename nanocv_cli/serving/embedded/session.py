@@ -8,8 +8,8 @@ from typing import Any
 import onnxruntime
 from tritonclient.grpc import model_config_pb2 as pb
 
+from nanocv_cli.engine.runner import FATAL_ONLY
 from nanocv_cli.errors import ModelError
-from nanocv_cli.inference.runner import FATAL_ONLY
 from nanocv_cli.serving.embedded.bounds import ModelLimits, parameters
 from nanocv_cli.serving.embedded.faults import Fault, Status
 from nanocv_cli.serving.embedded.tensors import Array

@@ -34,7 +34,7 @@ class Execution:
     """One run of the graph, with its times in nanoseconds of `time.monotonic_ns`.
 
     Attributes:
-        rows: pictures in the batch.
+        rows: images in the batch.
         arrivals: of each request in it.
         started: the batch was taken from the queue.
         loaded: its inputs lay ready.

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from nanocv_cli import files
 from nanocv_cli.config.schema import ServeConfig
+from nanocv_cli.engine.runner import open_graph
 from nanocv_cli.errors import ModelError
-from nanocv_cli.exchange import put_in_place, staging
-from nanocv_cli.inference.runner import open_graph
+from nanocv_cli.replaced_folder import put_in_place, staging
 from nanocv_cli.serving.repository import pbtxt
 from nanocv_cli.serving.repository.plan import CONFIG, PYTHON_MODEL, Plan, Source
 from nanocv_cli.serving.repository.python_backend import SHIPPED_MODEL_PY

@@ -6,8 +6,8 @@ from typing import Any
 from tritonclient.grpc import model_config_pb2 as pb
 
 from nanocv_cli.config.schema import ServeConfig
+from nanocv_cli.engine.signature import GraphSignature, TensorSignature
 from nanocv_cli.errors import ModelError
-from nanocv_cli.inference.signature import GraphSignature, TensorSignature
 
 LABELS = "labels.txt"
 TYPES = {
@@ -38,7 +38,7 @@ def build_config(
         settings: how to serve it.
         name: the entry's folder name.
         classes: in label order; an output that holds one value per class names them from `labels.txt`.
-        open_size: what a dimension of any size is in warm-up pictures.
+        open_size: what a dimension of any size is in warm-up images.
 
     Raises:
         ModelError: a tensor of a type that Triton does not know, or without rows.
@@ -72,8 +72,8 @@ def _described(kind: Any, tensor: TensorSignature) -> Any:
         raise ModelError(f"{tensor.name} is {tensor.type}, which Triton does not serve", "export another graph")
     if not tensor.shape or tensor.shape[0] is not None:
         raise ModelError(
-            f"{tensor.name} has shape {_shown(tensor.shape)}: its first dimension is not any number of pictures",
-            "torchvision's detectors export one picture at a time: serve nanodet"
+            f"{tensor.name} has shape {_shown(tensor.shape)}: its first dimension is not any number of images",
+            "torchvision's detectors export one image at a time: serve nanodet"
             if tensor.shape[:1] == (1,)
             else "export it again: nanocv export onnx --model RUN",
         )
@@ -121,7 +121,7 @@ def _thread_parameters(settings: ServeConfig) -> dict[str, str]:
 
 
 def _warmup(config: pb.ModelConfig, settings: ServeConfig, open_size: int) -> list[pb.ModelWarmup]:
-    """One picture, and a full batch: the first requests do not pay for what a session sets up at its first run."""
+    """One image, and a full batch: the first requests do not pay for what a session sets up at its first run."""
     if settings.warmup == "off":
         return []
     warmups = []
@@ -131,7 +131,7 @@ def _warmup(config: pb.ModelConfig, settings: ServeConfig, open_size: int) -> li
             sample = warmup.inputs[tensor.name]
             sample.data_type = tensor.data_type
             sample.dims.extend(open_size if size < 0 else size for size in tensor.dims)
-            # Any number may be a picture, but not a class: 0 is one.
+            # Any number may be an image, but not a class: 0 is one.
             data = "zero" if tensor.data_type in (pb.TYPE_INT32, pb.TYPE_INT64) else settings.warmup
             setattr(sample, f"{data}_data", True)
         warmups.append(warmup)

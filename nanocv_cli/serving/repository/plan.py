@@ -7,8 +7,8 @@ from pathlib import Path
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from nanocv_cli.config.schema import ServeConfig
+from nanocv_cli.engine.runner import open_graph
 from nanocv_cli.errors import ModelError, RequestError
-from nanocv_cli.inference.runner import open_graph
 from nanocv_cli.serving.repository.differences import config_differences
 from nanocv_cli.serving.repository.model_config import LABELS, build_config
 from nanocv_cli.serving.repository.pbtxt import read_config
@@ -72,7 +72,7 @@ class Source:
         path: its file.
 
     Raises:
-        ModelError: it is missing, damaged or not ours, or takes a fixed number of pictures.
+        ModelError: it is missing, damaged or not ours, or takes a fixed number of images.
     """
 
     def __init__(self, path: Path) -> None:

@@ -4,8 +4,8 @@ import re
 from pathlib import Path
 
 from nanocv_cli.config.schema import ServeConfig
+from nanocv_cli.engine.runner import Graph, open_graph
 from nanocv_cli.errors import ModelError, RequestError
-from nanocv_cli.inference.runner import Graph, open_graph
 from nanocv_cli.untrusted import holds
 
 GRAPH = "model.onnx"

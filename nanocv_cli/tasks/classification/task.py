@@ -1,4 +1,4 @@
-"""Classification: one label per picture; logits, cross-entropy, probabilities."""
+"""Classification: one label per image; logits, cross-entropy, probabilities."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,19 +15,19 @@ from nanocv_cli.config.schema import DataConfig, ModelConfig, TrainConfig
 from nanocv_cli.data import augment
 from nanocv_cli.data.dataset import Dataset, Sample
 from nanocv_cli.data.formats.class_folders import read_class_folders
-from nanocv_cli.tasks.base import Means, Outputs, Say, Score, largest_difference
+from nanocv_cli.tasks.base import EvalContext, Outputs, Say, Score, largest_difference
 from nanocv_cli.tasks.classification.metrics import ClassificationEvaluator
 from nanocv_cli.tasks.normalised import Normalised
 
 
 @dataclass(frozen=True)
 class MixedLabels:
-    """Labels of pictures of which a part may have come from their neighbour in the batch.
+    """Labels of images of which a part may have come from their neighbour in the batch.
 
     Attributes:
         own: int64 [N].
         neighbour: int64 [N].
-        share: of each picture that is its own, 0..1.
+        share: of each image that is its own, 0..1.
     """
 
     own: Tensor
@@ -35,8 +35,8 @@ class MixedLabels:
     share: float
 
 
-class Deployable(Normalised):
-    """A classifier with its normalisation and softmax: raw pictures in, probabilities out."""
+class ExportModel(Normalised):
+    """A classifier with its normalisation and softmax: raw images in, probabilities out."""
 
     def forward(self, images: Tensor) -> tuple[Tensor]:
         """Maps uint8 [N,S,S,3] RGB to probabilities float32 [N,classes]."""
@@ -48,10 +48,10 @@ class Classification:
 
     name = "classification"
     best = Score("top1")
-    live_score = "top1"
+    train_metric_name = "top1"
     output_names: tuple[str, ...] = ("probabilities",)
-    wants_learnt = False
-    online_figures: tuple[str, ...] = ()
+    wants_train_images = False
+    online_metrics: tuple[str, ...] = ()
     tolerance = 1e-3
 
     def read(self, config: DataConfig, root: Path) -> Dataset[int]:
@@ -93,24 +93,24 @@ class Classification:
         neighbour = F.cross_entropy(logits, targets.neighbour, label_smoothing=train.label_smoothing)
         return targets.share * own + (1.0 - targets.share) * neighbour
 
-    def hits(self, outputs: Tensor, targets: MixedLabels) -> Tensor:
+    def train_metric(self, outputs: Tensor, targets: MixedLabels) -> Tensor:
         answers = outputs.detach().argmax(1)
         own, neighbour = (answers == targets.own).sum(), (answers == targets.neighbour).sum()
         return own if targets.share == 1.0 else targets.share * own + (1.0 - targets.share) * neighbour
 
-    def feeds(self, images: NDArray[np.uint8], targets: NDArray[Any], first: int) -> dict[str, NDArray[Any]]:
-        """The pictures."""
+    def graph_inputs(self, images: NDArray[np.uint8], targets: NDArray[Any], first: int) -> dict[str, NDArray[Any]]:
+        """The images."""
         return {"images": images}
 
-    def deployable(self, network: nn.Module, model: ModelConfig) -> nn.Module:
-        return Deployable(network, model.mean, model.std)
+    def export_model(self, network: nn.Module, model: ModelConfig) -> nn.Module:
+        return ExportModel(network, model.mean, model.std)
 
-    def evaluator(self, classes: tuple[str, ...], model: ModelConfig, means: Means) -> ClassificationEvaluator:
+    def evaluator(self, classes: tuple[str, ...], model: ModelConfig, context: EvalContext) -> ClassificationEvaluator:
         return ClassificationEvaluator(classes)
 
-    def renumbered(self, label: int, numbers: Sequence[int]) -> int:
+    def remap_labels(self, label: int, numbers: Sequence[int]) -> int:
         return numbers[label]
 
-    def distance(self, expected: Outputs, actual: Outputs) -> float:
+    def parity_error(self, expected: Outputs, actual: Outputs) -> float:
         """Largest difference of a probability."""
         return largest_difference(expected, actual)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from nanocv_cli.data.boxes import IGNORED, LABEL
 from nanocv_cli.tasks.base import Metrics, Outputs
-from nanocv_cli.tasks.detection.mistakes import Judged, judge
+from nanocv_cli.tasks.detection.mistakes import Evaluated, evaluate_image
 
 AREAS = ("all", "small", "medium", "large")
 IOU_50, IOU_75 = 0, 5  # rows of COCO's thresholds 0.50, 0.55, ..., 0.95
@@ -21,15 +21,15 @@ class DetectionEvaluator:
 
     Args:
         classes: class names in label order.
-        input_size: side of the square picture, pixels: COCO's small (below 32x32), medium and large (from 96x96 on) are
+        input_size: side of the square image, pixels: COCO's small (below 32x32), medium and large (from 96x96 on) are
             areas in it.
     """
 
     def __init__(self, classes: tuple[str, ...], input_size: int) -> None:
         self.classes = classes
         self._side = float(input_size)
-        self._pictures = 0
-        self._judged: list[Judged] = []
+        self._images = 0
+        self._judged: list[Evaluated] = []
         self._objects: list[dict[str, Any]] = []
         self._detections: list[dict[str, Any]] = []
 
@@ -43,18 +43,18 @@ class DetectionEvaluator:
         for boxes, scores, labels, rows in zip(
             outputs["boxes"], outputs["scores"], outputs["labels"], targets, strict=True
         ):
-            found = judge(self._pictures, boxes.astype(float), scores.astype(float), labels, rows.astype(float))
+            found = evaluate_image(self._images, boxes.astype(float), scores.astype(float), labels, rows.astype(float))
             self._judged.append(found)
-            self._pictures += 1
+            self._images += 1
             for row in rows[rows[:, LABEL] >= 0]:
                 box = self._box(row[:4])
                 self._objects.append({
-                    "id": len(self._objects) + 1, "image_id": self._pictures, "category_id": int(row[LABEL]) + 1,
+                    "id": len(self._objects) + 1, "image_id": self._images, "category_id": int(row[LABEL]) + 1,
                     "bbox": box, "area": box[2] * box[3], "iscrowd": int(row[IGNORED]),
                 })  # fmt: skip
             for place in np.flatnonzero(scores > 0.0):
                 self._detections.append({
-                    "image_id": self._pictures, "category_id": int(labels[place]) + 1, "bbox": self._box(boxes[place]),
+                    "image_id": self._images, "category_id": int(labels[place]) + 1, "bbox": self._box(boxes[place]),
                     "score": float(scores[place]),
                 })  # fmt: skip
 
@@ -101,7 +101,7 @@ class DetectionEvaluator:
 
         truth, answers = COCO(), COCO()
         categories = [{"id": number, "name": name} for number, name in enumerate(self.classes, start=1)]
-        images = [{"id": number, "width": self._side, "height": self._side} for number in range(1, self._pictures + 1)]
+        images = [{"id": number, "width": self._side, "height": self._side} for number in range(1, self._images + 1)]
         truth.dataset = {"images": images, "categories": categories, "annotations": self._objects}
         with contextlib.redirect_stdout(io.StringIO()):
             truth.createIndex()
@@ -124,8 +124,8 @@ class DetectionEvaluator:
 
     def draw(self, folder: Path, images: NDArray[np.uint8]) -> list[Path]:
         """Writes `precision_recall.png` and, if there is any, `mistakes.png`."""
-        from nanocv_cli.tasks.detection.figures import draw_precision_recall
         from nanocv_cli.tasks.detection.mistakes import draw_mistakes
+        from nanocv_cli.tasks.detection.plots import draw_precision_recall
 
         curves = draw_precision_recall(self.curves(), self.classes, folder / "precision_recall.png")
         mistakes = draw_mistakes(self._judged, images, self.classes, folder / "mistakes.png")
@@ -133,7 +133,7 @@ class DetectionEvaluator:
 
 
 class Curves:
-    """What COCO's evaluation found, at most 100 detections per picture; -1 where there is no object.
+    """What COCO's evaluation found, at most 100 detections per image; -1 where there is no object.
 
     Attributes:
         precision: [10 IoU thresholds, 101 recalls 0.00 to 1.00, classes, areas].

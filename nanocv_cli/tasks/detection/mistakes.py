@@ -1,4 +1,4 @@
-"""The pictures a detector fails on most: objects it missed and confident boxes where nothing is."""
+"""The images a detector fails on most: objects it missed and confident boxes where nothing is."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
+from nanocv_cli.charts import in_chart, save_chart
 from nanocv_cli.data.boxes import IGNORED, LABEL
-from nanocv_cli.figures import in_chart, save_chart
 
 CONFIDENT = 0.3
 OVERLAP = 0.5
@@ -20,11 +20,11 @@ RIGHT, WRONG, MISSED = "#35d07f", "#ff4d4d", "#ffd166"
 
 
 @dataclass(frozen=True)
-class Judged:
-    """One picture's answers against its objects.
+class Evaluated:
+    """One image's answers against its objects.
 
     Attributes:
-        number: of the picture in its split.
+        number: of the image in its split.
         boxes: float [n,4] of confident answers, surest first, in 0..1.
         scores: of them.
         labels: of them.
@@ -45,17 +45,17 @@ class Judged:
         return float(len(self.missed) + self.scores[~self.right].sum())
 
 
-def judge(
+def evaluate_image(
     number: int,
     boxes: NDArray[np.float64],
     scores: NDArray[np.float64],
     labels: NDArray[np.int64],
     rows: NDArray[np.float64],
-) -> Judged:
+) -> Evaluated:
     """Gives each answer, surest first, the object of its class that it overlaps most and that is still free (IoU 0.5).
 
     Args:
-        number: of the picture.
+        number: of the image.
         boxes: float [K,4] xyxy in 0..1.
         scores: float [K].
         labels: int [K].
@@ -74,16 +74,16 @@ def judge(
         if best >= 0 and overlap[best] >= OVERLAP:
             right[order], free[best] = True, False
     missed = objects[free & (objects[:, IGNORED] == 0)]
-    return Judged(number, boxes[places], scores[places], labels[places], right, missed)
+    return Evaluated(number, boxes[places], scores[places], labels[places], right, missed)
 
 
 def draw_mistakes(
-    judged: Sequence[Judged], images: NDArray[np.uint8], classes: tuple[str, ...], path: Path
+    evaluated: Sequence[Evaluated], images: NDArray[np.uint8], classes: tuple[str, ...], path: Path
 ) -> Path | None:
-    """Draws the pictures with the costliest mistakes.
+    """Draws the images with the costliest mistakes.
 
     Args:
-        judged: one for each picture of the split.
+        evaluated: one for each image of the split.
         images: uint8 [n,S,S,3] of the split.
         classes: class names in label order.
         path: PNG to write.
@@ -91,7 +91,7 @@ def draw_mistakes(
     Returns:
         the path; None if there is no mistake.
     """
-    worst = sorted((entry for entry in judged if entry.cost > 0), key=lambda entry: entry.cost, reverse=True)[:SHOWN]
+    worst = sorted((entry for entry in evaluated if entry.cost > 0), key=lambda entry: entry.cost, reverse=True)[:SHOWN]
     if not worst:
         return None
     columns = min(COLUMNS, len(worst))

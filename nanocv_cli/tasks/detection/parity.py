@@ -26,17 +26,17 @@ def unmatched_distance(expected: Outputs, actual: Outputs) -> float:
         0 for the same boxes in any order; NaN if a value is none.
     """
     worst = 0.0
-    for picture in range(len(expected["scores"])):
-        left, right = _points(expected, picture), _points(actual, picture)
+    for image in range(len(expected["scores"])):
+        left, right = _points(expected, image), _points(actual, image)
         if not (np.isfinite(left).all() and np.isfinite(right).all()):
             return float("nan")
         worst = max(worst, _one_way(left, right), _one_way(right, left))
     return worst
 
 
-def _points(outputs: Outputs, picture: int) -> Points:
+def _points(outputs: Outputs, image: int) -> Points:
     """Rows of label, x0, y0, x1, y1, score."""
-    columns = [outputs["labels"][picture][:, None], outputs["boxes"][picture], outputs["scores"][picture][:, None]]
+    columns = [outputs["labels"][image][:, None], outputs["boxes"][image], outputs["scores"][image][:, None]]
     return np.concatenate(columns, 1).astype(np.float64)
 
 

@@ -14,16 +14,16 @@ from nanocv_cli.data import augment
 from nanocv_cli.data.box_augment import augment_boxes
 from nanocv_cli.data.boxes import Boxes, box_targets
 from nanocv_cli.data.dataset import Dataset, Sample
-from nanocv_cli.data.formats.detect import read_boxes
+from nanocv_cli.data.formats.guess_format import read_boxes
 from nanocv_cli.models.assignment import Losses
-from nanocv_cli.tasks.base import Means, Outputs, Say, Score
+from nanocv_cli.tasks.base import EvalContext, Outputs, Say, Score
 from nanocv_cli.tasks.detection.metrics import DetectionEvaluator
 from nanocv_cli.tasks.detection.parity import unmatched_distance
 from nanocv_cli.tasks.normalised import Normalised
 
 
-class Deployable(Normalised):
-    """A detector with its normalisation: raw pictures in, finished detections out."""
+class ExportModel(Normalised):
+    """A detector with its normalisation: raw images in, finished detections out."""
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Maps uint8 [N,S,S,3] RGB to boxes [N,K,4] xyxy in 0..1, scores [N,K] and labels int64 [N,K]."""
@@ -36,10 +36,10 @@ class Detection:
 
     name = "detection"
     best = Score("map")
-    live_score = "overlap"
+    train_metric_name = "overlap"
     output_names: tuple[str, ...] = ("boxes", "scores", "labels")
-    wants_learnt = False
-    online_figures: tuple[str, ...] = ()
+    wants_train_images = False
+    online_metrics: tuple[str, ...] = ()
     tolerance = 2e-3
 
     def read(self, config: DataConfig, root: Path) -> Dataset[Boxes]:
@@ -73,22 +73,22 @@ class Detection:
     def loss(self, outputs: Losses, targets: Tensor, train: TrainConfig) -> Tensor:
         return outputs.total
 
-    def hits(self, outputs: Losses, targets: Tensor) -> Tensor:
-        """Mean overlap of the places that learn an object, for each picture of the batch."""
+    def train_metric(self, outputs: Losses, targets: Tensor) -> Tensor:
+        """Mean overlap of the places that learn an object, for each image of the batch."""
         return outputs.overlap * len(targets)
 
-    def feeds(self, images: NDArray[np.uint8], targets: NDArray[Any], first: int) -> dict[str, NDArray[Any]]:
-        """The pictures."""
+    def graph_inputs(self, images: NDArray[np.uint8], targets: NDArray[Any], first: int) -> dict[str, NDArray[Any]]:
+        """The images."""
         return {"images": images}
 
-    def deployable(self, network: nn.Module, model: ModelConfig) -> nn.Module:
-        return Deployable(network, model.mean, model.std)
+    def export_model(self, network: nn.Module, model: ModelConfig) -> nn.Module:
+        return ExportModel(network, model.mean, model.std)
 
-    def evaluator(self, classes: tuple[str, ...], model: ModelConfig, means: Means) -> DetectionEvaluator:
+    def evaluator(self, classes: tuple[str, ...], model: ModelConfig, context: EvalContext) -> DetectionEvaluator:
         return DetectionEvaluator(classes, model.input_size)
 
-    def renumbered(self, label: Boxes, numbers: Sequence[int]) -> Boxes:
-        return label.renumbered(numbers)
+    def remap_labels(self, label: Boxes, numbers: Sequence[int]) -> Boxes:
+        return label.remap_labels(numbers)
 
-    def distance(self, expected: Outputs, actual: Outputs) -> float:
+    def parity_error(self, expected: Outputs, actual: Outputs) -> float:
         return unmatched_distance(expected, actual)

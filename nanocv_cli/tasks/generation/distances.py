@@ -1,4 +1,4 @@
-"""How far a set of samples is from a set of real pictures, in any features."""
+"""How far a set of samples is from a set of real images, in any features."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +30,7 @@ def neighbourhoods(real: Features, made: Features, k: int = NEIGHBOURS) -> dict[
     A neighbourhood is the ball around a row that reaches its k-th nearest row of the same set.
 
     Returns:
-        `precision`: share of samples in the neighbourhood of a real picture; `recall`: the other way round; `density`:
+        `precision`: share of samples in the neighbourhood of a real image; `recall`: the other way round; `density`:
         real neighbourhoods around a sample, divided by k; `coverage`: share of real neighbourhoods with a sample.
     """
     within_real, within_made, across = distances(real, real), distances(made, made), distances(real, made)

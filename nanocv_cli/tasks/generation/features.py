@@ -1,4 +1,4 @@
-"""What pictures are compared by: a fixed network with seeded random weights, so that no download is needed.
+"""What images are compared by: a fixed network with seeded random weights, so that no download is needed.
 
 Random convolutional features order generators much as trained ones do (Naeem et al., arXiv:2002.09797, section 4.3);
 figures in them are comparable with one another and with nothing else, least of all with Inception's FID.
@@ -21,7 +21,7 @@ BATCH = 256
 def features(images: NDArray[np.uint8]) -> NDArray[np.float64]:
     """Mean and deviation of each channel after each of three 3x3 stride-2 convolutions with ReLU.
 
-    Weights are normal with deviation sqrt(2 / fan-in), drawn by numpy's PCG64 from `SEED`; pictures are brought to
+    Weights are normal with deviation sqrt(2 / fan-in), drawn by numpy's PCG64 from `SEED`; images are brought to
     32x32 (area mean) and to -1..1.
 
     Args:

@@ -1,4 +1,4 @@
-"""What samples are worth: nearness to real pictures, the class that a classifier sees, and whether they are copies."""
+"""What samples are worth: nearness to real images, the class that a classifier sees, and whether they are copies."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -11,8 +11,8 @@ from nanocv_cli.tasks.generation.distances import distances, frechet, neighbourh
 from nanocv_cli.tasks.generation.features import features
 from nanocv_cli.tasks.generation.inception import inception_features
 
-Pictures = NDArray[np.uint8]
-Classify = Callable[[Pictures], NDArray[np.int64]]
+Images = NDArray[np.uint8]
+Classify = Callable[[Images], NDArray[np.int64]]
 
 SHOWN_PER_CLASS = 8
 SMALLEST_SPREAD = 0.1
@@ -20,11 +20,11 @@ COMPARED_AT_ONCE = 512
 
 
 class GenerationEvaluator:
-    """Collects a sample for each real picture of a split, of the same class.
+    """Collects a sample for each real image of a split, of the same class.
 
     Args:
         classes: class names in label order.
-        classify: class indices [n] of pictures uint8 [n,S,S,3]; None where there is no classifier.
+        classify: class indices [n] of images uint8 [n,S,S,3]; None where there is no classifier.
         learnt: uint8 [n,S,S,3] that the model was trained on; None: copies are not looked for.
         online: whether to measure FID, which downloads its network.
     """
@@ -33,19 +33,19 @@ class GenerationEvaluator:
         self,
         classes: tuple[str, ...],
         classify: Classify | None = None,
-        learnt: Pictures | None = None,
+        learnt: Images | None = None,
         online: bool = False,
     ) -> None:
         self.classes = classes
         self._classify = classify
         self._learnt = learnt
         self._online = online
-        self._made: list[Pictures] = []
-        self._real: list[Pictures] = []
+        self._made: list[Images] = []
+        self._real: list[Images] = []
         self._labels: list[NDArray[np.int64]] = []
 
-    def update(self, outputs: Outputs, targets: NDArray[np.int64], images: Pictures) -> None:
-        """Adds `outputs["image"]` uint8 [N,S,S,3], labels int64 [N] and real pictures uint8 [N,S,S,3]."""
+    def update(self, outputs: Outputs, targets: NDArray[np.int64], images: Images) -> None:
+        """Adds `outputs["image"]` uint8 [N,S,S,3], labels int64 [N] and real images uint8 [N,S,S,3]."""
         self._made.append(np.asarray(outputs["image"], np.uint8))
         self._real.append(np.array(images))
         self._labels.append(np.asarray(targets, np.int64))
@@ -55,14 +55,14 @@ class GenerationEvaluator:
 
         Returns:
             `frechet` (distance), `precision`, `recall`, `density`, `coverage` in the features of `features.py`, each
-            in units of its deviation among the real pictures, but at least `SMALLEST_SPREAD` of their mean; `fid`;
-            `class_accuracy` of samples and `classifier_accuracy` of real pictures under the classifier; `copies`: the
-            share of samples that lie nearer to a training picture than any real picture of this split does, pixel by
+            in units of its deviation among the real images, but at least `SMALLEST_SPREAD` of their mean; `fid`;
+            `class_accuracy` of samples and `classifier_accuracy` of real images under the classifier; `copies`: the
+            share of samples that lie nearer to a training image than any real image of this split does, pixel by
             pixel.
         """
         made, real, labels = np.concatenate(self._made), np.concatenate(self._real), np.concatenate(self._labels)
         own = features(real)
-        # A feature that is the same in nearly all real pictures must not outweigh the others.
+        # A feature that is the same in nearly all real images must not outweigh the others.
         spread = own.std(0)
         middle, scale = own.mean(0), spread.clip(max(SMALLEST_SPREAD * spread.mean(), 1e-6))
         left, right = (own - middle) / scale, (features(made) - middle) / scale
@@ -86,32 +86,32 @@ class GenerationEvaluator:
             metrics["copies"] = float((nearest(made, self._learnt)[0] < closest_real).mean())
         return {**metrics, "per_class": per_class}
 
-    def draw(self, folder: Path, images: Pictures) -> list[Path]:
+    def draw(self, folder: Path, images: Images) -> list[Path]:
         """Writes `samples.png`, a row of samples for each class, and `nearest.png`, samples above the training
-        pictures that they are nearest to."""
-        from nanocv_cli.inference.grid import write_grid
+        images that they are nearest to."""
+        from nanocv_cli.images.grid import write_grid
 
         rows = self._rows()
         drawn = [write_grid(rows, folder / "samples.png", self.classes)]
         if self._learnt is not None:
             pairs = [np.concatenate([row, np.array(self._learnt[nearest(row, self._learnt)[1]])]) for row in rows]
-            titles = [f"{name}: samples, and below each the nearest training picture" for name in self.classes]
+            titles = [f"{name}: samples, and below each the nearest training image" for name in self.classes]
             drawn.append(write_grid(pairs, folder / "nearest.png", titles, max(len(row) for row in rows)))
         return drawn
 
     def snapshot(self, folder: Path, epoch: int) -> None:
         """Writes `samples/epoch-0001.png`."""
-        from nanocv_cli.inference.grid import write_grid
+        from nanocv_cli.images.grid import write_grid
 
         write_grid(self._rows(), folder / "samples" / f"epoch-{epoch:04d}.png", self.classes)
 
-    def _rows(self) -> list[Pictures]:
+    def _rows(self) -> list[Images]:
         made, labels = np.concatenate(self._made), np.concatenate(self._labels)
         return [made[labels == label][:SHOWN_PER_CLASS] for label in range(len(self.classes))]
 
 
-def nearest(images: Pictures, others: Pictures) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Distance of each picture to the nearest of others, pixel by pixel, and which that is.
+def nearest(images: Images, others: Images) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Distance of each image to the nearest of others, pixel by pixel, and which that is.
 
     Args:
         images: uint8 [n,S,S,3].

@@ -1,4 +1,4 @@
-"""From noise to pictures along the velocity field: Euler's and Heun's method, with classifier-free guidance.
+"""From noise to images along the velocity field: Euler's and Heun's method, with classifier-free guidance.
 
 One evaluation of the field is one module without branches, so that torch calls it in a loop and the exported graph
 holds it once, as the body of an ONNX `Loop` (`export/sampler_graph.py`).
@@ -17,7 +17,7 @@ class Evaluation(nn.Module):
     the mean of both slopes; the last step stays Euler's, so that n steps are 2n - 1 evaluations.
 
     Args:
-        network: velocities from (pictures, times, labels), the label -1 for none.
+        network: velocities from (images, times, labels), the label -1 for none.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -39,7 +39,7 @@ class Evaluation(nn.Module):
 
         Args:
             index: of the evaluation, int64 [].
-            state: pictures on their way, float32 [N,3,S,S].
+            state: images on their way, float32 [N,3,S,S].
             saved: the state before the Euler step that may be taken back, likewise.
             slope: the velocity of that step, likewise.
             label: int64 [N].
@@ -70,11 +70,11 @@ class Evaluation(nn.Module):
 
 
 class Sampler(nn.Module):
-    """A velocity field with the way from noise to pictures.
+    """A velocity field with the way from noise to images.
 
     Args:
         network: the field.
-        model: its config: how pictures are normalised, and the sampling that is used unless asked otherwise.
+        model: its config: how images are normalised, and the sampling that is used unless asked otherwise.
     """
 
     mean: Tensor
@@ -96,7 +96,7 @@ class Sampler(nn.Module):
         heun: bool | None = None,
         evaluations: int | None = None,
     ) -> tuple[Tensor]:
-        """Maps noise float32 [N,3,S,S] and labels int64 [N] to pictures uint8 [N,S,S,3].
+        """Maps noise float32 [N,3,S,S] and labels int64 [N] to images uint8 [N,S,S,3].
 
         Args:
             noise: standard normal.

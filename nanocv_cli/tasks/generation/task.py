@@ -1,4 +1,4 @@
-"""Generation: pictures of a class, from noise; flow matching with classifier-free guidance."""
+"""Generation: images of a class, from noise; flow matching with classifier-free guidance."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,28 +16,28 @@ from nanocv_cli.config.schema import DataConfig, ModelConfig, TrainConfig
 from nanocv_cli.data import augment
 from nanocv_cli.data.dataset import Dataset, Sample
 from nanocv_cli.data.formats.class_folders import read_class_folders
+from nanocv_cli.engine.noise import image_noise
+from nanocv_cli.engine.reference import find_graph
+from nanocv_cli.engine.runner import Runner
 from nanocv_cli.errors import NanocvError
-from nanocv_cli.inference.images import resize_to_square
-from nanocv_cli.inference.noise import picture_noise
-from nanocv_cli.inference.reference import find_graph
-from nanocv_cli.inference.runner import Runner
-from nanocv_cli.tasks.base import Means, Outputs, Say, Score, largest_difference
+from nanocv_cli.images.resize import resize_to_square
+from nanocv_cli.tasks.base import EvalContext, Outputs, Say, Score, largest_difference
 from nanocv_cli.tasks.generation.metrics import Classify, GenerationEvaluator
 from nanocv_cli.tasks.generation.sampler import Sampler
 
-# Of the noise that a split's pictures are judged by.
+# Of the noise that a split's images are evaluated by.
 JUDGED_SEED = 0
 CLASSIFIED_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
-class Path01:
-    """Where on their straight paths from noise to picture the examples of a batch are.
+class FlowTargets:
+    """Where on their straight paths from noise to image the examples of a batch are.
 
     Attributes:
-        time: 0 (noise) to 1 (picture), float32 [N].
+        time: 0 (noise) to 1 (image), float32 [N].
         label: int64 [N], -1 for none.
-        velocity: picture minus noise, float32 [N,3,S,S].
+        velocity: image minus noise, float32 [N,3,S,S].
     """
 
     time: Tensor
@@ -49,13 +49,13 @@ class Generation:
     """The task's room key: see `tasks.base.Task` for what each method promises."""
 
     name = "generation"
-    # On a few hundred pictures every figure saturates long before samples stop getting better to the eye, and the
+    # On a few hundred images every figure saturates long before samples stop getting better to the eye, and the
     # Frechet distance even takes what noise is left in early samples for texture.
     best = Score("coverage", last_is_best=True)
-    live_score = "explained"
+    train_metric_name = "explained"
     output_names: tuple[str, ...] = ("image",)
-    wants_learnt = True
-    online_figures: tuple[str, ...] = ("fid",)
+    wants_train_images = True
+    online_metrics: tuple[str, ...] = ("fid",)
     tolerance = 2.0  # levels of 0..255
 
     def read(self, config: DataConfig, root: Path) -> Dataset[int]:
@@ -74,50 +74,50 @@ class Generation:
         model: ModelConfig,
         train: TrainConfig,
         generator: torch.Generator,
-    ) -> tuple[Tensor, Path01]:
+    ) -> tuple[Tensor, FlowTargets]:
         """Points on straight paths (arXiv:2209.03003) at times whose logit is normal (arXiv:2403.03206)."""
         crops = augment.random_crops(images, size, train.augment, generator)
         matrix, offset = augment.colour_matrices(len(crops), train.augment, generator)
         mean, std = torch.tensor(model.mean), torch.tensor(model.std)
-        pictures = augment.normalise(crops, matrix, offset, mean, std, torch.float32)
-        device, count = pictures.device, len(pictures)
-        noise = torch.randn(pictures.shape, generator=generator).to(device)
+        clean = augment.normalise(crops, matrix, offset, mean, std, torch.float32)
+        device, count = clean.device, len(clean)
+        noise = torch.randn(clean.shape, generator=generator).to(device)
         time = torch.randn(count, generator=generator).sigmoid().to(device)
         dropped = (torch.rand(count, generator=generator) < train.label_dropout).to(device)
         share = time.view(-1, 1, 1, 1)
-        inputs = (share * pictures + (1.0 - share) * noise).to(dtype)
+        inputs = (share * clean + (1.0 - share) * noise).to(dtype)
 
         label = targets.masked_fill(dropped, -1)
-        return inputs, Path01(time, label, pictures - noise)
+        return inputs, FlowTargets(time, label, clean - noise)
 
-    def training_inputs(self, inputs: Tensor, targets: Path01) -> tuple[Tensor, Tensor, Tensor]:
+    def training_inputs(self, inputs: Tensor, targets: FlowTargets) -> tuple[Tensor, Tensor, Tensor]:
         return inputs, targets.time, targets.label
 
-    def loss(self, outputs: Tensor, targets: Path01, train: TrainConfig) -> Tensor:
+    def loss(self, outputs: Tensor, targets: FlowTargets, train: TrainConfig) -> Tensor:
         """Mean squared error of the velocity (arXiv:2210.02747)."""
         return F.mse_loss(outputs.float(), targets.velocity)
 
-    def hits(self, outputs: Tensor, targets: Path01) -> Tensor:
-        """Share of the velocities' variance that is explained, for each picture of the batch."""
+    def train_metric(self, outputs: Tensor, targets: FlowTargets) -> Tensor:
+        """Share of the velocities' variance that is explained, for each image of the batch."""
         wanted = targets.velocity
         left = (outputs.detach().float() - wanted).square().mean() / wanted.square().mean()
         return (1.0 - left) * len(wanted)
 
-    def feeds(self, images: NDArray[np.uint8], targets: NDArray[Any], first: int) -> dict[str, NDArray[Any]]:
-        """Noise for as many pictures, and their classes."""
-        noise = picture_noise(JUDGED_SEED, first, len(images), images.shape[1])
+    def graph_inputs(self, images: NDArray[np.uint8], targets: NDArray[Any], first: int) -> dict[str, NDArray[Any]]:
+        """Noise for as many images, and their classes."""
+        noise = image_noise(JUDGED_SEED, first, len(images), images.shape[1])
         return {"noise": noise, "label": np.asarray(targets, np.int64)}
 
-    def deployable(self, network: nn.Module, model: ModelConfig) -> nn.Module:
+    def export_model(self, network: nn.Module, model: ModelConfig) -> nn.Module:
         return Sampler(network, model)
 
-    def evaluator(self, classes: tuple[str, ...], model: ModelConfig, means: Means) -> GenerationEvaluator:
-        return GenerationEvaluator(classes, _classifier(classes, model), means.learnt, means.online)
+    def evaluator(self, classes: tuple[str, ...], model: ModelConfig, context: EvalContext) -> GenerationEvaluator:
+        return GenerationEvaluator(classes, _classifier(classes, model), context.train_images, context.online)
 
-    def renumbered(self, label: int, numbers: Sequence[int]) -> int:
+    def remap_labels(self, label: int, numbers: Sequence[int]) -> int:
         return numbers[label]
 
-    def distance(self, expected: Outputs, actual: Outputs) -> float:
+    def parity_error(self, expected: Outputs, actual: Outputs) -> float:
         """Largest difference of a level, 0..255."""
         return largest_difference(expected, actual)
 

@@ -12,9 +12,9 @@ from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from nanocv_cli.data.masks import IGNORED
 from nanocv_cli.tasks.base import Metrics, Outputs
-from nanocv_cli.tasks.segmentation.judged import SHOWN, Judged
+from nanocv_cli.tasks.segmentation.evaluated import SHOWN, Evaluated
 
-# A boundary counts as found if one of the same class is this near, as a share of the picture's diagonal (Csurka et al.,
+# A boundary counts as found if one of the same class is this near, as a share of the image's diagonal (Csurka et al.,
 # What is a good evaluation measure for semantic segmentation?, BMVC 2013).
 BOUNDARY_TOLERANCE = 0.0075
 
@@ -26,7 +26,7 @@ class SegmentationEvaluator:
         classes: class names in label order.
 
     Attributes:
-        worst: the pictures with the fewest right pixels, worst first; those without a labelled pixel left out.
+        worst: the images with the fewest right pixels, worst first; those without a labelled pixel left out.
     """
 
     def __init__(self, classes: tuple[str, ...]) -> None:
@@ -34,7 +34,7 @@ class SegmentationEvaluator:
         count = len(classes)
         self._confusion = torch.zeros((count, count), dtype=torch.int64)
         self._boundaries = torch.zeros((count, 4), dtype=torch.float64)
-        self.worst: list[Judged] = []
+        self.worst: list[Evaluated] = []
         self._seen = 0
 
     def update(self, outputs: Outputs, targets: NDArray[np.uint8], images: NDArray[np.uint8]) -> None:
@@ -49,13 +49,13 @@ class SegmentationEvaluator:
             self._boundaries[label] += _boundary_counts(answers == label, truth == label, counted)
 
     def _keep_worst(self, answers: Tensor, truth: Tensor, counted: Tensor) -> None:
-        """The masks of few pictures are kept: those of a whole split would fill the memory."""
+        """The masks of few images are kept: those of a whole split would fill the memory."""
         right = ((answers == truth) & counted).sum((1, 2)) / counted.sum((1, 2)).clamp(min=1)
         for row, share in enumerate(right.tolist()):
             if counted[row].any():
-                judged = Judged(self._seen + row, share, truth[row].byte().numpy(), answers[row].byte().numpy())
-                self.worst.append(judged)
-        self.worst = sorted(self.worst, key=lambda judged: judged.right)[:SHOWN]
+                evaluated = Evaluated(self._seen + row, share, truth[row].byte().numpy(), answers[row].byte().numpy())
+                self.worst.append(evaluated)
+        self.worst = sorted(self.worst, key=lambda evaluated: evaluated.right)[:SHOWN]
         self._seen += len(answers)
 
     def compute(self) -> Metrics:
@@ -91,9 +91,9 @@ class SegmentationEvaluator:
         """Nothing: curves show it."""
 
     def draw(self, folder: Path, images: NDArray[np.uint8]) -> list[Path]:
-        """Writes `confusion.png`, shares of each true class's pixels, and `overlays.png`, the worst pictures."""
+        """Writes `confusion.png`, shares of each true class's pixels, and `overlays.png`, the worst images."""
         from nanocv_cli.tasks.confusion import draw_confusion
-        from nanocv_cli.tasks.segmentation.figures import draw_overlays
+        from nanocv_cli.tasks.segmentation.plots import draw_overlays
 
         drawn = [draw_confusion(self._confusion.numpy(), self.classes, folder / "confusion.png", in_percent=True)]
         if self.worst:

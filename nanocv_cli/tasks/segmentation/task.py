@@ -16,7 +16,7 @@ from nanocv_cli.data.dataset import Dataset, Sample
 from nanocv_cli.data.formats.labels import read_masks
 from nanocv_cli.data.mask_augment import augment_masks
 from nanocv_cli.data.masks import IGNORED, Mask, Renumbered, cached_masks
-from nanocv_cli.tasks.base import Means, Outputs, Say, Score
+from nanocv_cli.tasks.base import EvalContext, Outputs, Say, Score
 from nanocv_cli.tasks.normalised import Normalised
 from nanocv_cli.tasks.segmentation.metrics import SegmentationEvaluator
 
@@ -24,8 +24,8 @@ from nanocv_cli.tasks.segmentation.metrics import SegmentationEvaluator
 UNSURE = 1e-3
 
 
-class Deployable(Normalised):
-    """A segmenter with its normalisation: raw pictures in, masks out."""
+class ExportModel(Normalised):
+    """A segmenter with its normalisation: raw images in, masks out."""
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Maps uint8 [N,S,S,3] RGB to class indices uint8 [N,S,S] and their probabilities float32 [N,S,S]."""
@@ -38,10 +38,10 @@ class Segmentation:
 
     name = "segmentation"
     best = Score("miou")
-    live_score = "pixels"
+    train_metric_name = "pixels"
     output_names: tuple[str, ...] = ("mask", "confidence")
-    wants_learnt = False
-    online_figures: tuple[str, ...] = ()
+    wants_train_images = False
+    online_metrics: tuple[str, ...] = ()
     tolerance = 2e-3
 
     def read(self, config: DataConfig, root: Path) -> Dataset[Mask]:
@@ -79,26 +79,26 @@ class Segmentation:
         entropy = torch.nan_to_num(entropy, nan=0.0) if (wanted == IGNORED).all() else entropy
         return entropy + train.region_loss * dice_loss(logits, wanted) if train.region_loss else entropy
 
-    def hits(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Share of the labelled pixels that are right, for each picture of the batch."""
+    def train_metric(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Share of the labelled pixels that are right, for each image of the batch."""
         counted = targets != IGNORED
         right = ((outputs.detach().argmax(1) == targets) & counted).sum()
         return right / counted.sum().clamp(min=1) * len(targets)
 
-    def feeds(self, images: NDArray[np.uint8], targets: NDArray[Any], first: int) -> dict[str, NDArray[Any]]:
-        """The pictures."""
+    def graph_inputs(self, images: NDArray[np.uint8], targets: NDArray[Any], first: int) -> dict[str, NDArray[Any]]:
+        """The images."""
         return {"images": images}
 
-    def deployable(self, network: nn.Module, model: ModelConfig) -> nn.Module:
-        return Deployable(network, model.mean, model.std)
+    def export_model(self, network: nn.Module, model: ModelConfig) -> nn.Module:
+        return ExportModel(network, model.mean, model.std)
 
-    def evaluator(self, classes: tuple[str, ...], model: ModelConfig, means: Means) -> SegmentationEvaluator:
+    def evaluator(self, classes: tuple[str, ...], model: ModelConfig, context: EvalContext) -> SegmentationEvaluator:
         return SegmentationEvaluator(classes)
 
-    def renumbered(self, label: Mask, numbers: Sequence[int]) -> Mask:
+    def remap_labels(self, label: Mask, numbers: Sequence[int]) -> Mask:
         return label if list(numbers) == list(range(len(numbers))) else Renumbered(label, tuple(numbers))
 
-    def distance(self, expected: Outputs, actual: Outputs) -> float:
+    def parity_error(self, expected: Outputs, actual: Outputs) -> float:
         """Largest difference of a confidence, and 1 where a mask differs at a pixel that is not undecided."""
         left, right = expected["confidence"].astype(np.float64), actual["confidence"].astype(np.float64)
         apart = float(np.abs(left - right).max(initial=0.0))

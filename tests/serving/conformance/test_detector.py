@@ -9,12 +9,12 @@ import pytest
 import torch
 import tritonclient.http as http
 
+from nanocv_cli.engine.card import ModelCard
+from nanocv_cli.engine.runner import Runner
 from nanocv_cli.export.graph import build_graph
-from nanocv_cli.inference.card import ModelCard
-from nanocv_cli.inference.runner import Runner
 from nanocv_cli.models.nanodet import NanoDet
 from nanocv_cli.serving.launch import Server
-from nanocv_cli.tasks.detection.task import Deployable, Detection
+from nanocv_cli.tasks.detection.task import Detection, ExportModel
 from tests.serving.conformance.conftest import serving
 
 SIDE = 64
@@ -30,8 +30,8 @@ def graph(tmp_path_factory: pytest.TempPathFactory) -> Path:
         torch.nn.init.zeros_(head.classes.bias)
     card = ModelCard("boxes", "detection", ("a", "b", "c"), SIDE, "stretch", "none", {}, "")
     path = tmp_path_factory.mktemp("graph") / "boxes.onnx"
-    deployable = Deployable(network, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
-    path.write_bytes(build_graph(deployable, OUTPUTS, card).SerializeToString())
+    export_model = ExportModel(network, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+    path.write_bytes(build_graph(export_model, OUTPUTS, card).SerializeToString())
     return path
 
 

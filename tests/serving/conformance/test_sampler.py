@@ -1,4 +1,4 @@
-"""A graph that makes pictures, from two inputs and with a loop inside, batched by each engine."""
+"""A graph that makes images, from two inputs and with a loop inside, batched by each engine."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,10 +11,10 @@ import tritonclient.http as http
 from tritonclient.utils import InferenceServerException
 
 from nanocv_cli.config.loader import resolve
+from nanocv_cli.engine.card import ModelCard
+from nanocv_cli.engine.noise import image_noise
+from nanocv_cli.engine.runner import Graph
 from nanocv_cli.export.sampler_graph import build_sampler_graph
-from nanocv_cli.inference.card import ModelCard
-from nanocv_cli.inference.noise import picture_noise
-from nanocv_cli.inference.runner import Graph
 from nanocv_cli.models.nanoflow import NanoFlow
 from nanocv_cli.serving.launch import Server
 from nanocv_cli.tasks.generation.sampler import Sampler
@@ -55,8 +55,8 @@ def ask(server: Server, noise: np.ndarray, label: np.ndarray) -> np.ndarray:
         client.close()
 
 
-def test_requests_that_share_a_batch_get_their_own_pictures(server: Server, graph: Path) -> None:
-    noise, labels = picture_noise(0, 0, 8, SIDE), np.arange(8) % 3
+def test_requests_that_share_a_batch_get_their_own_images(server: Server, graph: Path) -> None:
+    noise, labels = image_noise(0, 0, 8, SIDE), np.arange(8) % 3
     expected = Graph(graph).answer({"noise": noise, "label": labels})["image"].astype(int)
     assert len(np.unique(expected, axis=0)) == 8
     with ThreadPoolExecutor(8) as pool:
@@ -67,5 +67,5 @@ def test_requests_that_share_a_batch_get_their_own_pictures(server: Server, grap
 
 def test_a_class_that_is_not_there_fails_alone(server: Server) -> None:
     with pytest.raises(InferenceServerException):
-        ask(server, picture_noise(0, 0, 1, SIDE), np.array([7]))
-    assert ask(server, picture_noise(0, 0, 1, SIDE), np.array([1])).shape == (1, SIDE, SIDE, 3)
+        ask(server, image_noise(0, 0, 1, SIDE), np.array([7]))
+    assert ask(server, image_noise(0, 0, 1, SIDE), np.array([1])).shape == (1, SIDE, SIDE, 3)

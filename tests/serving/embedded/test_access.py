@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from nanocv_cli.serving.embedded.access import Access
 from nanocv_cli.serving.embedded.faults import Fault, Status
 
-OWN = Access("127.0.0.1", ["gpubox", "Pictures.Example:8000"], "explicit")
+OWN = Access("127.0.0.1", ["gpubox", "Images.Example:8000"], "explicit")
 
 
 def check(access: Access, method: str = "POST", local: str = "127.0.0.1", **headers: str) -> int:
@@ -34,8 +34,8 @@ def check(access: Access, method: str = "POST", local: str = "127.0.0.1", **head
         "[0:0::1]",
         "gpubox:9",
         "GPUBOX.",
-        "pictures.example:8000",
-        "pictures.example",
+        "images.example:8000",
+        "images.example",
     ],
 )
 def test_names_of_the_server(host: str) -> None:
@@ -70,7 +70,7 @@ def test_no_other_name_passes(host: str) -> None:
     if check(OWN, host=host) == 200:
         name = re.fullmatch(r"(\[[0-9a-f:.]+\]|[^:\[\]]+)(:[0-9]{1,5})?", host.lower())
         assert name
-        known = {"localhost", "127.0.0.1", "gpubox", "pictures.example", socket.gethostname().lower()}
+        known = {"localhost", "127.0.0.1", "gpubox", "images.example", socket.gethostname().lower()}
         assert name[1].rstrip(".") in known or ipaddress.ip_address(name[1].strip("[]")).is_loopback
 
 

@@ -71,7 +71,7 @@ class Endless:
     def __init__(self) -> None:
         self.go_on = threading.Event()
 
-    def run(self, names: Any, feeds: Any, options: Any) -> list[np.ndarray]:
+    def run(self, names: Any, graph_inputs: Any, options: Any) -> list[np.ndarray]:
         assert self.go_on.wait(60)
         return [np.zeros((1, 1), np.float32)]
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from nanocv_cli.config.schema import ServeConfig
-from tests.inference.graphs import colour_card, write_graph
+from tests.engine.graphs import colour_card, write_graph
 
 
 def settings(**changes: Any) -> ServeConfig:

@@ -12,7 +12,7 @@ from nanocv_cli.serving.repository import versions
 from nanocv_cli.serving.repository.entry import check_entry, write_entry
 from nanocv_cli.serving.repository.pbtxt import read_config
 from nanocv_cli.serving.repository.python_backend import SHIPPED_MODEL_PY
-from tests.inference.graphs import SIDE, write_graph
+from tests.engine.graphs import SIDE, write_graph
 from tests.serving.repository.entries import graph, settings, tree
 
 
@@ -191,7 +191,7 @@ def test_a_file_in_the_way_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("shape", "message"),
-    [((1, SIDE, SIDE, 3), "its first dimension is not any number of pictures"), (("n", 9, 9, 3), "its card promises")],
+    [((1, SIDE, SIDE, 3), "its first dimension is not any number of images"), (("n", 9, 9, 3), "its card promises")],
 )
 def test_a_graph_that_cannot_be_batched_is_refused(
     tmp_path: Path, repository: Path, shape: tuple[Any, ...], message: str

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from tritonclient.grpc import model_config_pb2 as pb
 
+from nanocv_cli.engine.signature import GraphSignature, TensorSignature
 from nanocv_cli.errors import ModelError
-from nanocv_cli.inference.signature import GraphSignature, TensorSignature
 from nanocv_cli.serving.repository.differences import config_differences
 from nanocv_cli.serving.repository.model_config import build_config
 from tests.serving.repository.entries import settings
@@ -54,7 +54,7 @@ def test_an_output_without_rows_is_refused(shape: tuple[int, ...]) -> None:
         config_of(TensorSignature("out", "tensor(float)", shape))
 
 
-def test_one_value_per_picture_is_a_dimension_of_one_to_clients() -> None:
+def test_one_value_per_image_is_a_dimension_of_one_to_clients() -> None:
     output = config_of(TensorSignature("count", "tensor(int64)", (None,)), classes=("only",)).output[0]
     assert list(output.dims) == [1]
     assert output.HasField("reshape")
@@ -94,7 +94,7 @@ def test_threads_go_by_the_names_of_the_onnxruntime_backend() -> None:
 
 
 @pytest.mark.parametrize(("max_batch", "sizes"), [(1, [1]), (4, [1, 4])])
-def test_warmup_runs_one_picture_and_a_full_batch(max_batch: int, sizes: list[int]) -> None:
+def test_warmup_runs_one_image_and_a_full_batch(max_batch: int, sizes: list[int]) -> None:
     config = config_of(max_batch=max_batch, warmup="zero")
     assert [warmup.batch_size for warmup in config.model_warmup] == sizes
     sample = config.model_warmup[0].inputs["images"]

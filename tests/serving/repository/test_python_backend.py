@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from google.protobuf.json_format import MessageToDict
 
-from nanocv_cli.inference.runner import Runner
+from nanocv_cli.engine.runner import Runner
 from nanocv_cli.serving.repository.entry import write_entry
 from nanocv_cli.serving.repository.pbtxt import read_config
 from nanocv_cli.serving.repository.python_backend import SHIPPED_MODEL_PY
-from tests.inference.graphs import SIDE
+from tests.engine.graphs import SIDE
 from tests.serving.repository.entries import graph, settings
 
 
@@ -83,13 +83,13 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     return loaded
 
 
-def pictures(count: int, side: int = SIDE) -> Any:
+def images(count: int, side: int = SIDE) -> Any:
     return np.random.default_rng(count).integers(0, 256, (count, side, side, 3), dtype=np.uint8)
 
 
 def test_a_batch_is_one_run_and_each_request_gets_its_rows(model: Any, tmp_path: Path) -> None:
     runner = Runner(graph(tmp_path))
-    batches = [pictures(count) for count in (1, 3, 2)]
+    batches = [images(count) for count in (1, 3, 2)]
     responses = model.execute([Request({"images": batch}) for batch in batches])
     assert model.runs == 1
     for batch, response in zip(batches, responses, strict=True):
@@ -100,8 +100,8 @@ def test_a_batch_is_one_run_and_each_request_gets_its_rows(model: Any, tmp_path:
 
 
 def test_only_the_bad_request_of_a_batch_fails(model: Any, tmp_path: Path) -> None:
-    good = pictures(2)
-    wrong_size, nothing = Request({"images": pictures(1, SIDE + 1)}), Request()
+    good = images(2)
+    wrong_size, nothing = Request({"images": images(1, SIDE + 1)}), Request()
     responses = model.execute([Request({"images": good}), wrong_size, nothing, Request({"images": good})])
     assert [response.error is None for response in responses] == [True, False, False, True]
     assert all(response.output_tensors == [] and "\n" not in response.error for response in responses[1:3])
@@ -110,13 +110,13 @@ def test_only_the_bad_request_of_a_batch_fails(model: Any, tmp_path: Path) -> No
 
 
 def test_a_single_bad_request_is_answered_with_an_error(model: Any) -> None:
-    response = model.execute([Request({"images": pictures(1, SIDE + 1)})])[0]
+    response = model.execute([Request({"images": images(1, SIDE + 1)})])[0]
     assert response.error
 
 
 def test_an_output_with_other_rows_than_the_input_is_an_error_not_a_mix(model: Any) -> None:
     model._session.run = lambda names, feed: [np.zeros((1, 3), np.float32)]
-    responses = model.execute([Request({"images": pictures(1)}), Request({"images": pictures(2)})])
+    responses = model.execute([Request({"images": images(1)}), Request({"images": images(2)})])
     assert [response.error is None for response in responses] == [True, False]
 
 

@@ -1,0 +1,1 @@
+"""What opens and runs a model: card, signature, references, the graph. No torch."""

@@ -1,0 +1,1 @@
+"""One split, a model, the task's metrics: what `nanocv eval` and every training measure with."""

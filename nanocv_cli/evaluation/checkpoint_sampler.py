@@ -1,0 +1,42 @@
+"""Images from noise by a checkpoint: the torch side of `nanocv sample`."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from nanocv_cli.engine.sampling import SamplingSettings, not_generative
+from nanocv_cli.models.checkpoint import load_network
+from nanocv_cli.tasks.registry import task_for
+
+
+class CheckpointSampler:
+    """A generative model's checkpoint; see `nanocv_cli.engine.sampling.Sample`.
+
+    Args:
+        path: its file.
+        device: where it runs.
+
+    Raises:
+        ModelError: the file is damaged or holds no generative model.
+    """
+
+    def __init__(self, path: Path, device: torch.device) -> None:
+        network, config, self.card = load_network(path)
+        task = task_for(self.card.task)
+        if "image" not in task.output_names:
+            raise not_generative(self.card.name, self.card.task)
+        self._module = task.export_model(network, config).to(device).eval()
+        self._device = device
+
+    def __call__(
+        self, noise: NDArray[np.float32], label: NDArray[np.int64], settings: SamplingSettings
+    ) -> NDArray[np.uint8]:
+        with torch.inference_mode():
+            start, classes = (torch.from_numpy(array).to(self._device) for array in (noise, label))
+            (images,) = self._module(
+                start, classes, settings.steps, settings.guidance, settings.heun, settings.evaluations
+            )
+        found: NDArray[np.uint8] = images.cpu().numpy()
+        return found

@@ -1,0 +1,107 @@
+"""The spine of `nanocv eval`: a model file, a data set, the task's metrics."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from nanocv_cli.config.schema import DataConfig
+from nanocv_cli.data.dataset import Dataset, Sample, expect_split
+from nanocv_cli.data.sources import image_folder
+from nanocv_cli.display import Display
+from nanocv_cli.engine.card import ModelCard
+from nanocv_cli.engine.runner import open_graph
+from nanocv_cli.errors import RequestError
+from nanocv_cli.evaluation.evaluate import Answer, evaluate, torch_answer
+from nanocv_cli.evaluation.split import load_split
+from nanocv_cli.models.checkpoint import load_network, model_config
+from nanocv_cli.tasks.base import EvalContext, Evaluator, Task
+from nanocv_cli.tasks.registry import task_for
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A filled evaluator and what it was filled with; the images are uint8 [n,S,S,3]."""
+
+    card: ModelCard
+    data: str
+    split: str
+    images: NDArray[np.uint8]
+    evaluator: Evaluator
+
+
+def open_answer(file: Path, device: torch.device) -> tuple[Answer, ModelCard]:
+    """A model file as a function from what its task feeds it to named outputs: `.onnx` by ONNX Runtime."""
+    if file.suffix == ".onnx":
+        graph = open_graph(file)
+        return graph.answer, graph.card
+    network, config, card = load_network(file)
+    task = task_for(card.task)
+    return torch_answer(task, task.export_model(network, config).to(device).eval(), device), card
+
+
+def measure(
+    file: Path,
+    data: DataConfig,
+    split: str | None,
+    device: torch.device,
+    batch_size: int,
+    root: Path,
+    cache: Path,
+    display: Display,
+    online: bool = False,
+) -> Measured:
+    """Measures one model file on one split.
+
+    Args:
+        file: `.safetensors` or `.onnx` with a card.
+        data: the set; its classes may stand in another order than the model's.
+        split: None takes test where there is one, else val.
+        device: for checkpoints.
+        batch_size: images per call.
+        root: the project.
+        cache: folder of decoded images.
+        display: where to tell of it.
+        online: measure what needs a download as well.
+
+    Raises:
+        RequestError: the set has other classes than the model, or nothing needs a download.
+    """
+    answer, card = open_answer(file, device)
+    task, model = task_for(card.task), model_config(card, file)
+    if online and not task.online_metrics:
+        raise RequestError(f"no figure of {card.task} needs a download", "leave --online out")
+    dataset = match_classes(task, task.read(data, image_folder(data, root, display.say)), card.classes)
+    chosen = split or dataset.held_out
+    expect_split(dataset, chosen)
+    images = load_split(dataset, chosen, task, cache, card.input_size, card.resize, display)
+    train_images = None
+    if task.wants_train_images and chosen != "train" and dataset.splits.get("train"):
+        train_images = load_split(dataset, "train", task, cache, card.input_size, card.resize, display).images
+    context = EvalContext(train_images, online)
+    with display.bar(f"measuring {chosen}") as progress:
+        evaluator = evaluate(task, answer, images, card.classes, model, context, batch_size, progress)
+    return Measured(card, dataset.name, chosen, images.images, evaluator)
+
+
+def match_classes(task: Task, dataset: Dataset[Any], classes: tuple[str, ...]) -> Dataset[Any]:
+    """The set with its labels renumbered to the model's class order.
+
+    Raises:
+        RequestError: the set has a class that the model does not know.
+    """
+    unknown = [name for name in dataset.classes if name not in classes]
+    if unknown:
+        raise RequestError(
+            f"data set {dataset.name} has classes the model does not know: {', '.join(unknown)}",
+            f"the model knows {', '.join(classes)}",
+        )
+    numbers = [classes.index(name) for name in dataset.classes]
+    splits = {
+        split: tuple(Sample(sample.path, task.remap_labels(sample.label, numbers)) for sample in samples)
+        for split, samples in dataset.splits.items()
+    }
+    return Dataset(dataset.name, dataset.root, classes, splits, dataset.notes)

@@ -1,0 +1,152 @@
+"""What `--model REF` finds, and what it says when it finds nothing."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from nanocv_cli.engine.reference import default_model, find_checkpoint, find_graph, finished_runs
+from nanocv_cli.errors import ModelError, RequestError
+
+
+def make_run(root: Path, name: str, model: str, age: float, graph: bool = True, finished: bool = True) -> Path:
+    """A run folder whose summary is `age` seconds old."""
+    folder = root / "runs" / name
+    (folder / "checkpoints").mkdir(parents=True)
+    (folder / "config.yaml").touch()
+    (folder / "checkpoints" / "best.safetensors").touch()
+    if graph:
+        (folder / "model.onnx").touch()
+    if finished:
+        (folder / "summary.json").write_text(json.dumps({"model": model}))
+        os.utime(folder / "summary.json", (1e9 - age, 1e9 - age))
+    return folder
+
+
+def make_weights(root: Path, name: str) -> Path:
+    (root / "weights").mkdir(exist_ok=True)
+    for suffix in (".onnx", ".safetensors"):
+        (root / "weights" / f"{name}{suffix}").touch()
+    return root / "weights" / f"{name}.onnx"
+
+
+def test_a_name_is_the_newest_finished_run_of_that_model(tmp_path: Path) -> None:
+    make_run(tmp_path, "z-old", "lenet", age=100)
+    newest = make_run(tmp_path, "a-new", "lenet", age=50)
+    make_run(tmp_path, "unfinished", "lenet", age=0, finished=False)
+    make_run(tmp_path, "other", "resnet18", age=0)
+    make_weights(tmp_path, "lenet-flowers")
+    assert find_graph("lenet", tmp_path) == newest / "model.onnx"
+    assert find_checkpoint("lenet", tmp_path) == newest / "checkpoints" / "best.safetensors"
+    assert [run.folder.name for run in finished_runs(tmp_path)] == ["other", "a-new", "z-old"]
+
+
+def test_a_run_that_lost_its_graph_gives_way_to_an_older_one(tmp_path: Path) -> None:
+    make_run(tmp_path, "new", "lenet", age=0, graph=False)
+    old = make_run(tmp_path, "old", "lenet", age=9)
+    assert find_graph("lenet", tmp_path) == old / "model.onnx"
+
+
+@pytest.mark.parametrize("ref", ["lenet", "lenet-flowers"])
+def test_pulled_weights_answer_to_model_and_to_their_own_name(tmp_path: Path, ref: str) -> None:
+    graph = make_weights(tmp_path, "lenet-flowers")
+    make_weights(tmp_path, "lenet+more")  # sorts before it
+    assert find_graph(ref, tmp_path) == graph
+    assert find_checkpoint(ref, tmp_path) == graph.with_suffix(".safetensors")
+
+
+def test_run_folders_by_path_and_by_name(tmp_path: Path) -> None:
+    run = make_run(tmp_path, "lenet-1", "lenet", age=0, finished=False)
+    assert find_graph(str(run), tmp_path) == run / "model.onnx"
+    assert find_graph("lenet-1", tmp_path) == run / "model.onnx"
+    assert find_checkpoint(str(run), tmp_path) == run / "checkpoints" / "best.safetensors"
+
+
+def test_a_folder_that_is_no_run_does_not_hide_a_model_of_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "lenet").mkdir()
+    graph = make_weights(tmp_path, "lenet")
+    assert find_graph("lenet", tmp_path) == graph
+
+
+def test_a_checkpoint_stands_for_the_graph_made_from_it(tmp_path: Path) -> None:
+    graph = make_weights(tmp_path, "lenet-flowers")
+    assert find_graph(str(graph.with_suffix(".safetensors")), tmp_path) == graph
+    run = make_run(tmp_path, "r", "lenet", age=0)
+    assert find_graph(str(run / "checkpoints" / "best.safetensors"), tmp_path) == run / "model.onnx"
+    (run / "checkpoints" / "last.safetensors").touch()  # the graph was made from the best, not from the last
+    with pytest.raises(ModelError) as caught:
+        find_graph(str(run / "checkpoints" / "last.safetensors"), tmp_path)
+    assert caught.value.hint.startswith("nanocv export onnx --model ")
+
+
+@pytest.mark.parametrize("by_name", [True, False])
+def test_a_run_without_a_graph_says_how_to_make_one(tmp_path: Path, by_name: bool) -> None:
+    run = make_run(tmp_path, "r", "lenet", age=0, graph=False)
+    ref = "lenet" if by_name else str(run)
+    with pytest.raises(ModelError, match="no graph was exported") as caught:
+        find_graph(ref, tmp_path)
+    assert caught.value.hint == f"nanocv export onnx --model {ref}"
+
+
+def test_an_unfinished_run_says_how_to_go_on(tmp_path: Path) -> None:
+    run = make_run(tmp_path, "r", "lenet", age=0, graph=False, finished=False)
+    (run / "checkpoints" / "best.safetensors").unlink()
+    with pytest.raises(RequestError, match="not finished") as caught:
+        find_graph(str(run), tmp_path)
+    assert caught.value.hint == f"nanocv train --resume {run}"
+
+
+@pytest.mark.parametrize(
+    ("ref", "message", "hint"),
+    [
+        ("lenet", "no trained model 'lenet'", "nanocv data pull lenet-flowers, or nanocv train --model lenet"),
+        ("resnet81", "no trained model", "did you mean resnet18?"),
+        ("none.onnx", "no file none.onnx", "model's name"),
+        ("none.safetensors", "no file none.safetensors", "model's name"),
+        ("runs/none", "no run folder runs/none", "check the path"),
+        ("/none", "no run folder /none", "check the path"),
+        ("**", "no trained model", "nanocv train"),
+    ],
+)
+def test_what_is_not_there_is_a_wrong_request(tmp_path: Path, ref: str, message: str, hint: str) -> None:
+    make_run(tmp_path, "r", "resnet18", age=0)
+    with pytest.raises(RequestError) as caught:
+        find_graph(ref, tmp_path)
+    assert message in caught.value.message
+    assert hint in caught.value.hint
+
+
+def test_files_of_the_wrong_kind(tmp_path: Path) -> None:
+    (tmp_path / "model.pt").touch()
+    with pytest.raises(RequestError, match="no model file"):
+        find_graph(str(tmp_path / "model.pt"), tmp_path)
+    with pytest.raises(RequestError, match="needs its checkpoint"):
+        find_checkpoint("model.onnx", tmp_path)
+
+
+@pytest.mark.parametrize("summary", ["", "[]", "null", '{"model": 3}', '{"run": "r"}', "\xff"])
+def test_summaries_that_are_not_ours_are_passed_over(tmp_path: Path, summary: str) -> None:
+    make_run(tmp_path, "strange", "lenet", age=0)
+    (tmp_path / "runs" / "strange" / "summary.json").write_bytes(summary.encode("latin-1"))
+    ours = make_run(tmp_path, "ours", "lenet", age=9)
+    assert [run.folder for run in finished_runs(tmp_path)] == [ours]
+
+
+def test_the_default_is_the_projects_else_the_shipped_one(tmp_path: Path) -> None:
+    assert default_model(tmp_path) == "lenet"
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "defaults.yaml").write_text("data: mine\nmodel: tiny  # small\n")
+    assert default_model(tmp_path) == "tiny"
+    graph = make_weights(tmp_path, "tiny")
+    assert find_graph(None, tmp_path) == graph
+
+
+def test_defaults_that_are_no_yaml(tmp_path: Path) -> None:
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "defaults.yaml").write_text("model: [")
+    with pytest.raises(RequestError, match=r"defaults\.yaml cannot be read"):
+        default_model(tmp_path)
