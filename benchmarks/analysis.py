@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from nanocv_cli.analysis.analysed_model import Wish, analyse, find_subject
+from nanocv_cli.analysis.analysed_model import Query, analyse, find_analysed_model
 from nanocv_cli.analysis.local import local_peaks
 from nanocv_cli.analysis.measure_torch import measure_torch
 from nanocv_cli.analysis.roofline import Roofline
@@ -37,10 +37,10 @@ def main() -> None:
     print(f"{'model':28} {'predicted':>9} {'measured':>9} {'pred/meas':>9} {'layer error':>11}")
     ratios = []
     for name in MODELS:
-        subject = find_subject(Wish(name, classes=None if name not in ("lenet", "nanores") else 4), Path.cwd())
-        model = analyse(subject)
+        analysed = find_analysed_model(Query(name, classes=None if name not in ("lenet", "nanores") else 4), Path.cwd())
+        model = analyse(analysed)
         at = point(model, roofline, chosen.batch_size)
-        found = measure_torch(subject, model, device, chosen.dtype, chosen.batch_size)
+        found = measure_torch(analysed, model, device, chosen.dtype, chosen.batch_size)
         ratios.append(at.seconds / found.seconds)
         print(
             f"{name:28} {at.seconds * 1e3:9.2f} {found.seconds * 1e3:9.2f} {ratios[-1]:9.2f} "

@@ -5,7 +5,7 @@ import pytest
 from nanocv_cli.analysis.analysed_model import AnalysedModel, analyse
 from nanocv_cli.analysis.published import DETECTOR_INPUT, build_published, published, published_inputs
 from nanocv_cli.config.torchvision_names import TORCHVISION_CLASSIFIERS, TORCHVISION_DETECTORS, TORCHVISION_SEGMENTERS
-from nanocv_cli.models.without_weights import weightless
+from nanocv_cli.models.without_weights import without_weights
 
 # torchvision rounds to a million multiply-adds, which is more than half a percent of the smallest networks.
 ROUNDING = 0.5e6
@@ -59,6 +59,6 @@ def test_the_known_hard_cases() -> None:
 @pytest.mark.parametrize("name", ["vit_h_14", "regnet_y_128gf", "swin_v2_b"])
 def test_nothing_is_allocated(name: str) -> None:
     its_own = published(name)
-    network = weightless(lambda: build_published(name, its_own.input_size, its_own.classes))
+    network = without_weights(lambda: build_published(name, its_own.input_size, its_own.classes))
     assert {tensor.device.type for tensor in (*network.parameters(), *network.buffers())} == {"meta"}
     assert sum(parameter.numel() for parameter in network.parameters()) == its_own.params

@@ -12,11 +12,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from nanocv_cli.analysis.layer import Layer
 from nanocv_cli.analysis.torch_trace import trace
-from nanocv_cli.models.without_weights import weightless
+from nanocv_cli.models.without_weights import without_weights
 
 
 def layers_of(network: nn.Module, *shape: int) -> tuple[Layer, ...]:
-    return trace(weightless(lambda: network), (torch.empty(shape, device="meta"),))[0]
+    return trace(without_weights(lambda: network), (torch.empty(shape, device="meta"),))[0]
 
 
 def test_nvidias_examples_at_fp16() -> None:

@@ -8,14 +8,8 @@ import pytest
 import torch
 
 from nanocv_cli.errors import ModelError, StorageError
-from nanocv_cli.models.checkpoint import (
-    TrainingState,
-    load_network,
-    load_training,
-    read_card,
-    save_training,
-    save_weights,
-)
+from nanocv_cli.models.checkpoint import load_network, read_card, save_weights
+from nanocv_cli.training.state import TrainingState, load_training, save_training
 from tests.conftest import TrainedRun
 from tests.training.weights import same_weights
 

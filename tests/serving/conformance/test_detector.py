@@ -60,6 +60,6 @@ def test_requests_that_share_a_batch_get_their_own_boxes(server: Server, graph: 
         found = list(pool.map(lambda number: ask(server, images[number : number + 1]), range(8)))
     for number, answer in enumerate(found):
         assert [answer[name].shape[1:] for name in OUTPUTS] == [expected[name].shape[1:] for name in OUTPUTS]
-        assert Detection().distance({k: v[number : number + 1] for k, v in expected.items()}, answer) < 1e-3
+        assert Detection().parity_error({k: v[number : number + 1] for k, v in expected.items()}, answer) < 1e-3
     together = ask(server, images[:3])
-    assert Detection().distance({k: v[:3] for k, v in expected.items()}, together) < 1e-3
+    assert Detection().parity_error({k: v[:3] for k, v in expected.items()}, together) < 1e-3
