@@ -20,7 +20,7 @@ ANYWHERE = {
     "right to left": "\u202egnp.\u2066",
     "no UTF-8": "\udcff\udcfe",
     "upwards": "../../x",
-    "absolute": "/nonexistent-nanocv/x",
+    "absolute": "/dev/null/nanocv/x",  # nobody can make it, not even who may write everywhere
     "controls": "a\x1b]0;title\x07\r\n\tb\x9b2J",
     "dash": "-",
     "dashes": "--",
