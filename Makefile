@@ -4,13 +4,16 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test lint triton bench clean
+.PHONY: demo quick test lint format triton bench clean
 
 demo: $(INSTALLED)  ## everything once: flowers, LeNet trained, evaluated, one image inferred, graph exported
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh scripts/demo.sh
 
-# The pip package that carries Triton exists for this platform alone; elsewhere its tests are skipped.
-ifeq ($(shell uname -sm),Linux x86_64)
+quick: $(INSTALLED) lint  ## linters, types, layers, and the tests that take a moment: under 2 minutes on 2 cores
+	$(BIN)/pytest -n 2 --dist worksteal -m "not slow"
+
+# `TRITON=1 make test` tests against a real Triton too: 1 GB of packages, which exist for this platform alone.
+ifeq ($(TRITON)$(shell uname -sm),1Linux x86_64)
 test: .triton/.installed
 endif
 test: $(INSTALLED) lint  ## linters, types, layers, then the whole suite
@@ -21,6 +24,10 @@ lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+format: $(INSTALLED)  ## what ruff can mend by itself
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
 
 triton: .triton/.installed  ## a real Triton server in an environment of its own (Linux, x86-64)
 

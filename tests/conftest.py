@@ -36,6 +36,15 @@ class Outcome:
 
 Command = Callable[..., Outcome]
 
+# What is trained once for several tests, and about how many seconds that takes: whoever asks for it is slow.
+TRAINED_ONCE = {"trained": 8, "detector": 20, "segmenter": 14, "generator": 19, "reference": 14}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        for name in TRAINED_ONCE.keys() & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.slow(TRAINED_ONCE[name]))
+
 
 def run_nanocv(*arguments: str | Path) -> Outcome:
     """Runs the command line in this process."""

@@ -7,6 +7,8 @@ from nanocv_cli.analysis.published import DETECTOR_INPUT, build_published, publi
 from nanocv_cli.config.torchvision_names import TORCHVISION_CLASSIFIERS, TORCHVISION_DETECTORS, TORCHVISION_SEGMENTERS
 from nanocv_cli.models.without_weights import without_weights
 
+pytestmark = pytest.mark.slow(60)
+
 # torchvision rounds to a million multiply-adds, which is more than half a percent of the smallest networks.
 ROUNDING = 0.5e6
 # A detector reports at most a hundred things. In torchvision's noise this one saw a person (its older weights saw

@@ -16,6 +16,8 @@ from nanocv_cli.bench.sweep import Row, Setting, Target, run_sweep, with_setting
 from nanocv_cli.errors import NanocvError, RequestError, ServingError
 from tests.bench.fake_server import Behaviour, fake_server
 
+pytestmark = pytest.mark.slow(40)
+
 QUICK = Plan(concurrency=3, rows=1, warmup_s=0.1, window_s=0.2, most_windows=4)
 
 

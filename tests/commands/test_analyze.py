@@ -14,6 +14,7 @@ CONTRACT = {"name", "kind", "kernel", "in_channels", "out_channels", "in_size", 
             "intensity", "verdict"}  # fmt: skip
 
 
+@pytest.mark.slow(4)
 def test_lenet_prints_the_figures_of_the_design(nanocv: Command, project: Path) -> None:
     done = nanocv("analyze", "flops", "--gpu", "v100")
     assert done.code == 0, done.err
@@ -54,6 +55,7 @@ def test_markdown_is_a_table(nanocv: Command, project: Path) -> None:
     assert set(lines[1]) <= set("| :-")
 
 
+@pytest.mark.slow(4)
 def test_a_sweep_moves_intensity_and_names_the_turn(nanocv: Command, project: Path) -> None:
     options = ("analyze", "flops", "--batch-sizes", "1,4,16,64,256", "--dtype", "fp16,int8", "--figures", "images")
     document = nanocv(*options, "--json").document
@@ -124,6 +126,7 @@ def test_ptflops_stands_beside_ours_with_its_own_total(nanocv: Command, project:
                if module["ours"] != module["theirs"])  # fmt: skip
 
 
+@pytest.mark.slow(20)
 def test_local_peaks_are_measured_once(nanocv: Command, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nanocv_cli.analysis.local.SECONDS_PER_ROUND", 0.002)
     first = nanocv("analyze", "flops", "--gpu", "local", "--device", "cpu", "--json")

@@ -17,6 +17,7 @@ def graph(tmp_path: Path) -> Path:
     return write_graph(tmp_path / "colours.onnx", colour_card(metrics={"top1": 0.9}))
 
 
+@pytest.mark.slow(5)
 def test_it_starts_a_server_sweeps_and_recommends(nanocv: Command, graph: Path, tmp_path: Path) -> None:
     image, kept = tmp_path / "front.png", tmp_path / "kept.json"
     options = ["--max-batch", "2", "--queue-delay-us", "0,200", "--instances", "1", *QUICK]
@@ -40,6 +41,7 @@ def test_it_starts_a_server_sweeps_and_recommends(nanocv: Command, graph: Path, 
     assert "now/then" in again.out
 
 
+@pytest.mark.slow(2)
 def test_over_grpc(nanocv: Command, graph: Path) -> None:
     options = ["--max-batch", "1", "--queue-delay-us", "0", "--instances", "1", *QUICK]
     outcome = nanocv("bench", "server", "--model", graph, "--protocol", "grpc", *options)
@@ -57,6 +59,7 @@ def test_a_running_server_is_measured_as_it_is(nanocv: Command) -> None:
     assert behaviour.loads == []
 
 
+@pytest.mark.slow(4)
 def test_a_regression_ends_with_exit_1(nanocv: Command, tmp_path: Path) -> None:
     kept = tmp_path / "kept.json"
     with fake_server(Behaviour(service_s=0.002)) as address:

@@ -21,6 +21,8 @@ from tests.conftest import Command
 from tests.engine.graphs import SIDE, colour_card, write_graph
 from tests.images.image_bytes import write_image
 
+pytestmark = pytest.mark.slow(27)
+
 ROOT = Path(__file__).parents[2]
 NANOCV = [sys.executable, "-m", "nanocv_cli.app"]
 PATIENCE = 60.0

@@ -27,6 +27,8 @@ from tests.bench.fake_server import Behaviour, fake_server
 from tests.contract.values import values_for
 from tests.contract.world import BASES, OTHER_BASES, World, end_server_when_ready, make_world, stand_ins
 
+pytestmark = pytest.mark.slow(120)
+
 SECONDS = 20
 # Of these no value is hostile: they take none.
 FLAGS = {"as_json", "debug", "version", "help"}

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from tests.conftest import Command, draw_class_image
@@ -129,6 +130,7 @@ def test_images_that_are_not_here_say_how_to_get_them(nanocv: Command, project: 
     assert "nanocv data pull flowers" in outcome.err
 
 
+@pytest.mark.slow(6)
 def test_a_set_of_one_class_is_answered(nanocv: Command, project: Path, tmp_path: Path) -> None:
     (tmp_path / "set" / "only").mkdir(parents=True)
     draw_class_image("red", 1).save(tmp_path / "set" / "only" / "a.png")

@@ -146,6 +146,7 @@ def test_every_command_reads_through_links(
     assert all(Image.open(path).size for path in written if path.suffix == ".png")
 
 
+@pytest.mark.slow(12)
 def test_a_run_goes_on_when_its_images_have_become_links(nanocv: Command, project: Path, tiny_set: Path) -> None:
     assert nanocv("train", "--data", tiny_set, *SETS, "--out", "run").code == 0
     (project / "run" / "summary.json").unlink()

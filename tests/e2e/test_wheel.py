@@ -12,6 +12,8 @@ import pytest
 from tests.conftest import REPOSITORY
 from tests.engine.graphs import write_graph
 
+pytestmark = pytest.mark.slow(9)
+
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:

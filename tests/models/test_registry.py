@@ -50,6 +50,7 @@ def test_nanores_reads_any_size(size: int) -> None:
 
 
 # regnet's builder computes with its weights' devices, so it cannot be built without memory; one is built for real.
+@pytest.mark.slow(30)
 @pytest.mark.parametrize("name", [n for n in TORCHVISION_CLASSIFIERS if not n.startswith("regnet")])
 def test_every_torchvision_classifier_has_the_right_head(name: str) -> None:
     with torch.device("meta"):
@@ -137,6 +138,7 @@ NAMES = [*ARCHITECTURES, "resnet18", "vit_b_16", "ssdlite320_mobilenet_v3_large"
          "lraspp_mobilenet_v3_large", "lennet", "", "../../x", "a\nb"]  # fmt: skip
 
 
+@pytest.mark.slow(6)
 @pytest.mark.parametrize("shipped", SHIPPED)
 def test_any_mixture_of_task_source_architecture_and_size_is_built_or_a_wrong_config(shipped: str) -> None:
     model = resolve(model=shipped).config.model

@@ -156,6 +156,7 @@ def test_frames_are_drawn_on_tiny_and_large_images_and_over_the_edge() -> None:
         assert np.asarray(image).std() > 0
 
 
+@pytest.mark.slow(9)
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", ["fasterrcnn_mobilenet_v3_large_320_fpn"])
 def test_torchvisions_detectors_stand_behind_the_same_door(nanocv: Command, project: Path, name: str) -> None:

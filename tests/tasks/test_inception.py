@@ -14,6 +14,8 @@ from nanocv_cli.tasks.generation.distances import frechet
 from nanocv_cli.tasks.generation.metrics import GenerationEvaluator
 from tests.conftest import Command, TrainedRun
 
+pytestmark = pytest.mark.slow(14)
+
 
 def untrained_network(folder: Path, monkeypatch: pytest.MonkeyPatch) -> FeatureExtractorInceptionV3:
     """The published architecture with random weights."""

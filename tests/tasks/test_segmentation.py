@@ -202,6 +202,7 @@ def test_outputs_differ_only_where_pixels_are_decided() -> None:
     assert np.isnan(parity_error({"mask": mask, "confidence": sure}, {"mask": mask, "confidence": sure * np.nan}))
 
 
+@pytest.mark.slow(14)
 @pytest.mark.filterwarnings("ignore")
 def test_torchvisions_segmenters_stand_behind_the_same_door(nanocv: Command, project: Path) -> None:
     data = write_masked_set(project / "shapes", {"train": 4, "val": 2})

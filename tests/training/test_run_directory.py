@@ -16,6 +16,7 @@ def entries(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
 
 
+@pytest.mark.slow(6)
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [

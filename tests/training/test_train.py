@@ -46,6 +46,7 @@ def test_metrics_are_there_for_dvc(trained: TrainedRun) -> None:
     assert len(rows) == 1 + 6
 
 
+@pytest.mark.slow(13)
 @pytest.mark.parametrize("model", ["mobilenet_v3_small", "resnet18"])
 def test_a_torchvision_model_trains_evaluates_and_exports(
     nanocv: Command, project: Path, tiny_set: Path, model: str
@@ -60,6 +61,7 @@ def test_a_torchvision_model_trains_evaluates_and_exports(
     assert scores[0] == pytest.approx(scores[1], rel=1e-3)
 
 
+@pytest.mark.slow(4)
 def test_unreadable_training_images_are_left_out_with_a_warning(nanocv: Command, project: Path, tiny_set: Path) -> None:
     victim = tiny_set / "train" / "red" / "000.png"
     victim.write_bytes(victim.read_bytes()[:80])
@@ -96,6 +98,7 @@ def test_a_run_folder_that_cannot_be_written_is_one_line(nanocv: Command, projec
     assert "Traceback" not in outcome.err
 
 
+@pytest.mark.slow(4)
 def test_a_loss_that_is_no_number_stops_with_advice(nanocv: Command, project: Path, tiny_set: Path) -> None:
     outcome = nanocv(
         "train", "--data", tiny_set, *SETS, "--set", "train.optimizer=sgd", "--set", "train.learning_rate=100",
@@ -209,6 +212,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(reference: tuple[Path, list[str]]) -
     assert "is finished" in errors
 
 
+@pytest.mark.slow(3)
 def test_resuming_on_changed_data_is_refused(nanocv: Command, project: Path, tiny_set: Path) -> None:
     assert nanocv("train", "--data", tiny_set, *SETS, "--out", "run").code == 0
     (project / "run" / "summary.json").unlink()
@@ -218,6 +222,7 @@ def test_resuming_on_changed_data_is_refused(nanocv: Command, project: Path, tin
     assert "has changed since" in outcome.err
 
 
+@pytest.mark.slow(19)
 def test_two_processes_train_one_model(tmp_path: Path) -> None:
     data = write_tiny_set(tmp_path / "colours", {"train": 40, "val": 8})
     sets = [*SETS, "--set", "train.epochs=6", "--set", "train.ema_decay=0.9"]
@@ -230,6 +235,7 @@ def test_two_processes_train_one_model(tmp_path: Path) -> None:
     assert summary["metrics"]["top1"] >= 0.8
 
 
+@pytest.mark.slow(16)
 def test_a_failure_of_a_team_is_one_line(tmp_path: Path) -> None:
     process = start(tmp_path, "--data", "no-such-set", "--nproc", "2")
     _, errors = process.communicate(timeout=120)

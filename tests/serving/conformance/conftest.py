@@ -1,4 +1,4 @@
-"""The same repository on both engines: nanocv's own server, and a real Triton where `make triton` has prepared one."""
+"""The same repository on both engines: nanocv's own server, and a real Triton where there is one."""
 
 import contextlib
 from collections.abc import Iterator
@@ -15,6 +15,8 @@ from nanocv_cli.serving.repository.entry import write_entry
 from nanocv_cli.serving.triton import find_triton
 from tests.conftest import REPOSITORY
 from tests.serving.models import entry_config, write_model
+
+NO_TRITON = "no Triton here: TRITON=1 make test prepares one (1 GB) on Linux, x86-64"
 
 
 def write_repository(folder: Path) -> Path:
@@ -59,7 +61,7 @@ def has_triton() -> bool:
 def serving(graph: Path, engine: str, repository: Path) -> Iterator[Server]:
     """One exported graph, batched by fours with time to gather them, on an engine; skips where that is not here."""
     if engine == "triton" and not has_triton():
-        pytest.skip("no Triton here: make triton prepares one on Linux")
+        pytest.skip(NO_TRITON)
     settings = resolve_serve(None, {"backend": "python", "max_batch": 4, "queue_delay_us": 20_000}, ())
     write_entry(graph, repository, settings, None, None)
     with pytest.MonkeyPatch.context() as patch:
@@ -71,7 +73,7 @@ def serving(graph: Path, engine: str, repository: Path) -> Iterator[Server]:
 @pytest.fixture(scope="session", params=["embedded", "triton"])
 def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     if request.param == "triton" and not has_triton():
-        pytest.skip("no Triton here: make triton prepares one on Linux")
+        pytest.skip(NO_TRITON)
     repository = write_repository(tmp_path_factory.mktemp("repository"))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(REPOSITORY)

@@ -17,6 +17,8 @@ from tests.serving.conformance.clients import PROTOCOLS, Client, Refusal, refusa
 from tests.serving.conformance.conftest import Engine
 from tests.serving.models import TABLE
 
+pytestmark = pytest.mark.slow(40)
+
 X = np.array([[1, 2, 3, 4]], np.uint8)
 
 

@@ -12,6 +12,8 @@ from tests.serving.conformance.clients import PROTOCOLS, Client, refusal
 from tests.serving.conformance.conftest import has_triton
 from tests.serving.models import entry_config, write_model
 
+pytestmark = pytest.mark.slow(10)
+
 X = np.array([[1, 2, 3, 4]], np.uint8)
 
 

@@ -17,6 +17,8 @@ from nanocv_cli.serving.launch import Server
 from nanocv_cli.tasks.detection.task import Detection, ExportModel
 from tests.serving.conformance.conftest import serving
 
+pytestmark = pytest.mark.slow(13)
+
 SIDE = 64
 OUTPUTS = Detection.output_names
 

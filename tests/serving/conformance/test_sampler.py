@@ -20,6 +20,8 @@ from nanocv_cli.serving.launch import Server
 from nanocv_cli.tasks.generation.sampler import Sampler
 from tests.serving.conformance.conftest import serving
 
+pytestmark = pytest.mark.slow(17)
+
 SIDE = 16
 
 

@@ -139,6 +139,7 @@ def test_any_config_is_loaded_or_refused_and_what_is_loaded_answers(
     runner.run(asyncio.wait_for(check(override), 2 * SOON))
 
 
+@pytest.mark.slow(4)
 def test_a_great_config_is_refused_in_time(served: tuple[asyncio.Runner, Library], tmp_path: Path) -> None:
     """A file of the largest size that is read, of what takes longest to read."""
     runner, library = served

@@ -15,6 +15,8 @@ from tests.serving.embedded.attackers import GRPC, HTTP, METRICS, Habit, attacke
 from tests.serving.embedded.small_server import SMALL, SmallServer, small_server
 from tests.serving.models import entry_config, write_model
 
+pytestmark = pytest.mark.slow(24)
+
 # By number of attackers, values of each of two inputs. Eight leave room for a message of 160 kB, most of what one may
 # be; forty ask for ten times of what there is at once, again and again: then it is the smaller ones who are served.
 SIZES = {8: 12_000, 40: 2_000}

@@ -21,6 +21,8 @@ from nanocv_cli.serving.ports import Addresses
 from tests.conftest import Command
 from tests.serving.models import FOR_EVER, entry_config, write_model
 
+pytestmark = pytest.mark.slow(18)
+
 ASK = {"inputs": [{"name": "x", "shape": [1, 4], "datatype": "UINT8", "data": [1, 2, 3, 4]}]}
 
 

@@ -22,6 +22,8 @@ from nanocv_cli.serving.launch import Server, started
 from tests.serving.conformance.clients import Client, refusal
 from tests.serving.models import entry_config, write_model
 
+pytestmark = pytest.mark.slow(14)
+
 X = np.array([[1, 2, 3, 4]], np.uint8)
 INFER = "/v2/models/doubling/infer"
 

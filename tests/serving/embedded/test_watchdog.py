@@ -22,6 +22,8 @@ from nanocv_cli.serving.embedded.watchdog import Watchdog
 from tests.serving.embedded.libraries import SOON, ask, doubling_config, opened, refusal
 from tests.serving.models import FOR_EVER, entry_config, write_model
 
+pytestmark = pytest.mark.slow(12)
+
 SHORT = ModelLimits(run_seconds=1.0, load_seconds=3.0)
 
 
