@@ -43,15 +43,15 @@ def infer(
     from nanocv_cli.files import expect_folder
     from nanocv_cli.images.copies import AnnotatedCopies
     from nanocv_cli.images.sources import Images
-    from nanocv_cli.tasks.postprocessors import reader_for
+    from nanocv_cli.tasks.table import postprocessor_for
 
     if out:
         expect_folder(out)
     sources = Images(images)
     copies = AnnotatedCopies(out, sources) if out else None
     runner = Runner(find_graph(ref, project_root()), threads)
-    card, reader = runner.card, reader_for(runner.card.task)
-    if tile and not reader.ANSWERS_PIXELS:
+    card, postprocessor = runner.card, postprocessor_for(runner.card.task)
+    if tile and not postprocessor.ANSWERS_PIXELS:
         raise RequestError(
             f"--tile is for models that answer pixel by pixel; {card.name} is a {card.task} model", "leave it out"
         )
@@ -66,9 +66,9 @@ def infer(
             if as_json:
                 emit({**line, "error": answer.problem})
             continue
-        result = reader.decode(answer.outputs, card, top or reader.TOP, [answer.size])[0]
+        result = postprocessor.decode(answer.outputs, card, top or postprocessor.TOP, [answer.size])[0]
         if copies and answer.image is not None:
-            written = copies.write(answer.source, reader.draw(answer.image, result, card))
+            written = copies.write(answer.source, postprocessor.draw(answer.image, result, card))
             line["annotated"] = str(written)
             for name, image in result.attached().items():
                 line[name] = str(copies.attach(written, name, image))

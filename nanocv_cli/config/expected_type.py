@@ -3,20 +3,45 @@
 import json
 import types
 import typing
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, GetCoreSchemaHandler
 from pydantic.fields import FieldInfo
+from pydantic_core import PydanticCustomError, core_schema
 
 SCALAR_NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "null"}
 SYMBOLS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
 ITEM_NAMES = {float: "numbers", int: "whole numbers", str: "texts"}
 
 
+@dataclass(frozen=True)
+class OneOf:
+    """Annotates a text that is one of names which are known only when it is read.
+
+    Attributes:
+        names: all of them, for messages.
+        holds: whether a text is one of them.
+    """
+
+    names: Callable[[], tuple[str, ...]]
+    holds: Callable[[str], bool]
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        return core_schema.no_info_after_validator_function(self._check, handler(source))
+
+    def _check(self, text: str) -> str:
+        if not self.holds(text):
+            raise PydanticCustomError("unknown_name", "not one of the known names")
+        return text
+
+
 def expected(model: type[BaseModel], path: list[str]) -> str:
     """The type and range of the field at `path`."""
     field = fields_at(model, path[:-1])[path[-1]]
     kind, *others = map(_kind, _alternatives(field.annotation))
+    kind = next((f"one of {', '.join(rule.names())}" for rule in _name_rules(field)), kind)
     bounds = " and ".join(filter(None, map(_bound, field.metadata)))
     return " or ".join([f"{kind} {bounds}".strip(), *others])
 
@@ -38,8 +63,10 @@ def _default(value: Any) -> str:
 
 def allowed_names(model: type[BaseModel], path: list[str]) -> list[str]:
     """The values of a field that takes one of a few names; none for any other field."""
-    kinds = _alternatives(fields_at(model, path[:-1])[path[-1]].annotation)
-    return [name for kind in kinds if typing.get_origin(kind) is typing.Literal for name in typing.get_args(kind)]
+    field = fields_at(model, path[:-1])[path[-1]]
+    kinds = _alternatives(field.annotation)
+    listed = [name for kind in kinds if typing.get_origin(kind) is typing.Literal for name in typing.get_args(kind)]
+    return listed + [name for rule in _name_rules(field) for name in rule.names()]
 
 
 def fields_at(model: type[BaseModel], path: list[str]) -> dict[str, FieldInfo]:
@@ -68,6 +95,10 @@ def _alternatives(annotation: Any) -> tuple[Any, ...]:
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):
         return typing.get_args(annotation)
     return (annotation,)
+
+
+def _name_rules(field: FieldInfo) -> list[OneOf]:
+    return [rule for rule in field.metadata if isinstance(rule, OneOf)]
 
 
 def _is_model(kind: Any) -> bool:

@@ -4,6 +4,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
+from nanocv_cli.config.expected_type import OneOf
+from nanocv_cli.rooms import is_task, task_names
+
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Channels3 = tuple[float, float, float]
 
@@ -68,7 +71,7 @@ class ModelConfig(Config):
     """One architecture and the image it reads."""
 
     name: str = Field(min_length=1)
-    task: Literal["classification", "detection", "segmentation", "generation"] = "classification"
+    task: Annotated[str, OneOf(task_names, is_task)] = "classification"
     architecture: str = Field(description="a name of `models/registry.py`, or any torchvision classifier")
     source: Literal["nanocv", "torchvision"] = "nanocv"
     input_size: int = Field(224, ge=16, le=2048, description="side of the square image the graph reads, pixels")

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from nanocv_cli.engine.sampling import SamplingSettings, not_generative
 from nanocv_cli.models.checkpoint import load_network
-from nanocv_cli.tasks.registry import task_for
+from nanocv_cli.tasks.table import task_for
 
 
 class CheckpointSampler:

@@ -19,7 +19,7 @@ from nanocv_cli.evaluation.evaluate import Answer, evaluate, torch_answer
 from nanocv_cli.evaluation.split import load_split
 from nanocv_cli.models.checkpoint import load_network, model_config
 from nanocv_cli.tasks.base import EvalContext, Evaluator, Task
-from nanocv_cli.tasks.registry import task_for
+from nanocv_cli.tasks.table import task_for
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from nanocv_cli.files import atomic_path
 from nanocv_cli.images.resize import UnreadableImageError, open_square
 from nanocv_cli.models.checkpoint import load_network, read_card
 from nanocv_cli.tasks.generation.sampler import Sampler
-from nanocv_cli.tasks.registry import task_for
+from nanocv_cli.tasks.table import task_for
 
 Say = Callable[[str], None]
 

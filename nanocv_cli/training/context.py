@@ -14,7 +14,7 @@ from nanocv_cli.display import Display
 from nanocv_cli.engine.card import ModelCard
 from nanocv_cli.evaluation.split import Split, load_split
 from nanocv_cli.tasks.base import Metrics, Task
-from nanocv_cli.tasks.registry import task_for
+from nanocv_cli.tasks.table import task_for
 from nanocv_cli.training.distributed import ProcessGroup
 from nanocv_cli.training.run_directory import RunDirectory
 

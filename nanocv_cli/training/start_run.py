@@ -16,7 +16,7 @@ from nanocv_cli.display import Display
 from nanocv_cli.engine.card import wrong_classes
 from nanocv_cli.errors import ConfigError, DataError, RequestError
 from nanocv_cli.files import write_text
-from nanocv_cli.tasks.registry import task_for
+from nanocv_cli.tasks.table import task_for
 from nanocv_cli.training.context import TrainContext
 from nanocv_cli.training.distributed import ProcessGroup
 from nanocv_cli.training.run_directory import RunDirectory

@@ -21,7 +21,7 @@ from nanocv_cli.display import Display
 from nanocv_cli.errors import DataError, StorageError
 from nanocv_cli.evaluation.split import load_split
 from nanocv_cli.images.resize import open_image, resize_to_square
-from nanocv_cli.tasks.registry import task_for
+from nanocv_cli.tasks.table import task_for
 from tests.conftest import draw_class_image
 from tests.masked import write_masked_set
 

@@ -7,11 +7,9 @@ from PIL import Image
 
 from nanocv_cli.config.loader import resolve
 from nanocv_cli.config.schema import TrainConfig
-from nanocv_cli.errors import ModelError
 from nanocv_cli.tasks.classification.metrics import ClassificationEvaluator
 from nanocv_cli.tasks.classification.task import Classification, MixedLabels
-from nanocv_cli.tasks.postprocessors import reader_for
-from nanocv_cli.tasks.registry import task_for
+from nanocv_cli.tasks.table import task_for
 
 NO_IMAGES = np.zeros((1, 8, 8, 3), np.uint8)
 
@@ -71,9 +69,3 @@ def test_the_deployable_module_is_normalisation_network_softmax() -> None:
     (found,) = task_for("classification").export_model(network, model)(images)
     normalised = (images.float() / 255 - torch.tensor(model.mean)) / torch.tensor(model.std)
     torch.testing.assert_close(found, normalised.mean((1, 2)).softmax(1), rtol=1e-4, atol=1e-5)
-
-
-def test_unknown_tasks_are_refused_on_both_sides() -> None:
-    for find in (reader_for, task_for):
-        with pytest.raises(ModelError, match="telepathy"):
-            find("telepathy")

@@ -8,7 +8,6 @@ import pytest
 from nanocv_cli.engine.results import Classification, Prediction
 from nanocv_cli.errors import ModelError
 from nanocv_cli.tasks.classification.postprocess import decode, draw
-from nanocv_cli.tasks.postprocessors import READERS, reader_for
 from tests.engine.graphs import colour_card
 
 CARD = colour_card()
@@ -72,15 +71,3 @@ def test_drawing_keeps_the_size_and_the_input() -> None:
     assert drawn.dtype == np.uint8
     assert (image == 200).all()
     assert not np.array_equal(drawn, image)
-
-
-def test_every_task_of_the_table_has_a_reader() -> None:
-    for task in READERS:
-        reader = reader_for(task)
-        assert callable(reader.decode)
-        assert callable(reader.draw)
-
-
-def test_an_unknown_task_is_named() -> None:
-    with pytest.raises(ModelError, match="'telepathy'"):
-        reader_for("telepathy")

@@ -6,7 +6,7 @@ import torch
 from nanocv_cli.config.loader import resolve
 from nanocv_cli.config.schema import RunConfig
 from nanocv_cli.models.registry import build_model
-from nanocv_cli.tasks.registry import task_for
+from nanocv_cli.tasks.table import task_for
 from nanocv_cli.training.learner import Learner
 from nanocv_cli.training.optimiser import MovingAverage, build_optimiser
 

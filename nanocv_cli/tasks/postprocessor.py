@@ -1,20 +1,12 @@
-"""The table of tasks on the reading side: what a graph's outputs mean, without torch."""
+"""What a task's room must offer those who read a graph's answers to images. No torch."""
 
-import importlib
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nanocv_cli.engine.card import ModelCard
-from nanocv_cli.errors import ModelError
-
-READERS = {
-    "classification": "nanocv_cli.tasks.classification.postprocess",
-    "detection": "nanocv_cli.tasks.detection.postprocess",
-    "segmentation": "nanocv_cli.tasks.segmentation.postprocess",
-}
 
 
 class Result(Protocol):
@@ -30,8 +22,8 @@ class Result(Protocol):
         """Images beside the annotated one, by the key that the JSON line names their files under."""
 
 
-class Reader(Protocol):
-    """A task's reader: a module with these."""
+class Postprocessor(Protocol):
+    """Turns a graph's outputs into results, and results into drawings: a module with these."""
 
     TOP: int  # most answers per image, where the user names no number
     ANSWERS_PIXELS: bool  # outputs are [N,S,S], so that an image can be answered in tiles
@@ -50,16 +42,3 @@ class Reader(Protocol):
 
     def draw(self, image: NDArray[np.uint8], result: Result, card: ModelCard) -> NDArray[np.uint8]:
         """The image uint8 [H,W,3] with the result drawn on it, same size."""
-
-
-def reader_for(task: str) -> Reader:
-    """The reader of a card's task, imported when it is first asked for.
-
-    Raises:
-        ModelError: this nanocv has no such task.
-    """
-    if task not in READERS:
-        raise ModelError(
-            f"the model's task is {task!r}, which this nanocv does not know", "use the version that wrote it"
-        )
-    return cast(Reader, importlib.import_module(READERS[task]))

@@ -1,0 +1,106 @@
+"""The one table of tasks: where the parts of each task's room stand, by dotted paths that are imported when used.
+
+It imports no room, so that everybody may read it: the config for the names that `model.task` may take, commands for a
+task's parts (`tasks/table.py` gives them with their types).
+
+Another package enters a task of its own by an entry point that leads to a `Room`:
+
+    [project.entry-points."nanocv.tasks"]
+    counting = "nanocv_counting:ROOM"
+"""
+
+from dataclasses import dataclass
+
+from nanocv_cli.errors import ModelError
+
+ENTRY_POINTS = "nanocv.tasks"
+
+
+@dataclass(frozen=True)
+class Room:
+    """Where a task's parts stand; paths are `package.module` or `package.module:name`.
+
+    Attributes:
+        task: the class of the training side, a `tasks.base.Task` that is made without arguments.
+        postprocessor: what understands and draws the graph's answers to images, without torch
+            (`tasks.postprocessor.Postprocessor`); None where a model answers no images.
+    """
+
+    task: str
+    postprocessor: str | None = None
+
+
+BUILT_IN = {
+    "classification": Room(
+        task="nanocv_cli.tasks.classification.task:Classification",
+        postprocessor="nanocv_cli.tasks.classification.postprocess",
+    ),
+    "detection": Room(
+        task="nanocv_cli.tasks.detection.task:Detection",
+        postprocessor="nanocv_cli.tasks.detection.postprocess",
+    ),
+    "segmentation": Room(
+        task="nanocv_cli.tasks.segmentation.task:Segmentation",
+        postprocessor="nanocv_cli.tasks.segmentation.postprocess",
+    ),
+    "generation": Room(task="nanocv_cli.tasks.generation.task:Generation"),
+}
+
+_registered: dict[str, Room] = {}
+
+
+def register(name: str, room: Room) -> None:
+    """Enters a task for this process alone; a package that is installed uses an entry point instead.
+
+    Raises:
+        ValueError: there is a task of this name.
+    """
+    if is_task(name):
+        raise ValueError(f"there is a task {name!r} already")
+    _registered[name] = room
+
+
+def task_names() -> tuple[str, ...]:
+    """The names of all tasks: those of this package first, then those of others."""
+    return tuple(dict.fromkeys((*BUILT_IN, *_registered, *_entered())))
+
+
+def is_task(name: str) -> bool:
+    """Whether there is a task of this name; looks at the installed packages only where the table lacks it."""
+    return name in BUILT_IN or name in _registered or name in _entered()
+
+
+def room(name: str) -> Room:
+    """The room of a task that a config or a card names.
+
+    Raises:
+        ModelError: there is no such task, or the package that enters it is broken.
+    """
+    found = BUILT_IN.get(name) or _registered.get(name)
+    if found:
+        return found
+    entries = _entered()
+    if name not in entries:
+        known = ", ".join(task_names())
+        raise ModelError(f"unknown task {name!r}", f"this nanocv knows {known}; a newer one may know more")
+    from pkgutil import resolve_name
+
+    try:
+        found = resolve_name(entries[name])
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ModelError(
+            f"the package that brings the task {name!r} is broken: {error}", f"its entry point is {entries[name]}"
+        ) from error
+    if not isinstance(found, Room):
+        raise ModelError(
+            f"the package that brings the task {name!r} is broken: {entries[name]} is no Room",
+            "see nanocv_cli/rooms.py",
+        )
+    return found
+
+
+def _entered() -> dict[str, str]:
+    """What installed packages enter: names of tasks with the paths of their rooms."""
+    from importlib.metadata import entry_points
+
+    return {entry.name: entry.value for entry in entry_points(group=ENTRY_POINTS)}

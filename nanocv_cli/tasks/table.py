@@ -1,0 +1,38 @@
+"""The parts of a task's room, imported when they are first asked for: one function for each, with its type."""
+
+from functools import cache
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING, cast
+
+from nanocv_cli.errors import ModelError
+from nanocv_cli.rooms import room
+
+if TYPE_CHECKING:  # the training side imports torch
+    from nanocv_cli.tasks.base import Task
+    from nanocv_cli.tasks.postprocessor import Postprocessor
+
+
+def task_for(name: str) -> "Task":
+    """The training side of a task that a model config or card names.
+
+    Raises:
+        ModelError: there is no such task.
+    """
+    return _made_once(room(name).task)
+
+
+def postprocessor_for(name: str) -> "Postprocessor":
+    """What understands the graph's answers to images of a task that a card names; imports no torch.
+
+    Raises:
+        ModelError: there is no such task, or its models answer no images.
+    """
+    path = room(name).postprocessor
+    if path is None:
+        raise ModelError(f"a {name} model answers no images", "nanocv sample --model REF")
+    return cast("Postprocessor", resolve_name(path))
+
+
+@cache
+def _made_once(path: str) -> "Task":
+    return cast("Task", resolve_name(path)())

@@ -1,0 +1,103 @@
+"""The table of tasks: all parts of all rooms are there, without torch, and others enter theirs."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from nanocv_cli import rooms
+from nanocv_cli.config.loader import resolve
+from nanocv_cli.errors import ConfigError, ModelError
+from nanocv_cli.rooms import BUILT_IN, Room, register, room, task_names
+from nanocv_cli.tasks.table import postprocessor_for, task_for
+
+
+def test_every_room_of_the_table_has_its_parts() -> None:
+    for name, one in BUILT_IN.items():
+        assert task_for(name).name == name
+        if one.postprocessor:
+            postprocessor = postprocessor_for(name)
+            assert callable(postprocessor.decode)
+            assert callable(postprocessor.draw)
+
+
+def test_a_task_is_made_once() -> None:
+    assert task_for("detection") is task_for("detection")
+
+
+def test_unknown_tasks_are_refused_on_both_sides() -> None:
+    for find in (postprocessor_for, task_for):
+        with pytest.raises(ModelError, match="unknown task 'telepathy'") as refused:
+            find("telepathy")
+        assert "classification, detection" in (refused.value.hint or "")
+
+
+def test_a_task_whose_models_answer_no_images_says_so() -> None:
+    with pytest.raises(ModelError, match="a generation model answers no images"):
+        postprocessor_for("generation")
+
+
+def test_nobody_enters_a_task_twice() -> None:
+    with pytest.raises(ValueError, match="there is a task 'detection' already"):
+        register("detection", Room(task="elsewhere:Detection"))
+
+
+def test_a_registered_task_is_one_of_the_names_a_config_may_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rooms, "_registered", {})
+    register("telepathy", Room(task="elsewhere:Telepathy"))
+    assert task_names()[-1] == "telepathy"
+    assert resolve(overrides=["model.task=telepathy"]).config.model.task == "telepathy"
+
+
+def test_a_wrong_name_in_a_config_is_answered_with_its_place_and_the_nearest(tmp_path: Path) -> None:
+    config = tmp_path / "mine.yaml"
+    config.write_text("name: mine\narchitecture: nanodet\ntask: detections\n")
+    with pytest.raises(ConfigError) as refused:
+        resolve(model=str(config))
+    assert refused.value.message == (
+        f"{config}:3: model.task is 'detections'; expected one of classification, detection, segmentation, generation"
+    )
+    assert refused.value.hint == "did you mean detection?"
+
+
+ENTERED = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from nanocv_cli.rooms import room, task_names
+import json
+print(json.dumps([task_names()[-1], room("telepathy").task, "torch" in sys.modules, "mind" in sys.modules]))
+"""
+
+
+def enter(folder: Path, value: str, module: str = "") -> None:
+    """An installed package that enters the task `telepathy`."""
+    (folder / "mind-1.0.dist-info").mkdir()
+    (folder / "mind-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: mind\nVersion: 1.0\n")
+    (folder / "mind-1.0.dist-info" / "entry_points.txt").write_text(f"[nanocv.tasks]\ntelepathy = {value}\n")
+    (folder / "mind.py").write_text(module)
+
+
+def test_an_installed_package_enters_its_task(tmp_path: Path) -> None:
+    enter(tmp_path, "mind:ROOM", "from nanocv_cli.rooms import Room\nROOM = Room(task='mind.task:Telepathy')\n")
+    done = subprocess.run([sys.executable, "-c", ENTERED, tmp_path], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == ["telepathy", "mind.task:Telepathy", False, True]
+
+
+@pytest.mark.parametrize(
+    ("value", "module", "told"),
+    [
+        ("mind:NONE", "", "no attribute 'NONE'"),
+        ("mind:ROOM", "ROOM = 7", "mind:ROOM is no Room"),
+        ("brain:ROOM", "", "No module named 'brain'"),
+    ],
+)
+def test_a_broken_package_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str, module: str, told: str
+) -> None:
+    enter(tmp_path, value, module)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "mind", raising=False)
+    with pytest.raises(ModelError, match=f"brings the task 'telepathy' is broken: .*{told}"):
+        room("telepathy")
