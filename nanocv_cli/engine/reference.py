@@ -4,11 +4,11 @@ A name is a model's (`lenet`: its newest finished run, else its pulled weights) 
 (`lenet-flowers`).
 """
 
-import difflib
 import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from nanocv_cli.config.nearest import FORMER_NAMES, nearest
 from nanocv_cli.config.project import config_folders
 from nanocv_cli.errors import ConfigError, ModelError, RequestError
 from nanocv_cli.untrusted import read_regular
@@ -152,6 +152,6 @@ def _unknown(ref: str, known: list[str]) -> RequestError:
         return RequestError(f"{ref} is no model file", "model files end in .onnx or .safetensors")
     if len(Path(ref).parts) != 1:
         return RequestError(f"no run folder {ref}", "check the path, or give a model's name")
-    near = difflib.get_close_matches(ref, known, 1, cutoff=0.7)
-    hint = f"did you mean {near[0]}?" if near else f"nanocv data pull {ref}-flowers, or nanocv train --model {ref}"
+    own = FORMER_NAMES.get(ref, ref)
+    hint = nearest(ref, known, likeness=0.7) or f"nanocv data pull {own}-flowers, or nanocv train --model {own}"
     return RequestError(f"no trained model {ref!r}: no finished run and no pulled weights of that name", hint)

@@ -9,7 +9,7 @@ At 256x256 and 5 classes: 0.41 M parameters, 0.75 GFLOPs.
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nanocv_cli.models.nanodet import Bottleneck, convolution
+from nanocv_cli.models.nanospot import Bottleneck, convolution
 
 STEM = 16
 WIDTHS = (32, 64, 128)

@@ -1,18 +1,18 @@
 """One door to every architecture: nanocv's own by an explicit table, torchvision's by their names there."""
 
-import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import nn
 
+from nanocv_cli.config.nearest import nearest
 from nanocv_cli.config.schema import ModelConfig
 from nanocv_cli.errors import ConfigError
 from nanocv_cli.models.lenet import LeNet
-from nanocv_cli.models.nanodet import NanoDet
 from nanocv_cli.models.nanoflow import NanoFlow
 from nanocv_cli.models.nanores import NanoRes
 from nanocv_cli.models.nanoseg import NanoSeg
+from nanocv_cli.models.nanospot import NanoSpot
 from nanocv_cli.models.torchvision_detectors import build_torchvision_detector
 from nanocv_cli.models.torchvision_segmenters import build_torchvision_segmenter
 from nanocv_cli.models.torchvision_zoo import build_torchvision
@@ -53,7 +53,7 @@ ARCHITECTURES = {
     "lenet": Architecture(
         "classification", lambda config, classes: LeNet(classes, _halved_five_times(config), config.dropout)
     ),
-    "nanodet": Architecture("detection", lambda config, classes: NanoDet(classes, _halved_five_times(config))),
+    "nanospot": Architecture("detection", lambda config, classes: NanoSpot(classes, _halved_five_times(config))),
     "nanoflow": Architecture("generation", lambda config, classes: NanoFlow(classes, _sixteenths(config))),
     "nanoseg": Architecture("segmentation", lambda config, classes: NanoSeg(classes, dropout=config.dropout)),
     "nanores": Architecture("classification", lambda config, classes: NanoRes(classes, dropout=config.dropout)),
@@ -89,10 +89,9 @@ def build_model(config: ModelConfig, classes: int) -> nn.Module:
             )
         return TORCHVISION_BUILDERS[config.task](config, classes)
     if config.architecture not in ARCHITECTURES:
-        near = difflib.get_close_matches(config.architecture, ARCHITECTURES, 1)
         raise ConfigError(
             f"model.architecture is {config.architecture!r}; nanocv has {', '.join(ARCHITECTURES)}",
-            f"did you mean {near[0]}?" if near else "set source: torchvision for a torchvision classifier",
+            nearest(config.architecture, ARCHITECTURES) or "set source: torchvision for a torchvision classifier",
         )
     chosen = ARCHITECTURES[config.architecture]
     if chosen.task != config.task:

@@ -66,7 +66,7 @@ class TorchvisionDetector(nn.Module):
         transform.image_mean, transform.image_std = [0.0, 0.0, 0.0], [1.0, 1.0, 1.0]
 
     def forward(self, images: Tensor, targets: Tensor | None = None) -> Losses | tuple[Tensor, Tensor, Tensor]:
-        """Learns with targets, answers without; see `NanoDet.forward`.
+        """Learns with targets, answers without; see `NanoSpot.forward`.
 
         torchvision's regions and anchors lose too much in half precision, so all of it runs in float32.
         """

@@ -77,6 +77,7 @@ def test_a_config_comes_before_a_torchvision_model_of_that_name(write: Write) ->
         ("data", "x" * 400, f"no data config '{'x' * 400}'", "known: flowers, or a folder of images"),
         ("data", f"{'x' * 400}.yaml", f"no file '{'x' * 400}.yaml'", "known: flowers, or a folder of images"),
         ("model", "lennet", "no model config 'lennet'", "did you mean lenet? known: lenet, lenet32"),
+        ("model", "nanodet", "no model config 'nanodet'", "nanodet is called nanospot now known: lenet, "),
         ("model", "resnet81", "no model config 'resnet81'", "did you mean resnet18? known: lenet, "),
         ("train", "quik.yaml", "no file 'quik.yaml'", "did you mean quick? known: "),
         ("gpu", "v10", "no gpu config 'v10'", "did you mean v100? known: a10, a100-40"),

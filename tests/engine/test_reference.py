@@ -105,6 +105,7 @@ def test_an_unfinished_run_says_how_to_go_on(tmp_path: Path) -> None:
     [
         ("lenet", "no trained model 'lenet'", "nanocv data pull lenet-flowers, or nanocv train --model lenet"),
         ("resnet81", "no trained model", "did you mean resnet18?"),
+        ("nanodet", "no trained model", "nanocv data pull nanospot-flowers, or nanocv train --model nanospot"),
         ("none.onnx", "no file none.onnx", "model's name"),
         ("none.safetensors", "no file none.safetensors", "model's name"),
         ("runs/none", "no run folder runs/none", "check the path"),

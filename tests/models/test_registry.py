@@ -79,6 +79,12 @@ def test_an_unknown_architecture_names_the_nearest() -> None:
     assert caught.value.hint == "did you mean lenet?"
 
 
+def test_a_name_that_was_given_up_names_its_heir() -> None:
+    with pytest.raises(ConfigError) as caught:
+        build_model(config("nanodet"), 4)
+    assert caught.value.hint == "nanodet is called nanospot now"
+
+
 @pytest.fixture
 def published_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, torch.Tensor]:
     """Weights on a loopback server under a name that carries their hash, as torchvision publishes them."""

@@ -35,7 +35,7 @@ def detector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Detector]:
     former = Path.cwd()
     os.chdir(root)
     try:
-        done = run_nanocv("train", "--data", data, "--model", "nanodet", *TINY, "--set", "train.epochs=12",
+        done = run_nanocv("train", "--data", data, "--model", "nanospot", *TINY, "--set", "train.epochs=12",
                           "--out", "run", "--json")  # fmt: skip
         assert done.code == 0, done.err
         yield Detector(root / "run", data, done.document)

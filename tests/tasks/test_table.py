@@ -53,7 +53,7 @@ def test_a_registered_task_is_one_of_the_names_a_config_may_hold(monkeypatch: py
 
 def test_a_wrong_name_in_a_config_is_answered_with_its_place_and_the_nearest(tmp_path: Path) -> None:
     config = tmp_path / "mine.yaml"
-    config.write_text("name: mine\narchitecture: nanodet\ntask: detections\n")
+    config.write_text("name: mine\narchitecture: nanospot\ntask: detections\n")
     with pytest.raises(ConfigError) as refused:
         resolve(model=str(config))
     assert refused.value.message == (

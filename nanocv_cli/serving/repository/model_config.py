@@ -73,7 +73,7 @@ def _described(kind: Any, tensor: TensorSignature) -> Any:
     if not tensor.shape or tensor.shape[0] is not None:
         raise ModelError(
             f"{tensor.name} has shape {_shown(tensor.shape)}: its first dimension is not any number of images",
-            "torchvision's detectors export one image at a time: serve nanodet"
+            "torchvision's detectors export one image at a time: serve nanospot"
             if tensor.shape[:1] == (1,)
             else "export it again: nanocv export onnx --model RUN",
         )

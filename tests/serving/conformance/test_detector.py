@@ -12,7 +12,7 @@ import tritonclient.http as http
 from nanocv_cli.engine.card import ModelCard
 from nanocv_cli.engine.runner import Runner
 from nanocv_cli.export.graph import build_graph
-from nanocv_cli.models.nanodet import NanoDet
+from nanocv_cli.models.nanospot import NanoSpot
 from nanocv_cli.serving.launch import Server
 from nanocv_cli.tasks.detection.task import Detection, ExportModel
 from tests.serving.conformance.conftest import serving
@@ -26,7 +26,7 @@ OUTPUTS = Detection.output_names
 @pytest.fixture(scope="module")
 def graph(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
-    network = NanoDet(3, SIDE)
+    network = NanoSpot(3, SIDE)
     for head in network.heads:
         torch.nn.init.normal_(head.classes.weight, std=8.0)
         torch.nn.init.zeros_(head.classes.bias)

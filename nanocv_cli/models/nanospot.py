@@ -1,4 +1,4 @@
-"""NanoDet: a small anchor-free detector that trains from scratch on a CPU.
+"""NanoSpot: a small anchor-free detector that trains from scratch on a CPU.
 
 One prediction per place of three feature maps, as in FCOS (arXiv:1904.01355): class scores and the distances to the
 four sides. A residual backbone of dense 3x3 convolutions (arXiv:1512.03385), a top-down and bottom-up pyramid
@@ -86,7 +86,7 @@ class Head(nn.Module):
         return logits, F.softplus(sides.float())
 
 
-class NanoDet(nn.Module):
+class NanoSpot(nn.Module):
     """Boxes, scores and labels of square images.
 
     Args:
