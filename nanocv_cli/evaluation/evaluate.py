@@ -20,7 +20,7 @@ NO_CONTEXT = EvalContext()
 
 
 def torch_answer(task: Task, export_model: nn.Module, device: torch.device, precision: str = "fp32") -> Answer:
-    """A export_model module as a function from what the task feeds it to named outputs."""
+    """An export model as a function from what the task feeds it to named outputs."""
 
     def answer(graph_inputs: Mapping[str, NDArray[Any]]) -> Outputs:
         with torch.inference_mode(), autocast(device, precision):

@@ -1,9 +1,10 @@
-"""What a task must offer the rest of the house; one room per task implements it, and nobody else asks which it is."""
+"""What a task offers the rest of the house: one room per task fills it in, and nobody else asks which it is."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -48,43 +49,98 @@ class EvalContext:
     online: bool = False
 
 
-class Evaluator(Protocol):
+@dataclass(frozen=True)
+class StepSettings:
+    """What one training step is made with.
+
+    Attributes:
+        size: side of the images that the network reads in this step, pixels.
+        dtype: of the network's inputs.
+        model: the run's model config.
+        train: the run's recipe.
+        generator: on the CPU; all that a step draws comes from it, so that a resumed run repeats it to the bit.
+    """
+
+    size: int
+    dtype: torch.dtype
+    model: ModelConfig
+    train: TrainConfig
+    generator: torch.Generator
+
+
+class Evaluator(ABC):
     """Collects finished predictions against labels and turns them into the task's standard metrics."""
 
+    @abstractmethod
     def update(self, outputs: Outputs, targets: NDArray[Any], images: NDArray[np.uint8]) -> None:
-        """Adds one batch: the exported graph's outputs by name, and targets and images [N,S,S,3] they belong to."""
+        """Adds one batch.
 
+        Args:
+            outputs: of the whole model, [N,...] each, by the exported graph's names.
+            targets: [N,...], as `Task.targets` made them.
+            images: uint8 [N,S,S,3].
+        """
+
+    @abstractmethod
     def compute(self) -> Metrics:
-        """The metrics over all that was added, JSON-ready."""
+        """The metrics over all that was added, JSON-ready; `loss`, where there is one, is drawn beside training's."""
 
     def draw(self, folder: Path, images: NDArray[np.uint8]) -> list[Path]:
-        """Writes the task's images (a confusion matrix, say) as PNG and returns their paths.
+        """Writes the task's images (a confusion matrix, say) as PNG and returns their paths; none by default.
 
         Args:
             folder: where to.
             images: uint8 [n,S,S,3], what was evaluated, in the order of the updates.
         """
+        return []
 
     def snapshot(self, folder: Path, epoch: int) -> None:
-        """Writes what shows how far an epoch of training has come, for tasks whose answers are images."""
+        """Writes what shows how far an epoch of training has come; nothing by default, for curves show it.
+
+        Args:
+            folder: of the run.
+            epoch: from 1.
+        """
+        return
 
 
-class Task(Protocol):
-    """One problem: what a label is, how it is learnt, what the exported graph answers, how that is measured."""
+class Task(ABC):
+    """One problem: what a label is, how it is learnt, what the exported graph answers, how that is measured.
 
-    name: str
-    best: Score  # what names the best epoch
-    train_metric_name: str  # of what `train_metric` sums: shown while training, where the best one takes too long
-    output_names: tuple[str, ...]  # of the exported graph
-    wants_train_images: bool  # whether the evaluator compares with images that were learnt from
-    online_metrics: tuple[str, ...]  # metrics that need a download
-    tolerance: float  # largest difference between graph and checkpoint that export accepts, in units of the outputs
+    The defaults are those of a task that reads images and whose labels are class indices.
 
+    Attributes:
+        name: as configs and cards have it.
+        best: what names the best epoch.
+        train_metric_name: of what `train_metric` sums: shown while training, where `best` takes too long.
+        output_names: of the exported graph.
+        tolerance: largest error between graph and checkpoint that export accepts, in the unit of `parity_error`.
+        wants_train_images: whether the evaluator compares with images that were learnt from.
+        online_metrics: metrics that need a download.
+    """
+
+    name: ClassVar[str]
+    best: ClassVar[Score]
+    train_metric_name: ClassVar[str]
+    output_names: ClassVar[tuple[str, ...]]
+    tolerance: ClassVar[float] = 1e-3
+    wants_train_images: ClassVar[bool] = False
+    online_metrics: ClassVar[tuple[str, ...]] = ()
+
+    @abstractmethod
     def read(self, config: DataConfig, root: Path) -> Dataset[Any]:
-        """Reads the set with the labels this task learns from."""
+        """Reads the set with the labels this task learns from.
+
+        Args:
+            config: of the set.
+            root: folder of its images.
+
+        Raises:
+            DataError: the set is not there, or its labels cannot be read.
+        """
 
     def targets(self, samples: list[Sample[Any]], size: int, resize: str, cache: Path, say: Say) -> NDArray[Any]:
-        """The samples' labels as one array with a row per image.
+        """The samples' labels as one array with a row per image; int64 [n] of class indices by default.
 
         Args:
             samples: images of one split.
@@ -93,40 +149,89 @@ class Task(Protocol):
             cache: folder for what is costly to make.
             say: is told of what is amiss there.
         """
+        return np.array([sample.label for sample in samples], np.int64)
 
-    def augment(
-        self,
-        images: Tensor,
-        targets: Tensor,
-        size: int,
-        dtype: torch.dtype,
-        model: ModelConfig,
-        train: TrainConfig,
-        generator: torch.Generator,
-    ) -> tuple[Tensor, Any]:
-        """Turns uint8 [N,S,S,3] and targets into normalised [N,3,size,size] of `dtype` and what `loss` takes."""
+    def training_step(
+        self, forward: Callable[..., Any], images: Tensor, targets: Tensor, settings: StepSettings
+    ) -> tuple[Tensor, Tensor]:
+        """All that a batch passes through before the step backwards: augmentation, network, loss, live metric.
+
+        Args:
+            forward: calls the network in training mode, in its precision.
+            images: uint8 [N,S,S,3] on the device that trains.
+            targets: of them, [N,...], there too.
+            settings: of the step.
+
+        Returns:
+            the loss, a scalar to differentiate, and the live metric summed over the batch, a scalar.
+        """
+        inputs, expected = self.augment(images, targets, settings)
+        outputs = forward(*self.training_inputs(inputs, expected))
+        loss = self.loss(outputs, expected, settings.train)
+        with torch.no_grad():
+            return loss, self.train_metric(outputs, expected)
+
+    @abstractmethod
+    def augment(self, images: Tensor, targets: Tensor, settings: StepSettings) -> tuple[Tensor, Any]:
+        """A batch as the network learns it.
+
+        Args:
+            images: uint8 [N,S,S,3].
+            targets: of them, [N,...].
+            settings: of the step.
+
+        Returns:
+            normalised [N,3,size,size] of `settings.dtype`, and what `loss` and `train_metric` compare with.
+        """
 
     def training_inputs(self, inputs: Tensor, targets: Any) -> tuple[Any, ...]:
-        """What the network is called with in training mode, from what `augment` returned."""
+        """What the network is called with in training mode: by default the inputs alone.
 
+        Args:
+            inputs: [N,3,S,S], from `augment`.
+            targets: likewise.
+        """
+        return (inputs,)
+
+    @abstractmethod
     def loss(self, outputs: Any, targets: Any, train: TrainConfig) -> Tensor:
-        """The scalar loss of the network's outputs in training mode."""
+        """The mean loss of a batch, a float32 scalar.
 
+        Args:
+            outputs: of the network in training mode, maybe in half precision.
+            targets: from `augment`.
+            train: the recipe, with the loss's own keys.
+        """
+
+    @abstractmethod
     def train_metric(self, outputs: Any, targets: Any) -> Tensor:
-        """The live score, summed over the images of the batch: a scalar."""
+        """The live metric, summed over the images of the batch: a scalar; nothing is differentiated through it.
+
+        Args:
+            outputs: of the network in training mode.
+            targets: from `augment`.
+        """
 
     def graph_inputs(self, images: NDArray[np.uint8], targets: NDArray[Any], first: int) -> dict[str, NDArray[Any]]:
-        """What the whole model is called with, by the graph's names and in the module's order.
+        """What the whole model is called with, by the graph's names and in the module's order: by default the images.
 
         Args:
             images: uint8 [N,S,S,3] of a split.
             targets: of them, [N,...].
             first: number of the first of them in the split.
         """
+        return {"images": images}
 
+    @abstractmethod
     def export_model(self, network: nn.Module, model: ModelConfig) -> nn.Module:
-        """The whole model: from `graph_inputs` to finished predictions, a tuple in the order of `output_names`."""
+        """The whole model: from `graph_inputs` to finished predictions, a tuple in the order of `output_names`.
 
+        Args:
+            network: reads normalised float [N,3,S,S].
+            model: its config.
+        """
+
+    @abstractmethod
     def evaluator(self, classes: tuple[str, ...], model: ModelConfig, context: EvalContext) -> Evaluator:
         """A fresh evaluator.
 
@@ -137,14 +242,23 @@ class Task(Protocol):
         """
 
     def remap_labels(self, label: Any, numbers: Sequence[int]) -> Any:
-        """A sample's label with class `numbers[n]` in place of `n`."""
+        """A sample's label with class `numbers[n]` in place of `n`; by default a label is a class index."""
+        return numbers[label]
 
     def parity_error(self, expected: Outputs, actual: Outputs) -> float:
-        """How far two models' outputs for the same images are apart, in units of `tolerance`; NaN if one is."""
+        """How far two models' outputs for the same images are apart, in units of `tolerance`; NaN if one is.
+
+        By default the largest difference of any value.
+
+        Args:
+            expected: [N,...] each, by the exported graph's names.
+            actual: of the same names and shapes.
+        """
+        return largest_difference(expected, actual)
 
 
 def named_outputs(task: Task, outputs: tuple[Tensor, ...]) -> dict[str, NDArray[np.generic]]:
-    """A export_model module's outputs as the exported graph would name them."""
+    """An export model's outputs as the exported graph would name them."""
     return {name: output.cpu().numpy() for name, output in zip(task.output_names, outputs, strict=True)}
 
 

@@ -1,7 +1,25 @@
-"""Raw images as networks read them, inside the graph."""
+"""Raw images as networks read them: in training with changed colours, and inside the graph."""
 
 import torch
 from torch import Tensor, nn
+
+from nanocv_cli.data.augment import colour_matrices, normalise
+from nanocv_cli.tasks.base import StepSettings
+
+
+def recoloured(views: Tensor, settings: StepSettings) -> Tensor:
+    """Colours changed at random as the recipe says, then normalised as the model reads them.
+
+    Args:
+        views: uint8 [N,S,S,3], what geometry has left of the batch's images.
+        settings: of the step.
+
+    Returns:
+        [N,3,S,S] of `settings.dtype`.
+    """
+    model = settings.model
+    matrix, offset = colour_matrices(len(views), settings.train.augment, settings.generator)
+    return normalise(views, matrix, offset, torch.tensor(model.mean), torch.tensor(model.std), settings.dtype)
 
 
 class Normalised(nn.Module):

@@ -1,6 +1,7 @@
 """The network that learns, with everything that changes when it takes a step."""
 
 import copy
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +11,7 @@ from nanocv_cli.data.batches import generator_for
 from nanocv_cli.errors import TrainingError
 from nanocv_cli.failures import is_shortage
 from nanocv_cli.models.device import autocast, computing_type
-from nanocv_cli.tasks.base import Task
+from nanocv_cli.tasks.base import StepSettings, Task
 from nanocv_cli.training.optimiser import MovingAverage, build_optimiser, optimiser_tensors, restore_optimiser
 from nanocv_cli.training.schedule import image_size, learning_rate
 from nanocv_cli.untrusted import first_line
@@ -71,30 +72,16 @@ class Learner:
         # Layers that draw for themselves (dropout) use torch's global generators.
         torch.manual_seed(generator.initial_seed())
         size = image_size(train, model.input_size, epoch)
-        inputs, expected = self.task.augment(
-            images.to(self.device, non_blocking=True),
-            targets.to(self.device),
-            size,
-            computing_type(self.precision),
-            model,
-            train,
-            generator,
-        )
         taken = epoch * per_epoch + step
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(train, taken, train.epochs * per_epoch)
         self._trained.train()
-        try:
-            with autocast(self.device, self.precision):
-                outputs = self._trained(*self.task.training_inputs(inputs, expected))
-        except (RuntimeError, ValueError, IndexError, ZeroDivisionError) as error:
-            if is_shortage(error):
-                raise
-            raise TrainingError(
-                f"{model.architecture} cannot learn from {len(inputs)} images of {size}x{size}: {first_line(error)}",
-                "try another model.input_size, train.batch_size or model; --debug shows where it failed",
-            ) from error
-        loss = self.task.loss(outputs, expected, train)
+        loss, train_metric = self.task.training_step(
+            self._forward,
+            images.to(self.device, non_blocking=True),
+            targets.to(self.device),
+            StepSettings(size, computing_type(self.precision), model, train, generator),
+        )
         self.optimiser.zero_grad()
         self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         if train.gradient_clip:
@@ -104,7 +91,26 @@ class Learner:
         self._scaler.update()
         if self.average:
             self.average.update(self.network, taken)
-        return loss.detach(), self.task.train_metric(outputs, expected)
+        return loss.detach(), train_metric
+
+    def _forward(self, inputs: Tensor, *others: Any) -> Any:
+        """The network's outputs in its precision.
+
+        Raises:
+            TrainingError: it cannot learn from images of this size, or from so few.
+        """
+        try:
+            with autocast(self.device, self.precision):
+                return self._trained(inputs, *others)
+        except (RuntimeError, ValueError, IndexError, ZeroDivisionError) as error:
+            if is_shortage(error):
+                raise
+            count, size = len(inputs), inputs.shape[-1]
+            raise TrainingError(
+                f"{self.config.model.architecture} cannot learn from {count} images of {size}x{size}: "
+                f"{first_line(error)}",
+                "try another model.input_size, train.batch_size or model; --debug shows where it failed",
+            ) from error
 
     def evaluated(self) -> nn.Module:
         """A copy of the network as it is to be evaluated and kept: averaged weights where there is an average."""

@@ -6,7 +6,6 @@ import http.server
 import threading
 from itertools import product
 from pathlib import Path
-from typing import get_args
 
 import pytest
 import torch
@@ -20,6 +19,7 @@ from nanocv_cli.errors import ConfigError, ModelError
 from nanocv_cli.models import torchvision_zoo
 from nanocv_cli.models.registry import ARCHITECTURES, build_model
 from nanocv_cli.models.without_weights import without_weights
+from nanocv_cli.rooms import task_names
 
 
 def config(architecture: str, **values: object) -> ModelConfig:
@@ -148,7 +148,7 @@ NAMES = [*ARCHITECTURES, "resnet18", "vit_b_16", "ssdlite320_mobilenet_v3_large"
 @pytest.mark.parametrize("shipped", SHIPPED)
 def test_any_mixture_of_task_source_architecture_and_size_is_built_or_a_wrong_config(shipped: str) -> None:
     model = resolve(model=shipped).config.model
-    for task, source, name, size in product(get_args(ModelConfig.model_fields["task"].annotation),
+    for task, source, name, size in product(task_names(),
                                             ("nanocv", "torchvision"), NAMES, (model.input_size, 17)):  # fmt: skip
         changed = {"task": task, "source": source, "architecture": name, "input_size": size, "pretrained": False}
         try:

@@ -20,6 +20,7 @@ from nanocv_cli.engine.sampling import GraphSampler, SamplingSettings
 from nanocv_cli.errors import ModelError
 from nanocv_cli.evaluation.checkpoint_sampler import CheckpointSampler
 from nanocv_cli.models.nanoflow import NanoFlow
+from nanocv_cli.tasks.base import StepSettings
 from nanocv_cli.tasks.generation.task import Generation
 from tests.conftest import COLOURS, Command, TrainedRun, run_nanocv, write_tiny_set
 
@@ -219,7 +220,8 @@ def test_what_the_network_learns_leads_from_noise_to_the_image() -> None:
     train = config.train.model_copy(
         update={"label_dropout": 0.5, "augment": config.train.augment.model_copy(update={"flip": False})}
     )
-    inputs, path = Generation().augment(images, torch.arange(6) % 3, 32, torch.float32, config.model, train, seed)
+    settings = StepSettings(32, torch.float32, config.model, train, seed)
+    inputs, path = Generation().augment(images, torch.arange(6) % 3, settings)
     clean = images.permute(0, 3, 1, 2) / 127.5 - 1.0
     arrived = inputs + (1 - path.time.view(-1, 1, 1, 1)) * path.velocity
     torch.testing.assert_close(arrived, clean, atol=1e-4, rtol=0)

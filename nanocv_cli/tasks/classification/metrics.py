@@ -14,12 +14,12 @@ from torchmetrics.functional.classification import (
     multiclass_recall,
 )
 
-from nanocv_cli.tasks.base import Metrics, Outputs
+from nanocv_cli.tasks.base import Evaluator, Metrics, Outputs
 
 CALIBRATION_BINS = 15
 
 
-class ClassificationEvaluator:
+class ClassificationEvaluator(Evaluator):
     """Collects probabilities and labels of a split.
 
     Args:
@@ -69,9 +69,6 @@ class ClassificationEvaluator:
         probabilities, labels = torch.cat(self._probabilities), torch.cat(self._labels)
         matrix: NDArray[np.int64] = multiclass_confusion_matrix(probabilities, labels, len(self.classes)).numpy()
         return matrix
-
-    def snapshot(self, folder: Path, epoch: int) -> None:
-        """Nothing: curves show it."""
 
     def draw(self, folder: Path, images: NDArray[np.uint8]) -> list[Path]:
         """Writes `confusion.png`."""

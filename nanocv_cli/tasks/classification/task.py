@@ -1,23 +1,19 @@
 """Classification: one label per image; logits, cross-entropy, probabilities."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from nanocv_cli.config.schema import DataConfig, ModelConfig, TrainConfig
 from nanocv_cli.data import augment
-from nanocv_cli.data.dataset import Dataset, Sample
+from nanocv_cli.data.dataset import Dataset
 from nanocv_cli.data.formats.class_folders import read_class_folders
-from nanocv_cli.tasks.base import EvalContext, Outputs, Say, Score, largest_difference
+from nanocv_cli.tasks.base import EvalContext, Score, StepSettings, Task
 from nanocv_cli.tasks.classification.metrics import ClassificationEvaluator
-from nanocv_cli.tasks.normalised import Normalised
+from nanocv_cli.tasks.normalised import Normalised, recoloured
 
 
 @dataclass(frozen=True)
@@ -43,47 +39,26 @@ class ExportModel(Normalised):
         return (self.network(self.normalise(images)).float().softmax(1),)
 
 
-class Classification:
-    """The task's room key: see `tasks.base.Task` for what each method promises."""
+class Classification(Task):
+    """See `tasks.base.Task` for what each method promises."""
 
     name = "classification"
     best = Score("top1")
     train_metric_name = "top1"
-    output_names: tuple[str, ...] = ("probabilities",)
-    wants_train_images = False
-    online_metrics: tuple[str, ...] = ()
-    tolerance = 1e-3
+    output_names = ("probabilities",)
 
     def read(self, config: DataConfig, root: Path) -> Dataset[int]:
         return read_class_folders(config, root)
 
-    def targets(self, samples: list[Sample[int]], size: int, resize: str, cache: Path, say: Say) -> NDArray[np.int64]:
-        """Class indices, int64 [n]."""
-        return np.array([sample.label for sample in samples], np.int64)
-
-    def augment(
-        self,
-        images: Tensor,
-        targets: Tensor,
-        size: int,
-        dtype: torch.dtype,
-        model: ModelConfig,
-        train: TrainConfig,
-        generator: torch.Generator,
-    ) -> tuple[Tensor, MixedLabels]:
-        config = train.augment
-        crops = augment.random_crops(images, size, config, generator)
-        matrix, offset = augment.colour_matrices(len(crops), config, generator)
-        inputs = augment.normalise(crops, matrix, offset, torch.tensor(model.mean), torch.tensor(model.std), dtype)
+    def augment(self, images: Tensor, targets: Tensor, settings: StepSettings) -> tuple[Tensor, MixedLabels]:
+        config, generator = settings.train.augment, settings.generator
+        inputs = recoloured(augment.random_crops(images, settings.size, config, generator), settings)
         if config.erase:
             inputs = augment.erase(inputs, config.erase, generator)
         share = 1.0
         if config.mix and torch.rand(1, generator=generator).item() < config.mix:
             inputs, share = augment.cut_and_mix(inputs, generator)
         return inputs, MixedLabels(targets, targets.roll(1), share)
-
-    def training_inputs(self, inputs: Tensor, targets: MixedLabels) -> tuple[Tensor]:
-        return (inputs,)
 
     def loss(self, outputs: Tensor, targets: MixedLabels, train: TrainConfig) -> Tensor:
         logits = outputs.float()
@@ -98,19 +73,8 @@ class Classification:
         own, neighbour = (answers == targets.own).sum(), (answers == targets.neighbour).sum()
         return own if targets.share == 1.0 else targets.share * own + (1.0 - targets.share) * neighbour
 
-    def graph_inputs(self, images: NDArray[np.uint8], targets: NDArray[Any], first: int) -> dict[str, NDArray[Any]]:
-        """The images."""
-        return {"images": images}
-
     def export_model(self, network: nn.Module, model: ModelConfig) -> nn.Module:
         return ExportModel(network, model.mean, model.std)
 
     def evaluator(self, classes: tuple[str, ...], model: ModelConfig, context: EvalContext) -> ClassificationEvaluator:
         return ClassificationEvaluator(classes)
-
-    def remap_labels(self, label: int, numbers: Sequence[int]) -> int:
-        return numbers[label]
-
-    def parity_error(self, expected: Outputs, actual: Outputs) -> float:
-        """Largest difference of a probability."""
-        return largest_difference(expected, actual)

@@ -9,14 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nanocv_cli.data.boxes import IGNORED, LABEL
-from nanocv_cli.tasks.base import Metrics, Outputs
+from nanocv_cli.tasks.base import Evaluator, Metrics, Outputs
 from nanocv_cli.tasks.detection.mistakes import Evaluated, evaluate_image
 
 AREAS = ("all", "small", "medium", "large")
 IOU_50, IOU_75 = 0, 5  # rows of COCO's thresholds 0.50, 0.55, ..., 0.95
 
 
-class DetectionEvaluator:
+class DetectionEvaluator(Evaluator):
     """Collects detections and objects of a split.
 
     Args:
@@ -118,9 +118,6 @@ class DetectionEvaluator:
         precision, scores = (np.asarray(found[key], float).reshape(shape)[..., -1] for key in ("precision", "scores"))
         recall = np.asarray(found["recall"], float).reshape(10, len(self.classes), len(AREAS), 3)[..., -1]
         return Curves(precision, recall, scores)
-
-    def snapshot(self, folder: Path, epoch: int) -> None:
-        """Nothing: curves show it."""
 
     def draw(self, folder: Path, images: NDArray[np.uint8]) -> list[Path]:
         """Writes `precision_recall.png` and, if there is any, `mistakes.png`."""

@@ -2,24 +2,21 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from nanocv_cli.config.schema import DataConfig, ModelConfig, TrainConfig
-from nanocv_cli.data import augment
 from nanocv_cli.data.box_augment import augment_boxes
 from nanocv_cli.data.boxes import Boxes, box_targets
 from nanocv_cli.data.dataset import Dataset, Sample
 from nanocv_cli.data.formats.guess_format import read_boxes
 from nanocv_cli.models.assignment import Losses
-from nanocv_cli.tasks.base import EvalContext, Outputs, Say, Score
+from nanocv_cli.tasks.base import EvalContext, Outputs, Say, Score, StepSettings, Task
 from nanocv_cli.tasks.detection.metrics import DetectionEvaluator
 from nanocv_cli.tasks.detection.parity import unmatched_distance
-from nanocv_cli.tasks.normalised import Normalised
+from nanocv_cli.tasks.normalised import Normalised, recoloured
 
 
 class ExportModel(Normalised):
@@ -31,15 +28,13 @@ class ExportModel(Normalised):
         return boxes.float(), scores.float(), labels
 
 
-class Detection:
-    """The task's room key: see `tasks.base.Task` for what each method promises."""
+class Detection(Task):
+    """See `tasks.base.Task` for what each method promises."""
 
     name = "detection"
     best = Score("map")
     train_metric_name = "overlap"
-    output_names: tuple[str, ...] = ("boxes", "scores", "labels")
-    wants_train_images = False
-    online_metrics: tuple[str, ...] = ()
+    output_names = ("boxes", "scores", "labels")
     tolerance = 2e-3
 
     def read(self, config: DataConfig, root: Path) -> Dataset[Boxes]:
@@ -51,21 +46,9 @@ class Detection:
         """Objects, float32 [n,M,6]; see `data/boxes.py`."""
         return box_targets(samples)
 
-    def augment(
-        self,
-        images: Tensor,
-        targets: Tensor,
-        size: int,
-        dtype: torch.dtype,
-        model: ModelConfig,
-        train: TrainConfig,
-        generator: torch.Generator,
-    ) -> tuple[Tensor, Tensor]:
-        config = train.augment
-        views, objects = augment_boxes(images, targets, size, config, generator)
-        matrix, offset = augment.colour_matrices(len(views), config, generator)
-        inputs = augment.normalise(views, matrix, offset, torch.tensor(model.mean), torch.tensor(model.std), dtype)
-        return inputs, objects
+    def augment(self, images: Tensor, targets: Tensor, settings: StepSettings) -> tuple[Tensor, Tensor]:
+        views, objects = augment_boxes(images, targets, settings.size, settings.train.augment, settings.generator)
+        return recoloured(views, settings), objects
 
     def training_inputs(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         return inputs, targets
@@ -76,10 +59,6 @@ class Detection:
     def train_metric(self, outputs: Losses, targets: Tensor) -> Tensor:
         """Mean overlap of the places that learn an object, for each image of the batch."""
         return outputs.overlap * len(targets)
-
-    def graph_inputs(self, images: NDArray[np.uint8], targets: NDArray[Any], first: int) -> dict[str, NDArray[Any]]:
-        """The images."""
-        return {"images": images}
 
     def export_model(self, network: nn.Module, model: ModelConfig) -> nn.Module:
         return ExportModel(network, model.mean, model.std)

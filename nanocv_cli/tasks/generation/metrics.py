@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from nanocv_cli.tasks.base import Metrics, Outputs
+from nanocv_cli.tasks.base import Evaluator, Metrics, Outputs
 from nanocv_cli.tasks.generation.distances import distances, frechet, neighbourhoods
 from nanocv_cli.tasks.generation.features import features
 from nanocv_cli.tasks.generation.inception import inception_features
@@ -19,7 +19,7 @@ SMALLEST_SPREAD = 0.1
 COMPARED_AT_ONCE = 512
 
 
-class GenerationEvaluator:
+class GenerationEvaluator(Evaluator):
     """Collects a sample for each real image of a split, of the same class.
 
     Args:

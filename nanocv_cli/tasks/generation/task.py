@@ -1,7 +1,6 @@
 """Generation: images of a class, from noise; flow matching with classifier-free guidance."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +13,17 @@ from torch import Tensor, nn
 from nanocv_cli.config.project import project_root
 from nanocv_cli.config.schema import DataConfig, ModelConfig, TrainConfig
 from nanocv_cli.data import augment
-from nanocv_cli.data.dataset import Dataset, Sample
+from nanocv_cli.data.dataset import Dataset
 from nanocv_cli.data.formats.class_folders import read_class_folders
 from nanocv_cli.engine.noise import image_noise
 from nanocv_cli.engine.reference import find_graph
 from nanocv_cli.engine.runner import Runner
 from nanocv_cli.errors import NanocvError
 from nanocv_cli.images.resize import resize_to_square
-from nanocv_cli.tasks.base import EvalContext, Outputs, Say, Score, largest_difference
+from nanocv_cli.tasks.base import EvalContext, Score, StepSettings, Task
 from nanocv_cli.tasks.generation.metrics import Classify, GenerationEvaluator
 from nanocv_cli.tasks.generation.sampler import Sampler
+from nanocv_cli.tasks.normalised import recoloured
 
 # Of the noise that a split's images are evaluated by.
 JUDGED_SEED = 0
@@ -45,48 +45,33 @@ class FlowTargets:
     velocity: Tensor
 
 
-class Generation:
-    """The task's room key: see `tasks.base.Task` for what each method promises."""
+class Generation(Task):
+    """See `tasks.base.Task` for what each method promises."""
 
     name = "generation"
     # On a few hundred images every figure saturates long before samples stop getting better to the eye, and the
     # Frechet distance even takes what noise is left in early samples for texture.
     best = Score("coverage", last_is_best=True)
     train_metric_name = "explained"
-    output_names: tuple[str, ...] = ("image",)
+    output_names = ("image",)
     wants_train_images = True
-    online_metrics: tuple[str, ...] = ("fid",)
-    tolerance = 2.0  # levels of 0..255
+    online_metrics = ("fid",)
+    tolerance = 2.0  # levels of 0..255, which the images are in
 
     def read(self, config: DataConfig, root: Path) -> Dataset[int]:
         return read_class_folders(config, root)
 
-    def targets(self, samples: list[Sample[int]], size: int, resize: str, cache: Path, say: Say) -> NDArray[np.int64]:
-        """Class indices, int64 [n]."""
-        return np.array([sample.label for sample in samples], np.int64)
-
-    def augment(
-        self,
-        images: Tensor,
-        targets: Tensor,
-        size: int,
-        dtype: torch.dtype,
-        model: ModelConfig,
-        train: TrainConfig,
-        generator: torch.Generator,
-    ) -> tuple[Tensor, FlowTargets]:
+    def augment(self, images: Tensor, targets: Tensor, settings: StepSettings) -> tuple[Tensor, FlowTargets]:
         """Points on straight paths (arXiv:2209.03003) at times whose logit is normal (arXiv:2403.03206)."""
-        crops = augment.random_crops(images, size, train.augment, generator)
-        matrix, offset = augment.colour_matrices(len(crops), train.augment, generator)
-        mean, std = torch.tensor(model.mean), torch.tensor(model.std)
-        clean = augment.normalise(crops, matrix, offset, mean, std, torch.float32)
+        train, generator = settings.train, settings.generator
+        crops = augment.random_crops(images, settings.size, train.augment, generator)
+        clean = recoloured(crops, replace(settings, dtype=torch.float32))
         device, count = clean.device, len(clean)
         noise = torch.randn(clean.shape, generator=generator).to(device)
         time = torch.randn(count, generator=generator).sigmoid().to(device)
         dropped = (torch.rand(count, generator=generator) < train.label_dropout).to(device)
         share = time.view(-1, 1, 1, 1)
-        inputs = (share * clean + (1.0 - share) * noise).to(dtype)
-
+        inputs = (share * clean + (1.0 - share) * noise).to(settings.dtype)
         label = targets.masked_fill(dropped, -1)
         return inputs, FlowTargets(time, label, clean - noise)
 
@@ -113,13 +98,6 @@ class Generation:
 
     def evaluator(self, classes: tuple[str, ...], model: ModelConfig, context: EvalContext) -> GenerationEvaluator:
         return GenerationEvaluator(classes, _classifier(classes, model), context.train_images, context.online)
-
-    def remap_labels(self, label: int, numbers: Sequence[int]) -> int:
-        return numbers[label]
-
-    def parity_error(self, expected: Outputs, actual: Outputs) -> float:
-        """Largest difference of a level, 0..255."""
-        return largest_difference(expected, actual)
 
 
 def _classifier(classes: tuple[str, ...], model: ModelConfig) -> Classify | None:

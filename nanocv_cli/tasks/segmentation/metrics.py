@@ -11,7 +11,7 @@ from torch import Tensor
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from nanocv_cli.data.masks import IGNORED
-from nanocv_cli.tasks.base import Metrics, Outputs
+from nanocv_cli.tasks.base import Evaluator, Metrics, Outputs
 from nanocv_cli.tasks.segmentation.evaluated import SHOWN, Evaluated
 
 # A boundary counts as found if one of the same class is this near, as a share of the image's diagonal (Csurka et al.,
@@ -19,7 +19,7 @@ from nanocv_cli.tasks.segmentation.evaluated import SHOWN, Evaluated
 BOUNDARY_TOLERANCE = 0.0075
 
 
-class SegmentationEvaluator:
+class SegmentationEvaluator(Evaluator):
     """Collects masks and labels of a split.
 
     Args:
@@ -86,9 +86,6 @@ class SegmentationEvaluator:
             "boundary_f1": _mean(per_class, "boundary_f1"),
             "per_class": per_class,
         }
-
-    def snapshot(self, folder: Path, epoch: int) -> None:
-        """Nothing: curves show it."""
 
     def draw(self, folder: Path, images: NDArray[np.uint8]) -> list[Path]:
         """Writes `confusion.png`, shares of each true class's pixels, and `overlays.png`, the worst images."""

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -11,13 +10,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from nanocv_cli.config.schema import DataConfig, ModelConfig, TrainConfig
-from nanocv_cli.data import augment
 from nanocv_cli.data.dataset import Dataset, Sample
 from nanocv_cli.data.formats.labels import read_masks
 from nanocv_cli.data.mask_augment import augment_masks
 from nanocv_cli.data.masks import IGNORED, Mask, Renumbered, cached_masks
-from nanocv_cli.tasks.base import EvalContext, Outputs, Say, Score
-from nanocv_cli.tasks.normalised import Normalised
+from nanocv_cli.tasks.base import EvalContext, Outputs, Say, Score, StepSettings, Task
+from nanocv_cli.tasks.normalised import Normalised, recoloured
 from nanocv_cli.tasks.segmentation.metrics import SegmentationEvaluator
 
 # A pixel may go either way where two classes are as probable as this.
@@ -33,15 +31,13 @@ class ExportModel(Normalised):
         return labels.to(torch.uint8), confidence
 
 
-class Segmentation:
-    """The task's room key: see `tasks.base.Task` for what each method promises."""
+class Segmentation(Task):
+    """See `tasks.base.Task` for what each method promises."""
 
     name = "segmentation"
     best = Score("miou")
     train_metric_name = "pixels"
-    output_names: tuple[str, ...] = ("mask", "confidence")
-    wants_train_images = False
-    online_metrics: tuple[str, ...] = ()
+    output_names = ("mask", "confidence")
     tolerance = 2e-3
 
     def read(self, config: DataConfig, root: Path) -> Dataset[Mask]:
@@ -51,23 +47,9 @@ class Segmentation:
         """Masks, uint8 [n,size,size]."""
         return cached_masks(cache, samples, size, resize, say=say)
 
-    def augment(
-        self,
-        images: Tensor,
-        targets: Tensor,
-        size: int,
-        dtype: torch.dtype,
-        model: ModelConfig,
-        train: TrainConfig,
-        generator: torch.Generator,
-    ) -> tuple[Tensor, Tensor]:
-        views, masks = augment_masks(images, targets, size, train.augment, generator)
-        matrix, offset = augment.colour_matrices(len(views), train.augment, generator)
-        inputs = augment.normalise(views, matrix, offset, torch.tensor(model.mean), torch.tensor(model.std), dtype)
-        return inputs, masks
-
-    def training_inputs(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor]:
-        return (inputs,)
+    def augment(self, images: Tensor, targets: Tensor, settings: StepSettings) -> tuple[Tensor, Tensor]:
+        views, masks = augment_masks(images, targets, settings.size, settings.train.augment, settings.generator)
+        return recoloured(views, settings), masks
 
     def loss(self, outputs: Tensor, targets: Tensor, train: TrainConfig) -> Tensor:
         """Cross-entropy plus `train.region_loss` times the soft Dice loss (arXiv:1606.04797), which counts each class
@@ -84,10 +66,6 @@ class Segmentation:
         counted = targets != IGNORED
         right = ((outputs.detach().argmax(1) == targets) & counted).sum()
         return right / counted.sum().clamp(min=1) * len(targets)
-
-    def graph_inputs(self, images: NDArray[np.uint8], targets: NDArray[Any], first: int) -> dict[str, NDArray[Any]]:
-        """The images."""
-        return {"images": images}
 
     def export_model(self, network: nn.Module, model: ModelConfig) -> nn.Module:
         return ExportModel(network, model.mean, model.std)
