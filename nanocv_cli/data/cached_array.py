@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, NonNegativeInt
 
 from nanocv_cli.errors import DataError, StorageError
 from nanocv_cli.files import folder_beside, write_json
+from nanocv_cli.processors import usable_processors
 from nanocv_cli.untrusted import read_regular
 
 Progress = Callable[[int, int], None]
@@ -143,7 +144,7 @@ def _write(
 ) -> None:
     kept: list[int] = []
     left_out: list[tuple[int, str]] = []
-    workers = os.cpu_count() or 1
+    workers = usable_processors()
     # Chunks bound the rows that wait for the disk; Pillow decodes outside Python's global lock.
     chunk = 64 * workers
     with (folder / ROWS).open("wb") as file, ThreadPoolExecutor(workers) as pool:

@@ -1,6 +1,5 @@
 """What is wrong with a set: unreadable and empty files, copies, leakage between splits, lonely classes, stray files."""
 
-import os
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +14,7 @@ from nanocv_cli.data.dataset import SPLITS, Dataset, Sample
 from nanocv_cli.data.problem import Problem
 from nanocv_cli.folders import is_file
 from nanocv_cli.images.resize import UnreadableImageError, measure_image
+from nanocv_cli.processors import usable_processors
 
 SMALL_SIDE = 32
 IGNORED_NAMES = {"Thumbs.db", "desktop.ini"}
@@ -34,7 +34,7 @@ def check_dataset(dataset: Dataset[Any], progress: Callable[[int, int], None] | 
     """
     members = [(split, sample) for split in SPLITS for sample in dataset.splits.get(split, ())]
     seen: list[_Seen] = []
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+    with ThreadPoolExecutor(usable_processors()) as pool:
         for done, result in enumerate(pool.map(lambda member: _look(member[1].path), members), start=1):
             seen.append(result)
             if progress:

@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 
 from nanocv_cli.errors import RequestError
+from nanocv_cli.processors import thread_limit
 
 AUTOCAST_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -12,9 +13,13 @@ AUTOCAST_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 def pick_device(name: str) -> torch.device:
     """The device called `auto`, `cpu`, `cuda` or `mps`; auto takes the first of cuda, mps, cpu that is there.
 
+    Where this process may use fewer processors than the machine has, torch computes with no more threads than those.
+
     Raises:
         RequestError: this machine has no such device.
     """
+    if limit := thread_limit():
+        torch.set_num_threads(min(torch.get_num_threads(), limit))
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
         return torch.device(next(device for device, there in available.items() if there))

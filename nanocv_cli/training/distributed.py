@@ -20,6 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 from nanocv_cli.errors import TrainingError
 from nanocv_cli.interrupts import Terminated
 from nanocv_cli.output import say
+from nanocv_cli.processors import usable_processors
 
 POLL_SECONDS = 0.2
 GRACE_SECONDS = 10.0
@@ -108,7 +109,7 @@ def launch(count: int, arguments: list[str]) -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    threads = str(max(1, (os.cpu_count() or 1) // count))
+    threads = str(max(1, usable_processors() // count))
     shared = {"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     shared["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS", threads)
     command = [sys.executable, "-m", "nanocv_cli.app", *arguments]

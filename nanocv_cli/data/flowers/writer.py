@@ -16,6 +16,7 @@ from PIL import Image
 from nanocv_cli.config.schema import FlowersConfig
 from nanocv_cli.data.flowers.drawing import SPECIES, FlowerImage, draw_image
 from nanocv_cli.files import atomic_path, write_json
+from nanocv_cli.processors import usable_processors
 
 JPEG_QUALITY = 88
 # Background black; species in colours that stand apart.
@@ -38,7 +39,7 @@ def draw_set(
         config: seed, size and counts.
         folder: existing files of the same names are replaced.
         progress: called with (done, total).
-        workers: processes; the result does not depend on it. None: one per core.
+        workers: processes; the result does not depend on it. None: one per usable processor.
     """
     splits = {"train": config.train, "val": config.val, "test": config.test}
     jobs: list[Job] = [
@@ -51,7 +52,7 @@ def draw_set(
     rows: dict[str, list[Row]] = {split: [] for split in splits}
     # Spawned workers start alike on macOS and Linux, and inherit no threads or locks.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers or os.cpu_count() or 1, mp_context=context, initializer=_end_with_parent) as pool:
+    with ProcessPoolExecutor(workers or usable_processors(), mp_context=context, initializer=_end_with_parent) as pool:
         with _blocked(signal.SIGINT):  # workers inherit it: Ctrl-C is the parent's to answer
             drawn = pool.map(_draw_job, jobs, chunksize=CHUNK)
         for done, (job, row) in enumerate(zip(jobs, drawn, strict=True), start=1):

@@ -4,7 +4,6 @@ A config comes from a file or, as an override, from a client. None of its number
 wait without end, so every number that this server honours has its line here.
 """
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
@@ -15,12 +14,12 @@ from google.protobuf.descriptor import FieldDescriptor
 from tritonclient.grpc import model_config_pb2 as pb
 
 from nanocv_cli.errors import ModelError
+from nanocv_cli.processors import usable_processors
 from nanocv_cli.serving.datatypes import NUMPY_TYPES
 from nanocv_cli.serving.embedded.plan import datatype
 from nanocv_cli.untrusted import printable
 
-# Those that this process may use, which in a container are fewer than the machine's.
-PROCESSORS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+PROCESSORS = usable_processors()
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,81 @@
+"""How many processors this process may use: in a container or on a shared machine these are fewer than there are."""
+
+import math
+import os
+from pathlib import Path
+
+ROOT = Path("/")
+
+
+def usable_processors(root: Path = ROOT) -> int:
+    """Processors that this process may keep busy at the same time; at least 1.
+
+    The least of three: what the machine has, what the process may be scheduled on (its affinity), and what its cgroup
+    (a container's limit, version 1 or 2) pays for. A share of a processor counts as one more thread: 2.5 are 3.
+
+    Args:
+        root: where `/proc` and `/sys` lie.
+    """
+    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quotas = [quota for quota in (_quota_v2(root), _quota_v1(root)) if quota is not None]
+    return max(1, min([affinity, *(math.ceil(quota) for quota in quotas)]))
+
+
+def thread_limit() -> int:
+    """Threads for a library that would otherwise start one for each processor of the machine; 0: it may do so."""
+    usable = usable_processors()
+    return usable if usable < (os.cpu_count() or 1) else 0
+
+
+def _quota_v2(root: Path) -> float | None:
+    """Processors by `cpu.max` of the process's cgroup and of all above it, the least; None without a limit."""
+    found = None
+    for folder in _folders(root / "sys/fs/cgroup", _own_path(root, "")):
+        parts = _text(folder / "cpu.max").split()
+        if len(parts) == 2 and (quota := _ratio(*parts)) is not None:
+            found = quota if found is None else min(found, quota)
+    return found
+
+
+def _quota_v1(root: Path) -> float | None:
+    """The same by version 1's files: a quota of -1 is none."""
+    found = None
+    own = _own_path(root, "cpu")
+    for mount in ("cpu", "cpu,cpuacct"):
+        for folder in _folders(root / "sys/fs/cgroup" / mount, own):
+            quota = _ratio(_text(folder / "cpu.cfs_quota_us"), _text(folder / "cpu.cfs_period_us"))
+            if quota is not None:
+                found = quota if found is None else min(found, quota)
+    return found
+
+
+def _folders(mount: Path, own: str) -> list[Path]:
+    """The cgroup's folder and those above it. In a container the path may be the host's: then only the top is there."""
+    parts = [part for part in own.split("/") if part not in ("", "..")]
+    return [mount.joinpath(*parts[:depth]) for depth in range(len(parts), -1, -1)]
+
+
+def _own_path(root: Path, controller: str) -> str:
+    """The process's path in the hierarchy of a controller; version 2's has none."""
+    for line in _text(root / "proc/self/cgroup").splitlines():
+        _, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        if controller in controllers.split(","):
+            return path
+    return ""
+
+
+def _ratio(quota: str, period: str) -> float | None:
+    """Microseconds of processor time per period, as processors; None for what says that there is no limit."""
+    try:
+        time, of = int(quota), int(period)
+    except ValueError:  # "max", or there is no such file
+        return None
+    return time / of if time > 0 and of > 0 else None
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii").strip()
+    except (OSError, ValueError):
+        return ""

@@ -1,0 +1,68 @@
+"""Processors are counted by what the process may use, not by what the machine has."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from nanocv_cli.processors import thread_limit, usable_processors
+
+
+@pytest.fixture(autouse=True)
+def eight_processors(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
+
+
+def write(root: Path, files: dict[str, str]) -> Path:
+    for name, text in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    return root
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({}, 8),
+        ({"sys/fs/cgroup/cpu.max": "max 100000\n"}, 8),
+        ({"sys/fs/cgroup/cpu.max": "200000 100000\n"}, 2),
+        ({"sys/fs/cgroup/cpu.max": "250000 100000\n"}, 3),
+        ({"sys/fs/cgroup/cpu.max": "10000 100000\n"}, 1),
+        ({"sys/fs/cgroup/cpu.max": "9900000 100000\n"}, 8),
+        ({"sys/fs/cgroup/cpu.max": "rubbish"}, 8),
+        ({"sys/fs/cgroup/cpu.max": "0 0"}, 8),
+        ({"proc/self/cgroup": "0::/a/b\n", "sys/fs/cgroup/a/b/cpu.max": "400000 100000",
+          "sys/fs/cgroup/a/cpu.max": "300000 100000"}, 3),
+        ({"proc/self/cgroup": "0::/../../host/path\n", "sys/fs/cgroup/cpu.max": "200000 100000"}, 2),
+        ({"sys/fs/cgroup/cpu/cpu.cfs_quota_us": "-1", "sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000"}, 8),
+        ({"sys/fs/cgroup/cpu/cpu.cfs_quota_us": "150000", "sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000"}, 2),
+        ({"proc/self/cgroup": "4:cpu,cpuacct:/box\n0::/\n",
+          "sys/fs/cgroup/cpu,cpuacct/box/cpu.cfs_quota_us": "500000",
+          "sys/fs/cgroup/cpu,cpuacct/box/cpu.cfs_period_us": "100000"}, 5),
+    ],
+)  # fmt: skip
+def test_a_quota_is_rounded_up_and_is_never_more_than_there_are(
+    tmp_path: Path, files: dict[str, str], expected: int
+) -> None:
+    assert usable_processors(write(tmp_path, files)) == expected
+
+
+def test_the_least_of_affinity_and_quota(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 5, 6}, raising=False)
+    assert usable_processors(tmp_path) == 3
+    assert usable_processors(write(tmp_path, {"sys/fs/cgroup/cpu.max": "100000 100000"})) == 1
+
+
+def test_without_affinity_the_machine_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "sched_getaffinity")
+    assert usable_processors(tmp_path) == 8
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert usable_processors(tmp_path) == 1
+
+
+def test_libraries_are_limited_only_where_they_would_start_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1, 2}, raising=False)
+    assert thread_limit() == min(3, usable_processors())
+    monkeypatch.setattr("nanocv_cli.processors.usable_processors", lambda: 8)
+    assert thread_limit() == 0
