@@ -126,9 +126,10 @@ def test_ptflops_stands_beside_ours_with_its_own_total(nanocv: Command, project:
                if module["ours"] != module["theirs"])  # fmt: skip
 
 
-@pytest.mark.slow(20)
 def test_local_peaks_are_measured_once(nanocv: Command, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nanocv_cli.analysis.local.SECONDS_PER_ROUND", 0.002)
+    monkeypatch.setattr("nanocv_cli.analysis.local.SIDES", {"cpu": (64, 128)})
+    monkeypatch.setattr("nanocv_cli.analysis.local.MEMORY_BYTES", {"cpu": 2**24})
     first = nanocv("analyze", "flops", "--gpu", "local", "--device", "cpu", "--json")
     second = nanocv("analyze", "flops", "--gpu", "local", "--device", "cpu", "--json")
     assert "measuring the peaks" in first.err

@@ -1,7 +1,6 @@
 """Training as the user runs it: what a run leaves, how it stops, and that it always goes on where it stopped."""
 
 import json
-import os
 import random
 import re
 import signal
@@ -14,6 +13,7 @@ import pytest
 from PIL import Image
 
 from tests.conftest import TINY, Command, TrainedRun, write_tiny_set
+from tests.training.train_process import TrainProcess
 from tests.training.weights import same_weights
 
 SETS = [word for pair in TINY for word in ("--set", pair)]
@@ -130,12 +130,6 @@ def test_a_wrong_request_is_one_line(
     assert len([line for line in outcome.err.splitlines() if line.startswith("error:")]) == 1
 
 
-def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
-    """`nanocv train` in a process of its own, in `folder`."""
-    command = [sys.executable, "-m", "nanocv_cli.app", "train", *arguments]
-    return subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-
-
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
     """A run that was never interrupted, and the arguments that began it."""
@@ -143,9 +137,8 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]
     data = write_tiny_set(root / "colours", {"train": 40, "val": 8})
     sets = [*SETS, "--set", "train.epochs=8", "--set", "train.ema_decay=0.9", "--set", "model.dropout=0.2"]
     arguments = ["--data", str(data), "--model", "lenet", *sets]
-    process = start(root, *arguments, "--out", "whole")
-    _, errors = process.communicate()
-    assert process.returncode == 0, errors
+    code, errors = TrainProcess(root, *arguments, "--out", "whole").finish()
+    assert code == 0, errors
     return root, arguments
 
 
@@ -154,26 +147,25 @@ def test_killed_at_random_and_resumed_ends_with_the_same_bits(reference: tuple[P
     root, arguments = reference
     run = root / f"killed-{seed}"
     chance = random.Random(seed)
-    process = start(root, *arguments, "--out", run.name)
+    process = TrainProcess(root, *arguments, "--out", run.name)
     kills = 0
     while True:
         # Most of a short run is start-up: wait for the folder to show life, then kill anywhere in what follows.
         deadline = time.monotonic() + 60
         marks = _epochs(run)
-        while process.poll() is None and _epochs(run) == marks and time.monotonic() < deadline:
+        while process.is_running() and _epochs(run) == marks and time.monotonic() < deadline:
             time.sleep(0.005)
         time.sleep(chance.uniform(0, 0.15))
-        if process.poll() is not None or kills == 3:
+        if not process.is_running() or kills == 3:
             break
         process.kill()
-        process.wait()
         kills += 1
         if not (run / "config.yaml").exists():
-            process = start(root, *arguments, "--out", run.name)
+            process = TrainProcess(root, *arguments, "--out", run.name)
         else:
-            process = start(root, "--resume", str(run))
-    _, errors = process.communicate()
-    assert process.returncode == 0, errors
+            process = TrainProcess(root, "--resume", str(run))
+    code, errors = process.finish()
+    assert code == 0, errors
     assert kills >= 1
     for name in ("best", "last"):
         checkpoint = f"checkpoints/{name}.safetensors"
@@ -193,22 +185,20 @@ def _epochs(run: Path) -> float:
 def test_ctrl_c_saves_and_says_how_to_go_on(reference: tuple[Path, list[str]]) -> None:
     root, arguments = reference
     run = root / "interrupted"
-    process = start(root, *arguments, "--out", run.name)
+    process = TrainProcess(root, *arguments, "--out", run.name)
     deadline = time.monotonic() + 60
     while not (run / "checkpoints" / "last.safetensors").exists() and time.monotonic() < deadline:
         time.sleep(0.01)
-    os.kill(process.pid, signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130, errors
+    process.send_signal(signal.SIGINT)
+    code, errors = process.finish()
+    assert code == 130, errors
     assert f"nanocv train --resume {run.name}" in errors
     assert "Traceback" not in errors
-    process = start(root, "--resume", run.name)
-    _, errors = process.communicate()
-    assert process.returncode == 0, errors
+    code, errors = TrainProcess(root, "--resume", run.name).finish()
+    assert code == 0, errors
     assert same_weights(root / "whole/checkpoints/best.safetensors", run / "checkpoints/best.safetensors")
-    process = start(root, "--resume", run.name)
-    _, errors = process.communicate()
-    assert process.returncode == 2
+    code, errors = TrainProcess(root, "--resume", run.name).finish()
+    assert code == 2
     assert "is finished" in errors
 
 
@@ -220,6 +210,12 @@ def test_resuming_on_changed_data_is_refused(nanocv: Command, project: Path, tin
     outcome = nanocv("train", "--resume", "run")
     assert outcome.code == 2
     assert "has changed since" in outcome.err
+
+
+def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    """`nanocv train` in a process of its own, in `folder`."""
+    command = [sys.executable, "-m", "nanocv_cli.app", "train", *arguments]
+    return subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
 
 @pytest.mark.slow(19)
