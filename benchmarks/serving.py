@@ -91,8 +91,10 @@ def main() -> None:
                 measured.setdefault(engine, []).append(rows[0].figures)
             if arguments.perf_analyzer:
                 analyzed.append(perf_analyzer(arguments.perf_analyzer, targets["embedded"]))
-    print(f"{graph.name}, {arguments.threads} threads, max batch {arguments.max_batch}, "
-          f"delay {arguments.queue_delay_us} us, {arguments.instances} instances, concurrency 4")  # fmt: skip
+    print(
+        f"{graph.name}, {arguments.threads} threads, max batch {arguments.max_batch}, "
+        f"delay {arguments.queue_delay_us} us, {arguments.instances} instances, concurrency 4"
+    )
     bare_rate = statistics.median(bare)
     print(f"{'bare loop':>16}  {bare_rate:6.0f} inf/s")
     rates = {}

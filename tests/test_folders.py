@@ -42,8 +42,9 @@ def test_any_tree_of_files_and_links_is_walked_in_order_and_to_an_end(
         assert path.suffix.lower() == ".png" and not path.is_dir()
         assert not any(part.startswith(".") for part in path.relative_to(root).parts)
     plain = [Path(folder, name) for folder, _, members in os.walk(root) for name in members]
-    assert {path for path in plain if path.suffix.lower() == ".png" and "/." not in str(path.relative_to(root.parent))
-            } <= set(found)  # fmt: skip
+    assert {
+        path for path in plain if path.suffix.lower() == ".png" and "/." not in str(path.relative_to(root.parent))
+    } <= set(found)
 
 
 def test_links_to_files_and_folders_are_followed_and_keep_the_names_they_have_here(tmp_path: Path) -> None:

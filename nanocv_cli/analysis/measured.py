@@ -50,15 +50,17 @@ def measured_table(model: Model, at: Point, found: Measured, form: str, order: S
     for number in order:
         layer, estimate, seconds = model.layers[number], at.layers[number], found.layers[number]
         share = share_of_roof(estimate.roof_seconds, seconds)
-        rows.append([
-            layer.name,
-            layer.kind,
-            f"{estimate.seconds * 1e6:.1f}",
-            f"{seconds * 1e6:.1f}" if seconds else "",
-            f"{share:.0%}" if share is not None else "",
-            f"{(seconds - estimate.roof_seconds) * 1e6:.1f}" if seconds else "",
-            estimate.verdict,
-        ])  # fmt: skip
+        rows.append(
+            [
+                layer.name,
+                layer.kind,
+                f"{estimate.seconds * 1e6:.1f}",
+                f"{seconds * 1e6:.1f}" if seconds else "",
+                f"{share:.0%}" if share is not None else "",
+                f"{(seconds - estimate.roof_seconds) * 1e6:.1f}" if seconds else "",
+                estimate.verdict,
+            ]
+        )
     roof = sum(estimate.roof_seconds for estimate in at.layers)
     rows.append(["whole model", "", f"{at.seconds * 1e6:.1f}", f"{found.seconds * 1e6:.1f}",
                  f"{roof / found.seconds:.0%}", f"{(found.seconds - roof) * 1e6:.1f}", at.verdict])  # fmt: skip

@@ -160,7 +160,11 @@ class _GraphReader:
 
 
 PARAMETER_TYPES = {
-    onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16, onnx.TensorProto.DOUBLE,
+    onnx.TensorProto.FLOAT,
+    onnx.TensorProto.FLOAT16,
+    onnx.TensorProto.BFLOAT16,
+    onnx.TensorProto.DOUBLE,
     # Quantised weights are parameters too.
-    onnx.TensorProto.INT8, onnx.TensorProto.UINT8,
-}  # fmt: skip
+    onnx.TensorProto.INT8,
+    onnx.TensorProto.UINT8,
+}

@@ -40,11 +40,17 @@ def draw_roofline(model: Model, roofline: Roofline, at: Point, target: Path) -> 
     figure = Figure(figsize=(10, 6), layout="constrained")
     axes = figure.add_subplot()
     spots = [
-        Spot(layer.name, layer.kind, estimate.verdict, estimate.intensity,
-             layer.operations(at.batch) / estimate.seconds, estimate.seconds)
+        Spot(
+            layer.name,
+            layer.kind,
+            estimate.verdict,
+            estimate.intensity,
+            layer.operations(at.batch) / estimate.seconds,
+            estimate.seconds,
+        )
         for layer, estimate in zip(model.layers, at.layers, strict=True)
         if estimate.intensity
-    ]  # fmt: skip
+    ]
     intensities = [spot.intensity for spot in spots]
     low, high = min(0.1, *intensities, 0.1) / 1.5, max(4.0 * roofline.thresholds[1], *intensities, 1.0) * 1.5
     _draw_roofs(axes, roofline, low, high)
@@ -61,10 +67,13 @@ def draw_roofline(model: Model, roofline: Roofline, at: Point, target: Path) -> 
             marker, size = MARKERS.get(kind, OTHERS)
             axes.scatter([], [], s=size, color="0.3", marker=marker, label=kind or "other layers")
     axes.set(
-        xscale="log", yscale="log", xlim=(low, high),
-        xlabel="arithmetic intensity, operations per byte", ylabel="predicted rate, operations per second",
+        xscale="log",
+        yscale="log",
+        xlim=(low, high),
+        xlabel="arithmetic intensity, operations per byte",
+        ylabel="predicted rate, operations per second",
         title=f"{in_chart(model.name)} on {in_chart(roofline.gpu.title)}, {at.dtype}, batch {at.batch}",
-    )  # fmt: skip
+    )
     axes.grid(alpha=0.25, which="major")
     figure.legend(loc="outside right center", fontsize=8, frameon=False)
     save_chart(figure, target)
@@ -83,10 +92,21 @@ def _draw_roofs(axes: Axes, roofline: Roofline, low: float, high: float) -> None
         axes.annotate(f"{threshold:.0f}", (threshold, 0.0), xycoords=("data", "axes fraction"), xytext=(3, 4),
                       textcoords="offset points", fontsize=8, color="0.35")  # fmt: skip
         at = low * 2.2
-        axes.annotate(f"{name} {_si(bandwidth)}B/s", (at, at * bandwidth), xytext=(-4, 8 if place else -14),
-                      textcoords="offset points", fontsize=8)  # fmt: skip
-    axes.annotate(f"peak {_si(roofline.peak)}FLOP/s", (high, roofline.peak), xytext=(-4, 5),
-                  textcoords="offset points", fontsize=8, ha="right")  # fmt: skip
+        axes.annotate(
+            f"{name} {_si(bandwidth)}B/s",
+            (at, at * bandwidth),
+            xytext=(-4, 8 if place else -14),
+            textcoords="offset points",
+            fontsize=8,
+        )
+    axes.annotate(
+        f"peak {_si(roofline.peak)}FLOP/s",
+        (high, roofline.peak),
+        xytext=(-4, 5),
+        textcoords="offset points",
+        fontsize=8,
+        ha="right",
+    )
 
 
 def _name_costliest(axes: Axes, spots: Sequence[Spot]) -> None:
@@ -94,10 +114,14 @@ def _name_costliest(axes: Axes, spots: Sequence[Spot]) -> None:
     costliest = sorted(spots, key=lambda spot: spot.seconds, reverse=True)[:NAMED]
     for place, spot in enumerate(sorted(costliest, key=lambda spot: spot.rate, reverse=True)):
         axes.annotate(
-            f"{in_chart(spot.name)}  {spot.seconds * 1e6:.1f} us", (spot.intensity, spot.rate),
-            xytext=(0.02, 0.97 - 0.045 * place), textcoords="axes fraction", fontsize=7.5, va="top",
+            f"{in_chart(spot.name)}  {spot.seconds * 1e6:.1f} us",
+            (spot.intensity, spot.rate),
+            xytext=(0.02, 0.97 - 0.045 * place),
+            textcoords="axes fraction",
+            fontsize=7.5,
+            va="top",
             arrowprops={"arrowstyle": "-", "color": "0.7", "linewidth": 0.6, "shrinkA": 1, "shrinkB": 2},
-        )  # fmt: skip
+        )
 
 
 def draw_sweep(model: Model, points: Sequence[Point], roofline: Roofline, target: Path) -> None:
@@ -117,19 +141,30 @@ def draw_sweep(model: Model, points: Sequence[Point], roofline: Roofline, target
     own = sorted((at for at in points if at.dtype == roofline.dtype), key=lambda at: at.batch)
     for number, layer in enumerate(model.layers):
         if layer.macs:
-            left.plot([at.batch for at in own], [at.layers[number].intensity for at in own], color="0.6", linewidth=0.5,
-                      alpha=0.6, zorder=0)  # fmt: skip
+            left.plot(
+                [at.batch for at in own],
+                [at.layers[number].intensity for at in own],
+                color="0.6",
+                linewidth=0.5,
+                alpha=0.6,
+                zorder=0,
+            )
     left.plot([], [], color="0.6", linewidth=0.8, label=f"each layer, {roofline.dtype}")
     batches = sorted({at.batch for at in points})
     for name, threshold in zip(("L2 cache", "memory"), roofline.thresholds, strict=True):
         if threshold:
             left.axhline(threshold, color="k", linestyle="--", linewidth=0.9)
-            left.annotate(f"{name}: {threshold:.0f}", (batches[0], threshold), xytext=(2, 3),
-                          textcoords="offset points", fontsize=8)  # fmt: skip
-    left.set(xscale="log", yscale="log", xlabel="batch size", ylabel="operations per byte",
-             title="arithmetic intensity")  # fmt: skip
-    right.set(xscale="log", yscale="log", xlabel="batch size", ylabel="images per second",
-              title="predicted throughput")  # fmt: skip
+            left.annotate(
+                f"{name}: {threshold:.0f}",
+                (batches[0], threshold),
+                xytext=(2, 3),
+                textcoords="offset points",
+                fontsize=8,
+            )
+    left.set(
+        xscale="log", yscale="log", xlabel="batch size", ylabel="operations per byte", title="arithmetic intensity"
+    )
+    right.set(xscale="log", yscale="log", xlabel="batch size", ylabel="images per second", title="predicted throughput")
     for axes in (left, right):
         axes.set_xticks(batches, [str(batch) for batch in batches])
         axes.tick_params(axis="x", which="minor", bottom=False, labelbottom=False)

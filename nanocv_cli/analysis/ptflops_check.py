@@ -61,11 +61,16 @@ def comparison_table(rows: Sequence[Comparison], form: str) -> list[str]:
     """MMACs of both, module by module, then the totals."""
     header = ["<module", "ours MMACs", "ptflops MMACs", "difference", "<why"]
     lines = [
-        [row.name, f"{row.ours / 1e6:.3f}", f"{row.theirs / 1e6:.3f}", f"{(row.theirs - row.ours) / 1e6:+.3f}",
-         row.explanation]
+        [
+            row.name,
+            f"{row.ours / 1e6:.3f}",
+            f"{row.theirs / 1e6:.3f}",
+            f"{(row.theirs - row.ours) / 1e6:+.3f}",
+            row.explanation,
+        ]
         for row in rows
         if row.ours or row.theirs
-    ]  # fmt: skip
+    ]
     ours, theirs = sum(row.ours for row in rows), sum(row.theirs for row in rows)
     lines.append(["total", f"{ours / 1e6:.3f}", f"{theirs / 1e6:.3f}", f"{(theirs - ours) / 1e6:+.3f}", ""])
     return render(header, lines, form)

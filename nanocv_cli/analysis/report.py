@@ -64,25 +64,27 @@ def layer_table(model: Model, at: Point, unit: str, form: str, order: Sequence[i
         layer, estimate = model.layers[number], at.layers[number]
         times = turns * (at.batch if layer.per_image else 1)
         flops = turns * layer.flops(at.batch)
-        rows.append([
-            layer.name if turns == 1 else f"{layer.name} x{turns}",
-            layer.kind,
-            layer.kernel,
-            _text(layer.in_channels),
-            _text(layer.out_channels),
-            _size(layer.in_size),
-            _size(layer.out_size),
-            f"{flops / million:.3f}",
-            f"{flops / total:.1%}" if total else "",
-            f"{layer.other_ops * times / 1e6:.3f}",
-            str(layer.params) if exact else f"{layer.params:,}",
-            _bytes(turns * layer.weights.bytes(at.dtype), exact),
-            _bytes(layer.inputs.bytes(at.dtype) * times, exact),
-            _bytes(layer.outputs.bytes(at.dtype) * times, exact),
-            f"{estimate.intensity:.2f}",
-            estimate.verdict,
-            f"{turns * estimate.seconds * 1e6:.1f}",
-        ])  # fmt: skip
+        rows.append(
+            [
+                layer.name if turns == 1 else f"{layer.name} x{turns}",
+                layer.kind,
+                layer.kernel,
+                _text(layer.in_channels),
+                _text(layer.out_channels),
+                _size(layer.in_size),
+                _size(layer.out_size),
+                f"{flops / million:.3f}",
+                f"{flops / total:.1%}" if total else "",
+                f"{layer.other_ops * times / 1e6:.3f}",
+                str(layer.params) if exact else f"{layer.params:,}",
+                _bytes(turns * layer.weights.bytes(at.dtype), exact),
+                _bytes(layer.inputs.bytes(at.dtype) * times, exact),
+                _bytes(layer.outputs.bytes(at.dtype) * times, exact),
+                f"{estimate.intensity:.2f}",
+                estimate.verdict,
+                f"{turns * estimate.seconds * 1e6:.1f}",
+            ]
+        )
     other = model.operations(at.batch) - total
     moved = [sum(part(layer, at) for layer in model.layers) for part in (_weights, _inputs, _outputs)]
     rows.append([

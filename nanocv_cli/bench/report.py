@@ -19,12 +19,14 @@ def table(rows: Sequence[Row], choice: Choice) -> list[str]:
         notes += [] if figures.stable else ["not stable"]
         numbers = (setting.max_batch, setting.queue_delay_us, setting.instances)
         times = (figures.throughput, figures.p50_us, figures.p90_us, figures.p95_us, figures.p99_us)
-        lines.append((
-            *("?" if value is None else str(value) for value in numbers),
-            *(f"{value:.0f}" for value in times),
-            str(figures.errors),
-            ", ".join(notes),
-        ))  # fmt: skip
+        lines.append(
+            (
+                *("?" if value is None else str(value) for value in numbers),
+                *(f"{value:.0f}" for value in times),
+                str(figures.errors),
+                ", ".join(notes),
+            )
+        )
     widths = [max(len(line[column]) for line in lines) for column in range(len(COLUMNS))]
     return [
         "  ".join(

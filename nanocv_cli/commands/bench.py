@@ -109,14 +109,16 @@ def server(
             draw(rows, choice, f"{name}, {protocol}, {load}", image)
     changes = baseline.compare(compare, conditions, rows, tolerance) if compare else []
     if as_json:
-        emit({
-            "model": name,
-            "rows": [row.to_json() for row in rows],
-            "choice": vars(choice),
-            "conditions": conditions,
-            "figure": str(image) if image else None,
-            "compared": [vars(change) for change in changes],
-        })  # fmt: skip
+        emit(
+            {
+                "model": name,
+                "rows": [row.to_json() for row in rows],
+                "choice": vars(choice),
+                "conditions": conditions,
+                "figure": str(image) if image else None,
+                "compared": [vars(change) for change in changes],
+            }
+        )
     for change in changes if not as_json else ():
         verdict = "WORSE" if change.worse else "ok"
         tell(f"{verdict:5}  {change.figure} now/then {change.ratio:.3f}  {change.configuration}")

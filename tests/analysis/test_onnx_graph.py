@@ -76,12 +76,18 @@ def test_a_count_that_follows_from_constants_is_known_and_what_a_loop_carries_ke
         helper.make_node("MatMul", ["state", "w"], ["state_out"]),
     ]
     body = helper.make_graph(
-        inner, "body",
-        [helper.make_tensor_value_info("i", INT64, []), helper.make_tensor_value_info("on", TensorProto.BOOL, []),
-         helper.make_tensor_value_info("state", FLOAT, None)],
-        [helper.make_tensor_value_info("on_out", TensorProto.BOOL, []),
-         helper.make_tensor_value_info("state_out", FLOAT, None)],
-    )  # fmt: skip
+        inner,
+        "body",
+        [
+            helper.make_tensor_value_info("i", INT64, []),
+            helper.make_tensor_value_info("on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("state", FLOAT, None),
+        ],
+        [
+            helper.make_tensor_value_info("on_out", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("state_out", FLOAT, None),
+        ],
+    )
     nodes = [
         helper.make_node("Add", ["steps", "steps"], ["twice"]),
         helper.make_node("Sub", ["twice", "one"], ["count"]),
@@ -99,11 +105,16 @@ def test_a_loop_with_a_known_count_multiplies_its_body(tmp_path: Path) -> None:
     body = helper.make_graph(
         [helper.make_node("MatMul", ["state", "w"], ["next"]), helper.make_node("Identity", ["go"], ["still"])],
         "body",
-        [helper.make_tensor_value_info("i", INT64, []), helper.make_tensor_value_info("go", TensorProto.BOOL, []),
-         helper.make_tensor_value_info("state", FLOAT, [1, 16])],
-        [helper.make_tensor_value_info("still", TensorProto.BOOL, []),
-         helper.make_tensor_value_info("next", FLOAT, [1, 16])],
-    )  # fmt: skip
+        [
+            helper.make_tensor_value_info("i", INT64, []),
+            helper.make_tensor_value_info("go", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("state", FLOAT, [1, 16]),
+        ],
+        [
+            helper.make_tensor_value_info("still", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("next", FLOAT, [1, 16]),
+        ],
+    )
     loop = helper.make_node("Loop", ["count", "", "x"], ["out"], body=body)
     weights = {"w": floats(16, 16), "count": np.array(12, np.int64)}
     model = analyse_graph(save(tmp_path / "g.onnx", [loop], {"x": [1, 16]}, weights)).model
@@ -115,11 +126,16 @@ def loop(turns: Any) -> onnx.NodeProto:
     body = helper.make_graph(
         [helper.make_node("Identity", ["go"], ["still"]), helper.make_node("Relu", ["state"], ["next"])],
         "body",
-        [helper.make_tensor_value_info("i", INT64, []), helper.make_tensor_value_info("go", TensorProto.BOOL, []),
-         helper.make_tensor_value_info("state", FLOAT, [1, 16])],
-        [helper.make_tensor_value_info("still", TensorProto.BOOL, []),
-         helper.make_tensor_value_info("next", FLOAT, [1, 16])],
-    )  # fmt: skip
+        [
+            helper.make_tensor_value_info("i", INT64, []),
+            helper.make_tensor_value_info("go", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("state", FLOAT, [1, 16]),
+        ],
+        [
+            helper.make_tensor_value_info("still", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("next", FLOAT, [1, 16]),
+        ],
+    )
     return helper.make_node("Loop", [turns, "", "x"], ["out"], body=body, name="loop")
 
 

@@ -22,8 +22,12 @@ ANYTHING = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=5),
     max_leaves=12,
 )
-SOUND = {"name": "m", "versions": ["1"], "inputs": [{"name": "x", "datatype": "UINT8", "shape": [-1, 4]}],
-         "outputs": [{"name": "y", "datatype": "FP32", "shape": [-1, 4]}]}  # fmt: skip
+SOUND = {
+    "name": "m",
+    "versions": ["1"],
+    "inputs": [{"name": "x", "datatype": "UINT8", "shape": [-1, 4]}],
+    "outputs": [{"name": "y", "datatype": "FP32", "shape": [-1, 4]}],
+}
 CONFIG = {"max_batch_size": 8, "dynamic_batching": {}, "instance_group": [{"count": 1}]}
 
 

@@ -76,8 +76,9 @@ def test_a_graph_whose_names_are_no_text_is_refused(
     assert "no UTF-8" in refused.err
 
 
-@pytest.mark.parametrize("command", ["bench model --batch-sizes 1,100000000",
-                                     "analyze flops --measure --batch-sizes 1000000"])  # fmt: skip
+@pytest.mark.parametrize(
+    "command", ["bench model --batch-sizes 1,100000000", "analyze flops --measure --batch-sizes 1000000"]
+)
 def test_what_no_memory_holds_is_refused_with_the_figure(nanocv: Command, project: Path, command: str) -> None:
     side = 1024
     write_graph(project / "model.onnx", colour_card(input_size=side), shape=("batch", side, side, 3))

@@ -83,8 +83,9 @@ def test_check_takes_every_config_of_the_project(nanocv: Command, write: Write) 
     assert checked.status == 2
     lines = checked.out.splitlines()
     assert [line.split(" ")[2] for line in lines if line.startswith("error")] == [
-        *["configs/gpu/b.yml:1:"] * 6, "configs/train/a.yaml:2:",
-    ]  # fmt: skip
+        *["configs/gpu/b.yml:1:"] * 6,
+        "configs/train/a.yaml:2:",
+    ]
     assert lines[-1] == "ok     configs/train/good.yaml"
     assert "(did you mean epochs? known keys: name, epochs," in lines[-2]
 

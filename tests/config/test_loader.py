@@ -116,6 +116,9 @@ def test_an_installed_package_works_with_no_checkout(tmp_path: Path) -> None:
     )
     environment = os.environ | {"PYTHONPATH": str(site)}
     done = subprocess.run([sys.executable, "-c", code], cwd=empty, env=environment, capture_output=True, text=True)
-    line = next(i for i, text in enumerate((shipped_configs() / "model/torchvision.yaml").read_text().splitlines(), 1)
-                if text.startswith("input_size"))  # fmt: skip
+    line = next(
+        i
+        for i, text in enumerate((shipped_configs() / "model/torchvision.yaml").read_text().splitlines(), 1)
+        if text.startswith("input_size")
+    )
     assert done.stdout == f"<nanocv>/model/torchvision.yaml:{line} photos v100 False\n", done.stderr

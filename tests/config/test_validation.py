@@ -95,8 +95,11 @@ def test_every_wrong_key_is_one_finding(write: Write) -> None:
     found = findings(TrainConfig, read_yaml(write("c.yaml", text)), "train.")
     assert isinstance(found, list)
     assert [error.message.split(" ")[1] for error in found] == [
-        "train.epochs", "train.augment.erase", "train.augment.mix", "train.batch"
-    ]  # fmt: skip
+        "train.epochs",
+        "train.augment.erase",
+        "train.augment.mix",
+        "train.batch",
+    ]
 
 
 def test_a_list_with_several_wrong_items_is_one_finding(write: Write) -> None:

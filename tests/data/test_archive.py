@@ -162,25 +162,35 @@ def test_no_archive_makes_anything_but_files_and_folders_inside(
 @settings(max_examples=50, deadline=None)
 @given(
     files=st.dictionaries(
-        st.lists(st.text("abcäß 花-_.(é", min_size=1, max_size=40).filter(lambda part: part not in (".", "..")),
-                 min_size=1, max_size=4).map("/".join),
-        st.binary(max_size=2000), min_size=1, max_size=6),
+        st.lists(
+            st.text("abcäß 花-_.(é", min_size=1, max_size=40).filter(lambda part: part not in (".", "..")),
+            min_size=1,
+            max_size=4,
+        ).map("/".join),
+        st.binary(max_size=2000),
+        min_size=1,
+        max_size=6,
+    ),
     form=st.sampled_from([tarfile.PAX_FORMAT, tarfile.GNU_FORMAT]),
-)  # fmt: skip
+)
 def test_ordinary_archives_of_any_format_are_unpacked_byte_for_byte(
     files: dict[str, bytes], form: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     place = tmp_path_factory.mktemp("place")
-    files = {name: content for name, content in files.items()
-             if not any(other.startswith(f"{name}/") for other in files)}  # fmt: skip
+    files = {
+        name: content for name, content in files.items() if not any(other.startswith(f"{name}/") for other in files)
+    }
     with tarfile.open(place / "set.tar", "w", format=form) as packed:
         for name, content in files.items():
             info = tarfile.TarInfo(name)
             info.size = len(content)
             packed.addfile(info, io.BytesIO(content))
     unpack(place / "set.tar", place / "set", None)
-    found = {path.relative_to(place / "set").as_posix(): path.read_bytes() for path in (place / "set").rglob("*")
-             if path.is_file() and path.name != ".unpacked-from.json"}  # fmt: skip
+    found = {
+        path.relative_to(place / "set").as_posix(): path.read_bytes()
+        for path in (place / "set").rglob("*")
+        if path.is_file() and path.name != ".unpacked-from.json"
+    }
     assert found == files
     shutil.rmtree(place)
 

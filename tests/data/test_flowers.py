@@ -45,8 +45,11 @@ def test_labels_say_what_is_visible(index: int) -> None:
         if boxes:  # together, the boxes of a species enclose its mask tightly
             left, top, right, bottom = zip(*boxes, strict=True)
             assert (min(left), min(top), max(right), max(bottom)) == (
-                columns.min(), rows.min(), columns.max() + 1, rows.max() + 1,
-            )  # fmt: skip
+                columns.min(),
+                rows.min(),
+                columns.max() + 1,
+                rows.max() + 1,
+            )
 
 
 def test_the_flower_stands_out_from_its_mask_ground() -> None:

@@ -98,8 +98,10 @@ def test_plain_yaml_is_what_yaml_wrote(value: Any) -> None:
 
 def test_aliases_are_what_they_refer_to() -> None:
     assert plain_yaml("a: &x [1, 2]\nb: *x\nc: {<<: *x, no: yes}") == {
-        "a": ["1", "2"], "b": ["1", "2"], "c": {"<<": ["1", "2"], "no": "yes"}
-    }  # fmt: skip
+        "a": ["1", "2"],
+        "b": ["1", "2"],
+        "c": {"<<": ["1", "2"], "no": "yes"},
+    }
 
 
 BOMB = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 30))

@@ -32,16 +32,21 @@ def test_run_lengths_are_those_of_cocoapi(width: int, height: int, seed: int, sh
 
 @settings(max_examples=60, deadline=None)
 @given(
-    width=st.integers(4, 60), height=st.integers(4, 60),
+    width=st.integers(4, 60),
+    height=st.integers(4, 60),
     polygons=st.lists(
-        st.lists(st.floats(-3, 62), min_size=6, max_size=14).filter(lambda points: len(points) % 2 == 0), min_size=1,
-        max_size=3),
-)  # fmt: skip
+        st.lists(st.floats(-3, 62), min_size=6, max_size=14).filter(lambda points: len(points) % 2 == 0),
+        min_size=1,
+        max_size=3,
+    ),
+)
 def test_polygons_are_those_of_cocoapi(width: int, height: int, polygons: list[list[float]]) -> None:
     from faster_coco_eval import mask as coco_mask
 
-    polygons = [[min(value, 2.0 * side) for value, side in zip(points, [width, height] * 7, strict=False)]
-                for points in polygons]  # fmt: skip
+    polygons = [
+        [min(value, 2.0 * side) for value, side in zip(points, [width, height] * 7, strict=False)]
+        for points in polygons
+    ]
     expected = coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(polygons, height, width)))
     try:
         mask = drawn(polygons, width, height)

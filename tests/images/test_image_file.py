@@ -138,9 +138,13 @@ def noise(mode: str, width: int, height: int, seed: int) -> Image.Image:
 
 @settings(max_examples=60, deadline=None)
 @given(
-    mode=st.sampled_from(MODES), width=st.integers(1, 40), height=st.integers(1, 40), strip=st.integers(1, 300),
-    seed=st.integers(0, 99), turn=st.integers(1, 8),
-)  # fmt: skip
+    mode=st.sampled_from(MODES),
+    width=st.integers(1, 40),
+    height=st.integers(1, 40),
+    strip=st.integers(1, 300),
+    seed=st.integers(0, 99),
+    turn=st.integers(1, 8),
+)
 def test_strips_and_squares_hold_the_same_pixels_as_the_whole(
     mode: str, width: int, height: int, strip: int, seed: int, turn: int
 ) -> None:
@@ -171,8 +175,10 @@ def test_threads_together_hold_no_more_than_the_budget() -> None:
                 with lock:
                     held -= amount
 
-    threads = [threading.Thread(target=work, args=([1 + (seed * number) % 20 for number in range(50)],))
-               for seed in range(1, 9)]  # fmt: skip
+    threads = [
+        threading.Thread(target=work, args=([1 + (seed * number) % 20 for number in range(50)],))
+        for seed in range(1, 9)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
