@@ -79,9 +79,8 @@ def run(
         return
 
     from nanocv_cli.serving.embedded.bounds import DEFAULT_LIMITS, ModelLimits
-    from nanocv_cli.serving.embedded.event_loop import run as run_loop
     from nanocv_cli.serving.embedded.limits import Limits
-    from nanocv_cli.serving.embedded.server import Settings, serve
+    from nanocv_cli.serving.embedded.server import Settings, run, serve
 
     def tell(addresses: Addresses) -> None:
         if as_json:
@@ -98,4 +97,4 @@ def run(
         message_bytes=max_message_mb << 20, text_bytes=max_json_mb << 20, flight_bytes=max_in_flight_mb << 20
     )
     settings = Settings(ports, limits, models, manner, poll_s, tuple(allowed_host or ()))
-    run_loop(serve(repository, settings, say, tell))
+    run(serve(repository, settings, say, tell))

@@ -14,9 +14,8 @@ from tritonclient.grpc import model_config_pb2 as pb
 from nanocv_cli.errors import ModelError
 from nanocv_cli.serving.repository.pbtxt import LARGEST_FILE, parse_config
 from nanocv_cli.serving.repository.plan import CONFIG, PYTHON_MODEL
-from nanocv_cli.serving.repository.python_backend import SHIPPED_MODEL_PY
-from nanocv_cli.serving.repository.versions import GRAPH, LARGEST_GRAPH
-from nanocv_cli.untrusted import holds, printable, read_regular
+from nanocv_cli.serving.repository.versions import GRAPH
+from nanocv_cli.untrusted import printable, read_regular
 
 LARGEST_LABELS = 1 << 20  # bytes of a label file
 LONGEST_LABEL = 1024  # characters
@@ -85,34 +84,6 @@ def check_names(config: pb.ModelConfig) -> None:
             raise ModelError(f"{config.name}: {place} '{printable(name)}' is no plain file name", f"mend {CONFIG}")
 
 
-def read_graph(entry: Path, version: int, config: pb.ModelConfig) -> bytes:
-    """The ONNX file of a version; a Python entry has one if its script is nanocv's own, and no script is ever run.
-
-    Raises:
-        ModelError: there is none that this server may run.
-    """
-    folder, name = entry / str(version), config.default_model_filename
-    if config.backend == "python":
-        if not _is_shipped(entry, folder, name or PYTHON_MODEL):
-            raise ModelError(
-                f"{config.name}: the embedded server runs no Python but nanocv's own model.py",
-                "serve this entry with --engine triton",
-            )
-        name = GRAPH
-    elif config.backend not in ("", "onnxruntime"):
-        raise ModelError(
-            f"{config.name}: the embedded server has no backend '{config.backend}'", "serve it with --engine triton"
-        )
-    try:
-        return read_regular(_place(entry, folder, name or GRAPH, GRAPH), LARGEST_GRAPH)
-    except OSError as error:
-        raise ModelError(
-            f"{config.name}: version {version} has no graph that can be read: expected a regular file "
-            f"'{printable(name or GRAPH)}' in the entry, of at most {LARGEST_GRAPH:,} bytes",
-            WRITE_ENTRY,
-        ) from error
-
-
 def read_labels(entry: Path, name: str, model: str) -> list[str]:
     """The class names in a label file, one a line.
 
@@ -120,7 +91,7 @@ def read_labels(entry: Path, name: str, model: str) -> list[str]:
         ModelError: it is not one.
     """
     try:
-        labels = read_regular(_place(entry, entry, name), LARGEST_LABELS).decode().splitlines()
+        labels = read_regular(place_in(entry, entry, name), LARGEST_LABELS).decode().splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise _no_labels(model, name) from error
     if any(len(label) > LONGEST_LABEL for label in labels):
@@ -148,14 +119,7 @@ def check_override(config: pb.ModelConfig, entry: Path) -> None:
         )
 
 
-def _is_shipped(entry: Path, folder: Path, name: str) -> bool:
-    try:
-        return holds(_place(entry, folder, name, PYTHON_MODEL), SHIPPED_MODEL_PY.read_bytes())
-    except OSError:
-        return False
-
-
-def _place(entry: Path, folder: Path, name: str, usual: str = "") -> Path:
+def place_in(entry: Path, folder: Path, name: str, usual: str = "") -> Path:
     """Where a name in a config leads, which is inside the entry unless it is the usual one.
 
     Raises:

@@ -1,6 +1,9 @@
-"""Reads an entry of a repository and loads it: all that may take time, or fail."""
+"""Reads an entry of a repository and loads it: all that may take time, or fail; and who may do so now."""
 
+import asyncio
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from google.protobuf import json_format
@@ -10,12 +13,15 @@ from nanocv_cli.errors import ModelError
 from nanocv_cli.serving.embedded import plan
 from nanocv_cli.serving.embedded.bounds import ModelLimits, check_copies, check_numbers
 from nanocv_cli.serving.embedded.entry_files import check_names, check_override, is_entry, read_entry_config
+from nanocv_cli.serving.embedded.faults import Fault, Status
 from nanocv_cli.serving.embedded.jobs import Deliver
 from nanocv_cli.serving.embedded.model import LoadedModel
 from nanocv_cli.serving.embedded.supported import refuse_unsupported
 from nanocv_cli.serving.embedded.watchdog import Watchdog
 from nanocv_cli.serving.repository.plan import CONFIG
 from nanocv_cli.untrusted import first_line, printable
+
+LOADERS = 2  # a slow one holds no other up, and memory is for few
 
 
 class UnknownEntryError(ModelError):
@@ -72,3 +78,40 @@ def _parsed(text: str) -> pb.ModelConfig:
         return json_format.Parse(text, pb.ModelConfig())
     except json_format.ParseError as error:
         raise ModelError(f"Invalid config override: {first_line(error)}", "send a ModelConfig as JSON") from error
+
+
+class Loaders:
+    """The names of the models that are being loaded or unloaded.
+
+    Args:
+        seconds: longest wait for one's turn.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._busy: set[str] = set()
+        self._freed = asyncio.Condition()
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._busy
+
+    @asynccontextmanager
+    async def alone_with(self, name: str) -> AsyncIterator[None]:
+        """Waits until nobody else loads or unloads this model, and only a few others are being loaded.
+
+        Raises:
+            Fault: that is not so for too long.
+        """
+        async with self._freed:
+            try:
+                async with asyncio.timeout(self._seconds):
+                    await self._freed.wait_for(lambda: name not in self._busy and len(self._busy) < LOADERS)
+            except TimeoutError as error:
+                raise Fault("other models are being loaded: ask again later", Status.UNAVAILABLE) from error
+            self._busy.add(name)
+        try:
+            yield
+        finally:
+            self._busy.discard(name)
+            async with self._freed:
+                self._freed.notify_all()

@@ -4,23 +4,23 @@ import asyncio
 import contextlib
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from nanocv_cli.errors import ModelError, ServingError
 from nanocv_cli.serving.embedded.access import Access
-from nanocv_cli.serving.embedded.aside import Aside
+from nanocv_cli.serving.embedded.background import SmallestFirstExecutor, exit_in_spite_of_threads
 from nanocv_cli.serving.embedded.bounds import DEFAULT_LIMITS, ModelLimits
 from nanocv_cli.serving.embedded.budget import Budget
-from nanocv_cli.serving.embedded.daemon_thread import exit_in_spite_of_threads
 from nanocv_cli.serving.embedded.faults import Fault
-from nanocv_cli.serving.embedded.grpc_server import GrpcServer
-from nanocv_cli.serving.embedded.http_protocol import HttpServer
-from nanocv_cli.serving.embedded.http_service import HttpService
+from nanocv_cli.serving.embedded.grpc.server import GrpcServer
+from nanocv_cli.serving.embedded.http.server import HttpServer
+from nanocv_cli.serving.embedded.http.service import HttpService
 from nanocv_cli.serving.embedded.library import Library
 from nanocv_cli.serving.embedded.limits import Limits, fitting
-from nanocv_cli.serving.embedded.watch import prints, watch
+from nanocv_cli.serving.embedded.polling import prints, watch
 from nanocv_cli.serving.ports import Addresses, Control, Ports, address
 
 SHUTDOWN_SECONDS = 30.0
@@ -50,6 +50,16 @@ class Settings:
     control: Control = "none"
     poll_seconds: float = 1.0
     allowed_hosts: tuple[str, ...] = ()
+
+
+def run(main: Coroutine[Any, Any, None]) -> None:
+    """Runs `main` to its end, in uvloop where it exists (not on Windows): it spends half as much on each request."""
+    if sys.platform == "win32":
+        asyncio.run(main)
+    else:
+        import uvloop
+
+        uvloop.run(main)
 
 
 async def serve(
@@ -84,18 +94,18 @@ async def _serve(
     library: Library, settings: Settings, say: Callable[[str], None], started: Callable[[Addresses], None]
 ) -> None:
     ports, limits = settings.ports, fitting(settings.limits)
-    budget, aside = Budget(limits.flight_bytes), Aside()
+    budget, executor = Budget(limits.flight_bytes), SmallestFirstExecutor()
     access = Access(ports.host, settings.allowed_hosts, settings.control)
     known = prints(library)
     await _load_all(library, say)
-    http = HttpService(library, access, limits, aside)
+    http = HttpService(library, access, limits, executor)
     stopping = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         with contextlib.suppress(NotImplementedError):  # a Windows loop has none; KeyboardInterrupt ends it there
             asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     sides: list[HttpServer | GrpcServer] = [
         HttpServer(http.answer, access, limits, budget),
-        GrpcServer(library, access, limits, budget, aside),
+        GrpcServer(library, access, limits, budget, executor),
         HttpServer(http.answer_metrics, access, limits, budget),
     ]
     async with contextlib.AsyncExitStack() as open_parts:

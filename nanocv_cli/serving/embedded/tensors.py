@@ -1,6 +1,5 @@
 """KServe's tensor types and their bytes, to NumPy and back."""
 
-import json
 import struct
 from typing import Any
 
@@ -8,17 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nanocv_cli.serving.datatypes import NUMPY_TYPES
-from nanocv_cli.serving.embedded.faults import Fault, shown
 
 DATATYPES = {np.dtype(kind): name for name, kind in NUMPY_TYPES.items()}
 LENGTH = struct.Struct("<I")
-DEEPEST = 16  # lists in lists
-STEP = 1 << 12  # values that are worked on at once: a larger step would keep the interpreter from all other threads
-# The most characters of one value and its comma in JSON.
-TEXT_WIDTH = {1: 5, 2: 7, 4: 12, 8: 21}
-FLOAT_WIDTH, ESCAPED = 25, 6
-
-ENCODE = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 Array = NDArray[Any]
 Buffer = bytes | bytearray | memoryview
@@ -56,83 +47,14 @@ def to_bytes(array: Array) -> bytes:
     """The inverse of `from_bytes`."""
     if array.dtype != np.object_:
         return array.tobytes()
-    return b"".join(LENGTH.pack(len(text)) + text for text in map(_as_bytes, array.ravel()))
+    return b"".join(LENGTH.pack(len(text)) + text for text in map(as_bytes, array.ravel()))
 
 
 def byte_size(array: Array) -> int:
     """How many bytes `to_bytes` makes of it."""
     if array.dtype != np.object_:
         return array.nbytes
-    return sum(LENGTH.size + len(_as_bytes(text)) for text in array.ravel())
-
-
-def text_size(array: Array) -> int:
-    """How many characters `to_text` makes of it at most."""
-    if array.dtype == np.object_:
-        return sum(3 + ESCAPED * len(_as_bytes(text)) for text in array.ravel())
-    if array.dtype.kind == "f":
-        return FLOAT_WIDTH * array.size
-    return array.size * (6 if array.dtype.kind == "b" else TEXT_WIDTH[array.dtype.itemsize])
-
-
-def from_values(values: Any, datatype: str, shape: tuple[int, ...], name: str) -> Array:
-    """A tensor from JSON values, nested or flat.
-
-    Raises:
-        Fault: there are more or fewer than the shape holds, or one is not of the type.
-    """
-    flat: list[Any] = []
-    _flatten(values, flat, elements(shape), depth=0)
-    if len(flat) != elements(shape):
-        raise Fault("Unable to parse 'data': Shape does not match true shape of 'data' field")
-    if datatype == "BYTES":
-        if not all(isinstance(value, str) for value in flat):
-            raise Fault(f"Unable to parse 'data': input '{shown(name)}' takes strings")
-        array = np.empty(len(flat), np.object_)
-        try:
-            array[:] = [value.encode() for value in flat]
-        except UnicodeEncodeError as error:
-            raise Fault(f"Unable to parse 'data': input '{shown(name)}' has a string that is no text") from error
-        return array.reshape(shape)
-    kind = np.dtype(NUMPY_TYPES[datatype])
-    allowed: tuple[type, ...] = {"b": (bool,), "f": (int, float)}.get(kind.kind, (int,))
-    if not all(isinstance(value, allowed) and (kind.kind == "b" or not isinstance(value, bool)) for value in flat):
-        raise Fault(f"Unable to parse 'data': input '{shown(name)}' takes values of {datatype}")
-    numbers = np.empty(len(flat), kind)
-    try:
-        for place in range(0, len(flat), STEP):
-            numbers[place : place + STEP] = np.array(flat[place : place + STEP], kind)
-    except (OverflowError, ValueError) as error:
-        raise Fault(f"Unable to parse 'data': input '{shown(name)}' has a value beyond {datatype}") from error
-    return numbers.reshape(shape)
-
-
-def to_text(array: Array) -> str:
-    """The tensor as a flat list in JSON.
-
-    Raises:
-        Fault: as `to_values`.
-    """
-    flat = array.ravel()
-    parts = (ENCODE(to_values(flat[place : place + STEP]))[1:-1] for place in range(0, flat.size, STEP))
-    return f"[{','.join(parts)}]"
-
-
-def to_values(array: Array) -> list[Any]:
-    """The tensor as a flat list for JSON; BYTES must be UTF-8.
-
-    Raises:
-        Fault: BYTES that are no text, or a value that JSON does not have.
-    """
-    if array.dtype == np.object_:
-        try:
-            return [_as_bytes(value).decode() for value in array.ravel()]
-        except UnicodeDecodeError as error:
-            raise Fault("an output's BYTES are not UTF-8; ask for it as binary data") from error
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise Fault("an output holds values that JSON does not have (NaN or infinity); ask for it as binary data")
-    values: list[Any] = array.ravel().tolist()
-    return values
+    return sum(LENGTH.size + len(as_bytes(text)) for text in array.ravel())
 
 
 def _split_texts(content: Buffer, count: int) -> Array | None:
@@ -155,19 +77,6 @@ def _split_texts(content: Buffer, count: int) -> Array | None:
     return array
 
 
-def _as_bytes(value: object) -> bytes:
+def as_bytes(value: object) -> bytes:
+    """An element of BYTES, as a graph may return it."""
     return value if isinstance(value, bytes) else str(value).encode()
-
-
-def _flatten(values: Any, into: list[Any], limit: int, depth: int) -> None:
-    if depth > DEEPEST:
-        raise Fault("Unable to parse 'data': nested too deeply")
-    if not isinstance(values, list):
-        raise Fault("Unable to parse 'data': expected a list")
-    if values and not isinstance(values[0], list):
-        into.extend(values)
-        return
-    for value in values:
-        _flatten(value, into, limit, depth + 1)
-        if len(into) > limit:
-            return

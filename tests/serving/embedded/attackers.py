@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 
 from nanocv_cli.serving.launch import Server
-from tests.serving.embedded.raw_http2 import call, message, opening
+from tests.serving.embedded.grpc.raw_http2 import call, message, opening
 
 STEP_SECONDS = 0.02
 COMING_BACK = 4  # attackers that connect again in one step: 200 in a second

@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 from tritonclient.grpc import model_config_pb2 as pb
 
-from nanocv_cli.serving.embedded.aside import Aside
+from nanocv_cli.serving.embedded.background import SmallestFirstExecutor
 from nanocv_cli.serving.embedded.bounds import DEFAULT_LIMITS, ModelLimits
 from nanocv_cli.serving.embedded.budget import Budget
-from nanocv_cli.serving.embedded.calls import Call, GivenTensor, WantedOutput, answer
+from nanocv_cli.serving.embedded.completion import complete
 from nanocv_cli.serving.embedded.faults import Fault
 from nanocv_cli.serving.embedded.library import Library
+from nanocv_cli.serving.embedded.requests import InferInput, InferRequest, RequestedOutput
 from tests.serving.models import entry_config
 
 SOON = 20.0  # seconds: far more than anything here takes, unless it hangs
@@ -45,11 +46,14 @@ async def ask(library: Library, name: str, x: np.ndarray = X, tensor: str = "x",
     """
     kind = {"uint8": "UINT8", "int64": "INT64"}[str(x.dtype)]
     model = library.find(name)
-    wanted = [WantedOutput(output.name, classes) for output in model.config.output] if classes else []
-    call = Call("", [GivenTensor(tensor, kind, x.shape, x.tobytes())], wanted)
+    wanted = [RequestedOutput(output.name, classes) for output in model.config.output] if classes else []
+    request = InferRequest("", [InferInput(tensor, kind, x.shape, x.tobytes())], wanted)
     holding = Budget(AMPLE).holding()
     try:
-        return [output.array for output in await asyncio.wait_for(answer(model, call, holding, Aside()), SOON)]
+        return [
+            output.array
+            for output in await asyncio.wait_for(complete(model, request, holding, SmallestFirstExecutor()), SOON)
+        ]
     finally:
         holding.release()
 

@@ -10,9 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
 
-from nanocv_cli.serving.embedded.event_loop import run
 from nanocv_cli.serving.embedded.limits import Limits
-from nanocv_cli.serving.embedded.server import Settings, serve
+from nanocv_cli.serving.embedded.server import Settings, run, serve
 from nanocv_cli.serving.launch import Server, stop
 from nanocv_cli.serving.ports import Addresses, Ports
 

@@ -13,7 +13,7 @@ from tritonclient.grpc import service_pb2 as pb
 
 from nanocv_cli.serving.launch import Server, started
 from tests.conftest import Command
-from tests.serving.embedded.raw_http2 import METHOD
+from tests.serving.embedded.grpc.raw_http2 import METHOD
 from tests.serving.models import entry_config, write_model
 
 WORDS = "explicit model load / unload is not allowed if polling is enabled"

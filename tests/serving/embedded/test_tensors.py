@@ -8,7 +8,8 @@ from hypothesis.extra import numpy as hnp
 
 from nanocv_cli.serving.datatypes import NUMPY_TYPES
 from nanocv_cli.serving.embedded.faults import Fault
-from nanocv_cli.serving.embedded.tensors import DATATYPES, from_bytes, from_values, to_bytes, to_values
+from nanocv_cli.serving.embedded.json_text import from_values, to_values
+from nanocv_cli.serving.embedded.tensors import DATATYPES, from_bytes, to_bytes
 
 NUMBERS = sorted(set(NUMPY_TYPES) - {"BYTES"})
 

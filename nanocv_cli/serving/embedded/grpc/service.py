@@ -5,15 +5,15 @@ from typing import Any
 from google.protobuf import json_format
 from tritonclient.grpc import service_pb2 as pb
 
-from nanocv_cli.serving.embedded import documents
+from nanocv_cli.serving.embedded import management
 from nanocv_cli.serving.embedded.access import Access
-from nanocv_cli.serving.embedded.aside import Aside
-from nanocv_cli.serving.embedded.calls import answer
+from nanocv_cli.serving.embedded.background import SmallestFirstExecutor
+from nanocv_cli.serving.embedded.completion import complete
 from nanocv_cli.serving.embedded.faults import Fault, Status
-from nanocv_cli.serving.embedded.grpc_calls import OpenCall
-from nanocv_cli.serving.embedded.grpc_messages import parameters_of, parse_call
+from nanocv_cli.serving.embedded.grpc.messages import parameters_of, parse_request
+from nanocv_cli.serving.embedded.grpc.open_calls import OpenCall
 from nanocv_cli.serving.embedded.library import Library
-from nanocv_cli.serving.embedded.repository_calls import counted_models, expect_name, load_override
+from nanocv_cli.serving.embedded.management import counted_models, expect_name, load_override
 from nanocv_cli.serving.embedded.tensors import to_bytes
 
 
@@ -23,11 +23,11 @@ class GrpcService:
     Args:
         library: the models.
         access: who may change them.
-        aside: where long work on requests is done.
+        executor: where long work on requests is done.
     """
 
-    def __init__(self, library: Library, access: Access, aside: Aside) -> None:
-        self._library, self._access, self._aside = library, access, aside
+    def __init__(self, library: Library, access: Access, executor: SmallestFirstExecutor) -> None:
+        self._library, self._access, self._executor = library, access, executor
 
     async def ServerLive(self, request: Any) -> Any:
         return pb.ServerLiveResponse(live=True)
@@ -39,22 +39,22 @@ class GrpcService:
         return pb.ModelReadyResponse(ready=self._library.answers(request.name, request.version))
 
     async def ServerMetadata(self, request: Any) -> Any:
-        return pb.ServerMetadataResponse(**documents.server_metadata())
+        return pb.ServerMetadataResponse(**management.server_metadata())
 
     async def ModelMetadata(self, request: Any) -> Any:
         model = self._library.find(request.name, request.version)
-        document = documents.model_metadata(model, self._library.versions(model.name))
-        return json_format.ParseDict(document, pb.ModelMetadataResponse())
+        metadata = management.model_metadata(model, self._library.versions(model.name))
+        return json_format.ParseDict(metadata, pb.ModelMetadataResponse())
 
     async def ModelConfig(self, request: Any) -> Any:
         return pb.ModelConfigResponse(config=self._library.find(request.name, request.version).config)
 
     async def ModelStatistics(self, request: Any) -> Any:
         models = counted_models(self._library, request.name, request.version)
-        return json_format.ParseDict(documents.statistics(models), pb.ModelStatisticsResponse())
+        return json_format.ParseDict(management.statistics(models), pb.ModelStatisticsResponse())
 
     async def RepositoryIndex(self, request: Any) -> Any:
-        models = documents.repository_index(self._library, request.ready)
+        models = management.repository_index(self._library, request.ready)
         return json_format.ParseDict({"models": models}, pb.RepositoryIndexResponse())
 
     async def RepositoryModelLoad(self, request: Any) -> Any:
@@ -81,8 +81,8 @@ class GrpcService:
             Fault: it fails.
         """
         model = self._library.find(request.model_name, request.model_version)
-        asked = await self._aside.run(beside, parse_call, request, beside)
-        outputs = await answer(model, asked, call.holding, self._aside)
+        asked = await self._executor.run(beside, parse_request, request, beside)
+        outputs = await complete(model, asked, call.holding, self._executor)
         response = pb.ModelInferResponse(model_name=model.name, model_version=str(model.version), id=request.id)
         for output in outputs:
             response.outputs.add(name=output.name, datatype=output.datatype, shape=output.array.shape)

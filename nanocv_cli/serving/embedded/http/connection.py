@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections import deque
 from enum import IntEnum
@@ -11,13 +12,12 @@ from typing import TYPE_CHECKING, cast
 
 from nanocv_cli.serving.embedded.budget import SLOW_SECONDS, Holding
 from nanocv_cli.serving.embedded.faults import DEFECTS, Fault, Status
-from nanocv_cli.serving.embedded.http_messages import HttpRequest, refused
-from nanocv_cli.serving.embedded.http_reader import RequestReader
-from nanocv_cli.serving.embedded.http_writer import AnswerWriter
-from nanocv_cli.serving.embedded.unread import unread_bytes
+from nanocv_cli.serving.embedded.http.answering import AnswerWriter
+from nanocv_cli.serving.embedded.http.messages import HttpRequest, refused
+from nanocv_cli.serving.embedded.http.reader import RequestReader
 
 if TYPE_CHECKING:
-    from nanocv_cli.serving.embedded.http_protocol import HttpServer
+    from nanocv_cli.serving.embedded.http.server import HttpServer
 
 MOST_PIPELINED = 8
 AHEAD = 1 << 16  # bytes of bodies that are taken in while the request before them is answered
@@ -333,3 +333,19 @@ class HttpConnection(asyncio.Protocol):
         if stage != self.stage:
             self._server.move(self, stage)
             self.stage, self.since = stage, now
+
+
+def unread_bytes(descriptor: int) -> int:
+    """How many bytes a socket holds for whoever reads it; 0 also where the system does not tell."""
+    if sys.platform == "win32":
+        return 0
+    import array
+    import fcntl
+    import termios
+
+    found = array.array("i", [0])
+    try:
+        fcntl.ioctl(descriptor, termios.FIONREAD, found)
+    except OSError:  # it is closed
+        return 0
+    return found[0]

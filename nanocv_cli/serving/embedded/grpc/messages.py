@@ -1,4 +1,4 @@
-"""KServe v2's messages over gRPC: decoded within bounds, and read as calls."""
+"""KServe v2's messages over gRPC: decoded within bounds, and read as requests."""
 
 from typing import Any
 
@@ -6,9 +6,9 @@ from google.protobuf.message import DecodeError, Message
 from tritonclient.grpc import service_pb2 as pb
 
 from nanocv_cli.serving.datatypes import NUMPY_TYPES
-from nanocv_cli.serving.embedded.aside import SMALL
-from nanocv_cli.serving.embedded.calls import LARGEST_RANK, LONGEST_ID, Call, GivenTensor, WantedOutput
+from nanocv_cli.serving.embedded.background import SMALL
 from nanocv_cli.serving.embedded.faults import Fault, Status, shown
+from nanocv_cli.serving.embedded.requests import LARGEST_RANK, LONGEST_ID, InferInput, InferRequest, RequestedOutput
 
 MOST_FIELDS = 4096
 CONTENTS = {
@@ -82,7 +82,7 @@ def _varint(content: bytes, place: int) -> tuple[int, int]:
     raise Fault("the message cannot be decoded")
 
 
-def parse_call(request: Any, beside: int) -> Call:
+def parse_request(request: Any, beside: int) -> InferRequest:
     if len(request.id) > LONGEST_ID:
         raise Fault(f"the request's id is longer than {LONGEST_ID:,} characters")
     if request.raw_input_contents and len(request.raw_input_contents) != len(request.inputs):
@@ -102,11 +102,11 @@ def parse_call(request: Any, beside: int) -> Call:
             )
         raw = request.raw_input_contents[place] if request.raw_input_contents else None
         values = None if raw is not None else _typed_values(tensor)
-        inputs.append(GivenTensor(tensor.name, tensor.datatype, tuple(tensor.shape), raw, values))
-    wanted = [WantedOutput(output.name, _classes(output), binary=True) for output in request.outputs]
+        inputs.append(InferInput(tensor.name, tensor.datatype, tuple(tensor.shape), raw, values))
+    wanted = [RequestedOutput(output.name, _classes(output), binary=True) for output in request.outputs]
     timeout = parameters_of(request).get("timeout", 0)
     timeout = timeout if type(timeout) is int and timeout >= 0 else 0
-    return Call(request.id, inputs, wanted, timeout, 0 if request.raw_input_contents else beside, binary=True)
+    return InferRequest(request.id, inputs, wanted, timeout, 0 if request.raw_input_contents else beside, binary=True)
 
 
 def _typed_values(tensor: Any) -> list[Any]:

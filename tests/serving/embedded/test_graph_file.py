@@ -18,7 +18,7 @@ from onnx import TensorProto, helper
 
 from nanocv_cli.errors import ModelError
 from nanocv_cli.serving.embedded.bounds import DEFAULT_LIMITS
-from nanocv_cli.serving.embedded.self_contained import FIELDS, refuse_external_data
+from nanocv_cli.serving.embedded.graph_file import FIELDS, refuse_external_data
 from nanocv_cli.serving.embedded.session import Session
 from nanocv_cli.serving.embedded.watchdog import Watchdog
 from tests.serving.embedded.libraries import doubling_config, opened, refusal

@@ -16,8 +16,15 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from nanocv_cli.serving.embedded.faults import Fault
-from nanocv_cli.serving.embedded.json_text import DEEPEST, MOST_CONTAINERS, expect_bounded, parse_object
-from nanocv_cli.serving.embedded.tensors import byte_size, text_size, to_bytes, to_text
+from nanocv_cli.serving.embedded.json_text import (
+    DEEPEST,
+    MOST_CONTAINERS,
+    expect_bounded,
+    parse_object,
+    text_size,
+    to_text,
+)
+from nanocv_cli.serving.embedded.tensors import byte_size, to_bytes
 from nanocv_cli.serving.launch import Server, started
 from tests.serving.conformance.clients import Client
 from tests.serving.models import entry_config, write_model

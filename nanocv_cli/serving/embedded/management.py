@@ -1,10 +1,15 @@
-"""What the server says of itself and its models: JSON-ready documents, from which gRPC's messages are parsed too."""
+"""What both protocols answer and check when a request is about the server and its models, not an inference.
+
+The answers are JSON objects; gRPC's messages are parsed from the same.
+"""
 
 from typing import Any
 
 from google.protobuf.descriptor import FieldDescriptor
 
 from nanocv_cli import __version__
+from nanocv_cli.serving.embedded.faults import Fault, Status, shown
+from nanocv_cli.serving.embedded.json_text import expect_bounded
 from nanocv_cli.serving.embedded.library import Library
 from nanocv_cli.serving.embedded.model import LoadedModel
 from nanocv_cli.serving.embedded.plan import datatype
@@ -19,20 +24,21 @@ EXTENSIONS = [
     "parameters",
     "statistics",
 ]
-Document = dict[str, Any]
+LONGEST_NAME = 255  # bytes; no file system has longer ones
+JsonObject = dict[str, Any]
 
 
-def server_metadata() -> Document:
+def server_metadata() -> JsonObject:
     """Name, version and extensions."""
     return {"name": "nanocv", "version": __version__, "extensions": EXTENSIONS}
 
 
-def model_metadata(model: LoadedModel, versions: list[str]) -> Document:
+def model_metadata(model: LoadedModel, versions: list[str]) -> JsonObject:
     """KServe's description of a model's tensors."""
     config = model.config
     batch = [-1] if config.max_batch_size else []
 
-    def tensors(entries: Any) -> list[Document]:
+    def tensors(entries: Any) -> list[JsonObject]:
         return [
             {"name": entry.name, "datatype": datatype(entry.data_type), "shape": [*batch, *entry.dims]}
             for entry in entries
@@ -47,7 +53,7 @@ def model_metadata(model: LoadedModel, versions: list[str]) -> Document:
     }
 
 
-def repository_index(library: Library, only_ready: bool) -> list[Document]:
+def repository_index(library: Library, only_ready: bool) -> list[JsonObject]:
     """One line for each version of each model; a model that is not loaded has a line with its name alone."""
     return [
         {key: value for key, value in vars(line).items() if value}
@@ -56,26 +62,64 @@ def repository_index(library: Library, only_ready: bool) -> list[Document]:
     ]
 
 
-def statistics(models: list[LoadedModel]) -> Document:
+def statistics(models: list[LoadedModel]) -> JsonObject:
     """Triton's statistics extension."""
     return {"model_stats": [_model_statistics(model) for model in models]}
 
 
-def message(proto: Any) -> Document:
+def message(proto: Any) -> JsonObject:
     """A protobuf message as Triton's HTTP side prints it: numbers as numbers, and fields that were left out too."""
-    document: Document = {}
+    found: JsonObject = {}
     for field in proto.DESCRIPTOR.fields:
         value = getattr(proto, field.name)
         if field.is_repeated:
             is_map = field.message_type is not None and field.message_type.GetOptions().map_entry
             if is_map:
                 entry = field.message_type.fields_by_name["value"]
-                document[field.name] = {str(key): _value(entry, value[key]) for key in sorted(value)}
+                found[field.name] = {str(key): _value(entry, value[key]) for key in sorted(value)}
             else:
-                document[field.name] = [_value(field, item) for item in value]
+                found[field.name] = [_value(field, item) for item in value]
         elif not field.has_presence or proto.HasField(field.name):
-            document[field.name] = _value(field, value)
-    return document
+            found[field.name] = _value(field, value)
+    return found
+
+
+def expect_name(name: str) -> None:
+    """Finds out whether a model could have this name.
+
+    Raises:
+        Fault: none could.
+    """
+    if not name.isprintable() or not 0 < len(name.encode()) <= LONGEST_NAME:
+        raise Fault(f"'{shown(name)}' cannot be the name of a model")
+
+
+def load_override(parameters: dict[str, Any]) -> str:
+    """The model config among a load request's parameters, empty for none.
+
+    Raises:
+        Fault: there is a parameter that this server does not honour, or a config that is not worth parsing.
+    """
+    for key, value in parameters.items():
+        if key != "config" or not isinstance(value, str):
+            raise Fault(f"load parameter '{shown(key)}' is not supported; 'config' takes JSON text", Status.UNSUPPORTED)
+    config = str(parameters.get("config", ""))
+    expect_bounded(config.encode(errors="surrogatepass"))
+    return config
+
+
+def counted_models(library: Library, name: str, version: str) -> list[LoadedModel]:
+    """The models whose statistics are asked for: all versions where none is named.
+
+    Raises:
+        Fault: there is none.
+    """
+    if not name:
+        return library.loaded()
+    versions = [version] if version else library.versions(name)
+    if not versions:
+        raise Fault(f"requested model '{shown(name)}' is not available")
+    return [library.find(name, number) for number in versions]
 
 
 def _value(field: FieldDescriptor, value: Any) -> Any:
@@ -87,10 +131,10 @@ def _value(field: FieldDescriptor, value: Any) -> Any:
     return value
 
 
-def _model_statistics(model: LoadedModel) -> Document:
+def _model_statistics(model: LoadedModel) -> JsonObject:
     counted = model.statistics
 
-    def told(duration: Duration) -> Document:
+    def told(duration: Duration) -> JsonObject:
         return {"count": duration.count, "ns": duration.ns}
 
     with counted.lock:

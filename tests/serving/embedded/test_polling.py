@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from nanocv_cli.serving.embedded import watch as watch_module
+from nanocv_cli.serving.embedded import polling
 from nanocv_cli.serving.embedded.faults import Fault, Status
 from nanocv_cli.serving.embedded.library import Library
-from nanocv_cli.serving.embedded.watch import prints, watch
+from nanocv_cli.serving.embedded.polling import prints, watch
 from tests.serving.models import entry_config, write_model
 
 
@@ -46,7 +46,7 @@ def test_a_look_that_fails_is_not_the_last_one(tmp_path: Path, monkeypatch: pyte
             raise failures.pop()
         return prints(library)
 
-    monkeypatch.setattr(watch_module, "prints", look)
+    monkeypatch.setattr(polling, "prints", look)
 
     async def follow() -> bool:
         library = Library(tmp_path)

@@ -4,12 +4,13 @@ from functools import lru_cache
 from typing import Any
 
 from nanocv_cli.serving.datatypes import NUMPY_TYPES
-from nanocv_cli.serving.embedded.calls import LARGEST_RANK, LONGEST_ID, Call, GivenTensor, NamedArray, WantedOutput
+from nanocv_cli.serving.embedded.completion import InferOutput
 from nanocv_cli.serving.embedded.faults import Fault, Status, TooLarge, shown
-from nanocv_cli.serving.embedded.http_messages import Body
-from nanocv_cli.serving.embedded.json_text import parse_object
+from nanocv_cli.serving.embedded.http.messages import Body
+from nanocv_cli.serving.embedded.json_text import ENCODE, parse_object, text_size, to_text
 from nanocv_cli.serving.embedded.model import LoadedModel
-from nanocv_cli.serving.embedded.tensors import ENCODE, text_size, to_bytes, to_text
+from nanocv_cli.serving.embedded.requests import LARGEST_RANK, LONGEST_ID, InferInput, InferRequest, RequestedOutput
+from nanocv_cli.serving.embedded.tensors import to_bytes
 
 HEADER_LENGTH = "inference-header-content-length"
 LARGEST_SIZE = 1 << 40
@@ -37,7 +38,7 @@ def json_length(body: Body, header_length: str | None, limit: int) -> int:
     return length
 
 
-def parse_call(body: Body, length: int, model: LoadedModel) -> Call:
+def parse_request(body: Body, length: int, model: LoadedModel) -> InferRequest:
     """An inference request from its body.
 
     Args:
@@ -67,10 +68,10 @@ def parse_call(body: Body, length: int, model: LoadedModel) -> Call:
     request_id = document.get("id", "")
     if not isinstance(request_id, str) or len(request_id) > LONGEST_ID:
         raise Fault(f"Unable to parse 'id': expected a string of at most {LONGEST_ID:,} characters")
-    return Call(request_id, inputs, wanted, _number(parameters, "timeout"), length, binary)
+    return InferRequest(request_id, inputs, wanted, _number(parameters, "timeout"), length, binary)
 
 
-def text_bytes(outputs: list[NamedArray], limit: int) -> int:
+def text_bytes(outputs: list[InferOutput], limit: int) -> int:
     """How much JSON the values of an answer will be at most.
 
     Raises:
@@ -84,7 +85,7 @@ def text_bytes(outputs: list[NamedArray], limit: int) -> int:
     return size
 
 
-def render_answer(model: LoadedModel, request_id: str, outputs: list[NamedArray]) -> tuple[bytes, int | None]:
+def render_answer(model: LoadedModel, request_id: str, outputs: list[InferOutput]) -> tuple[bytes, int | None]:
     """An answer's body, and the length of its JSON where binary tensors follow.
 
     Raises:
@@ -111,7 +112,7 @@ def _quoted(name: str) -> str:
     return ENCODE(name)
 
 
-def _given(entry: Any, tail: memoryview, model: LoadedModel) -> tuple[GivenTensor, int]:
+def _given(entry: Any, tail: memoryview, model: LoadedModel) -> tuple[InferInput, int]:
     """One input, and how many bytes of the tail are its."""
     if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
         raise Fault("Unable to parse 'inputs': every input needs a 'name'")
@@ -144,10 +145,10 @@ def _given(entry: Any, tail: memoryview, model: LoadedModel) -> tuple[GivenTenso
             f"'{model.name}'"
         )
     raw = tail[:size] if has_bytes else None
-    return GivenTensor(name, kind, tuple(shape), raw, entry.get("data")), size if has_bytes else 0
+    return InferInput(name, kind, tuple(shape), raw, entry.get("data")), size if has_bytes else 0
 
 
-def _wanted(entry: Any, binary: bool) -> WantedOutput:
+def _wanted(entry: Any, binary: bool) -> RequestedOutput:
     if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
         raise Fault("Unable to parse 'outputs': every output needs a 'name'")
     parameters = _object(entry, "parameters")
@@ -157,7 +158,7 @@ def _wanted(entry: Any, binary: bool) -> WantedOutput:
             Status.UNSUPPORTED,
         )
     own = _flag(parameters, "binary_data") if "binary_data" in parameters else binary
-    return WantedOutput(entry["name"], _number(parameters, "classification"), own)
+    return RequestedOutput(entry["name"], _number(parameters, "classification"), own)
 
 
 def _object(document: dict[str, Any], key: str) -> dict[str, Any]:

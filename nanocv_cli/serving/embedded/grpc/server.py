@@ -12,12 +12,12 @@ from google.protobuf.message_factory import GetMessageClass
 from tritonclient.grpc import service_pb2 as pb
 
 from nanocv_cli.serving.embedded.access import Access
-from nanocv_cli.serving.embedded.aside import Aside
+from nanocv_cli.serving.embedded.background import SmallestFirstExecutor
 from nanocv_cli.serving.embedded.budget import Budget
 from nanocv_cli.serving.embedded.faults import DEFECTS, Fault, Status, TooLarge
-from nanocv_cli.serving.embedded.grpc_calls import OpenCall, OpenCalls, Phase
-from nanocv_cli.serving.embedded.grpc_messages import beside_tensors, decoded, named
-from nanocv_cli.serving.embedded.grpc_service import GrpcService
+from nanocv_cli.serving.embedded.grpc.messages import beside_tensors, decoded, named
+from nanocv_cli.serving.embedded.grpc.open_calls import OpenCall, OpenCalls, Phase
+from nanocv_cli.serving.embedded.grpc.service import GrpcService
 from nanocv_cli.serving.embedded.library import Library
 from nanocv_cli.serving.embedded.limits import Limits
 from nanocv_cli.serving.ports import address
@@ -40,11 +40,13 @@ class GrpcServer:
         access: who may change them.
         limits: for all clients.
         budget: of bytes in flight.
-        aside: where long work on requests is done.
+        executor: where long work on requests is done.
     """
 
-    def __init__(self, library: Library, access: Access, limits: Limits, budget: Budget, aside: Aside) -> None:
-        self._service, self._limits, self._aside = GrpcService(library, access, aside), limits, aside
+    def __init__(
+        self, library: Library, access: Access, limits: Limits, budget: Budget, executor: SmallestFirstExecutor
+    ) -> None:
+        self._service, self._limits, self._executor = GrpcService(library, access, executor), limits, executor
         self._calls = OpenCalls(budget, limits)
         self._server = grpc.aio.server(options=_options(limits))
         self._server.add_generic_rpc_handlers(
@@ -123,14 +125,14 @@ class GrpcServer:
         beside = beside_tensors(content)
         if beside > self._limits.text_bytes:
             raise TooLarge(self._limits.text_bytes, "what the request holds beside raw_input_contents")
-        request = await self._aside.run(beside, decoded, pb.ModelInferRequest, content)
+        request = await self._executor.run(beside, decoded, pb.ModelInferRequest, content)
         return await self._service.infer(request, beside, call)
 
     async def _ask(self, kind: Any, method: Callable[[Any], Awaitable[Any]], content: bytes, call: OpenCall) -> Any:
         if len(content) > self._limits.text_bytes:
             raise TooLarge(self._limits.text_bytes)
         call.holding.add(len(content))
-        return await method(await self._aside.run(len(content), decoded, kind, content))
+        return await method(await self._executor.run(len(content), decoded, kind, content))
 
 
 def _options(limits: Limits) -> list[tuple[str, int]]:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 
-from nanocv_cli.serving.embedded.http_messages import HttpAnswer, HttpRequest
+from nanocv_cli.serving.embedded.http.messages import HttpAnswer, HttpRequest
 
 PART = 1 << 18  # bytes of an answer that are written at once
 

@@ -10,10 +10,10 @@ from collections.abc import Awaitable, Callable, Iterator
 from itertools import chain, islice
 
 from nanocv_cli.serving.embedded.access import Access
-from nanocv_cli.serving.embedded.aside import SMALL
+from nanocv_cli.serving.embedded.background import SMALL
 from nanocv_cli.serving.embedded.budget import Budget
-from nanocv_cli.serving.embedded.http_connection import HttpConnection, Stage
-from nanocv_cli.serving.embedded.http_messages import HttpAnswer, HttpRequest
+from nanocv_cli.serving.embedded.http.connection import HttpConnection, Stage
+from nanocv_cli.serving.embedded.http.messages import HttpAnswer, HttpRequest
 from nanocv_cli.serving.embedded.limits import Limits
 
 SWEEP_SECONDS = 0.25

@@ -5,19 +5,18 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-from nanocv_cli.serving.embedded import documents, http_codec
+from nanocv_cli.serving.embedded import management
 from nanocv_cli.serving.embedded.access import Access
-from nanocv_cli.serving.embedded.aside import Aside
-from nanocv_cli.serving.embedded.calls import answer
+from nanocv_cli.serving.embedded.background import SmallestFirstExecutor
+from nanocv_cli.serving.embedded.completion import complete
 from nanocv_cli.serving.embedded.faults import DEFECTS, Fault, Status, TooLarge
-from nanocv_cli.serving.embedded.http_body import uncompressed
-from nanocv_cli.serving.embedded.http_messages import HttpAnswer, HttpRequest, refused
-from nanocv_cli.serving.embedded.json_text import parse_object
+from nanocv_cli.serving.embedded.http import codec
+from nanocv_cli.serving.embedded.http.messages import HttpAnswer, HttpRequest, refused, uncompressed
+from nanocv_cli.serving.embedded.json_text import ENCODE, parse_object
 from nanocv_cli.serving.embedded.library import Library
 from nanocv_cli.serving.embedded.limits import Limits
+from nanocv_cli.serving.embedded.management import counted_models, expect_name, load_override
 from nanocv_cli.serving.embedded.metrics import exposition
-from nanocv_cli.serving.embedded.repository_calls import counted_models, expect_name, load_override
-from nanocv_cli.serving.embedded.tensors import ENCODE
 
 UNSUPPORTED = ("systemsharedmemory", "cudasharedmemory", "trace", "logging")
 DEEPEST_PATH = 8  # parts of the longest path there is
@@ -35,11 +34,11 @@ class HttpService:
         library: the models.
         access: who may change them.
         limits: of requests.
-        aside: where long work on them is done.
+        executor: where long work on them is done.
     """
 
-    def __init__(self, library: Library, access: Access, limits: Limits, aside: Aside) -> None:
-        self._library, self._access, self._limits, self._aside = library, access, limits, aside
+    def __init__(self, library: Library, access: Access, limits: Limits, executor: SmallestFirstExecutor) -> None:
+        self._library, self._access, self._limits, self._executor = library, access, limits, executor
         self._known: dict[bytes, Route] = {}
         self._plain: dict[tuple[str, ...], tuple[str, Action]] = {
             (): ("GET", self._server_metadata),
@@ -117,21 +116,21 @@ class HttpService:
         raise Fault("Not Found", Status.NOT_FOUND)
 
     async def _infer(self, name: str, version: str, request: HttpRequest) -> HttpAnswer:
-        model, aside = self._library.find(name, version), self._aside
-        body = await uncompressed(request, self._limits.message_bytes, aside)
-        header_length = request.headers.get(http_codec.HEADER_LENGTH)
-        length = http_codec.json_length(body, header_length, self._limits.text_bytes)
-        call = await aside.run(length, http_codec.parse_call, body, length, model)
-        outputs = await answer(model, call, request.holding, aside)
-        text = http_codec.text_bytes(outputs, self._limits.message_bytes)
-        content, length_told = await aside.run(text, http_codec.render_answer, model, call.request_id, outputs)
+        model, executor = self._library.find(name, version), self._executor
+        body = await uncompressed(request, self._limits.message_bytes, executor)
+        header_length = request.headers.get(codec.HEADER_LENGTH)
+        length = codec.json_length(body, header_length, self._limits.text_bytes)
+        asked = await executor.run(length, codec.parse_request, body, length, model)
+        outputs = await complete(model, asked, request.holding, executor)
+        text = codec.text_bytes(outputs, self._limits.message_bytes)
+        content, length_told = await executor.run(text, codec.render_answer, model, asked.request_id, outputs)
         if length_told is None:
             return HttpAnswer(content)
         headers = (("Inference-Header-Content-Length", str(length_told)),)
         return HttpAnswer(content, content_type="application/octet-stream", headers=headers)
 
     async def _server_metadata(self, name: str, version: str, request: HttpRequest) -> HttpAnswer:
-        return _json(documents.server_metadata())
+        return _json(management.server_metadata())
 
     async def _live(self, name: str, version: str, request: HttpRequest) -> HttpAnswer:
         return HttpAnswer()
@@ -141,7 +140,7 @@ class HttpService:
 
     async def _model_metadata(self, name: str, version: str, request: HttpRequest) -> HttpAnswer:
         model = self._library.find(name, version)
-        return _json(documents.model_metadata(model, self._library.versions(name)))
+        return _json(management.model_metadata(model, self._library.versions(name)))
 
     async def _model_ready(self, name: str, version: str, request: HttpRequest) -> HttpAnswer:
         if not self._library.answers(name, version):
@@ -149,14 +148,14 @@ class HttpService:
         return HttpAnswer()
 
     async def _model_config(self, name: str, version: str, request: HttpRequest) -> HttpAnswer:
-        return _json(documents.message(self._library.find(name, version).config))
+        return _json(management.message(self._library.find(name, version).config))
 
     async def _statistics(self, name: str, version: str, request: HttpRequest) -> HttpAnswer:
-        return _json(documents.statistics(counted_models(self._library, name, version)))
+        return _json(management.statistics(counted_models(self._library, name, version)))
 
     async def _index(self, name: str, version: str, request: HttpRequest) -> HttpAnswer:
         wanted = await self._object(request)
-        return _json(documents.repository_index(self._library, wanted.get("ready") is True))
+        return _json(management.repository_index(self._library, wanted.get("ready") is True))
 
     async def _load(self, name: str, version: str, request: HttpRequest) -> HttpAnswer:
         self._access.check_control(request.headers)
@@ -175,11 +174,11 @@ class HttpService:
 
     async def _object(self, request: HttpRequest) -> dict[str, Any]:
         """The request's body as a JSON object, empty for an empty body."""
-        body = await uncompressed(request, self._limits.text_bytes, self._aside)
+        body = await uncompressed(request, self._limits.text_bytes, self._executor)
         if len(body) > self._limits.text_bytes:
             raise TooLarge(self._limits.text_bytes)
         text = bytes(body).strip()
-        return await self._aside.run(len(text), parse_object, text) if text else {}
+        return await self._executor.run(len(text), parse_object, text) if text else {}
 
 
 def _parts(target: bytes) -> tuple[str, ...]:

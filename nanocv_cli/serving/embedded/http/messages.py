@@ -1,0 +1,101 @@
+"""A whole request, its body as it was before `Content-Encoding`, and a whole answer of HTTP."""
+
+import json
+import zlib
+from dataclasses import dataclass, field
+from http import HTTPStatus
+
+from nanocv_cli.serving.embedded.background import SMALL, SmallestFirstExecutor
+from nanocv_cli.serving.embedded.budget import Holding
+from nanocv_cli.serving.embedded.faults import Fault, TooLarge, shown
+
+JSON = "application/json"
+REASONS = {status.value: status.phrase for status in HTTPStatus}
+STEP_IN, STEP_OUT = 1 << 16, 1 << 20  # bytes of a body that are inflated, and made, at once
+Body = bytes | bytearray | memoryview
+
+
+@dataclass(eq=False, slots=True)
+class HttpRequest:
+    """A whole request, or as much of one as is here.
+
+    Attributes:
+        holding: the bytes it holds, until its answer is with the client.
+        method: as sent (`GET`).
+        target: path and query as sent.
+        headers: names in lower case; none twice that this server reads.
+        body: as sent, not yet uncompressed.
+        keep_alive: whether the client wants to ask again on this connection.
+        refusal: the answer, where the request is not one that anything but the protocol has to answer.
+    """
+
+    holding: Holding
+    method: str = ""
+    target: bytes = b""
+    headers: dict[str, str] = field(default_factory=dict)
+    body: Body = b""
+    keep_alive: bool = True
+    refusal: "HttpAnswer | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class HttpAnswer:
+    """A whole answer."""
+
+    body: bytes = b""
+    status: int = 200
+    content_type: str = JSON
+    headers: tuple[tuple[str, str], ...] = ()
+
+    def head(self, keep_alive: bool) -> bytes:
+        """Status line and headers."""
+        lines = [f"HTTP/1.1 {self.status} {REASONS.get(self.status, '')}", f"Content-Length: {len(self.body)}"]
+        if self.body:
+            lines.append(f"Content-Type: {self.content_type}")
+        lines += [f"{name}: {value}" for name, value in self.headers]
+        if not keep_alive:
+            lines.append("Connection: close")
+        return "\r\n".join([*lines, "", ""]).encode()
+
+
+def refused(fault: Fault, *headers: tuple[str, str]) -> HttpAnswer:
+    """The answer that says why there is none."""
+    return HttpAnswer(json.dumps({"error": fault.message}).encode(), fault.status.http, headers=headers)
+
+
+async def uncompressed(request: HttpRequest, limit: int, executor: SmallestFirstExecutor) -> Body:
+    """The body inflated, in steps, each of which is counted among the request's bytes before the next.
+
+    Args:
+        request: with its body as sent.
+        limit: bytes of the result.
+        executor: where all steps but a small first one are done.
+
+    Raises:
+        Fault: an encoding other than gzip and deflate, a damaged body, more than `limit` bytes, or no room for them.
+    """
+    encoding = request.headers.get("content-encoding", "identity").lower()
+    if encoding == "identity":
+        return request.body
+    if encoding not in ("gzip", "deflate"):
+        raise Fault(f"Content-Encoding '{shown(encoding)}' is not supported; gzip and deflate are")
+    # 32 more than the window's bits: zlib finds out by itself which of the two it is.
+    inflate, sent, found = zlib.decompressobj(zlib.MAX_WBITS | 32), memoryview(request.body), bytearray()
+    place = 0
+    while not inflate.eof:
+        piece = inflate.unconsumed_tail or sent[place : place + STEP_IN]
+        place += 0 if inflate.unconsumed_tail else len(piece)
+        most = min(STEP_OUT if found else SMALL, limit + 1 - len(found))
+        try:
+            part = await executor.run(most, inflate.decompress, piece, most)
+        except zlib.error as error:
+            raise Fault(f"the {encoding} body is damaged: {error}") from error
+        if not part and not piece:
+            raise Fault(f"the {encoding} body is damaged: it ends too early")
+        request.holding.add(len(part))
+        found += part
+        if len(found) > limit:
+            raise TooLarge(limit)
+    if inflate.unused_data or place < len(sent):
+        raise Fault(f"the {encoding} body is damaged: something follows its end")
+    return found
