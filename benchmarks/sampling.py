@@ -22,8 +22,8 @@ from nanocv_cli.engine.noise import image_noise
 from nanocv_cli.engine.reference import find_checkpoint, find_graph
 from nanocv_cli.engine.sampling import GraphSampler, SamplingSettings
 from nanocv_cli.errors import NanocvError
-from nanocv_cli.export.graph import quiet
 from nanocv_cli.models.checkpoint import load_network
+from nanocv_cli.models.onnx_exporter import quiet
 from nanocv_cli.tasks.generation.sampler import evaluation_count
 
 

@@ -9,7 +9,8 @@ Another package enters a task of its own by an entry point that leads to a `Room
     counting = "nanocv_counting:ROOM"
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from nanocv_cli.errors import ModelError
 
@@ -24,26 +25,44 @@ class Room:
         task: the class of the training side, a `tasks.base.Task` that is made without arguments.
         postprocessor: what understands and draws the graph's answers to images, without torch
             (`tasks.postprocessor.Postprocessor`); None where a model answers no images.
+        networks: names that `model.architecture` may have, each with what builds it from a model config and the
+            number of classes (`models.registry.Builder`).
+        torchvision: likewise, what builds torchvision's networks by their names there; None where it has none.
+        sampler: a checkpoint that makes images, from its path and a device (`engine.sampling.Sampler`); None where
+            a model makes none.
     """
 
     task: str
     postprocessor: str | None = None
+    networks: Mapping[str, str] = field(default_factory=dict)
+    torchvision: str | None = None
+    sampler: str | None = None
 
 
 BUILT_IN = {
     "classification": Room(
         task="nanocv_cli.tasks.classification.task:Classification",
         postprocessor="nanocv_cli.tasks.classification.postprocess",
+        networks={"lenet": "nanocv_cli.models.networks:lenet", "nanores": "nanocv_cli.models.networks:nanores"},
+        torchvision="nanocv_cli.tasks.classification.torchvision_classifiers:build_torchvision_classifier",
     ),
     "detection": Room(
         task="nanocv_cli.tasks.detection.task:Detection",
         postprocessor="nanocv_cli.tasks.detection.postprocess",
+        networks={"nanospot": "nanocv_cli.models.networks:nanospot"},
+        torchvision="nanocv_cli.tasks.detection.torchvision_detectors:build_torchvision_detector",
     ),
     "segmentation": Room(
         task="nanocv_cli.tasks.segmentation.task:Segmentation",
         postprocessor="nanocv_cli.tasks.segmentation.postprocess",
+        networks={"nanoseg": "nanocv_cli.models.networks:nanoseg"},
+        torchvision="nanocv_cli.tasks.segmentation.torchvision_segmenters:build_torchvision_segmenter",
     ),
-    "generation": Room(task="nanocv_cli.tasks.generation.task:Generation"),
+    "generation": Room(
+        task="nanocv_cli.tasks.generation.task:Generation",
+        networks={"nanoflow": "nanocv_cli.models.networks:nanoflow"},
+        sampler="nanocv_cli.tasks.generation.checkpoint_sampler:CheckpointSampler",
+    ),
 }
 
 _registered: dict[str, Room] = {}

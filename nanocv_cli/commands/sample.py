@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from nanocv_cli.engine.card import ModelCard
-    from nanocv_cli.evaluation.checkpoint_sampler import CheckpointSampler
+    from nanocv_cli.engine.sampling import Sampler
 
 MOST_IN_A_GRID = 1024
 MOST_IN_A_ROW = 16
@@ -69,7 +69,7 @@ def sample(
     root = project_root()
     if engine == "onnx":
         file = find_graph(ref, root)
-        sampler: GraphSampler | CheckpointSampler = GraphSampler(file, threads)
+        sampler: Sampler = GraphSampler(file, threads)
     else:
         file = find_checkpoint(ref, root)
         sampler = _by_torch(file, device)
@@ -124,11 +124,12 @@ def sample(
         tell(f"{strip}: from noise to image")
 
 
-def _by_torch(file: Path, device: str) -> "CheckpointSampler":
-    from nanocv_cli.evaluation.checkpoint_sampler import CheckpointSampler
+def _by_torch(file: Path, device: str) -> "Sampler":
+    from nanocv_cli.models.checkpoint import read_card
     from nanocv_cli.models.device import pick_device
+    from nanocv_cli.tasks.table import checkpoint_sampler_for
 
-    return CheckpointSampler(file, pick_device(device))
+    return checkpoint_sampler_for(read_card(file).task)(file, pick_device(device))
 
 
 def _known(wanted: list[str], card: "ModelCard") -> list[str]:

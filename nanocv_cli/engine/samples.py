@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nanocv_cli.engine.noise import image_noise
-from nanocv_cli.engine.sampling import Sample, SamplingSettings
+from nanocv_cli.engine.sampling import Sampler, SamplingSettings
 
 Images = NDArray[np.uint8]
 
@@ -15,7 +15,7 @@ FRAMES = 9  # of a trajectory: noise, seven on the settings, the image
 
 
 def samples(
-    sample: Sample, size: int, labels: list[int], count: int, seed: int, settings: SamplingSettings, batch_size: int
+    sample: Sampler, size: int, labels: list[int], count: int, seed: int, settings: SamplingSettings, batch_size: int
 ) -> Iterator[tuple[int, int, Images]]:
     """Yields (label, number of the first, images uint8 [n,S,S,3]) batch by batch, `count` of each label.
 
@@ -36,7 +36,7 @@ def samples(
             yield label, first, sample(image_noise(seed, first, many, size), np.full(many, label), settings)
 
 
-def trajectory(sample: Sample, size: int, label: int, seed: int, settings: SamplingSettings) -> Images:
+def trajectory(sample: Sampler, size: int, label: int, seed: int, settings: SamplingSettings) -> Images:
     """The first image of a seed on its way from noise, uint8 [frames,S,S,3].
 
     Args:

@@ -1,9 +1,8 @@
 """Images from noise by an exported graph."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,8 +54,24 @@ class SamplingSettings:
         return settings
 
 
-# Noise float32 [N,3,S,S] and labels int64 [N] to images uint8 [N,S,S,3].
-Sample = Callable[[NDArray[np.float32], NDArray[np.int64], SamplingSettings], NDArray[np.uint8]]
+class Sampler(Protocol):
+    """A generative model, whatever runs it."""
+
+    card: ModelCard
+
+    def __call__(
+        self, noise: NDArray[np.float32], label: NDArray[np.int64], settings: SamplingSettings
+    ) -> NDArray[np.uint8]:
+        """Images of classes, from noise.
+
+        Args:
+            noise: standard normal float32 [N,3,S,S].
+            label: class indices int64 [N].
+            settings: how to get there.
+
+        Returns:
+            uint8 [N,S,S,3].
+        """
 
 
 class GraphSampler:
@@ -80,7 +95,7 @@ class GraphSampler:
     def __call__(
         self, noise: NDArray[np.float32], label: NDArray[np.int64], settings: SamplingSettings
     ) -> NDArray[np.uint8]:
-        """See `Sample`.
+        """See `Sampler`.
 
         Raises:
             ModelError: the graph fails.

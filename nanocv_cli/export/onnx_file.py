@@ -16,13 +16,10 @@ from nanocv_cli.engine.card import ModelCard
 from nanocv_cli.engine.runner import open_graph
 from nanocv_cli.errors import DataError, ModelError, RequestError
 from nanocv_cli.evaluation.evaluate import Answer, torch_answer
-from nanocv_cli.export.graph import build_graph, build_single_graph
 from nanocv_cli.export.parity import BATCH_SIZES, Imaged, Parity, check_parity
-from nanocv_cli.export.sampler_graph import build_sampler_graph
 from nanocv_cli.files import atomic_path
 from nanocv_cli.images.resize import UnreadableImageError, open_square
 from nanocv_cli.models.checkpoint import load_network, read_card
-from nanocv_cli.tasks.generation.sampler import Sampler
 from nanocv_cli.tasks.table import task_for
 
 Say = Callable[[str], None]
@@ -56,15 +53,10 @@ def export_onnx(checkpoint: Path, target: Path, images: NDArray[np.uint8], any_s
     """
     network, config, card = load_network(checkpoint)
     task = task_for(card.task)
-    export_model = task.export_model(network, config).eval()
-    if any_size and not getattr(network, "any_size", False):
+    if any_size and not task.any_size:
         raise RequestError(f"{card.name} reads images of one size only", "leave --any-size out")
-    if isinstance(export_model, Sampler):
-        model = build_sampler_graph(export_model, task.output_names, card)
-    elif getattr(network, "one_image_only", False):
-        model = build_single_graph(export_model, task.output_names, card)
-    else:
-        model = build_graph(export_model, task.output_names, card, any_size)
+    model = task.to_onnx(network, config, card, any_size)
+    export_model = task.export_model(network, config).eval()
     with atomic_path(target) as temporary:
         temporary.write_bytes(model.SerializeToString())
         labels = np.arange(max(BATCH_SIZES)) % len(card.classes)

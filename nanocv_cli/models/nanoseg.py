@@ -24,8 +24,6 @@ class NanoSeg(nn.Module):
         dropout: probability before the last layer.
     """
 
-    any_size = True  # of the image, in an exported graph too
-
     def __init__(self, classes: int, dropout: float = 0.0) -> None:
         super().__init__()
         quarter, eighth, sixteenth = WIDTHS

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -13,6 +13,10 @@ from torch import Tensor, nn
 
 from nanocv_cli.config.schema import DataConfig, ModelConfig, TrainConfig
 from nanocv_cli.data.dataset import Dataset, Sample
+from nanocv_cli.engine.card import ModelCard
+
+if TYPE_CHECKING:
+    import onnx
 
 Outputs = Mapping[str, NDArray[Any]]
 Metrics = dict[str, Any]
@@ -117,6 +121,7 @@ class Task(ABC):
         tolerance: largest error between graph and checkpoint that export accepts, in the unit of `parity_error`.
         wants_train_images: whether the evaluator compares with images that were learnt from.
         online_metrics: metrics that need a download.
+        any_size: whether a graph can read images of any height and width.
     """
 
     name: ClassVar[str]
@@ -126,6 +131,7 @@ class Task(ABC):
     tolerance: ClassVar[float] = 1e-3
     wants_train_images: ClassVar[bool] = False
     online_metrics: ClassVar[tuple[str, ...]] = ()
+    any_size: ClassVar[bool] = False
 
     @abstractmethod
     def read(self, config: DataConfig, root: Path) -> Dataset[Any]:
@@ -230,6 +236,24 @@ class Task(ABC):
             network: reads normalised float [N,3,S,S].
             model: its config.
         """
+
+    def to_onnx(
+        self, network: nn.Module, model: ModelConfig, card: ModelCard, any_size: bool = False
+    ) -> "onnx.ModelProto":
+        """The whole model as a graph; by default torch's exporter follows `export_model`.
+
+        Args:
+            network: as for `export_model`, on the CPU.
+            model: its config.
+            card: goes into the graph's metadata.
+            any_size: whether height and width shall be symbolic too; only where the task's `any_size` says so.
+
+        Raises:
+            ExportError: the model cannot be expressed as ONNX.
+        """
+        from nanocv_cli.models.onnx_exporter import build_graph
+
+        return build_graph(self.export_model(network, model), self.output_names, card, any_size)
 
     @abstractmethod
     def evaluator(self, classes: tuple[str, ...], model: ModelConfig, context: EvalContext) -> Evaluator:

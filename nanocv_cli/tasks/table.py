@@ -1,6 +1,8 @@
 """The parts of a task's room, imported when they are first asked for: one function for each, with its type."""
 
+from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, cast
 
@@ -8,6 +10,9 @@ from nanocv_cli.errors import ModelError
 from nanocv_cli.rooms import room
 
 if TYPE_CHECKING:  # the training side imports torch
+    import torch
+
+    from nanocv_cli.engine.sampling import Sampler
     from nanocv_cli.tasks.base import Task
     from nanocv_cli.tasks.postprocessor import Postprocessor
 
@@ -31,6 +36,18 @@ def postprocessor_for(name: str) -> "Postprocessor":
     if path is None:
         raise ModelError(f"a {name} model answers no images", "nanocv sample --model REF")
     return cast("Postprocessor", resolve_name(path))
+
+
+def checkpoint_sampler_for(name: str) -> "Callable[[Path, torch.device], Sampler]":
+    """What opens a checkpoint as a sampler, of a task that a card names.
+
+    Raises:
+        ModelError: there is no such task, or its models make no images.
+    """
+    path = room(name).sampler
+    if path is None:
+        raise ModelError(f"a {name} model makes no images", "nanocv infer IMAGES --model REF")
+    return cast("Callable[[Path, torch.device], Sampler]", resolve_name(path))
 
 
 @cache

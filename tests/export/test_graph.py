@@ -11,9 +11,9 @@ from torch import nn
 
 from nanocv_cli.engine.card import ModelCard
 from nanocv_cli.errors import ExportError
-from nanocv_cli.export.graph import build_graph, check_graph
 from nanocv_cli.export.parity import check_parity
 from nanocv_cli.models.checkpoint import load_network, save_weights
+from nanocv_cli.models.onnx_exporter import build_graph, check_graph
 from nanocv_cli.tasks.base import largest_difference
 from tests.conftest import Command, TrainedRun
 

@@ -16,10 +16,10 @@ from nanocv_cli.config.project import shipped_configs
 from nanocv_cli.config.schema import ModelConfig
 from nanocv_cli.config.torchvision_names import TORCHVISION_CLASSIFIERS
 from nanocv_cli.errors import ConfigError, ModelError
-from nanocv_cli.models import torchvision_zoo
-from nanocv_cli.models.registry import ARCHITECTURES, build_model
+from nanocv_cli.models.registry import build_model
 from nanocv_cli.models.without_weights import without_weights
-from nanocv_cli.rooms import task_names
+from nanocv_cli.rooms import BUILT_IN, room, task_names
+from nanocv_cli.tasks.classification import torchvision_classifiers
 
 
 def config(architecture: str, **values: object) -> ModelConfig:
@@ -98,7 +98,7 @@ def published_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[s
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     url = f"http://127.0.0.1:{server.server_port}/squeezenet-{digest}.pth"
-    monkeypatch.setattr(torchvision_zoo, "weights_url", lambda name: url)
+    monkeypatch.setattr(torchvision_classifiers, "weights_url", lambda name: url)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     return state
 
@@ -124,7 +124,7 @@ def test_weights_that_carry_code_are_refused(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     cache = tmp_path / "torch" / "hub" / "checkpoints"
     cache.mkdir(parents=True)
-    torch.save(Evil(), cache / Path(torchvision_zoo.weights_url("squeezenet1_1")).name)
+    torch.save(Evil(), cache / Path(torchvision_classifiers.weights_url("squeezenet1_1")).name)
     with pytest.raises(ModelError, match="could not be had"):
         build_model(config("squeezenet1_1", pretrained=True), 4)
     assert not (tmp_path / "executed").exists()
@@ -132,7 +132,9 @@ def test_weights_that_carry_code_are_refused(tmp_path: Path, monkeypatch: pytest
 
 def test_weights_that_cannot_be_had_say_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    monkeypatch.setattr(torchvision_zoo, "weights_url", lambda name: "http://127.0.0.1:9/squeezenet-00000000.pth")
+    monkeypatch.setattr(
+        torchvision_classifiers, "weights_url", lambda name: "http://127.0.0.1:9/squeezenet-00000000.pth"
+    )
     with pytest.raises(ModelError, match="could not be had") as caught:
         build_model(config("squeezenet1_1", pretrained=True), 4)
     assert "model.pretrained=false" in caught.value.hint
@@ -140,7 +142,8 @@ def test_weights_that_cannot_be_had_say_so(tmp_path: Path, monkeypatch: pytest.M
 
 SHIPPED = sorted(path.stem for path in (shipped_configs() / "model").glob("*.yaml"))
 # One of each kind of name; all others of torchvision are built above.
-NAMES = [*ARCHITECTURES, "resnet18", "vit_b_16", "ssdlite320_mobilenet_v3_large", "maskrcnn_resnet50_fpn",
+OWN = [network for one in BUILT_IN.values() for network in one.networks]
+NAMES = [*OWN, "resnet18", "vit_b_16", "ssdlite320_mobilenet_v3_large", "maskrcnn_resnet50_fpn",
          "lraspp_mobilenet_v3_large", "lennet", "", "../../x", "a\nb"]  # fmt: skip
 
 
@@ -157,5 +160,9 @@ def test_any_mixture_of_task_source_architecture_and_size_is_built_or_a_wrong_co
             assert error.hint
         else:
             assert isinstance(built, torch.nn.Module)
-            own = ARCHITECTURES.get(name)
-            assert source == "torchvision" or (own is not None and own.task == task)
+            assert source == "torchvision" or name in room(task).networks
+
+
+def test_torchvision_is_refused_in_one_line_where_it_has_no_networks_for_the_task() -> None:
+    with pytest.raises(ConfigError, match="torchvision, which has no networks for generation"):
+        build_model(resolve(model="nanoflow", overrides=["model.source=torchvision"]).config.model, 3)

@@ -18,9 +18,9 @@ from nanocv_cli.engine.noise import image_noise
 from nanocv_cli.engine.runner import open_graph
 from nanocv_cli.engine.sampling import GraphSampler, SamplingSettings
 from nanocv_cli.errors import ModelError
-from nanocv_cli.evaluation.checkpoint_sampler import CheckpointSampler
 from nanocv_cli.models.nanoflow import NanoFlow
 from nanocv_cli.tasks.base import StepSettings
+from nanocv_cli.tasks.generation.checkpoint_sampler import CheckpointSampler
 from nanocv_cli.tasks.generation.task import Generation
 from tests.conftest import COLOURS, Command, TrainedRun, run_nanocv, write_tiny_set
 

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from pkgutil import resolve_name
 
 import pytest
 
@@ -11,7 +12,7 @@ from nanocv_cli import rooms
 from nanocv_cli.config.loader import resolve
 from nanocv_cli.errors import ConfigError, ModelError
 from nanocv_cli.rooms import BUILT_IN, Room, register, room, task_names
-from nanocv_cli.tasks.table import postprocessor_for, task_for
+from nanocv_cli.tasks.table import checkpoint_sampler_for, postprocessor_for, task_for
 
 
 def test_every_room_of_the_table_has_its_parts() -> None:
@@ -21,6 +22,8 @@ def test_every_room_of_the_table_has_its_parts() -> None:
             postprocessor = postprocessor_for(name)
             assert callable(postprocessor.decode)
             assert callable(postprocessor.draw)
+        for path in (*one.networks.values(), one.torchvision, one.sampler):
+            assert path is None or callable(resolve_name(path))
 
 
 def test_a_task_is_made_once() -> None:
@@ -37,6 +40,8 @@ def test_unknown_tasks_are_refused_on_both_sides() -> None:
 def test_a_task_whose_models_answer_no_images_says_so() -> None:
     with pytest.raises(ModelError, match="a generation model answers no images"):
         postprocessor_for("generation")
+    with pytest.raises(ModelError, match="a detection model makes no images"):
+        checkpoint_sampler_for("detection")
 
 
 def test_nobody_enters_a_task_twice() -> None:

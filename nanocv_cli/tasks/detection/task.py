@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,11 +13,16 @@ from nanocv_cli.data.box_augment import augment_boxes
 from nanocv_cli.data.boxes import Boxes, box_targets
 from nanocv_cli.data.dataset import Dataset, Sample
 from nanocv_cli.data.formats.guess_format import read_boxes
+from nanocv_cli.engine.card import ModelCard
 from nanocv_cli.models.assignment import Losses
 from nanocv_cli.tasks.base import EvalContext, Outputs, Say, Score, StepSettings, Task
 from nanocv_cli.tasks.detection.metrics import DetectionEvaluator
 from nanocv_cli.tasks.detection.parity import unmatched_distance
+from nanocv_cli.tasks.detection.torchvision_detectors import TorchvisionDetector
 from nanocv_cli.tasks.normalised import Normalised, recoloured
+
+if TYPE_CHECKING:
+    import onnx
 
 
 class ExportModel(Normalised):
@@ -62,6 +68,18 @@ class Detection(Task):
 
     def export_model(self, network: nn.Module, model: ModelConfig) -> nn.Module:
         return ExportModel(network, model.mean, model.std)
+
+    def to_onnx(
+        self, network: nn.Module, model: ModelConfig, card: ModelCard, any_size: bool = False
+    ) -> "onnx.ModelProto":
+        """As a graph of one image at a time for torchvision's: their answers are lists of whatever length, which torch
+        cannot export with a dynamic batch.
+        """
+        if not isinstance(network, TorchvisionDetector):
+            return super().to_onnx(network, model, card, any_size)
+        from nanocv_cli.models.onnx_exporter import build_single_graph
+
+        return build_single_graph(self.export_model(network, model), self.output_names, card)
 
     def evaluator(self, classes: tuple[str, ...], model: ModelConfig, context: EvalContext) -> DetectionEvaluator:
         return DetectionEvaluator(classes, model.input_size)

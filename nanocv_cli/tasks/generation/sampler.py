@@ -1,7 +1,7 @@
 """From noise to images along the velocity field: Euler's and Heun's method, with classifier-free guidance.
 
 One evaluation of the field is one module without branches, so that torch calls it in a loop and the exported graph
-holds it once, as the body of an ONNX `Loop` (`export/sampler_graph.py`).
+holds it once, as the body of an ONNX `Loop` (`sampler_graph.py`).
 """
 
 import torch

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from nanocv_cli.config.schema import DataConfig, ModelConfig, TrainConfig
 from nanocv_cli.data import augment
 from nanocv_cli.data.dataset import Dataset
 from nanocv_cli.data.formats.class_folders import read_class_folders
+from nanocv_cli.engine.card import ModelCard
 from nanocv_cli.engine.noise import image_noise
 from nanocv_cli.engine.reference import find_graph
 from nanocv_cli.engine.runner import Runner
@@ -24,6 +25,9 @@ from nanocv_cli.tasks.base import EvalContext, Score, StepSettings, Task
 from nanocv_cli.tasks.generation.metrics import Classify, GenerationEvaluator
 from nanocv_cli.tasks.generation.sampler import Sampler
 from nanocv_cli.tasks.normalised import recoloured
+
+if TYPE_CHECKING:
+    import onnx
 
 # Of the noise that a split's images are evaluated by.
 JUDGED_SEED = 0
@@ -95,6 +99,14 @@ class Generation(Task):
 
     def export_model(self, network: nn.Module, model: ModelConfig) -> nn.Module:
         return Sampler(network, model)
+
+    def to_onnx(
+        self, network: nn.Module, model: ModelConfig, card: ModelCard, any_size: bool = False
+    ) -> "onnx.ModelProto":
+        """With the way from noise to images as a loop in the graph, which holds the network once."""
+        from nanocv_cli.tasks.generation.sampler_graph import build_sampler_graph
+
+        return build_sampler_graph(Sampler(network, model).eval(), self.output_names, card)
 
     def evaluator(self, classes: tuple[str, ...], model: ModelConfig, context: EvalContext) -> GenerationEvaluator:
         return GenerationEvaluator(classes, _classifier(classes, model), context.train_images, context.online)

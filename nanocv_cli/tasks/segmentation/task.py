@@ -39,6 +39,7 @@ class Segmentation(Task):
     train_metric_name = "pixels"
     output_names = ("mask", "confidence")
     tolerance = 2e-3
+    any_size = True
 
     def read(self, config: DataConfig, root: Path) -> Dataset[Mask]:
         return read_masks(config, root)

@@ -11,8 +11,8 @@ import tritonclient.http as http
 
 from nanocv_cli.engine.card import ModelCard
 from nanocv_cli.engine.runner import Runner
-from nanocv_cli.export.graph import build_graph
 from nanocv_cli.models.nanospot import NanoSpot
+from nanocv_cli.models.onnx_exporter import build_graph
 from nanocv_cli.serving.launch import Server
 from nanocv_cli.tasks.detection.task import Detection, ExportModel
 from tests.serving.conformance.conftest import serving

@@ -14,10 +14,10 @@ from nanocv_cli.config.loader import resolve
 from nanocv_cli.engine.card import ModelCard
 from nanocv_cli.engine.noise import image_noise
 from nanocv_cli.engine.runner import Graph
-from nanocv_cli.export.sampler_graph import build_sampler_graph
 from nanocv_cli.models.nanoflow import NanoFlow
 from nanocv_cli.serving.launch import Server
 from nanocv_cli.tasks.generation.sampler import Sampler
+from nanocv_cli.tasks.generation.sampler_graph import build_sampler_graph
 from tests.serving.conformance.conftest import serving
 
 pytestmark = pytest.mark.slow(17)

@@ -34,8 +34,6 @@ def build_torchvision_segmenter(config: ModelConfig, classes: int) -> nn.Module:
 class TorchvisionSegmenter(nn.Module):
     """A torchvision segmenter that answers its logits alone."""
 
-    any_size = True  # of the image, in an exported graph too
-
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network

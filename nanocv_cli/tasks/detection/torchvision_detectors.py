@@ -55,9 +55,6 @@ class TorchvisionDetector(nn.Module):
         input_size: side of the images, pixels.
     """
 
-    # Its answers are lists of whatever length: torch cannot export that with a dynamic batch.
-    one_image_only = True
-
     def __init__(self, network: nn.Module, input_size: int) -> None:
         super().__init__()
         self.network = network

@@ -17,7 +17,7 @@ SMALLEST_OTHER = 32
 WITH_AUXILIARY_HEADS = ("googlenet", "inception_v3")
 
 
-def build_torchvision(config: ModelConfig, classes: int) -> nn.Module:
+def build_torchvision_classifier(config: ModelConfig, classes: int) -> nn.Module:
     """Builds a torchvision classifier; with `pretrained`, its default weights but for the head.
 
     Raises:

@@ -16,7 +16,7 @@ from nanocv_cli.engine.card import ModelCard
 from nanocv_cli.engine.runner import NOISE
 from nanocv_cli.engine.sampling import EVALUATIONS, GUIDANCE, HEUN, LABEL, STEPS
 from nanocv_cli.errors import ExportError
-from nanocv_cli.export.graph import OPSET, check_graph, quiet
+from nanocv_cli.models.onnx_exporter import OPSET, check_graph, quiet
 from nanocv_cli.tasks.generation.sampler import Sampler
 from nanocv_cli.untrusted import first_line
 

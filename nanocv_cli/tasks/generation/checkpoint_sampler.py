@@ -6,28 +6,25 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from nanocv_cli.engine.sampling import SamplingSettings, not_generative
+from nanocv_cli.engine.sampling import SamplingSettings
 from nanocv_cli.models.checkpoint import load_network
-from nanocv_cli.tasks.table import task_for
+from nanocv_cli.tasks.generation.sampler import Sampler
 
 
 class CheckpointSampler:
-    """A generative model's checkpoint; see `nanocv_cli.engine.sampling.Sample`.
+    """A generative model's checkpoint; see `nanocv_cli.engine.sampling.Sampler`.
 
     Args:
         path: its file.
         device: where it runs.
 
     Raises:
-        ModelError: the file is damaged or holds no generative model.
+        ModelError: the file is damaged.
     """
 
     def __init__(self, path: Path, device: torch.device) -> None:
         network, config, self.card = load_network(path)
-        task = task_for(self.card.task)
-        if "image" not in task.output_names:
-            raise not_generative(self.card.name, self.card.task)
-        self._module = task.export_model(network, config).to(device).eval()
+        self._module = Sampler(network, config).to(device).eval()
         self._device = device
 
     def __call__(
