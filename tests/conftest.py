@@ -35,6 +35,7 @@ class Outcome:
 
 
 Command = Callable[..., Outcome]
+Write = Callable[[str, str], Path]
 
 # What is trained once for several tests, and about how many seconds that takes: whoever asks for it is slow.
 TRAINED_ONCE = {"trained": 8, "detector": 20, "segmenter": 14, "generator": 19, "reference": 14}
@@ -101,6 +102,19 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(folder)
     monkeypatch.delenv("NANOCV_CACHE", raising=False)
     return folder
+
+
+@pytest.fixture
+def write(project: Path) -> Write:
+    """Writes `text` to a file of the project."""
+
+    def write_file(name: str, text: str) -> Path:
+        path = project / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        return path
+
+    return write_file
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,7 @@ import pytest
 from nanocv_cli.config.check import check_file
 from nanocv_cli.config.loader import resolve
 from nanocv_cli.config.project import shipped_configs
-
-from .conftest import Write
+from tests.conftest import Write
 
 SHIPPED = sorted(shipped_configs().rglob("*.yaml"))
 

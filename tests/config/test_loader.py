@@ -13,8 +13,7 @@ from nanocv_cli.config.flatten import flatten, nest
 from nanocv_cli.config.loader import config_hash, load_resolved, resolve
 from nanocv_cli.config.project import shipped_configs
 from nanocv_cli.errors import ConfigError
-
-from .conftest import Write
+from tests.conftest import Write
 
 
 @pytest.mark.usefixtures("project")

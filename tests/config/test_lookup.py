@@ -5,8 +5,7 @@ import pytest
 from nanocv_cli.config.loader import load_group, resolve
 from nanocv_cli.config.schema import DataConfig
 from nanocv_cli.errors import ConfigError
-
-from .conftest import Write
+from tests.conftest import Write
 
 
 def test_a_project_without_configs_uses_the_shipped_ones(project: Path) -> None:

@@ -9,8 +9,7 @@ from nanocv_cli.config.schema import ModelConfig, RunConfig, TrainConfig
 from nanocv_cli.config.validation import findings, validate
 from nanocv_cli.config.yaml_lines import read_yaml
 from nanocv_cli.errors import ConfigError
-
-from .conftest import Write
+from tests.conftest import Write
 
 GPU = (
     "name: a\ntitle: b\nmemory_bandwidth: 1\nl2_size: 1\nprocessors: 1\n"

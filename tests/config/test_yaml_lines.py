@@ -7,8 +7,7 @@ from hypothesis import strategies as st
 
 from nanocv_cli.config.yaml_lines import LARGEST_FILE, dump_yaml, parse_value, read_yaml
 from nanocv_cli.errors import ConfigError
-
-from .conftest import Write
+from tests.conftest import Write
 
 PLAIN = st.recursive(
     st.none()

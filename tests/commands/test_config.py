@@ -1,43 +1,16 @@
 """`nanocv config show` and `nanocv config check` as they are called."""
 
 import json
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
-from nanocv_cli.app import main
-
-from .conftest import Write
-
-
-class Outcome:
-    """What one command printed and how it ended."""
-
-    def __init__(self, status: int, captured: tuple[str, str]) -> None:
-        self.status, (self.out, self.err) = status, captured
-
-
-Command = Callable[..., Outcome]
-
-
-@pytest.fixture
-def nanocv(project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    def run(*arguments: str) -> Outcome:
-        monkeypatch.setattr(sys, "argv", ["nanocv", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        return Outcome(int(ended.value.code or 0), capsys.readouterr())
-
-    return run
+from tests.conftest import Command, Write
 
 
 def test_show_prints_key_value_and_origin_in_columns(nanocv: Command, write: Write) -> None:
     write("configs/train/a.yaml", "name: a\naugment: {flip: false}\n")
     shown = nanocv("config", "show", "train.augment", "--train", "a", "--set", "train.augment.erase=0.25")
     lines = shown.out.splitlines()
-    assert shown.status == 0
+    assert shown.code == 0
     assert lines[0].split() == ["train.augment.flip", "false", "configs/train/a.yaml:2"]
     assert ["train.augment.erase", "0.25", "--set"] in [line.split() for line in lines]
     assert ["train.augment.mix", "0.0", "default"] in [line.split() for line in lines]
@@ -60,7 +33,7 @@ def test_show_json_is_one_document_with_config_and_origin(nanocv: Command) -> No
 
 def test_show_of_an_unknown_key_is_refused(nanocv: Command) -> None:
     shown = nanocv("config", "show", "train.epocs")
-    assert (shown.status, shown.out) == (2, "")
+    assert (shown.code, shown.out) == (2, "")
     assert shown.err == "error: no key begins with 'train.epocs'\n  try: did you mean train.epochs?\n"
 
 
@@ -69,7 +42,7 @@ def test_a_wrong_config_ends_with_2_and_one_line(nanocv: Command, write: Write) 
     message = "configs/train/a.yaml:2: train.epochs is 0; expected a whole number >= 1 and <= 100000"
     shown = nanocv("config", "show", "--train", "a")
     hint = "write another value there: its default is 20"
-    assert (shown.status, shown.out, shown.err) == (2, "", f"error: {message}\n  try: {hint}\n")
+    assert (shown.code, shown.out, shown.err) == (2, "", f"error: {message}\n  try: {hint}\n")
     assert json.loads(nanocv("config", "show", "--train", "a", "--json").out) == {
         "error": {"message": message, "hint": hint, "kind": "config"}
     }
@@ -80,7 +53,7 @@ def test_check_takes_every_config_of_the_project(nanocv: Command, write: Write) 
     write("configs/train/a.yaml", "name: a\nepoch: 1\n")
     write("configs/train/good.yaml", "name: good\n")
     checked = nanocv("config", "check")
-    assert checked.status == 2
+    assert checked.code == 2
     lines = checked.out.splitlines()
     assert [line.split(" ")[2] for line in lines if line.startswith("error")] == [
         *["configs/gpu/b.yml:1:"] * 6,
@@ -93,7 +66,7 @@ def test_check_takes_every_config_of_the_project(nanocv: Command, write: Write) 
 def test_check_json_lists_files_with_their_errors(nanocv: Command, write: Write) -> None:
     good, bad = write("configs/train/good.yaml", "name: good\n"), write("train/bad.yaml", "name: bad\nwarmup: 2\n")
     checked = nanocv("config", "check", "--json", str(good), str(bad))
-    assert checked.status == 2
+    assert checked.code == 2
     message = "train/bad.yaml:2: train.warmup is 2; expected a number >= 0 and < 1"
     hint = "write another value there: share of all steps that one-cycle spends rising; its default is 0.2"
     assert json.loads(checked.out) == {
@@ -106,10 +79,10 @@ def test_check_json_lists_files_with_their_errors(nanocv: Command, write: Write)
 
 def test_check_of_a_sound_project_ends_with_0(nanocv: Command, write: Write) -> None:
     write("configs/train/good.yaml", "name: good\n")
-    assert nanocv("config", "check").status == 0
+    assert nanocv("config", "check").code == 0
 
 
 def test_check_says_so_where_there_is_nothing_to_check(nanocv: Command, project: Path) -> None:
     checked = nanocv("config", "check")
-    assert (checked.status, checked.out) == (0, "")
+    assert (checked.code, checked.out) == (0, "")
     assert checked.err == f"no config files in {project.resolve() / 'configs'}\n"
