@@ -18,6 +18,7 @@ import onnxruntime
 import torch
 
 from nanocv_cli.config.project import project_root
+from nanocv_cli.engine.graph import Graph
 from nanocv_cli.engine.noise import image_noise
 from nanocv_cli.engine.reference import find_checkpoint, find_graph
 from nanocv_cli.engine.sampling import GraphSampler, SamplingSettings
@@ -37,7 +38,7 @@ def main() -> None:
     arguments = parser.parse_args()
     root = project_root()
     try:
-        sampler = GraphSampler(find_graph(arguments.model, root))
+        sampler = GraphSampler(Graph(find_graph(arguments.model, root)))
         network = bare_network(find_checkpoint(arguments.model, root), 2 * arguments.count)
     except NanocvError as error:
         sys.exit(f"error: {error.message}\n  try: {error.hint}")

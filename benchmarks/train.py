@@ -14,9 +14,8 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from nanocv_cli.commands.workplace import cache_folder
 from nanocv_cli.config.loader import resolve
-from nanocv_cli.config.project import project_root
+from nanocv_cli.config.project import cache_folder, project_root
 from nanocv_cli.data.batches import Batches
 from nanocv_cli.data.sources import image_folder
 from nanocv_cli.display import Display

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from nanocv_cli.analysis.layer import Model
 from nanocv_cli.analysis.measured import Measured
-from nanocv_cli.engine.runner import FATAL_ONLY, stoppable
+from nanocv_cli.engine.graph import FATAL_ONLY, stoppable
 from nanocv_cli.errors import ModelError, NanocvError
 from nanocv_cli.memory import expect_room
 from nanocv_cli.untrusted import first_line

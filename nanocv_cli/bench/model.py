@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from nanocv_cli.bench.statistics import nearest_rank
-from nanocv_cli.engine.runner import Graph, open_graph
+from nanocv_cli.engine.graph import Graph
 
 FEWEST_RUNS = 20
 WARM_RUNS = 3
@@ -71,7 +71,7 @@ def bench_model(
         ModelError: a graph cannot be loaded or fails.
         RequestError: a batch is more than this machine's memory takes.
     """
-    runners = {(graph, count): open_graph(graph, count) for graph, count in product(graphs, threads)}
+    runners = {(graph, count): Graph(graph, count) for graph, count in product(graphs, threads)}
     cases = [(graph, count, size) for graph, count, size in product(graphs, threads, batch_sizes)]
     for runner in {graph: runners[graph, threads[0]] for graph in graphs}.values():
         runner.example(max(batch_sizes))  # says no before an hour of smaller ones

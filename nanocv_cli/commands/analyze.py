@@ -175,8 +175,7 @@ def _without_collecting() -> Iterator[None]:
 def _gpu(name: str | None, device: str) -> "GpuConfig":
     if name == LOCAL:
         from nanocv_cli.analysis.local import local_peaks
-        from nanocv_cli.commands.workplace import cache_folder
-        from nanocv_cli.config.project import project_root
+        from nanocv_cli.config.project import cache_folder, project_root
         from nanocv_cli.models.device import pick_device
 
         return local_peaks(pick_device(device), cache_folder(project_root()), say)

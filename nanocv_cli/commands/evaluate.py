@@ -24,31 +24,32 @@ def evaluate(
     debug: DebugFlag = False,
 ) -> None:
     """Measure a model: the task's standard metrics."""
-    from nanocv_cli.commands.workplace import cache_folder
-    from nanocv_cli.config.loader import resolve
-    from nanocv_cli.config.project import project_root
+    from nanocv_cli.api import training
     from nanocv_cli.data.dataset import SPLITS
-    from nanocv_cli.display import Display
-    from nanocv_cli.engine.reference import find_checkpoint, find_graph
-    from nanocv_cli.evaluation.measure import measure
     from nanocv_cli.files import expect_folder
-    from nanocv_cli.models.device import pick_device
 
     if split is not None:
         one_of("--split", split, SPLITS)
     if out:
         expect_folder(out)
-    root, display = project_root(), Display()
-    file = find_graph(ref, root) if engine == "onnx" else find_checkpoint(ref, root)
-    config = resolve(data=data).config.data
-    measured = measure(file, config, split, pick_device(device), batch_size, root, cache_folder(root), display, online)
-    metrics = measured.evaluator.compute()
+    measured = training.evaluate(
+        ref, data, split=split, engine=engine, device=device, batch_size=batch_size, online=online
+    )
+    metrics = measured.metrics
     images = [str(path) for path in measured.evaluator.draw(out, measured.images)] if out else []
     if as_json:
-        document = {"model": measured.card.name, "file": str(file), "data": measured.data, "split": measured.split}
-        emit({**document, "engine": engine, "n": len(measured.images), "metrics": metrics, "pictures": images})
+        emit({
+            "model": measured.card.name,
+            "file": str(measured.file),
+            "data": measured.data,
+            "split": measured.split,
+            "engine": engine,
+            "n": len(measured.images),
+            "metrics": metrics,
+            "pictures": images,
+        })  # fmt: skip
         return
-    tell(f"{file} ({engine}) on {measured.data} {measured.split}, {len(measured.images)} images")
+    tell(f"{measured.file} ({engine}) on {measured.data} {measured.split}, {len(measured.images)} images")
     _print_metrics(metrics)
     for path in images:
         tell("", path)

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from nanocv_cli.commands.common import DataOption, DebugFlag, JsonFlag, RefOption
-from nanocv_cli.output import emit, say, tell
+from nanocv_cli.output import emit, tell
 
 
 def onnx(
@@ -22,17 +22,9 @@ def onnx(
     debug: DebugFlag = False,
 ) -> None:
     """Write a checkpoint as a self-contained ONNX graph, if the graph answers like it."""
-    from nanocv_cli.config.project import project_root
-    from nanocv_cli.engine.reference import find_checkpoint
-    from nanocv_cli.export.onnx_file import export_onnx, parity_images
-    from nanocv_cli.files import expect_writable
+    from nanocv_cli.api import training
 
-    root = project_root()
-    checkpoint = find_checkpoint(ref, root)
-    target = out or checkpoint.with_suffix(".onnx")
-    expect_writable(target)
-    images = parity_images(checkpoint, data, root, say)
-    exported = export_onnx(checkpoint, target, images, any_size)
+    exported = training.export(ref, out, data=data, any_size=any_size)
     parity = exported.parity
     if as_json:
         emit({

@@ -14,6 +14,9 @@ from nanocv_cli.output import emit, say, tell
 
 if TYPE_CHECKING:
     from nanocv_cli.engine.infer import Answer
+    from nanocv_cli.tasks.postprocessor import Result
+
+    Answered = tuple[Answer, Result | None]
 
 WARNINGS_SHOWN = 10
 LIVE_AFTER = 16  # images, that are done before anyone could read a count
@@ -35,40 +38,30 @@ def infer(
     debug: DebugFlag = False,
 ) -> None:
     """Say what images show; JSON lines, annotated copies."""
-    from nanocv_cli.config.project import project_root
-    from nanocv_cli.engine.infer import answers
-    from nanocv_cli.engine.reference import find_graph
-    from nanocv_cli.engine.runner import Runner
-    from nanocv_cli.errors import DataError, RequestError
+    from nanocv_cli.api.model import load
+    from nanocv_cli.errors import DataError
     from nanocv_cli.files import expect_folder
     from nanocv_cli.images.copies import AnnotatedCopies
     from nanocv_cli.images.sources import Images
-    from nanocv_cli.tasks.table import postprocessor_for
 
     if out:
         expect_folder(out)
     sources = Images(images)
     copies = AnnotatedCopies(out, sources) if out else None
-    runner = Runner(find_graph(ref, project_root()), threads)
-    card, postprocessor = runner.card, postprocessor_for(runner.card.task)
-    if tile and not postprocessor.ANSWERS_PIXELS:
-        raise RequestError(
-            f"--tile is for models that answer pixel by pixel; {card.name} is a {card.task} model", "leave it out"
-        )
+    model = load(ref, threads=threads)
     done = skipped = 0
-    for answer in _counted(answers(runner, sources, batch_size, keep_images=copies is not None, tile=tile or 0)):
+    for answer, result in _counted(model.stream(sources, top, batch_size, tile or 0, keep_images=copies is not None)):
         done += 1
-        line = {"path": answer.source.shown, "task": card.task}
-        if answer.problem:
+        line = {"path": answer.source.shown, "task": model.card.task}
+        if result is None:
             skipped += 1
             if skipped <= WARNINGS_SHOWN:
                 say(f"warning: skipped {answer.source.shown}: {answer.problem}")
             if as_json:
                 emit({**line, "error": answer.problem})
             continue
-        result = postprocessor.decode(answer.outputs, card, top or postprocessor.TOP, [answer.size])[0]
         if copies and answer.image is not None:
-            written = copies.write(answer.source, postprocessor.draw(answer.image, result, card))
+            written = copies.write(answer.source, model.draw(answer.image, result))
             line["annotated"] = str(written)
             for name, image in result.attached().items():
                 line[name] = str(copies.attach(written, name, image))
@@ -82,7 +75,7 @@ def infer(
         )
 
 
-def _counted(stream: "Iterator[Answer]") -> "Iterator[Answer]":
+def _counted(stream: "Iterator[Answered]") -> "Iterator[Answered]":
     """Passes answers on and tells on stderr how many there were: a live count on a terminal, else a line now and then.
 
     Where stdout is a terminal too, the answers themselves show how far it is.
@@ -100,7 +93,7 @@ def _counted(stream: "Iterator[Answer]") -> "Iterator[Answer]":
                 say(f"{done} images")
 
 
-def _counted_live(stream: "Iterator[Answer]") -> "Iterator[Answer]":
+def _counted_live(stream: "Iterator[Answered]") -> "Iterator[Answered]":
     yield from islice(stream, LIVE_AFTER)
     following = next(stream, None)
     if following is None:

@@ -1,6 +1,5 @@
 """`nanocv sample`."""
 
-import difflib
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -13,7 +12,6 @@ from nanocv_cli.output import emit, tell
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from nanocv_cli.engine.card import ModelCard
     from nanocv_cli.engine.sampling import Sampler
 
 MOST_IN_A_GRID = 1024
@@ -50,8 +48,10 @@ def sample(
     """Make images of a class, from noise."""
     import numpy as np
 
+    from nanocv_cli.api.model import known_classes
     from nanocv_cli.config.project import project_root
     from nanocv_cli.display import Display
+    from nanocv_cli.engine.graph import Graph
     from nanocv_cli.engine.reference import find_checkpoint, find_graph
     from nanocv_cli.engine.samples import samples
     from nanocv_cli.engine.samples import trajectory as frames_of
@@ -69,13 +69,13 @@ def sample(
     root = project_root()
     if engine == "onnx":
         file = find_graph(ref, root)
-        sampler: Sampler = GraphSampler(file, threads)
+        sampler: Sampler = GraphSampler(Graph(file, threads))
     else:
         file = find_checkpoint(ref, root)
         sampler = _by_torch(file, device)
     card = sampler.card
     settings = SamplingSettings.resolve(card, steps, guidance, solver)
-    labels = [card.classes.index(name) for name in _known(classes or list(card.classes), card)]
+    labels = [card.classes.index(name) for name in known_classes(classes or list(card.classes), card)]
     names = [card.classes[label] for label in labels]
     folders = safe_names(card.classes)
     total = count * len(labels)
@@ -130,17 +130,3 @@ def _by_torch(file: Path, device: str) -> "Sampler":
     from nanocv_cli.tasks.table import checkpoint_sampler_for
 
     return checkpoint_sampler_for(read_card(file).task)(file, pick_device(device))
-
-
-def _known(wanted: list[str], card: "ModelCard") -> list[str]:
-    """Class names, each once, if the model knows them."""
-    from nanocv_cli.errors import RequestError
-
-    for name in wanted:
-        if name not in card.classes:
-            near = difflib.get_close_matches(name.lower(), card.classes, 1)
-            known = ", ".join(card.classes[:20]) + (", …" if len(card.classes) > 20 else "")
-            raise RequestError(
-                f"{card.name} knows no class {name!r}", f"did you mean {near[0]}?" if near else f"it knows {known}"
-            )
-    return list(dict.fromkeys(wanted))

@@ -31,30 +31,21 @@ def train(
     debug: DebugFlag = False,
 ) -> None:
     """Train a model; write a run folder and the graph."""
-    from nanocv_cli.commands.workplace import cache_folder
-    from nanocv_cli.config.project import project_root
-    from nanocv_cli.export.run import finish_run
-    from nanocv_cli.models.device import pick_device
-    from nanocv_cli.training.distributed import is_member, joined_group, launch
-    from nanocv_cli.training.start_run import TrainRequest, start_run
-    from nanocv_cli.training.train import train as run_training
+    from nanocv_cli.api.training import run_training
+    from nanocv_cli.training.distributed import is_member, launch
+    from nanocv_cli.training.start_run import TrainRequest
 
-    root, chosen = project_root(), pick_device(device)
     if nproc > 1 and not is_member():
         raise typer.Exit(launch(nproc, sys.argv[1:]))
-    request = TrainRequest(data, model, recipe, tuple(overrides or ()), out, resume)
-    with joined_group(chosen) as group, start_run(request, root, cache_folder(root), chosen, group) as context:
-        trained = run_training(context)
-        if trained is None:  # this process does not lead
-            return
-        summary = finish_run(context, trained, root)
-    if as_json:
-        emit(summary)
+    done = run_training(TrainRequest(data, model, recipe, tuple(overrides or ()), out, resume), device)
+    if done is None:  # this process is not the group's main one
         return
-    metric = context.task.best.name
-    score = f"{trained.split} {metric} {trained.metrics[metric]:.2%}"
-    say(f"{score} after {trained.epochs} epochs, {trained.seconds:.0f} s of training")
-    tell(f"run         {context.run.path}")
-    tell(f"checkpoint  {context.run.best}")
-    tell(f"graph       {context.run.graph}")
-    tell(f"images    {', '.join(summary['pictures'])}")
+    if as_json:
+        emit(done.summary)
+        return
+    score = f"{done.split} {done.metric} {done.metrics[done.metric]:.2%}"
+    say(f"{score} after {done.epochs} epochs, {done.seconds:.0f} s of training")
+    tell(f"run         {done.folder}")
+    tell(f"checkpoint  {done.checkpoint}")
+    tell(f"graph       {done.graph}")
+    tell(f"images      {', '.join(done.summary['pictures'])}")

@@ -41,3 +41,8 @@ def shown(path: Path) -> str:
     if resolved.is_relative_to(shipped_configs()):
         return f"<nanocv>/{resolved.relative_to(shipped_configs())}"
     return str(path)
+
+
+def cache_folder(root: Path) -> Path:
+    """The folder of decoded images and other things that can be made again: `NANOCV_CACHE`, else `.cache/nanocv`."""
+    return Path(os.environ.get("NANOCV_CACHE") or root / ".cache" / "nanocv")

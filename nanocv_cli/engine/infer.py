@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nanocv_cli.engine.runner import Runner
+from nanocv_cli.engine.graph import Graph
 from nanocv_cli.engine.tiles import run_tiled
 from nanocv_cli.images.resize import UnreadableImageError, open_image, open_square, resize_to_square
 from nanocv_cli.images.sources import Source
@@ -37,12 +37,12 @@ class Answer:
 
 
 def answers(
-    runner: Runner, sources: Iterable[Source], batch_size: int, keep_images: bool = False, tile: int = 0
+    graph: Graph, sources: Iterable[Source], batch_size: int, keep_images: bool = False, tile: int = 0
 ) -> Iterator[Answer]:
     """Answers images in their order, holding at most one batch of them in memory.
 
     Args:
-        runner: a loaded graph.
+        graph: a loaded graph.
         sources: images; consumed as answers are taken.
         batch_size: most images per batch, readable or not; at least 1. A batch whose images have come to
             `BATCH_BYTES` is run as it is.
@@ -50,20 +50,21 @@ def answers(
         tile: side of the tiles that each image is cut into, pixels (see `tiles.run_tiled`); 0: images are read
             whole. One image at a time, in batches of tiles.
     """
+    graph.expect_images()
     if tile:
         for source in sources:
-            yield _answer_tiled(runner, source, tile, batch_size, keep_images)
+            yield _answer_tiled(graph, source, tile, batch_size, keep_images)
         return
     batch: list[_Opened] = []
     held = 0
     for source in sources:
-        batch.append(_open(runner, source, keep_images))
+        batch.append(_open(graph, source, keep_images))
         held += batch[-1].held
         if len(batch) >= batch_size or held >= BATCH_BYTES:
-            yield from _answer_batch(runner, batch)
+            yield from _answer_batch(graph, batch)
             held = 0
     if batch:
-        yield from _answer_batch(runner, batch)
+        yield from _answer_batch(graph, batch)
 
 
 @dataclass
@@ -90,21 +91,25 @@ class _Opened:
         return sum(pixels.nbytes for pixels in (self.square, self.image) if pixels is not None)
 
 
-def _open(runner: Runner, source: Source, keep_image: bool) -> _Opened:
-    size, rule = runner.card.input_size, runner.card.resize
+def _open(graph: Graph, source: Source, keep_image: bool) -> _Opened:
+    size, rule = graph.card.input_size, graph.card.resize
     try:
-        if not keep_image:
+        if isinstance(source.content, np.ndarray):
+            image = source.content
+        elif not keep_image:
             return _Opened(source, *open_square(source.content, size, rule))
-        image = open_image(source.content)
+        else:
+            image = open_image(source.content)
     except UnreadableImageError as error:
         return _Opened(source, problem=error.message)
-    return _Opened(source, resize_to_square(image, size, rule), (image.shape[1], image.shape[0]), image)
+    square = resize_to_square(image, size, rule)
+    return _Opened(source, square, (image.shape[1], image.shape[0]), image if keep_image else None)
 
 
-def _answer_batch(runner: Runner, batch: list[_Opened]) -> Iterator[Answer]:
+def _answer_batch(graph: Graph, batch: list[_Opened]) -> Iterator[Answer]:
     """Answers a batch and empties it, so that each image is dropped once its answer is."""
     squares = [opened.square for opened in batch if opened.square is not None]
-    outputs = runner.run(np.stack(squares)) if squares else {}
+    outputs = graph.run(np.stack(squares)) if squares else {}
     rows = count()
     while batch:
         opened = batch.pop(0)
@@ -116,10 +121,10 @@ def _answer_batch(runner: Runner, batch: list[_Opened]) -> Iterator[Answer]:
         yield Answer(opened.source, own, opened.size, image, opened.problem)
 
 
-def _answer_tiled(runner: Runner, source: Source, tile: int, batch_size: int, keep_image: bool) -> Answer:
+def _answer_tiled(graph: Graph, source: Source, tile: int, batch_size: int, keep_image: bool) -> Answer:
     try:
-        image = open_image(source.content)
+        image = source.content if isinstance(source.content, np.ndarray) else open_image(source.content)
     except UnreadableImageError as error:
         return Answer(source, {}, problem=error.message)
-    outputs = run_tiled(runner, image, tile, batch_size)
+    outputs = run_tiled(graph, image, tile, batch_size)
     return Answer(source, outputs, (image.shape[1], image.shape[0]), image if keep_image else None)

@@ -11,7 +11,7 @@ from nanocv_cli.engine.sampling import Sampler, SamplingSettings
 
 Images = NDArray[np.uint8]
 
-FRAMES = 9  # of a trajectory: noise, seven on the settings, the image
+FRAMES = 9  # of a trajectory: noise, seven on the way, the image
 
 
 def samples(

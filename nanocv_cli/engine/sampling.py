@@ -1,14 +1,13 @@
 """Images from noise by an exported graph."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nanocv_cli.engine.card import ModelCard
-from nanocv_cli.engine.runner import EXPORT_AGAIN, NOISE, Graph
+from nanocv_cli.engine.graph import EXPORT_AGAIN, NOISE, Graph
 from nanocv_cli.errors import ModelError
 
 MOST_STEPS, MOST_GUIDANCE = 1000, 100.0  # as in a model's config
@@ -78,16 +77,15 @@ class GraphSampler:
     """A generative model's exported graph.
 
     Args:
-        path: its file.
-        threads: ONNX Runtime's intra-op threads; 0 lets it choose.
+        graph: opened.
 
     Raises:
-        ModelError: the file is missing, damaged or no generative model.
+        ModelError: it is no generative model.
     """
 
-    def __init__(self, path: Path, threads: int = 0) -> None:
-        self._graph = Graph(path, threads)
-        self.card = self._graph.card
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+        self.card = graph.card
         names = [tensor.name for tensor in self._graph.signature.inputs]
         if names != [NOISE, LABEL]:
             raise not_generative(self.card.name, self.card.task)

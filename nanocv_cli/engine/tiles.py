@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from nanocv_cli.engine.runner import Runner
+from nanocv_cli.engine.graph import Graph
 from nanocv_cli.images.resize import resize_to_square
 
 OVERLAP = 0.25  # of a tile's side: what lies near an edge is answered by the tile that sees further around it
@@ -39,11 +39,11 @@ def spans(length: int, tile: int) -> list[Span]:
     return [Span(start, start + side, *edge) for start, edge in zip(starts, pairwise(edges), strict=True)]
 
 
-def run_tiled(runner: Runner, image: NDArray[np.uint8], tile: int, batch_size: int) -> dict[str, NDArray[Any]]:
+def run_tiled(graph: Graph, image: NDArray[np.uint8], tile: int, batch_size: int) -> dict[str, NDArray[Any]]:
     """The outputs of a graph that answers for every pixel, put together from tiles in the image's own size.
 
     Args:
-        runner: a graph whose outputs are [N,S,S].
+        graph: a graph whose outputs are [N,S,S].
         image: uint8 [H,W,3].
         tile: side of a tile, pixels of the image; it is resized to the square that the graph reads.
         batch_size: tiles per run.
@@ -60,11 +60,11 @@ def run_tiled(runner: Runner, image: NDArray[np.uint8], tile: int, batch_size: i
     for batch in _batches(places, batch_size):
         squares = [
             resize_to_square(
-                image[down.start : down.stop, across.start : across.stop], runner.card.input_size, "stretch"
+                image[down.start : down.stop, across.start : across.stop], graph.card.input_size, "stretch"
             )
             for down, across in batch
         ]
-        for name, rows in runner.run(np.stack(squares)).items():
+        for name, rows in graph.run(np.stack(squares)).items():
             kind = rows.dtype if np.issubdtype(rows.dtype, np.integer) else np.dtype(np.float16)
             target = whole.setdefault(name, np.empty((1, height, width), kind))
             for (down, across), row in zip(batch, rows, strict=True):

@@ -1,6 +1,7 @@
 """The spine of `nanocv eval`: a model file, a data set, the task's metrics."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,30 +14,45 @@ from nanocv_cli.data.dataset import Dataset, Sample, expect_split
 from nanocv_cli.data.sources import image_folder
 from nanocv_cli.display import Display
 from nanocv_cli.engine.card import ModelCard
-from nanocv_cli.engine.runner import open_graph
+from nanocv_cli.engine.graph import Graph
 from nanocv_cli.errors import RequestError
 from nanocv_cli.evaluation.evaluate import Answer, evaluate, torch_answer
 from nanocv_cli.evaluation.split import load_split
 from nanocv_cli.models.checkpoint import load_network, model_config
-from nanocv_cli.tasks.base import EvalContext, Evaluator, Task
+from nanocv_cli.tasks.base import EvalContext, Evaluator, Metrics, Task
 from nanocv_cli.tasks.table import task_for
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A filled evaluator and what it was filled with; the images are uint8 [n,S,S,3]."""
+    """A filled evaluator and what it was filled with.
 
+    Attributes:
+        file: the model's.
+        card: its card.
+        data: name of the set.
+        split: of it.
+        images: uint8 [n,S,S,3] of the split, in its order.
+        evaluator: has seen the answers to all of them.
+    """
+
+    file: Path
     card: ModelCard
     data: str
     split: str
     images: NDArray[np.uint8]
     evaluator: Evaluator
 
+    @cached_property
+    def metrics(self) -> Metrics:
+        """The task's standard metrics by name, JSON-ready."""
+        return self.evaluator.compute()
+
 
 def open_answer(file: Path, device: torch.device) -> tuple[Answer, ModelCard]:
     """A model file as a function from what its task feeds it to named outputs: `.onnx` by ONNX Runtime."""
     if file.suffix == ".onnx":
-        graph = open_graph(file)
+        graph = Graph(file)
         return graph.answer, graph.card
     network, config, card = load_network(file)
     task = task_for(card.task)
@@ -84,7 +100,7 @@ def measure(
     context = EvalContext(train_images, online)
     with display.bar(f"measuring {chosen}") as progress:
         evaluator = evaluate(task, answer, images, card.classes, model, context, batch_size, progress)
-    return Measured(card, dataset.name, chosen, images.images, evaluator)
+    return Measured(file, card, dataset.name, chosen, images.images, evaluator)
 
 
 def match_classes(task: Task, dataset: Dataset[Any], classes: tuple[str, ...]) -> Dataset[Any]:

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from itertools import dropwhile
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from nanocv_cli.errors import RequestError
 from nanocv_cli.folders import files_below, folders_below
 from nanocv_cli.images.resize import SUFFIXES
@@ -23,12 +26,12 @@ class Source:
 
     Attributes:
         shown: its path as the user will read it; `-` for standard input.
-        content: the file, or the bytes of standard input.
+        content: the file, its bytes, or pixels uint8 [H,W,3] RGB.
         relative: where its annotated copy goes below the output folder.
     """
 
     shown: str
-    content: Path | bytes
+    content: Path | bytes | NDArray[np.uint8]
     relative: Path
 
 

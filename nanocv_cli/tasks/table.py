@@ -34,7 +34,7 @@ def postprocessor_for(name: str) -> "Postprocessor":
     """
     path = room(name).postprocessor
     if path is None:
-        raise ModelError(f"a {name} model answers no images", "nanocv sample --model REF")
+        raise ModelError(f"a {name} model makes images, it reads none", "nanocv sample --model REF")
     return cast("Postprocessor", resolve_name(path))
 
 

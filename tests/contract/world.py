@@ -206,8 +206,8 @@ def stand_ins(address: str) -> Iterator[None]:
     from nanocv_cli.bench.measure import Figures
     from nanocv_cli.data import dvc_store, flowers
     from nanocv_cli.errors import TrainingError
-    from nanocv_cli.export import onnx_file
-    from nanocv_cli.export.parity import Parity
+    from nanocv_cli.exporting import onnx_file
+    from nanocv_cli.exporting.parity import Parity
     from nanocv_cli.serving.launch import Server
     from nanocv_cli.training import train
 

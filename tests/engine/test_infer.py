@@ -10,15 +10,15 @@ import pytest
 from PIL import Image
 
 from nanocv_cli.engine import infer
+from nanocv_cli.engine.graph import Graph
 from nanocv_cli.engine.infer import answers
-from nanocv_cli.engine.runner import Runner
 from nanocv_cli.images.sources import Source
 from tests.engine.graphs import COLOURS, write_graph
 
 
 @pytest.fixture(scope="module")
-def runner(tmp_path_factory: pytest.TempPathFactory) -> Runner:
-    return Runner(write_graph(tmp_path_factory.mktemp("graph") / "model.onnx"), threads=1)
+def graph(tmp_path_factory: pytest.TempPathFactory) -> Graph:
+    return Graph(write_graph(tmp_path_factory.mktemp("graph") / "model.onnx"), threads=1)
 
 
 def source(name: str, colour: str | None) -> Source:
@@ -30,10 +30,10 @@ def source(name: str, colour: str | None) -> Source:
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 100])
-def test_every_image_gets_its_own_answer_in_order(runner: Runner, batch_size: int) -> None:
+def test_every_image_gets_its_own_answer_in_order(graph: Graph, batch_size: int) -> None:
     colours = ["red", "blue", None, "lime", None, "red", "blue"]
     given = [source(str(index), colour) for index, colour in enumerate(colours)]
-    found = list(answers(runner, given, batch_size))
+    found = list(answers(graph, given, batch_size))
     assert [answer.source for answer in found] == given
     for colour, answer in zip(colours, found, strict=True):
         if colour is None:
@@ -45,19 +45,19 @@ def test_every_image_gets_its_own_answer_in_order(runner: Runner, batch_size: in
             assert best == {"lime": "green"}.get(colour, colour)
 
 
-def test_a_batch_without_a_readable_image(runner: Runner) -> None:
-    assert [answer.problem for answer in answers(runner, [source("x", None)] * 3, 2)] == ["the file is empty"] * 3
+def test_a_batch_without_a_readable_image(graph: Graph) -> None:
+    assert [answer.problem for answer in answers(graph, [source("x", None)] * 3, 2)] == ["the file is empty"] * 3
 
 
-def test_images_are_kept_only_where_they_are_asked_for(runner: Runner) -> None:
-    (plain,) = answers(runner, [source("x", "red")], 8)
-    (kept,) = answers(runner, [source("x", "red")], 8, keep_images=True)
+def test_images_are_kept_only_where_they_are_asked_for(graph: Graph) -> None:
+    (plain,) = answers(graph, [source("x", "red")], 8)
+    (kept,) = answers(graph, [source("x", "red")], 8, keep_images=True)
     assert plain.image is None
     assert kept.image is not None
     assert np.array_equal(kept.image, np.full((9, 12, 3), (255, 0, 0), np.uint8))
 
 
-def test_sources_are_taken_a_batch_at_a_time(runner: Runner) -> None:
+def test_sources_are_taken_a_batch_at_a_time(graph: Graph) -> None:
     taken = 0
 
     def counted() -> Iterator[Source]:
@@ -66,7 +66,7 @@ def test_sources_are_taken_a_batch_at_a_time(runner: Runner) -> None:
             taken += 1
             yield source("x", "red")
 
-    stream = answers(runner, counted(), 4)
+    stream = answers(graph, counted(), 4)
     next(stream)
     assert taken == 4
     for _ in range(4):
@@ -76,7 +76,7 @@ def test_sources_are_taken_a_batch_at_a_time(runner: Runner) -> None:
 
 @pytest.mark.parametrize("keep_images", [True, False])
 def test_memory_holds_one_batch_however_many_images(
-    runner: Runner, monkeypatch: pytest.MonkeyPatch, keep_images: bool
+    graph: Graph, monkeypatch: pytest.MonkeyPatch, keep_images: bool
 ) -> None:
     alive: weakref.WeakSet[Opened] = weakref.WeakSet()
     most = 0
@@ -90,20 +90,20 @@ def test_memory_holds_one_batch_however_many_images(
 
     monkeypatch.setattr(infer, "open_image", opened)
     monkeypatch.setattr(infer, "open_square", lambda _, size, rule: (opened(b"")[:size, :size], (9, 9)))
-    for _ in answers(runner, (Source("x", b"", Path("x")) for _ in range(200)), 5, keep_images=keep_images):
+    for _ in answers(graph, (Source("x", b"", Path("x")) for _ in range(200)), 5, keep_images=keep_images):
         pass
     # One batch, and the last image of the batch before, which is dropped when the next one takes its name.
     assert most <= 6
 
 
-def test_a_batch_ends_where_its_images_come_to_the_bound(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_batch_ends_where_its_images_come_to_the_bound(graph: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
     given = [source(str(index), "blue") for index in range(7)]
-    image = 12 * 9 * 3 + runner.card.input_size**2 * 3
+    image = 12 * 9 * 3 + graph.card.input_size**2 * 3
     sizes: list[int] = []
-    run = runner.run
-    monkeypatch.setattr(runner, "run", lambda images: sizes.append(len(images)) or run(images))
+    run = graph.run
+    monkeypatch.setattr(graph, "run", lambda images: sizes.append(len(images)) or run(images))
     monkeypatch.setattr(infer, "BATCH_BYTES", 2 * image + 1)
-    found = list(answers(runner, given, 100, keep_images=True))
+    found = list(answers(graph, given, 100, keep_images=True))
     assert [answer.source for answer in found] == given
     assert sizes == [3, 3, 1]
 

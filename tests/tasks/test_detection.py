@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from nanocv_cli.engine.card import ModelCard
-from nanocv_cli.engine.runner import Runner
+from nanocv_cli.engine.graph import Graph
 from nanocv_cli.images.drawing import Frame, draw_frames
 from nanocv_cli.tasks.detection import postprocess
 from tests.boxed import write_boxed_set
@@ -95,7 +95,7 @@ def test_a_image_without_objects_is_answered(detector: Detector, nanocv: Command
 
 
 def test_the_graph_takes_any_batch_and_is_analysed(detector: Detector, nanocv: Command) -> None:
-    runner = Runner(detector.folder / "model.onnx")
+    runner = Graph(detector.folder / "model.onnx")
     images = np.random.default_rng(0).integers(0, 255, (5, 64, 64, 3), np.uint8)
     together = runner.run(images)
     assert together["boxes"].shape[0] == together["scores"].shape[0] == 5

@@ -14,8 +14,8 @@ from PIL import Image
 from safetensors import safe_open
 
 from nanocv_cli.config.loader import resolve
+from nanocv_cli.engine.graph import Graph
 from nanocv_cli.engine.noise import image_noise
-from nanocv_cli.engine.runner import open_graph
 from nanocv_cli.engine.sampling import GraphSampler, SamplingSettings
 from nanocv_cli.errors import ModelError
 from nanocv_cli.models.nanoflow import NanoFlow
@@ -103,7 +103,7 @@ def test_a_seed_makes_the_same_images_on_each_engine(generator: Generator, nanoc
 
 
 def test_the_graph_follows_steps_guidance_and_solver_as_the_checkpoint_does(generator: Generator) -> None:
-    samplers = GraphSampler(generator.graph), CheckpointSampler(generator.checkpoint, torch.device("cpu"))
+    samplers = GraphSampler(Graph(generator.graph)), CheckpointSampler(generator.checkpoint, torch.device("cpu"))
     noise, labels = image_noise(0, 0, 3, 16), np.array([0, 1, 2])
     made = []
     for settings in (
@@ -117,7 +117,7 @@ def test_the_graph_follows_steps_guidance_and_solver_as_the_checkpoint_does(gene
         assert np.abs(by_graph - by_torch).max() <= 1
         made.append(by_graph.tobytes())
     assert len(set(made)) == len(made)
-    plain = open_graph(generator.graph).answer({"noise": noise, "label": labels})["image"]
+    plain = Graph(generator.graph).answer({"noise": noise, "label": labels})["image"]
     assert (
         np.abs(plain.astype(int) - samplers[0](noise, labels, SamplingSettings(3, 1.5, True))).max() == 0
     )  # the config's own way
@@ -130,7 +130,7 @@ def test_the_graph_holds_the_whole_sampler_and_each_weight_once(generator: Gener
         weights = sum(file.get_tensor(name).nbytes for name in list(file.keys()))
     assert generator.graph.stat().st_size < 1.1 * weights + 150_000
     assert [node.op_type for node in model.graph.node].count("Loop") == 1
-    graph = open_graph(generator.graph)
+    graph = Graph(generator.graph)
     assert [tensor.name for tensor in graph.signature.inputs] == ["noise", "label"]
     assert [(tensor.name, tensor.type) for tensor in graph.signature.outputs] == [("image", "tensor(uint8)")]
     noise = image_noise(3, 0, 5, 16)
@@ -190,7 +190,7 @@ def test_models_that_read_and_models_that_make_are_told_apart(
     damaged = tmp_path / "damaged.onnx"
     damaged.write_bytes(generator.graph.read_bytes()[:1000])
     with pytest.raises(ModelError, match="cannot be loaded"):
-        GraphSampler(damaged)
+        GraphSampler(Graph(damaged))
 
 
 def test_it_is_served_benched_and_analysed(generator: Generator, nanocv: Command, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from nanocv_cli.engine.card import ModelCard
-from nanocv_cli.engine.runner import Runner
+from nanocv_cli.engine.graph import Graph
 from nanocv_cli.errors import ModelError
 from nanocv_cli.tasks.segmentation import postprocess
 from nanocv_cli.tasks.segmentation.task import Segmentation, dice_loss
@@ -135,8 +135,8 @@ def test_tiles_are_for_models_that_answer_pixels(segmenter: Segmenter, nanocv: C
 def test_a_graph_for_any_size(segmenter: Segmenter, nanocv: Command, tmp_path: Path) -> None:
     done = nanocv("export", "onnx", "--model", segmenter.folder, "--any-size", "--out", tmp_path / "any.onnx", "--json")
     assert done.code == 0, done.err
-    runner = Runner(tmp_path / "any.onnx")
-    fixed = Runner(segmenter.folder / "model.onnx")
+    runner = Graph(tmp_path / "any.onnx")
+    fixed = Graph(segmenter.folder / "model.onnx")
     assert [tensor.shape for tensor in runner.signature.inputs] == [(None, None, None, 3)]
     images = np.random.default_rng(0).integers(0, 255, (2, 64, 64, 3), np.uint8)
     np.testing.assert_allclose(runner.run(images)["confidence"], fixed.run(images)["confidence"], atol=1e-4)
@@ -151,7 +151,7 @@ def test_a_graph_for_any_size(segmenter: Segmenter, nanocv: Command, tmp_path: P
 def test_the_graph_takes_any_batch_is_served_and_analysed(
     segmenter: Segmenter, nanocv: Command, tmp_path: Path
 ) -> None:
-    runner = Runner(segmenter.folder / "model.onnx")
+    runner = Graph(segmenter.folder / "model.onnx")
     images = np.random.default_rng(0).integers(0, 255, (5, 64, 64, 3), np.uint8)
     together = runner.run(images)
     assert (together["mask"].shape, together["mask"].dtype) == ((5, 64, 64), np.uint8)

@@ -38,7 +38,7 @@ def test_unknown_tasks_are_refused_on_both_sides() -> None:
 
 
 def test_a_task_whose_models_answer_no_images_says_so() -> None:
-    with pytest.raises(ModelError, match="a generation model answers no images"):
+    with pytest.raises(ModelError, match="a generation model makes images, it reads none"):
         postprocessor_for("generation")
     with pytest.raises(ModelError, match="a detection model makes no images"):
         checkpoint_sampler_for("detection")

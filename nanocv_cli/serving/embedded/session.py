@@ -8,7 +8,7 @@ from typing import Any
 import onnxruntime
 from tritonclient.grpc import model_config_pb2 as pb
 
-from nanocv_cli.engine.runner import FATAL_ONLY
+from nanocv_cli.engine.graph import FATAL_ONLY
 from nanocv_cli.errors import ModelError
 from nanocv_cli.serving.embedded.bounds import ModelLimits, parameters
 from nanocv_cli.serving.embedded.faults import Fault, Status

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from nanocv_cli import files
 from nanocv_cli.config.schema import ServeConfig
-from nanocv_cli.engine.runner import open_graph
+from nanocv_cli.engine.graph import Graph
 from nanocv_cli.errors import ModelError
 from nanocv_cli.replaced_folder import put_in_place, staging
 from nanocv_cli.serving.repository import pbtxt
@@ -105,7 +105,7 @@ def _build(plan: Plan, folder: Path) -> None:
     if plan.config.backend != "python" and left.is_file() and holds(left, SHIPPED_MODEL_PY.read_bytes()):
         left.unlink()
     try:
-        open_graph(folder / str(plan.version) / GRAPH)
+        Graph(folder / str(plan.version) / GRAPH)
     except ModelError as error:
         raise ModelError(
             f"{plan.folder.name}'s graph cannot be loaded by itself: it needs files beside it",

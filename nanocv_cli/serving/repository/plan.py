@@ -7,7 +7,7 @@ from pathlib import Path
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from nanocv_cli.config.schema import ServeConfig
-from nanocv_cli.engine.runner import open_graph
+from nanocv_cli.engine.graph import Graph
 from nanocv_cli.errors import ModelError, RequestError
 from nanocv_cli.serving.repository.differences import config_differences
 from nanocv_cli.serving.repository.model_config import LABELS, build_config
@@ -76,7 +76,7 @@ class Source:
     """
 
     def __init__(self, path: Path) -> None:
-        self.graph = open_graph(path)
+        self.graph = Graph(path)
         try:
             self.content = read_regular(path, LARGEST_GRAPH)
         except OSError as error:

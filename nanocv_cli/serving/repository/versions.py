@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from nanocv_cli.config.schema import ServeConfig
-from nanocv_cli.engine.runner import Graph, open_graph
+from nanocv_cli.engine.graph import Graph
 from nanocv_cli.errors import ModelError, RequestError
 from nanocv_cli.untrusted import holds
 
@@ -88,7 +88,7 @@ def check_alike(graph: Graph, entry: Path, numbers: list[int]) -> None:
         ModelError: a version is not like it, or has no graph.
     """
     for number in numbers:
-        other = open_graph(entry / str(number) / GRAPH)
+        other = Graph(entry / str(number) / GRAPH)
         if (other.signature, other.card.classes) != (graph.signature, graph.card.classes):
             raise ModelError(
                 f"version {number} of {entry.name} has other inputs, outputs or classes, and would be served too",

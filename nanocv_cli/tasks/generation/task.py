@@ -16,9 +16,9 @@ from nanocv_cli.data import augment
 from nanocv_cli.data.dataset import Dataset
 from nanocv_cli.data.formats.class_folders import read_class_folders
 from nanocv_cli.engine.card import ModelCard
+from nanocv_cli.engine.graph import Graph
 from nanocv_cli.engine.noise import image_noise
 from nanocv_cli.engine.reference import find_graph
-from nanocv_cli.engine.runner import Runner
 from nanocv_cli.errors import NanocvError
 from nanocv_cli.images.resize import resize_to_square
 from nanocv_cli.tasks.base import EvalContext, Score, StepSettings, Task
@@ -117,19 +117,20 @@ def _classifier(classes: tuple[str, ...], model: ModelConfig) -> Classify | None
     if not model.classifier:
         return None
     try:
-        runner = Runner(find_graph(model.classifier, project_root()))
+        judge = Graph(find_graph(model.classifier, project_root()))
+        judge.expect_images()
     except NanocvError:
         return None
-    if not set(classes) <= set(runner.card.classes):
+    if not set(classes) <= set(judge.card.classes):
         return None
-    numbers = {runner.card.classes.index(name): label for label, name in enumerate(classes)}
+    numbers = {judge.card.classes.index(name): label for label, name in enumerate(classes)}
 
     def classify(images: NDArray[np.uint8]) -> NDArray[np.int64]:
         found = []
         for start in range(0, len(images), CLASSIFIED_AT_ONCE):
-            squares = [resize_to_square(image, runner.card.input_size, "stretch")
+            squares = [resize_to_square(image, judge.card.input_size, "stretch")
                        for image in images[start : start + CLASSIFIED_AT_ONCE]]  # fmt: skip
-            answers = runner.run(np.stack(squares))["probabilities"].argmax(1)
+            answers = judge.run(np.stack(squares))["probabilities"].argmax(1)
             found += [numbers.get(int(answer), -1) for answer in answers]
         return np.array(found, np.int64)
 

@@ -10,7 +10,7 @@ import torch
 import tritonclient.http as http
 
 from nanocv_cli.engine.card import ModelCard
-from nanocv_cli.engine.runner import Runner
+from nanocv_cli.engine.graph import Graph
 from nanocv_cli.models.nanospot import NanoSpot
 from nanocv_cli.models.onnx_exporter import build_graph
 from nanocv_cli.serving.launch import Server
@@ -56,7 +56,7 @@ def ask(server: Server, images: np.ndarray) -> dict[str, np.ndarray]:
 
 def test_requests_that_share_a_batch_get_their_own_boxes(server: Server, graph: Path) -> None:
     images = np.random.default_rng(0).integers(0, 255, (8, SIDE, SIDE, 3), np.uint8)
-    expected = Runner(graph).run(images)
+    expected = Graph(graph).run(images)
     assert (expected["scores"] > 0.05).any()
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda number: ask(server, images[number : number + 1]), range(8)))

@@ -12,8 +12,8 @@ from tritonclient.utils import InferenceServerException
 
 from nanocv_cli.config.loader import resolve
 from nanocv_cli.engine.card import ModelCard
+from nanocv_cli.engine.graph import Graph
 from nanocv_cli.engine.noise import image_noise
-from nanocv_cli.engine.runner import Graph
 from nanocv_cli.models.nanoflow import NanoFlow
 from nanocv_cli.serving.launch import Server
 from nanocv_cli.tasks.generation.sampler import Sampler

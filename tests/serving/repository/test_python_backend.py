@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from google.protobuf.json_format import MessageToDict
 
-from nanocv_cli.engine.runner import Runner
+from nanocv_cli.engine.graph import Graph
 from nanocv_cli.serving.repository.entry import write_entry
 from nanocv_cli.serving.repository.pbtxt import read_config
 from nanocv_cli.serving.repository.python_backend import SHIPPED_MODEL_PY
@@ -88,7 +88,7 @@ def images(count: int, side: int = SIDE) -> Any:
 
 
 def test_a_batch_is_one_run_and_each_request_gets_its_rows(model: Any, tmp_path: Path) -> None:
-    runner = Runner(graph(tmp_path))
+    runner = Graph(graph(tmp_path))
     batches = [images(count) for count in (1, 3, 2)]
     responses = model.execute([Request({"images": batch}) for batch in batches])
     assert model.runs == 1
@@ -105,7 +105,7 @@ def test_only_the_bad_request_of_a_batch_fails(model: Any, tmp_path: Path) -> No
     responses = model.execute([Request({"images": good}), wrong_size, nothing, Request({"images": good})])
     assert [response.error is None for response in responses] == [True, False, False, True]
     assert all(response.output_tensors == [] and "\n" not in response.error for response in responses[1:3])
-    expected = Runner(graph(tmp_path)).run(good)["probabilities"]
+    expected = Graph(graph(tmp_path)).run(good)["probabilities"]
     np.testing.assert_allclose(responses[3].output_tensors[0].values, expected, atol=1e-6)
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from nanocv_cli.export.onnx_file import export_onnx, parity_images
+from nanocv_cli.exporting.onnx_file import export_onnx, parity_images
 from nanocv_cli.training.context import TrainContext
 from nanocv_cli.training.train import Trained
 

@@ -13,10 +13,10 @@ from nanocv_cli.config.loader import resolve
 from nanocv_cli.config.schema import DataConfig
 from nanocv_cli.data.sources import image_folder
 from nanocv_cli.engine.card import ModelCard
-from nanocv_cli.engine.runner import open_graph
+from nanocv_cli.engine.graph import Graph
 from nanocv_cli.errors import DataError, ModelError, RequestError
 from nanocv_cli.evaluation.evaluate import Answer, torch_answer
-from nanocv_cli.export.parity import BATCH_SIZES, Imaged, Parity, check_parity
+from nanocv_cli.exporting.parity import BATCH_SIZES, Imaged, Parity, check_parity
 from nanocv_cli.files import atomic_path
 from nanocv_cli.images.resize import UnreadableImageError, open_square
 from nanocv_cli.models.checkpoint import load_network, read_card
@@ -65,7 +65,7 @@ def export_onnx(checkpoint: Path, target: Path, images: NDArray[np.uint8], any_s
             return lambda batch: answer(task.graph_inputs(batch, labels[: len(batch)], 0))
 
         expected = reading(torch_answer(task, export_model, torch.device("cpu")))
-        actual = reading(open_graph(temporary).answer)
+        actual = reading(Graph(temporary).answer)
         parity = check_parity(expected, actual, images, task.tolerance, task.parity_error)
         if any_size:
             side = card.input_size

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from weakref import WeakSet
@@ -27,12 +28,8 @@ EXAMPLE_TYPES = {"tensor(uint8)": np.uint8, "tensor(float)": np.float32, "tensor
 _stoppable: "WeakSet[onnxruntime.RunOptions]" = WeakSet()
 
 
-class MakesImagesError(ModelError):
-    """A graph that reads noise was opened as one that reads images."""
-
-
 class Graph:
-    """A loaded graph, whatever it takes.
+    """A loaded graph: one that reads images (`run`), or one that makes them (`answer`).
 
     Args:
         path: an `.onnx` file with a model card.
@@ -71,6 +68,9 @@ class Graph:
             raise ModelError(f"{path} holds names that are no UTF-8 text", EXPORT_AGAIN) from error
         self.card = ModelCard.from_metadata(metadata, str(path))
         self._outputs = [output.name for output in self.signature.outputs]
+        first = next(iter(self.signature.inputs), None)
+        # torchvision's detectors read one image at a time.
+        self._one_by_one = first is not None and bool(first.shape) and first.shape[0] == 1
 
     def answer(self, graph_inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """The graph's outputs by name for inputs by name, one row per example.
@@ -78,11 +78,65 @@ class Graph:
         Raises:
             ModelError: the graph fails on them.
         """
+        count = max((len(array) for array in graph_inputs.values() if array.ndim), default=1)
+        if not self._one_by_one or count == 1:
+            return self._run(graph_inputs)
+        rows = [self._run({name: array[row : row + 1] for name, array in graph_inputs.items()}) for row in range(count)]
+        return {name: np.concatenate([row[name] for row in rows]) for name in self._outputs}
+
+    def _run(self, graph_inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         try:
             outputs = self._session.run(None, dict(graph_inputs), self._run_options)
         except Exception as error:  # see above
             raise self._failure(graph_inputs, error) from error
         return dict(zip(self._outputs, outputs, strict=True))
+
+    def run(self, images: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
+        """Answers a batch of images.
+
+        Args:
+            images: uint8 [N,S,S,3] RGB, any N from 1 on; S is the card's `input_size`, or any H and W where the graph
+                reads them.
+
+        Returns:
+            the graph's outputs by name, one row per image.
+
+        Raises:
+            ModelError: the graph reads no images (see `expect_images`), or fails on them.
+        """
+        return self.answer({self._images_input: images})
+
+    def expect_images(self) -> None:
+        """Makes sure that the graph reads what its card promises: uint8 [N,S,S,3] with any N, or any H and W as well.
+
+        Raises:
+            ModelError: it reads something else, as one does that makes images.
+        """
+        _ = self._images_input
+
+    @cached_property
+    def _images_input(self) -> str:
+        """The name of the graph's one input, if it is what the card promises."""
+        inputs = self.signature.inputs
+        side = self.card.input_size
+        if NOISE in (tensor.name for tensor in inputs):
+            raise ModelError(f"{self.card.name} makes images, it reads none", "nanocv sample --model REF")
+        # A dimension that is None may be any.
+        fits = (
+            len(inputs) == 1
+            and inputs[0].type == "tensor(uint8)"
+            and len(inputs[0].shape) == 4
+            and all(size in (None, wanted) for size, wanted in zip(inputs[0].shape[1:], (side, side, 3), strict=True))
+        )
+        if not fits:
+            described = ", ".join(f"{tensor.type} {list(tensor.shape)}" for tensor in inputs)
+            raise ModelError(
+                f"{self.path} takes {described}; its card promises uint8 [N,{side},{side},3]", EXPORT_AGAIN
+            )
+        batch = inputs[0].shape[0]
+        if batch not in (None, 1):
+            raise ModelError(f"{self.path} takes exactly {batch} images at a time, not any number", EXPORT_AGAIN)
+        return inputs[0].name
 
     def example(self, count: int) -> dict[str, NDArray[Any]]:
         """Random inputs with `count` rows: bytes, normal numbers, class indices; the same at every call.
@@ -116,79 +170,6 @@ class Graph:
     def _failure(self, graph_inputs: Mapping[str, NDArray[Any]], error: Exception) -> ModelError:
         count = max((len(array) for array in graph_inputs.values() if array.ndim), default=0)
         return ModelError(f"{self.path} failed on {count} images: {first_line(error)}", EXPORT_AGAIN)
-
-
-class Runner(Graph):
-    """A loaded graph that reads images.
-
-    Args:
-        path: an `.onnx` file with a model card.
-        threads: ONNX Runtime's intra-op threads; 0 lets it choose.
-
-    Raises:
-        ModelError: the file is missing, damaged or not ours, or its input is not uint8 [N,S,S,3] with any N, or any H
-            and W as well.
-    """
-
-    def __init__(self, path: Path, threads: int = 0) -> None:
-        super().__init__(path, threads)
-        self._input = self._checked_input()
-
-    def _checked_input(self) -> str:
-        """The name of the graph's one input, if it is what the card promises."""
-        inputs = self.signature.inputs
-        side = self.card.input_size
-        if NOISE in (tensor.name for tensor in inputs):
-            raise MakesImagesError(f"{self.card.name} makes images, it reads none", "nanocv sample --model REF")
-        # A dimension that is None may be any.
-        fits = len(inputs) == 1 and inputs[0].type == "tensor(uint8)" and len(inputs[0].shape) == 4 and all(
-            size in (None, wanted) for size, wanted in zip(inputs[0].shape[1:], (side, side, 3), strict=True)
-        )  # fmt: skip
-        if not fits:
-            described = ", ".join(f"{tensor.type} {list(tensor.shape)}" for tensor in inputs)
-            raise ModelError(
-                f"{self.path} takes {described}; its card promises uint8 [N,{side},{side},3]", EXPORT_AGAIN
-            )
-        batch = inputs[0].shape[0]
-        if batch not in (None, 1):
-            raise ModelError(f"{self.path} takes exactly {batch} images at a time, not any number", EXPORT_AGAIN)
-        self._one_by_one = batch == 1
-        return inputs[0].name
-
-    def run(self, images: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
-        """Answers a batch.
-
-        Args:
-            images: uint8 [N,S,S,3] RGB, any N from 1 on; S is the card's `input_size`, or any H and W where the graph
-                reads them.
-
-        Returns:
-            the graph's outputs by name, one row per image.
-
-        Raises:
-            ModelError: the graph fails on them.
-        """
-        return self.answer({self._input: images})
-
-    def answer(self, graph_inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        """See `Graph`; a graph that reads one image at a time is fed so."""
-        images = graph_inputs[self._input]
-        if not self._one_by_one or len(images) == 1:
-            return super().answer(graph_inputs)
-        rows = [super(Runner, self).answer({self._input: image[None]}) for image in images]
-        return {name: np.concatenate([row[name] for row in rows]) for name in self._outputs}
-
-
-def open_graph(path: Path, threads: int = 0) -> Graph:
-    """A graph as what it is: a `Runner` where it reads images, a plain `Graph` where it makes them.
-
-    Raises:
-        ModelError: see both.
-    """
-    try:
-        return Runner(path, threads)
-    except MakesImagesError:
-        return Graph(path, threads)
 
 
 def graph_signature(session: Any) -> GraphSignature:

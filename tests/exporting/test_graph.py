@@ -11,7 +11,7 @@ from torch import nn
 
 from nanocv_cli.engine.card import ModelCard
 from nanocv_cli.errors import ExportError
-from nanocv_cli.export.parity import check_parity
+from nanocv_cli.exporting.parity import check_parity
 from nanocv_cli.models.checkpoint import load_network, save_weights
 from nanocv_cli.models.onnx_exporter import build_graph, check_graph
 from nanocv_cli.tasks.base import largest_difference
@@ -74,10 +74,10 @@ def test_export_reports_parity(nanocv: Command, trained: TrainedRun, tmp_path: P
 def test_a_graph_that_strays_is_refused_and_nothing_is_written(
     nanocv: Command, trained: TrainedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from nanocv_cli.engine.runner import Runner
+    from nanocv_cli.engine.graph import Graph
 
-    honest = Runner.answer
-    monkeypatch.setattr(Runner, "answer", lambda self, x: {k: v + 0.01 for k, v in honest(self, x).items()})
+    honest = Graph.answer
+    monkeypatch.setattr(Graph, "answer", lambda self, x: {k: v + 0.01 for k, v in honest(self, x).items()})
     target = tmp_path / "x.onnx"
     target.write_bytes(b"former")
     outcome = nanocv("export", "onnx", "--model", trained.folder, "--out", target, "--json")

@@ -1,0 +1,189 @@
+"""A model that answers: opened by name, asked by Python. No torch."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nanocv_cli.config.nearest import nearest
+from nanocv_cli.config.project import project_root
+from nanocv_cli.errors import DataError, RequestError
+
+if TYPE_CHECKING:
+    from nanocv_cli.engine.card import ModelCard
+    from nanocv_cli.engine.graph import Graph
+    from nanocv_cli.engine.infer import Answer
+    from nanocv_cli.images.sources import Source
+    from nanocv_cli.tasks.postprocessor import Result
+
+STDIN = "-"
+ImageLike = str | Path | NDArray[np.uint8]
+
+
+class Model:
+    """An exported model that answers; `load` opens one.
+
+    Attributes:
+        card: its model card: name, task, classes, input size, metrics.
+        path: the file it was opened from.
+    """
+
+    def __init__(self, graph: "Graph") -> None:
+        self._graph = graph
+        self.card: ModelCard = graph.card
+        self.path: Path = graph.path
+
+    def predict(
+        self, images: ImageLike | Iterable[ImageLike], top: int | None = None, batch_size: int = 8, tile: int = 0
+    ) -> list["Result"]:
+        """Answers images, in their order.
+
+        Args:
+            images: one or several of: a file; a folder or a glob, which stand for their images; an array uint8 [H,W,3]
+                RGB of any size.
+            top: most answers per image, at least 1; None: the task's own number.
+            batch_size: images in memory at a time, at least 1.
+            tile: side of the squares that images are cut into, pixels; 0: they are read whole.
+
+        Returns:
+            one typed result per image, as the task has them: `.predictions`, `.to_json()`, `.to_text()`.
+
+        Raises:
+            RequestError: an argument is no image, names none, or the model makes images and reads none.
+            DataError: an image cannot be read.
+        """
+        results = []
+        for answer, result in self.stream(_sources(images), top, batch_size, tile):
+            if result is None:
+                raise DataError(f"{answer.source.shown} cannot be read: {answer.problem}", "leave it out")
+            results.append(result)
+        return results
+
+    def stream(
+        self,
+        sources: Iterable["Source"],
+        top: int | None = None,
+        batch_size: int = 8,
+        tile: int = 0,
+        keep_images: bool = False,
+    ) -> Iterator[tuple["Answer", "Result | None"]]:
+        """Answers a stream of any length; see `predict`.
+
+        Yields:
+            the graph's answer to each image, and the typed result of it: None where the image cannot be read, which
+            `answer.problem` tells.
+        """
+        from nanocv_cli.engine.infer import answers
+        from nanocv_cli.tasks.table import postprocessor_for
+
+        postprocessor = postprocessor_for(self.card.task)
+        if tile and not postprocessor.ANSWERS_PIXELS:
+            raise RequestError(
+                f"--tile is for models that answer pixel by pixel; {self.card.name} is a {self.card.task} model",
+                "leave it out",
+            )
+        most = top or postprocessor.TOP
+        for answer in answers(self._graph, sources, batch_size, keep_images, tile):
+            if answer.problem:
+                yield answer, None
+            else:
+                yield answer, postprocessor.decode(answer.outputs, self.card, most, [answer.size])[0]
+
+    def draw(self, image: NDArray[np.uint8], result: "Result") -> NDArray[np.uint8]:
+        """The image uint8 [H,W,3] with a result of `predict` drawn on it, of the same size."""
+        from nanocv_cli.tasks.table import postprocessor_for
+
+        return postprocessor_for(self.card.task).draw(image, result, self.card)
+
+    def sample(
+        self,
+        classes: Sequence[str] | None = None,
+        n: int = 16,
+        seed: int = 0,
+        steps: int | None = None,
+        guidance: float | None = None,
+        solver: Literal["euler", "heun"] | None = None,
+        batch_size: int = 16,
+    ) -> dict[str, NDArray[np.uint8]]:
+        """Makes images of classes, from noise.
+
+        Args:
+            classes: names; None: all that the model knows.
+            n: images of each, at least 1.
+            seed: of the noise; image k of a seed is the same whatever `n` and `batch_size`.
+            steps: from noise to image, 1..1000; None: the model's own.
+            guidance: 1 follows the class alone, more exaggerates, 0..100; None: the model's own.
+            solver: None: the model's own.
+            batch_size: images at a time.
+
+        Returns:
+            uint8 [n,S,S,3] RGB by class name.
+
+        Raises:
+            RequestError: the model knows no such class.
+            ModelError: the model reads images and makes none, or fails.
+        """
+        from nanocv_cli.engine.samples import samples
+        from nanocv_cli.engine.sampling import GraphSampler, SamplingSettings
+
+        sampler = GraphSampler(self._graph)
+        settings = SamplingSettings.resolve(self.card, steps, guidance, solver)
+        names = known_classes(list(classes) if classes is not None else list(self.card.classes), self.card)
+        labels = [self.card.classes.index(name) for name in names]
+        made: dict[str, list[NDArray[np.uint8]]] = {name: [] for name in names}
+        for label, _, images in samples(sampler, self.card.input_size, labels, n, seed, settings, batch_size):
+            made[self.card.classes[label]].append(images)
+        return {name: np.concatenate(batches) for name, batches in made.items()}
+
+
+def load(ref: str | Path | None = None, *, threads: int = 0) -> Model:
+    """Opens a model; imports no torch.
+
+    Args:
+        ref: a name (`lenet`: the newest finished run of that model, else its pulled weights), a run folder, a
+            `.safetensors` or `.onnx` file; None: the project's default model.
+        threads: of ONNX Runtime; 0: it chooses.
+
+    Raises:
+        RequestError: there is nothing of that name.
+        ModelError: the file is damaged, or no graph was exported yet.
+    """
+    from nanocv_cli.engine.graph import Graph
+    from nanocv_cli.engine.reference import find_graph
+
+    return Model(Graph(find_graph(None if ref is None else str(ref), project_root()), threads))
+
+
+def known_classes(wanted: list[str], card: "ModelCard") -> list[str]:
+    """Class names, each once, if the model knows them.
+
+    Raises:
+        RequestError: it does not know one.
+    """
+    for name in wanted:
+        if name not in card.classes:
+            known = ", ".join(card.classes[:20]) + (", …" if len(card.classes) > 20 else "")
+            raise RequestError(
+                f"{card.name} knows no class {name!r}", nearest(name.lower(), card.classes) or f"it knows {known}"
+            )
+    return list(dict.fromkeys(wanted))
+
+
+def _sources(images: ImageLike | Iterable[ImageLike]) -> Iterator["Source"]:
+    """What `predict` was given, as a stream of images; what names none is refused at once."""
+    from nanocv_cli.images.sources import Images, Source
+
+    given = [images] if isinstance(images, str | Path | np.ndarray) else list(images)
+    for number, image in enumerate(given):
+        if isinstance(image, np.ndarray):
+            if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+                raise RequestError(
+                    f"image {number} is an array {image.dtype} {list(image.shape)}", "give uint8 [H,W,3] RGB"
+                )
+            yield Source(f"image {number}", image, Path(f"{number}.png"))
+        elif str(image) == STDIN:
+            raise RequestError("- names no image here", "give a path, or an array uint8 [H,W,3]")
+        else:
+            yield from Images([str(image)])

@@ -1,0 +1,178 @@
+"""From images to a measured, exported model, as functions; torch is imported when one of them is called."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from nanocv_cli.config.project import cache_folder, project_root
+from nanocv_cli.output import say
+
+if TYPE_CHECKING:
+    from nanocv_cli.evaluation.measure import Measured
+    from nanocv_cli.exporting.onnx_file import Exported
+    from nanocv_cli.training.start_run import TrainRequest
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """A finished training.
+
+    Attributes:
+        folder: the run folder.
+        checkpoint: the kept weights, `.safetensors`.
+        graph: the exported graph, `.onnx`.
+        metric: name of the metric that the task is judged by.
+        metrics: of the kept weights, by name.
+        split: the split they were measured on.
+        epochs: trained.
+        seconds: spent on training steps.
+        summary: what `nanocv train --json` prints.
+    """
+
+    folder: Path
+    checkpoint: Path
+    graph: Path
+    metric: str
+    metrics: dict[str, Any]
+    split: str
+    epochs: int
+    seconds: float
+    summary: dict[str, Any]
+
+
+def train(
+    data: str | None = None,
+    model: str | None = None,
+    recipe: str | None = None,
+    *,
+    settings: Mapping[str, Any] | None = None,
+    device: str = "auto",
+    out: str | Path | None = None,
+    resume: str | None = None,
+) -> TrainedRun:
+    """Trains a model in this process and exports its graph: `nanocv train`.
+
+    Args:
+        data: a data config's name or file, or a folder of images; None: the project's default.
+        model: a model config's name or file, or torchvision's name of a network; None: the project's default.
+        recipe: a train config's name or file; None: the model's own.
+        settings: config values by dotted key, as `--set` gives them: `{"train.epochs": 5}`.
+        device: auto, cpu, cuda or mps.
+        out: the run folder to write; None: `runs/<model>-<data>-<time>`.
+        resume: a run to continue, by its folder or name; excludes the others but for `device`.
+
+    Raises:
+        ConfigError, RequestError: what was asked for cannot be.
+        DataError: the set is not here or cannot be read.
+        TrainingError: the loss became NaN, or another process trains in that folder.
+        ExportError: the graph does not answer like the checkpoint; the run stays and can be resumed.
+    """
+    from nanocv_cli.training.start_run import TrainRequest
+
+    overrides = tuple(f"{key}={json.dumps(value)}" for key, value in (settings or {}).items())
+    done = run_training(TrainRequest(data, model, recipe, overrides, Path(out) if out else None, resume), device)
+    assert done is not None, "a process that trains alone is the main one"
+    return done
+
+
+def run_training(request: "TrainRequest", device: str) -> TrainedRun | None:
+    """Trains within the group of processes that the environment names; a lone process is a group of its own.
+
+    Returns:
+        the finished training; None in a process that is not the group's main one.
+
+    Raises:
+        as `train`.
+    """
+    from nanocv_cli.exporting.run import finish_run
+    from nanocv_cli.models.device import pick_device
+    from nanocv_cli.training.distributed import joined_group
+    from nanocv_cli.training.start_run import start_run
+    from nanocv_cli.training.train import train as train_to_the_end
+
+    root, chosen = project_root(), pick_device(device)
+    with joined_group(chosen) as group, start_run(request, root, cache_folder(root), chosen, group) as context:
+        trained = train_to_the_end(context)
+        if trained is None:
+            return None
+        summary = finish_run(context, trained, root)
+    run = context.run
+    return TrainedRun(
+        run.path, run.best, run.graph, context.task.best.name, trained.metrics, trained.split, trained.epochs,
+        trained.seconds, summary,
+    )  # fmt: skip
+
+
+def evaluate(
+    ref: str | Path | None = None,
+    data: str | None = None,
+    *,
+    split: str | None = None,
+    engine: Literal["torch", "onnx"] = "torch",
+    device: str = "auto",
+    batch_size: int = 32,
+    online: bool = False,
+) -> "Measured":
+    """Measures a model on a split by its task's standard metrics: `nanocv eval`.
+
+    Args:
+        ref: see `load`.
+        data: a data config's name or file, or a folder of images; None: the project's default.
+        split: train, val or test; None: test where the set has one, else val.
+        engine: torch runs the checkpoint, onnx the exported graph.
+        device: of torch: auto, cpu, cuda or mps.
+        batch_size: images per call.
+        online: measure also what needs a download.
+
+    Returns:
+        `.metrics` by name, `.card`, `.split`, `.images`, and `.evaluator`, which draws.
+
+    Raises:
+        RequestError: the set has other classes than the model, or no such split.
+        DataError: the set is not here or cannot be read.
+        ModelError: the model file is damaged.
+    """
+    from nanocv_cli.config.loader import resolve
+    from nanocv_cli.display import Display
+    from nanocv_cli.engine.reference import find_checkpoint, find_graph
+    from nanocv_cli.evaluation.measure import measure
+    from nanocv_cli.models.device import pick_device
+
+    root = project_root()
+    name = None if ref is None else str(ref)
+    file = find_graph(name, root) if engine == "onnx" else find_checkpoint(name, root)
+    config = resolve(data=data).config.data
+    return measure(file, config, split, pick_device(device), batch_size, root, cache_folder(root), Display(), online)
+
+
+def export(
+    ref: str | Path | None = None,
+    out: str | Path | None = None,
+    *,
+    data: str | None = None,
+    any_size: bool = False,
+) -> "Exported":
+    """Writes a checkpoint as a self-contained ONNX graph, if the graph answers like it: `nanocv export onnx`.
+
+    Args:
+        ref: see `load`; its checkpoint is exported.
+        out: the file to write; None: `<model>.onnx` beside the checkpoint.
+        data: the set whose images both are compared on; None: the one the model was trained on.
+        any_size: let the graph read images of any height and width (segmentation).
+
+    Raises:
+        ExportError: the graph does not answer like the checkpoint; nothing is written.
+        RequestError: there is no such model, or no image to compare on.
+        StorageError: the file cannot be written.
+    """
+    from nanocv_cli.engine.reference import find_checkpoint
+    from nanocv_cli.exporting.onnx_file import export_onnx, parity_images
+    from nanocv_cli.files import expect_writable
+
+    root = project_root()
+    checkpoint = find_checkpoint(None if ref is None else str(ref), root)
+    target = Path(out) if out else checkpoint.with_suffix(".onnx")
+    expect_writable(target)
+    return export_onnx(checkpoint, target, parity_images(checkpoint, data, root, say), any_size)
