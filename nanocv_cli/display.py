@@ -4,7 +4,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -69,14 +68,3 @@ class Display:
                 self.say(f"{title} {done}/{total} {note}".rstrip())
 
         yield print_now_and_then
-
-
-def epoch_line(row: dict[str, Any], epochs: int, live: str, metric: str) -> str:
-    """A judged epoch as one line; `live` names the score while training, `metric` what was judged by."""
-    mark = "  best" if row["is_best"] else ""
-    loss = "" if row["val_loss"] is None else f"  val loss {row['val_loss']:.4f}"
-    return (
-        f"epoch {row['epoch']:>3}/{epochs}  loss {row['train_loss']:.4f}  {live} {row['train_score']:.1%}"
-        f"{loss}  val {metric} {row['val_score']:.2%}"
-        f"  {row['images_per_second']:.0f} images/s  {row['seconds']:.0f} s{mark}"
-    )

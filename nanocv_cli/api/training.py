@@ -24,6 +24,7 @@ class TrainedRun:
         checkpoint: the kept weights, `.safetensors`.
         graph: the exported graph, `.onnx`.
         metric: name of the metric that the task is judged by.
+        score: its value, for people.
         metrics: of the kept weights, by name.
         split: the split they were measured on.
         epochs: trained.
@@ -35,6 +36,7 @@ class TrainedRun:
     checkpoint: Path
     graph: Path
     metric: str
+    score: str
     metrics: dict[str, Any]
     split: str
     epochs: int
@@ -98,11 +100,19 @@ def run_training(request: "TrainRequest", device: str) -> TrainedRun | None:
         if trained is None:
             return None
         summary = finish_run(context, trained, root)
-    run = context.run
+    run, best = context.run, context.task.best
     return TrainedRun(
-        run.path, run.best, run.graph, context.task.best.name, trained.metrics, trained.split, trained.epochs,
-        trained.seconds, summary,
-    )  # fmt: skip
+        folder=run.path,
+        checkpoint=run.best,
+        graph=run.graph,
+        metric=best.name,
+        score=best.shown(trained.metrics[best.name]),
+        metrics=trained.metrics,
+        split=trained.split,
+        epochs=trained.epochs,
+        seconds=trained.seconds,
+        summary=summary,
+    )
 
 
 def evaluate(

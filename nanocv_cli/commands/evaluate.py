@@ -17,7 +17,7 @@ def evaluate(
     device: Annotated[str, typer.Option(help="For torch: auto, cpu, cuda or mps.")] = "auto",
     batch_size: Annotated[int, number_option(low=1, high=4096, text="Images per call.")] = 32,
     online: Annotated[
-        bool, typer.Option("--online", help="Also what needs a download: for generation, FID (extra `fid`).")
+        bool, typer.Option("--online", help="Also the metrics that need a download, as FID does (extra `fid`).")
     ] = False,
     out: Annotated[Path | None, typer.Option(help="Folder for the task's images.")] = None,
     as_json: JsonFlag = False,

@@ -16,7 +16,7 @@ def onnx(
     ] = None,
     data: DataOption = None,
     any_size: Annotated[
-        bool, typer.Option("--any-size", help="Let the graph read images of any height and width (segmentation).")
+        bool, typer.Option("--any-size", help="Let the graph read images of any height and width, where the model can.")
     ] = False,
     as_json: JsonFlag = False,
     debug: DebugFlag = False,

@@ -43,7 +43,7 @@ def train(
     if as_json:
         emit(done.summary)
         return
-    score = f"{done.split} {done.metric} {done.metrics[done.metric]:.2%}"
+    score = f"{done.split} {done.metric} {done.score}"
     say(f"{score} after {done.epochs} epochs, {done.seconds:.0f} s of training")
     tell(f"run         {done.folder}")
     tell(f"checkpoint  {done.checkpoint}")

@@ -25,19 +25,29 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Score:
-    """The metric by which epochs are evaluated, a share 0..1, and which of them gives the weights to keep.
+    """The metric by which epochs are evaluated, and which of them gives the weights to keep.
 
     Attributes:
         name: its key among the metrics.
-        last_is_best: keep the last epoch's weights whatever the metric says, else those of its highest value.
+        last_is_best: keep the last epoch's weights whatever the metric says, else those of its best value.
+        lowest_is_best: whether the best value is the lowest, as of an error; else the highest.
+        is_share: whether values are shares 0..1, told as percentages.
     """
 
     name: str
     last_is_best: bool = False
+    lowest_is_best: bool = False
+    is_share: bool = True
 
     def better(self, value: float, best: float | None) -> bool:
         """Whether to keep the weights of a value, given the value of those kept so far, if there are any."""
-        return self.last_is_best or best is None or value > best
+        if self.last_is_best or best is None:
+            return True
+        return value < best if self.lowest_is_best else value > best
+
+    def shown(self, value: float) -> str:
+        """A value for people."""
+        return f"{value:.2%}" if self.is_share else f"{value:.4f}"
 
 
 @dataclass(frozen=True)
@@ -116,7 +126,8 @@ class Task(ABC):
     Attributes:
         name: as configs and cards have it.
         best: what names the best epoch.
-        train_metric_name: of what `train_metric` sums: shown while training, where `best` takes too long.
+        train_metric_name: of what `train_metric` sums: shown while training as values of `best` are, for which it
+            stands in where that takes too long.
         output_names: of the exported graph.
         tolerance: largest error between graph and checkpoint that export accepts, in the unit of `parity_error`.
         wants_train_images: whether the evaluator compares with images that were learnt from.

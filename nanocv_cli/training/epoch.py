@@ -86,5 +86,5 @@ def _add_up(context: TrainContext, recent: list[StepResult], state: TrainingStat
 
 def _note(learner: Learner, batches: Batches, state: TrainingState) -> str:
     rate = batches.images_seen(state.epoch, state.step) / max(state.seconds, 1e-9)
-    score = f"{learner.task.train_metric_name} {state.hits / state.seen:.1%}"
+    score = f"{learner.task.train_metric_name} {learner.task.best.shown(state.hits / state.seen)}"
     return f"loss {state.loss_sum / state.seen:.3f}  {score}  {rate:.0f} images/s"

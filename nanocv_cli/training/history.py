@@ -1,4 +1,4 @@
-"""What a run leaves for readers: DVCLive files for `dvc metrics` and `dvc plots`, and the curves as an image."""
+"""What a run tells of its epochs: a line for each, DVCLive's files for `dvc`, and the curves as an image."""
 
 import logging
 from pathlib import Path
@@ -45,6 +45,24 @@ class DvcLog:
         self._live.make_summary()
 
 
+def epoch_line(row: Row, epochs: int, live: str, score: Score) -> str:
+    """An evaluated epoch as one line for people.
+
+    Args:
+        row: of the epoch.
+        epochs: in all.
+        live: name of the score while training.
+        score: what the epochs are evaluated by.
+    """
+    mark = "  best" if row["is_best"] else ""
+    loss = "" if row["val_loss"] is None else f"  val loss {row['val_loss']:.4f}"
+    return (
+        f"epoch {row['epoch']:>3}/{epochs}  loss {row['train_loss']:.4f}  {live} {score.shown(row['train_score'])}"
+        f"{loss}  val {score.name} {score.shown(row['val_score'])}"
+        f"  {row['images_per_second']:.0f} images/s  {row['seconds']:.0f} s{mark}"
+    )
+
+
 def draw_curves(history: list[Row], live: str, score: Score, path: Path) -> None:
     """Draws loss and score of train and val over the epochs as one PNG.
 
@@ -67,7 +85,7 @@ def draw_curves(history: list[Row], live: str, score: Score, path: Path) -> None
         axes.set_ylabel(label)
         axes.grid(alpha=0.3)
         axes.legend()
-    kept = history[-1] if score.last_is_best else max(history, key=lambda row: row["val_score"])
+    kept = [row for row in history if row["is_best"]][-1]
     word = "last" if score.last_is_best else "best"
-    figure.suptitle(f"{word} val {score.name} {kept['val_score']:.2%} in epoch {kept['epoch']}")
+    figure.suptitle(f"{word} val {score.name} {score.shown(kept['val_score'])} in epoch {kept['epoch']}")
     save_chart(figure, path)

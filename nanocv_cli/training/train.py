@@ -7,7 +7,6 @@ from pathlib import Path
 import torch
 
 from nanocv_cli.data.batches import Batches
-from nanocv_cli.display import epoch_line
 from nanocv_cli.errors import ModelError, RequestError
 from nanocv_cli.evaluation.evaluate import evaluate, torch_answer
 from nanocv_cli.evaluation.split import Split
@@ -17,7 +16,7 @@ from nanocv_cli.models.registry import build_model
 from nanocv_cli.tasks.base import EvalContext, Metrics
 from nanocv_cli.training.context import TrainContext
 from nanocv_cli.training.epoch import diverged, learn_epoch
-from nanocv_cli.training.history import DvcLog, draw_curves
+from nanocv_cli.training.history import DvcLog, draw_curves, epoch_line
 from nanocv_cli.training.interrupts import watch_interrupts
 from nanocv_cli.training.learner import Learner
 from nanocv_cli.training.memory import keep_freed_memory
@@ -158,7 +157,7 @@ def _judge(
         save_weights(context.run.best, network.state_dict(), context.card(metrics, "val"))
     state.history.append(row)
     log.add(row)
-    context.display.say(epoch_line(row, context.config.train.epochs, task.train_metric_name, task.best.name))
+    context.display.say(epoch_line(row, context.config.train.epochs, task.train_metric_name, task.best))
 
 
 def _finish(context: TrainContext, held_out: Split, batches: Batches, state: TrainingState, log: DvcLog) -> Trained:

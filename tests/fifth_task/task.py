@@ -1,0 +1,63 @@
+"""The training side."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from nanocv_cli.config.schema import DataConfig, ModelConfig, TrainConfig
+from nanocv_cli.data.augment import resize
+from nanocv_cli.data.dataset import Dataset
+from nanocv_cli.tasks.base import EvalContext, Evaluator, Metrics, Outputs, Score, StepSettings, Task
+from nanocv_cli.tasks.normalised import Normalised, recoloured
+from tests.fifth_task.labels import read_counts
+
+
+class ExportModel(Normalised):
+    def forward(self, images: Tensor) -> tuple[Tensor]:
+        """Maps uint8 [N,S,S,3] RGB to counts float32 [N]."""
+        return (self.network(self.normalise(images)),)
+
+
+class CountingEvaluator(Evaluator):
+    def __init__(self) -> None:
+        self._errors: list[NDArray[np.float64]] = []
+
+    def update(self, outputs: Outputs, targets: NDArray[Any], images: NDArray[np.uint8]) -> None:
+        self._errors.append(np.abs(outputs["count"].astype(np.float64) - targets))
+
+    def compute(self) -> Metrics:
+        errors = np.concatenate(self._errors)
+        return {"mae": float(errors.mean()), "worst": float(errors.max())}
+
+
+class Counting(Task):
+    name = "counting"
+    best = Score("mae", lowest_is_best=True, is_share=False)
+    train_metric_name = "error"
+    output_names = ("count",)
+
+    def read(self, config: DataConfig, root: Path) -> Dataset[int]:
+        return read_counts(config, root)
+
+    def augment(self, images: Tensor, targets: Tensor, settings: StepSettings) -> tuple[Tensor, Tensor]:
+        return recoloured(resize(images, settings.size), settings), targets.float()
+
+    def loss(self, outputs: Tensor, targets: Tensor, train: TrainConfig) -> Tensor:
+        return F.smooth_l1_loss(outputs.float(), targets)
+
+    def train_metric(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return (outputs - targets).abs().sum()
+
+    def export_model(self, network: nn.Module, model: ModelConfig) -> nn.Module:
+        return ExportModel(network, model.mean, model.std)
+
+    def evaluator(self, classes: tuple[str, ...], model: ModelConfig, context: EvalContext) -> Evaluator:
+        return CountingEvaluator()
+
+    def remap_labels(self, label: int, numbers: Sequence[int]) -> int:
+        return label  # a count, whatever number its class has
