@@ -169,7 +169,8 @@ def convert(
     """Write a set of boxed objects in another format; images are linked, not copied, where they can be."""
     from nanocv_cli.config.loader import resolve
     from nanocv_cli.config.project import project_root
-    from nanocv_cli.data.formats.guess_format import WRITERS, read_boxes
+    from nanocv_cli.data.formats.table import WRITERS, read_as
+    from nanocv_cli.data.labels.boxes import Boxes
     from nanocv_cli.data.sources import image_folder
     from nanocv_cli.display import Display
     from nanocv_cli.errors import RequestError
@@ -178,7 +179,7 @@ def convert(
 
     one_of("--format", form, tuple(WRITERS))
     config = resolve(data=name).config.data
-    dataset = read_boxes(config, image_folder(config, project_root(), Display().say))
+    dataset = read_as(Boxes, config, image_folder(config, project_root(), Display().say))
     target = out or Path(f"{safe_name(dataset.name)}-{form}")
     if os.path.lexists(target):
         raise RequestError(f"{target} exists already", "choose another --out, or delete it")
@@ -195,7 +196,7 @@ def convert(
 def _read(name: str | None, display: Any) -> Any:
     from nanocv_cli.config.loader import resolve
     from nanocv_cli.config.project import project_root
-    from nanocv_cli.data.formats.labels import read_labels
+    from nanocv_cli.data.formats.table import read_labels
     from nanocv_cli.data.sources import image_folder
 
     config = resolve(data=name).config.data

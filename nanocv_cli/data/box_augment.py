@@ -18,7 +18,7 @@ def augment_boxes(
 
     Args:
         images: uint8 [N,S,S,3].
-        targets: float32 [N,M,6] as in `data/boxes.py`, shares of the image.
+        targets: float32 [N,M,6] as in `data/labels/boxes.py`, shares of the image.
         size: side of the result, pixels.
         config: `flip`, `rescale`, `min_scale`, `aspect`, `zoom_out` and `mosaic` are used.
         generator: CPU generator.

@@ -1,17 +1,15 @@
 """What is wrong with a set: unreadable and empty files, copies, leakage between splits, lonely classes, stray files."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nanocv_cli.data.check_boxes import check_boxes, count_boxes
-from nanocv_cli.data.check_masks import check_mask, content_of
 from nanocv_cli.data.contents import content_hash
 from nanocv_cli.data.dataset import SPLITS, Dataset, Sample
-from nanocv_cli.data.problem import Problem
+from nanocv_cli.data.labels.base import Problem
 from nanocv_cli.folders import is_file
 from nanocv_cli.images.resize import UnreadableImageError, measure_image
 from nanocv_cli.processors import usable_processors
@@ -57,10 +55,9 @@ def check_dataset(dataset: Dataset[Any], progress: Callable[[int, int], None] | 
     ]
     for (split, sample), look in zip(members, seen, strict=True):
         if not look.problem:
-            findings += check_boxes(split, sample, look.sides)
-            findings += check_mask(split, sample, look.sides)
+            findings += sample.label.check(split, sample.path, look.sides)
     for split in SPLITS:
-        findings += count_boxes(split, dataset.splits.get(split, ()))
+        findings += _tallied(split, dataset.splits.get(split, ()))
     findings += _strays(dataset, {sample.path for _, sample in members})
     findings += [Problem("warning", "note", note) for note in dataset.notes]
     return sorted(findings, key=lambda finding: finding.level)
@@ -71,6 +68,14 @@ def _look(path: Path) -> _Seen:
         return _Seen(content_hash(path), "", measure_image(path))
     except UnreadableImageError as error:
         return _Seen("", error.message, (0, 0))
+
+
+def _tallied(split: str, samples: Sequence[Sample[Any]]) -> list[Problem]:
+    """What is no mistake but good to know of a split's labels, each with how often it is there."""
+    counts: Counter[tuple[str, str]] = Counter()
+    for sample in samples:
+        counts.update(sample.label.tally())
+    return [Problem("warning", kind, f"{split}: {count} {what}") for (kind, what), count in counts.items() if count]
 
 
 def _copies(members: list[tuple[str, Sample[Any]]], seen: list[_Seen]) -> list[Problem]:
@@ -84,7 +89,7 @@ def _copies(members: list[tuple[str, Sample[Any]]], seen: list[_Seen]) -> list[P
             continue
         paths = tuple(str(sample.path) for _, sample in copies)
         splits = sorted({split for split, _ in copies}, key=SPLITS.index)
-        if len({content_of(sample.label) for _, sample in copies}) > 1:
+        if len({sample.label.content() for _, sample in copies}) > 1:
             findings.append(
                 Problem("error", "conflict", f"one image under different labels: {', '.join(paths)}", paths)
             )

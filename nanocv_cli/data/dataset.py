@@ -7,24 +7,25 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from nanocv_cli.data.class_names import class_names
+from nanocv_cli.data.labels.base import Label
 from nanocv_cli.errors import DataError, RequestError
 from nanocv_cli.untrusted import printable
 
-Label = TypeVar("Label")
+LabelType = TypeVar("LabelType", bound=Label)
 
 SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
-class Sample(Generic[Label]):
-    """One image file and its label (a class index, boxes, a mask file: the format decides)."""
+class Sample(Generic[LabelType]):
+    """One image file and its label."""
 
     path: Path
-    label: Label
+    label: LabelType
 
 
 @dataclass(frozen=True)
-class Dataset(Generic[Label]):
+class Dataset(Generic[LabelType]):
     """A set of labelled images.
 
     Attributes:
@@ -41,7 +42,7 @@ class Dataset(Generic[Label]):
     name: str
     root: Path
     classes: tuple[str, ...]
-    splits: dict[str, tuple[Sample[Label], ...]]
+    splits: dict[str, tuple[Sample[LabelType], ...]]
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -52,7 +53,7 @@ class Dataset(Generic[Label]):
         """The split that final figures are measured on: test where there is one, else val."""
         return "test" if self.splits.get("test") else "val"
 
-    def split(self, name: str) -> tuple[Sample[Label], ...]:
+    def split(self, name: str) -> tuple[Sample[LabelType], ...]:
         """The samples of one split.
 
         Raises:
@@ -73,7 +74,7 @@ class Dataset(Generic[Label]):
         for split in SPLITS:
             for sample in self.splits.get(split, ()):
                 name = _name_in(self.root, sample.path)
-                digest.update(f"{split}\0{name}\0{sample.label}\n".encode(errors="surrogateescape"))
+                digest.update(f"{split}\0{name}\0{sample.label.identity()}\n".encode(errors="surrogateescape"))
         return digest.hexdigest()[:16]
 
 

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from nanocv_cli.config.schema import AugmentConfig
-from nanocv_cli.data.masks import IGNORED
+from nanocv_cli.data.labels.masks import IGNORED
 from nanocv_cli.data.views import GREY, covers, paint, paint_labels, random_views
 
 

@@ -7,8 +7,7 @@ from typing import Any
 from nanocv_cli.config.schema import DataConfig
 from nanocv_cli.config.yaml_lines import dump_yaml
 from nanocv_cli.data.dataset import Dataset
-from nanocv_cli.data.formats.guess_format import guess_format
-from nanocv_cli.data.formats.labels import read_labels
+from nanocv_cli.data.formats.table import read_labels, stated_format
 from nanocv_cli.errors import RequestError
 from nanocv_cli.files import write_text
 from nanocv_cli.folders import is_folder
@@ -42,7 +41,7 @@ def register(folder: Path, name: str | None, root: Path) -> tuple[Path, Dataset[
         raise RequestError(f"{target} exists already", "choose another --name, or delete the file")
     config = DataConfig(name=name, path=str(path.relative_to(root) if path.is_relative_to(root) else path))
     dataset = read_labels(config, path)
-    document = {"name": name, "path": config.path, "format": guess_format(path), "classes": list(dataset.classes)}
+    document = {"name": name, "path": config.path, "format": stated_format(path), "classes": list(dataset.classes)}
     text = f"# {sum(map(len, dataset.splits.values()))} images.\n#   nanocv train --data {name}\n"
     write_text(target, text + dump_yaml(document))
     return target, dataset

@@ -19,7 +19,7 @@ from nanocv_cli.errors import RequestError
 from nanocv_cli.evaluation.evaluate import Answer, evaluate, torch_answer
 from nanocv_cli.evaluation.split import load_split
 from nanocv_cli.models.checkpoint import load_network, model_config
-from nanocv_cli.tasks.base import EvalContext, Evaluator, Metrics, Task
+from nanocv_cli.tasks.base import EvalContext, Evaluator, Metrics
 from nanocv_cli.tasks.table import task_for
 
 
@@ -90,7 +90,7 @@ def measure(
     task, model = task_for(card.task), model_config(card, file)
     if online and not task.online_metrics:
         raise RequestError(f"no figure of {card.task} needs a download", "leave --online out")
-    dataset = match_classes(task, task.read(data, image_folder(data, root, display.say)), card.classes)
+    dataset = match_classes(task.read(data, image_folder(data, root, display.say)), card.classes)
     chosen = split or dataset.held_out
     expect_split(dataset, chosen)
     images = load_split(dataset, chosen, task, cache, card.input_size, card.resize, display)
@@ -103,7 +103,7 @@ def measure(
     return Measured(file, card, dataset.name, chosen, images.images, evaluator)
 
 
-def match_classes(task: Task, dataset: Dataset[Any], classes: tuple[str, ...]) -> Dataset[Any]:
+def match_classes(dataset: Dataset[Any], classes: tuple[str, ...]) -> Dataset[Any]:
     """The set with its labels renumbered to the model's class order.
 
     Raises:
@@ -117,7 +117,7 @@ def match_classes(task: Task, dataset: Dataset[Any], classes: tuple[str, ...]) -
         )
     numbers = [classes.index(name) for name in dataset.classes]
     splits = {
-        split: tuple(Sample(sample.path, task.remap_labels(sample.label, numbers)) for sample in samples)
+        split: tuple(Sample(sample.path, sample.label.remap(numbers)) for sample in samples)
         for split, samples in dataset.splits.items()
     }
     return Dataset(dataset.name, dataset.root, classes, splits, dataset.notes)

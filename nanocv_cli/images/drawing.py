@@ -2,9 +2,12 @@
 
 import colorsys
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from nanocv_cli.untrusted import printable
@@ -25,12 +28,48 @@ CARD_COLOUR = (16, 18, 22, 200)
 TRACK_COLOUR = (78, 82, 90, 225)
 TEXT_COLOUR = (255, 255, 255, 255)
 
+OPACITY = 0.55  # of classes over an image
+BACKGROUND = "background"  # the class that stays clear
+ROWS = 256
+
 
 def class_colour(label: int) -> Colour:
     """A class's colour, readable on a dark ground: hues a golden ratio apart, in three tones by turns of eight."""
     saturation, value = TONES[label // HUES_PER_TONE % len(TONES)]
     red, green, blue = colorsys.hsv_to_rgb((0.12 + label * GOLDEN_RATIO) % 1.0, saturation, value)
     return round(red * 255), round(green * 255), round(blue * 255)
+
+
+def overlay_classes(
+    image: NDArray[np.uint8],
+    mask: NDArray[np.uint8],
+    names: Sequence[str],
+    opacity: float = OPACITY,
+    unlabelled: float = 0.0,
+) -> NDArray[np.uint8]:
+    """Classes in their colours over an image; a class `background` stays clear.
+
+    Args:
+        image: uint8 [H,W,3].
+        mask: class numbers uint8 [H,W]; numbers that have no name are pixels of no class.
+        names: of the classes, in label order; at most 256.
+        opacity: of the colours, 0..1.
+        unlabelled: how black pixels of no class become, 0..1.
+
+    Returns:
+        uint8 [H,W,3].
+    """
+    colours = np.zeros((256, 3), np.float32)
+    shares = np.full(256, unlabelled, np.float32)
+    for label, name in enumerate(names):
+        colours[label] = class_colour(label)
+        shares[label] = 0.0 if name == BACKGROUND else opacity
+    painted = np.empty_like(image)
+    for top in range(0, len(image), ROWS):  # in strips, for floats of a large image are many
+        part, labels = image[top : top + ROWS], mask[top : top + ROWS]
+        share = shares[labels][..., None]
+        painted[top : top + ROWS] = (part * (1.0 - share) + colours[labels] * share).round()
+    return painted
 
 
 def text_height(width: int, height: int) -> int:

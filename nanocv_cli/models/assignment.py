@@ -56,7 +56,7 @@ def detection_losses(
     Args:
         logits: float32 [N,A,classes].
         boxes: float32 [N,A,4] xyxy, pixels.
-        targets: float32 [N,M,6] as in `data/boxes.py`.
+        targets: float32 [N,M,6] as in `data/labels/boxes.py`.
         centres: float32 [A,2], pixels.
         strides: float32 [A,1], pixels.
         size: side of the image, pixels.

@@ -117,7 +117,7 @@ class NanoSpot(nn.Module):
 
         Args:
             images: normalised float [N,3,S,S]; with targets any S, else `input_size`.
-            targets: float32 [N,M,6] as in `data/boxes.py`.
+            targets: float32 [N,M,6] as in `data/labels/boxes.py`.
 
         Returns:
             with targets the losses; else boxes float32 [N,K,4] xyxy in 0..1, scores float32 [N,K] in 0..1, falling, 0

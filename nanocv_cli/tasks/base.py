@@ -1,7 +1,7 @@
 """What a task offers the rest of the house: one room per task fills it in, and nobody else asks which it is."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -13,6 +13,9 @@ from torch import Tensor, nn
 
 from nanocv_cli.config.schema import DataConfig, ModelConfig, TrainConfig
 from nanocv_cli.data.dataset import Dataset, Sample
+from nanocv_cli.data.formats.table import read_as
+from nanocv_cli.data.labels.base import Label
+from nanocv_cli.data.labels.class_label import ClassLabel
 from nanocv_cli.engine.card import ModelCard
 
 if TYPE_CHECKING:
@@ -125,6 +128,7 @@ class Task(ABC):
 
     Attributes:
         name: as configs and cards have it.
+        label: the type of label that is learnt from.
         best: what names the best epoch.
         train_metric_name: of what `train_metric` sums: shown while training as values of `best` are, for which it
             stands in where that takes too long.
@@ -136,6 +140,7 @@ class Task(ABC):
     """
 
     name: ClassVar[str]
+    label: ClassVar[type[Label]] = ClassLabel
     best: ClassVar[Score]
     train_metric_name: ClassVar[str]
     output_names: ClassVar[tuple[str, ...]]
@@ -144,17 +149,18 @@ class Task(ABC):
     online_metrics: ClassVar[tuple[str, ...]] = ()
     any_size: ClassVar[bool] = False
 
-    @abstractmethod
     def read(self, config: DataConfig, root: Path) -> Dataset[Any]:
-        """Reads the set with the labels this task learns from.
+        """Reads the set with the labels this task learns from; by default in any format that holds such labels.
 
         Args:
             config: of the set.
             root: folder of its images.
 
         Raises:
+            RequestError: the set is of a format that holds no such labels.
             DataError: the set is not there, or its labels cannot be read.
         """
+        return read_as(self.label, config, root)
 
     def targets(self, samples: list[Sample[Any]], size: int, resize: str, cache: Path, say: Say) -> NDArray[Any]:
         """The samples' labels as one array with a row per image; int64 [n] of class indices by default.
@@ -166,7 +172,7 @@ class Task(ABC):
             cache: folder for what is costly to make.
             say: is told of what is amiss there.
         """
-        return np.array([sample.label for sample in samples], np.int64)
+        return np.array([sample.label.index for sample in samples], np.int64)
 
     def training_step(
         self, forward: Callable[..., Any], images: Tensor, targets: Tensor, settings: StepSettings
@@ -275,10 +281,6 @@ class Task(ABC):
             model: what is evaluated.
             context: what it may use.
         """
-
-    def remap_labels(self, label: Any, numbers: Sequence[int]) -> Any:
-        """A sample's label with class `numbers[n]` in place of `n`; by default a label is a class index."""
-        return numbers[label]
 
     def parity_error(self, expected: Outputs, actual: Outputs) -> float:
         """How far two models' outputs for the same images are apart, in units of `tolerance`; NaN if one is.

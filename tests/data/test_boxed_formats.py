@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from nanocv_cli.config.schema import DataConfig
-from nanocv_cli.data.boxes import Boxes, box_targets
 from nanocv_cli.data.check import check_dataset
 from nanocv_cli.data.dataset import Dataset, Sample
-from nanocv_cli.data.formats.guess_format import READERS, WRITERS, guess_format, read_boxes
+from nanocv_cli.data.formats.table import READERS, WRITERS, guess_format, read_as
+from nanocv_cli.data.labels.boxes import Boxes, box_targets
 from nanocv_cli.errors import DataError
 from tests.boxed import write_boxed_set
 from tests.conftest import SHARED_DATA, Command
@@ -55,7 +55,8 @@ def test_what_is_written_is_read_back(
     dataset = Dataset("set", folder, CLASSES, {"train": tuple(samples), "val": tuple(samples[-1:])})
     WRITERS[form](dataset, folder / "to")
     assert guess_format(folder / "to") == form
-    found = READERS[form](config(folder / "to", classes=CLASSES), folder / "to")
+    reader = next(reader.read for reader in READERS if reader.format == form)
+    found = reader(config(folder / "to", classes=CLASSES), folder / "to")
     assert found.classes == CLASSES
     assert found.notes == ()
     for before, after in zip(samples, found.splits["train"], strict=True):
@@ -76,16 +77,16 @@ def test_targets_are_shares_clipped_and_padded() -> None:
     assert targets.shape == (2, 2, 6)
     np.testing.assert_allclose(targets[0], [[0, 0, 0.5, 0.5, 2, 0], [0, 0, 1, 1, 0, 1]])
     assert (targets[1] == -1).all()
-    assert boxes.remap_labels([5, 6, 7]).labels == (7, 6, 5)
+    assert boxes.remap([5, 6, 7]).labels == (7, 6, 5)
 
 
 def test_classes_in_another_order_are_matched_by_name(tmp_path: Path) -> None:
     root = write_boxed_set(tmp_path, {"train": 6, "val": 3})
-    plain, turned = read_boxes(config(root), root), read_boxes(config(root, classes=("red", "blue")), root)
+    plain, turned = read_as(Boxes, config(root), root), read_as(Boxes, config(root, classes=("red", "blue")), root)
     assert plain.classes == ("blue", "red")
     for left, right in zip(plain.splits["train"], turned.splits["train"], strict=True):
         assert [1 - label for label in left.label.labels] == list(right.label.labels)
-    only = read_boxes(config(root, classes=("red",)), root)
+    only = read_as(Boxes, config(root, classes=("red",)), root)
     assert any("left out" in note for note in only.notes)
     assert {label for sample in only.splits["train"] for label in sample.label.labels} == {0}
 
@@ -99,7 +100,7 @@ def test_a_set_without_splits_is_divided_the_same_way_each_time(tmp_path: Path) 
             "<name>cat</name><bndbox><xmin>1</xmin><ymin>1</ymin><xmax>10</xmax><ymax>20</ymax></bndbox></object>"
             "</annotation>"
         )
-    first, second = (read_boxes(config(tmp_path), tmp_path) for _ in range(2))
+    first, second = (read_as(Boxes, config(tmp_path), tmp_path) for _ in range(2))
     assert first.splits == second.splits
     assert {split: len(samples) for split, samples in first.splits.items()} == {"train": 14, "val": 3, "test": 3}
     assert first.splits["train"][0].label.corners == ((0.0, 0.0, 10.0, 20.0),)
@@ -108,7 +109,7 @@ def test_a_set_without_splits_is_divided_the_same_way_each_time(tmp_path: Path) 
 @pytest.mark.skipif(not SHARED_DATA.is_dir(), reason="the shared photo sets are not here")
 def test_blood_cells() -> None:
     root = SHARED_DATA / "bccd"
-    found = read_boxes(config(root), root)
+    found = read_as(Boxes, config(root), root)
     assert guess_format(root) == "pascal_voc"
     assert found.classes == ("Platelets", "RBC", "WBC")
     assert {split: len(samples) for split, samples in found.splits.items()} == {"train": 205, "val": 87}
@@ -141,7 +142,7 @@ def test_rubbish_coco_is_refused_by_name(tmp_path: Path, content: bytes) -> None
     (tmp_path / "annotations" / "train.json").write_bytes(content)
     image(tmp_path / "train" / "1.png", (9, 9))
     with pytest.raises(DataError) as refused:
-        read_boxes(config(tmp_path), tmp_path)
+        read_as(Boxes, config(tmp_path), tmp_path)
     assert "\n" not in refused.value.message
 
 
@@ -153,7 +154,7 @@ def test_a_name_that_leads_out_of_the_set_is_not_followed(tmp_path: Path) -> Non
         document = json.loads(path.read_text())
         document["images"][0]["file_name"] = name
         path.write_text(json.dumps(document))
-        found = read_boxes(config(root), root)
+        found = read_as(Boxes, config(root), root)
         assert len(found.splits["train"]) == 2
         assert any("not there" in note for note in found.notes)
 
@@ -173,7 +174,7 @@ def test_rubbish_xml_is_refused_by_name(tmp_path: Path, content: str) -> None:
     (tmp_path / "Annotations" / "1.xml").write_text(content)
     image(tmp_path / "JPEGImages" / "1.png")
     with pytest.raises(DataError, match=r"1\.xml is no Pascal VOC annotation"):
-        read_boxes(config(tmp_path), tmp_path)
+        read_as(Boxes, config(tmp_path), tmp_path)
 
 
 @pytest.mark.parametrize("line", ["9 0.5 0.5 0.1 0.1", "0 0.5 0.5", "cat 0 0 1 1", "0 nan 0 1 1", "-1 0 0 1 1"])
@@ -183,7 +184,7 @@ def test_rubbish_text_is_refused_with_its_line(tmp_path: Path, line: str) -> Non
     (tmp_path / "labels" / "train" / "1.txt").write_text(f"0 0.5 0.5 0.1 0.1\n{line}\n")
     (tmp_path / "data.yaml").write_text("names: {0: cat, 1: dog}\n")
     with pytest.raises(DataError, match=r"1\.txt:2: .* is no object of 2 classes"):
-        read_boxes(config(tmp_path), tmp_path)
+        read_as(Boxes, config(tmp_path), tmp_path)
 
 
 def test_check_names_what_is_wrong_with_boxes(tmp_path: Path) -> None:

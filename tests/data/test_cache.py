@@ -16,8 +16,8 @@ from nanocv_cli.data import cache as cache_module
 from nanocv_cli.data import cached_array
 from nanocv_cli.data.cache import cached_split
 from nanocv_cli.data.dataset import Sample
-from nanocv_cli.data.formats.labels import read_masks
-from nanocv_cli.data.masks import cached_masks
+from nanocv_cli.data.formats.table import read_as
+from nanocv_cli.data.labels.masks import Mask, cached_masks
 from nanocv_cli.display import Display
 from nanocv_cli.errors import DataError, StorageError
 from nanocv_cli.evaluation.split import load_split
@@ -175,7 +175,7 @@ def test_another_process_may_have_made_the_cache_meanwhile(
 
 def test_the_cache_of_masks_is_looked_at_too(tmp_path: Path) -> None:
     root = write_masked_set(tmp_path / "set", {"train": 3, "val": 1})
-    found = read_masks(DataConfig(name="set", path="x"), root).splits["train"]
+    found = read_as(Mask, DataConfig(name="set", path="x"), root).splits["train"]
     folder, said = tmp_path / "cache", list[str]()
     expected = np.array(cached_masks(folder, found, 16, "stretch"))
     os.truncate(only_entry(folder) / "rows.u8", 10)
@@ -185,7 +185,7 @@ def test_the_cache_of_masks_is_looked_at_too(tmp_path: Path) -> None:
 
 def test_a_mask_that_is_gone_is_one_clear_error(tmp_path: Path) -> None:
     root = write_masked_set(tmp_path / "set", {"train": 3, "val": 1})
-    found = read_masks(DataConfig(name="set", path="x"), root).splits["train"]
+    found = read_as(Mask, DataConfig(name="set", path="x"), root).splits["train"]
     (root / "train" / "masks" / "001.png").unlink()
     with pytest.raises(DataError, match=r"001\.png cannot be read as a mask: No such file"):
         cached_masks(tmp_path / "cache", found, 16, "stretch")

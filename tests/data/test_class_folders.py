@@ -23,7 +23,7 @@ def test_split_folders_are_taken_as_they_are(tiny_set: Path) -> None:
     dataset = read(tiny_set)
     assert dataset.classes == ("blue", "green", "red")
     assert sizes(dataset) == {"train": 36, "val": 12, "test": 12}
-    assert all(dataset.classes[sample.label] == sample.path.parent.name for sample in dataset.split("train"))
+    assert all(dataset.classes[sample.label.index] == sample.path.parent.name for sample in dataset.split("train"))
     assert dataset.held_out == "test"
 
 
@@ -72,7 +72,7 @@ def test_a_class_with_one_image_trains_and_is_noted(tmp_path: Path) -> None:
     draw_class_image("red", 999).save(folder / "lonely" / "only.png")
     dataset = read(folder)
     lonely = dataset.classes.index("lonely")
-    assert [split for split, samples in dataset.splits.items() for s in samples if s.label == lonely] == ["train"]
+    assert [split for split, samples in dataset.splits.items() for s in samples if s.label.index == lonely] == ["train"]
     assert "class lonely has 1 training image" in dataset.notes
 
 

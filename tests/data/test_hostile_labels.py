@@ -15,13 +15,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from nanocv_cli.config.schema import DataConfig, MaskConfig
-from nanocv_cli.data.boxes import box_targets
 from nanocv_cli.data.cache import cached_split
 from nanocv_cli.data.check import check_dataset
 from nanocv_cli.data.dvc_store import tracked_files
-from nanocv_cli.data.formats.guess_format import WRITERS, read_boxes
-from nanocv_cli.data.formats.labels import read_labels, read_masks
-from nanocv_cli.data.masks import cached_masks
+from nanocv_cli.data.formats.table import WRITERS, read_as
+from nanocv_cli.data.labels.boxes import Boxes, box_targets
+from nanocv_cli.data.labels.masks import Mask, cached_masks
 from nanocv_cli.errors import DataError
 from tests.boxed import write_boxed_set
 from tests.conftest import Command
@@ -45,7 +44,7 @@ def sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One small set of each format."""
     root = tmp_path_factory.mktemp("sets")
     write_boxed_set(root / "coco", {"train": 3, "val": 2}, (60, 50))
-    boxed = read_boxes(DataConfig(name="set", path="x"), root / "coco")
+    boxed = read_as(Boxes, DataConfig(name="set", path="x"), root / "coco")
     for form in ("yolo", "pascal_voc"):
         WRITERS[form](boxed, root / form)
     shutil.copytree(root / "coco", root / "coco_masks")
@@ -124,7 +123,7 @@ def use(form: str, root: Path) -> None:
         tracked_files(root)
         return
     config = DataConfig(name="set", path=str(root), mask=MaskConfig(ignore=(7,)))
-    found: Any = {"coco_masks": read_masks, "masks": read_labels}.get(form, read_boxes)(config, root)
+    found: Any = read_as(Mask if "masks" in form else Boxes, config, root)
     found.fingerprint()
     check_dataset(found)
     samples = found.split("train")
@@ -190,7 +189,7 @@ def test_the_place_in_a_document_is_named(changes: dict[str, Any], place: str, s
     path = root / "annotations" / "train.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
     with pytest.raises(DataError, match=rf"train\.json: .*{place}"):
-        read_boxes(DataConfig(name="set", path="x"), root)
+        read_as(Boxes, DataConfig(name="set", path="x"), root)
 
 
 def test_what_is_left_out_is_said(sets: Path, tmp_path: Path) -> None:
@@ -201,7 +200,7 @@ def test_what_is_left_out_is_said(sets: Path, tmp_path: Path) -> None:
     document["annotations"] += [{**ENTRY, "image_id": 99}, {**ENTRY, "category_id": 3}]
     document["categories"].append({"id": 3, "name": "other"})
     path.write_text(json.dumps(document))
-    notes = read_boxes(DataConfig(name="set", path="x", classes=("blue", "red")), root).notes
+    notes = read_as(Boxes, DataConfig(name="set", path="x", classes=("blue", "red")), root).notes
     assert notes == (
         "train.json: 1 boxes of classes that the set does not name are left out",
         "train.json: 1 boxes of images that it does not list are left out",
@@ -209,9 +208,9 @@ def test_what_is_left_out_is_said(sets: Path, tmp_path: Path) -> None:
 
 
 def test_a_image_with_objects_beyond_number_is_refused(sets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nanocv_cli.data.boxes.LARGEST_TARGETS", 100)
+    monkeypatch.setattr("nanocv_cli.data.labels.boxes.LARGEST_TARGETS", 100)
     with pytest.raises(DataError, match=r"\.png has \d+ objects"):
-        box_targets(read_boxes(DataConfig(name="set", path="x"), sets / "coco").split("train"))
+        box_targets(read_as(Boxes, DataConfig(name="set", path="x"), sets / "coco").split("train"))
 
 
 @pytest.mark.parametrize(
@@ -237,7 +236,7 @@ def test_yolos_files_are_refused_with_their_line(
     shutil.copytree(sets / "yolo", root)
     (root / name).write_bytes(content)
     with pytest.raises(DataError, match=reason):
-        read_boxes(DataConfig(name="set", path="x"), root)
+        read_as(Boxes, DataConfig(name="set", path="x"), root)
 
 
 def test_lists_of_pascal_voc_name_their_line_and_names_with_spaces(sets: Path, tmp_path: Path) -> None:
@@ -247,12 +246,12 @@ def test_lists_of_pascal_voc_name_their_line_and_names_with_spaces(sets: Path, t
     for folder, suffix in (("Annotations", ".xml"), ("JPEGImages", ".png")):
         (root / folder / f"001{suffix}").rename(root / folder / f"my photo{suffix}")
     listed.write_text("my photo\n002  1\n003\n")
-    assert [sample.path.name for sample in read_boxes(DataConfig(name="set", path="x"), root).splits["train"]] == [
+    assert [sample.path.name for sample in read_as(Boxes, DataConfig(name="set", path="x"), root).splits["train"]] == [
         *("my photo.png", "002.png", "003.png")
     ]
     listed.write_bytes(b"002\n\xe9\n")
     with pytest.raises(DataError, match=r"train\.txt:2: not UTF-8 text"):
-        read_boxes(DataConfig(name="set", path="x"), root)
+        read_as(Boxes, DataConfig(name="set", path="x"), root)
 
 
 @pytest.mark.parametrize(
@@ -288,7 +287,7 @@ def test_more_classes_than_a_mask_can_tell_apart_are_refused(sets: Path, tmp_pat
         document["categories"] += [{"id": 100 + number, "name": f"class {number}"} for number in range(300)]
         path.write_text(json.dumps(document))
     with pytest.raises(DataError, match="names 303 classes"):
-        read_masks(DataConfig(name="set", path="x"), root)
+        read_as(Mask, DataConfig(name="set", path="x"), root)
 
 
 def test_a_mask_with_values_beyond_a_byte_names_the_value(sets: Path, tmp_path: Path) -> None:
@@ -297,7 +296,7 @@ def test_a_mask_with_values_beyond_a_byte_names_the_value(sets: Path, tmp_path: 
     root = tmp_path / "set"
     shutil.copytree(sets / "masks", root)
     values = np.full((50, 60), 300, np.uint16)
-    found = read_masks(DataConfig(name="set", path="x"), root)
+    found = read_as(Mask, DataConfig(name="set", path="x"), root)
     for path in (root / "train" / "masks").iterdir():
         Image.fromarray(values).save(path)
     with pytest.raises(DataError, match="value 300 is no class"):

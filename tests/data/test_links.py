@@ -13,13 +13,13 @@ import pytest
 from PIL import Image
 
 from nanocv_cli.config.schema import DataConfig
-from nanocv_cli.data.boxes import Boxes, box_targets
 from nanocv_cli.data.cache import cached_split
 from nanocv_cli.data.check import check_dataset
 from nanocv_cli.data.dataset import Dataset, Sample
-from nanocv_cli.data.formats.guess_format import WRITERS, read_boxes
-from nanocv_cli.data.formats.labels import read_labels, read_masks
-from nanocv_cli.data.masks import cached_masks
+from nanocv_cli.data.formats.table import WRITERS, read_as, read_labels
+from nanocv_cli.data.labels.boxes import Boxes, box_targets
+from nanocv_cli.data.labels.class_label import ClassLabel
+from nanocv_cli.data.labels.masks import Mask, cached_masks
 from tests.boxed import write_boxed_set
 from tests.conftest import TINY, Command, write_tiny_set
 from tests.masked import write_masked_set
@@ -34,7 +34,7 @@ def config(**more: Any) -> DataConfig:
 def boxed(form: str) -> Callable[[Path], Any]:
     def write(root: Path) -> None:
         write_boxed_set(root.parent / "source", {"train": 4, "val": 2}, (60, 50))
-        WRITERS[form](read_boxes(config(), root.parent / "source"), root)
+        WRITERS[form](read_as(Boxes, config(), root.parent / "source"), root)
         shutil.rmtree(root.parent / "source")
 
     return write
@@ -59,7 +59,7 @@ FORMS: dict[str, Callable[[Path], Any]] = {
 
 
 def read(form: str, root: Path) -> Dataset[Any]:
-    return read_masks(config(), root) if form == "coco_masks" else read_labels(config(), root)
+    return read_as(Mask, config(), root) if form == "coco_masks" else read_labels(config(), root)
 
 
 def files_become_links(root: Path, store: Path) -> None:
@@ -101,8 +101,8 @@ def contents(form: str, root: Path, cache: Path) -> tuple[Any, ...]:
     images = [np.array(cached_split(cache, found.splits[s], 16, "stretch").images) for s in found.splits]
     label = found.splits["train"][0].label
     targets: list[Any] = [
-        box_targets(samples) if isinstance(label, Boxes) else [sample.label for sample in samples]
-        if isinstance(label, int) else np.array(cached_masks(cache, samples, 16, "stretch"))
+        box_targets(samples) if isinstance(label, Boxes) else [sample.label.index for sample in samples]
+        if isinstance(label, ClassLabel) else np.array(cached_masks(cache, samples, 16, "stretch"))
         for samples in found.splits.values()
     ]  # fmt: skip
     checked = [(finding.kind, finding.message) for finding in check_dataset(found)]
@@ -142,7 +142,7 @@ def test_every_command_reads_through_links(
     written = [path for path in (project / "written").rglob("*") if path.is_file()]
     assert not any(path.is_symlink() for path in written)
     shutil.rmtree(tmp_path / "store of pascal_voc")
-    assert len(read_boxes(config(), project / "written").splits["train"]) == 4
+    assert len(read_as(Boxes, config(), project / "written").splits["train"]) == 4
     assert all(Image.open(path).size for path in written if path.suffix == ".png")
 
 
@@ -216,8 +216,10 @@ def test_links_that_go_round_are_walked_to_an_end(tmp_path: Path) -> None:
 def test_the_fingerprint_of_ordinary_sets_is_what_it_always_was() -> None:
     """Runs that were begun with an earlier nanocv can go on."""
     boxes = Boxes((90, 70), ((1.0, 2.0, 3.5, 4.0),), (1,), (False,), (True,))
-    train = (Sample(Path("/set/train/a/1.png"), 0), Sample(Path("/set/JPEGImages/é.png"), boxes))
-    dataset = Dataset("s", Path("/set"), ("a", "b"), {"train": train, "val": (Sample(Path("/set/2.png"), 1),)})
+    train = (Sample(Path("/set/train/a/1.png"), ClassLabel(0)), Sample(Path("/set/JPEGImages/é.png"), boxes))
+    dataset = Dataset(
+        "s", Path("/set"), ("a", "b"), {"train": train, "val": (Sample(Path("/set/2.png"), ClassLabel(1)),)}
+    )
     assert dataset.fingerprint() == "c1128535d39b552b"
 
 

@@ -13,10 +13,9 @@ from PIL import Image
 
 from nanocv_cli.config.schema import AugmentConfig, DataConfig, MaskConfig
 from nanocv_cli.data.check import check_dataset
-from nanocv_cli.data.formats.guess_format import guess_format
-from nanocv_cli.data.formats.labels import read_masks
+from nanocv_cli.data.formats.table import guess_format, read_as
+from nanocv_cli.data.labels.masks import IGNORED, Mask, cached_masks, square_mask
 from nanocv_cli.data.mask_augment import augment_masks
-from nanocv_cli.data.masks import IGNORED, cached_masks, square_mask
 from nanocv_cli.errors import DataError
 from tests.conftest import SHARED_DATA, Command
 from tests.masked import write_masked_set
@@ -40,7 +39,7 @@ def one(folder: Path, mask: np.ndarray, mode: str | None = None, size: tuple[int
 
 
 def read(folder: Path, **more: Any) -> np.ndarray:
-    return read_masks(config(folder, **more), folder).splits["train"][0].label.read()
+    return read_as(Mask, config(folder, **more), folder).splits["train"][0].label.read()
 
 
 def test_index_and_palette_images_hold_class_numbers(tmp_path: Path) -> None:
@@ -51,14 +50,14 @@ def test_index_and_palette_images_hold_class_numbers(tmp_path: Path) -> None:
     folder = one(tmp_path / "palette", values)
     palette.save(folder / "train" / "masks" / "1.png")
     assert read(folder).tolist() == values.tolist()
-    found = read_masks(config(folder), folder)
+    found = read_as(Mask, config(folder), folder)
     assert found.classes == ("class 0", "class 1", "class 2")
 
 
 def test_one_value_more_than_classes_is_the_background(tmp_path: Path) -> None:
     folder = one(tmp_path, np.array([[0, 1, 2]], np.uint8))
-    assert read_masks(config(folder, classes=("cat", "dog")), folder).classes == ("background", "cat", "dog")
-    assert read_masks(config(folder, classes=("a", "b", "c")), folder).classes == ("a", "b", "c")
+    assert read_as(Mask, config(folder, classes=("cat", "dog")), folder).classes == ("background", "cat", "dog")
+    assert read_as(Mask, config(folder, classes=("a", "b", "c")), folder).classes == ("a", "b", "c")
 
 
 def test_ignored_values_and_values_of_no_class(tmp_path: Path) -> None:
@@ -83,7 +82,7 @@ def test_masks_in_colours_need_their_names(tmp_path: Path) -> None:
 def test_pairs_by_name_and_what_has_no_partner_is_told(tmp_path: Path) -> None:
     folder = write_masked_set(tmp_path, {"train": 4, "val": 2})
     (folder / "train" / "masks" / "003.png").rename(folder / "train" / "masks" / "other.png")
-    found = read_masks(config(folder), folder)
+    found = read_as(Mask, config(folder), folder)
     assert len(found.splits["train"]) == 3
     assert any("1 images without a mask left out (003.png" in note for note in found.notes)
     assert any("1 masks without an image left out (other.png" in note for note in found.notes)
@@ -113,7 +112,7 @@ def test_polygons_and_run_lengths_of_coco(tmp_path: Path) -> None:
             ],
         }  # fmt: skip
         (tmp_path / "annotations" / f"{split}.json").write_text(json.dumps(document))
-    found = read_masks(config(tmp_path), tmp_path)
+    found = read_as(Mask, config(tmp_path), tmp_path)
     assert found.classes == ("background", "cat", "dog")
     mask = found.splits["train"][0].label.read()
     assert (mask[5:10, 5:15] == 1).all()
@@ -155,7 +154,7 @@ def test_resizing_a_mask_takes_nearest_pixels_and_the_images_crop() -> None:
 
 def test_masks_are_cached_and_made_anew_when_a_file_changes(tmp_path: Path) -> None:
     folder = write_masked_set(tmp_path / "set", {"train": 3, "val": 2})
-    samples = read_masks(config(folder), folder).splits["train"]
+    samples = read_as(Mask, config(folder), folder).splits["train"]
     first = np.array(cached_masks(tmp_path / "cache", samples, 32, "stretch"))
     assert first.shape == (3, 32, 32)
     assert np.array_equal(first, cached_masks(tmp_path / "cache", samples, 32, "stretch"))
@@ -170,7 +169,7 @@ def test_check_names_what_is_wrong_with_masks(tmp_path: Path) -> None:
     (folder / "train" / "masks" / "002.png").write_bytes(b"rubbish")
     Image.fromarray(np.full((64, 96), 77, np.uint8)).save(folder / "train" / "masks" / "003.png")
     strict = config(folder, classes=("background", "blue", "red"), mask=MaskConfig(ignore=(99,)))
-    findings = check_dataset(read_masks(strict, folder))
+    findings = check_dataset(read_as(Mask, strict, folder))
     assert {"unlabelled", "size", "mask"} <= {finding.kind for finding in findings}
     masks = " ".join(finding.message for finding in findings if finding.kind == "mask")
     assert "002.png" in masks
@@ -181,17 +180,17 @@ def test_copies_with_the_same_mask_are_no_conflict(tmp_path: Path) -> None:
     folder = write_masked_set(tmp_path, {"train": 2, "val": 1})
     for kind in ("images", "masks"):
         (folder / "train" / kind / "001.png").write_bytes((folder / "train" / kind / "000.png").read_bytes())
-    kinds = {finding.kind for finding in check_dataset(read_masks(config(folder), folder))}
+    kinds = {finding.kind for finding in check_dataset(read_as(Mask, config(folder), folder))}
     assert "duplicate" in kinds
     assert "conflict" not in kinds
     Image.fromarray(np.ones((64, 96), np.uint8)).save(folder / "train" / "masks" / "001.png")
-    assert "conflict" in {finding.kind for finding in check_dataset(read_masks(config(folder), folder))}
+    assert "conflict" in {finding.kind for finding in check_dataset(read_as(Mask, config(folder), folder))}
 
 
 @pytest.mark.skipif(not SHARED_DATA.is_dir(), reason="the shared photo sets are not here")
 def test_street_scenes() -> None:
     root = SHARED_DATA / "camvid"
-    found = read_masks(config(root, classes=STREET, mask=MaskConfig(ignore=(11,))), root)
+    found = read_as(Mask, config(root, classes=STREET, mask=MaskConfig(ignore=(11,))), root)
     assert found.classes == STREET
     assert {split: len(samples) for split, samples in found.splits.items()} == {"train": 367, "val": 101}
 

@@ -1,26 +1,54 @@
 """Images with `counts.json` beside them: how many flowers each shows."""
 
 import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from nanocv_cli.config.schema import DataConfig
 from nanocv_cli.data.dataset import Dataset, Sample
+from nanocv_cli.data.labels.base import Label, Problem
 from nanocv_cli.errors import DataError
 
 MOST = 4
 
 
-def read_counts(config: DataConfig, root: Path) -> Dataset[int]:
+@dataclass(frozen=True)
+class Count(Label):
+    """How many flowers an image shows."""
+
+    plural = "counts"
+
+    number: int
+
+    def check(self, split: str, path: Path, size: tuple[int, int]) -> Iterator[Problem]:
+        if self.number < 0:
+            yield Problem("error", "negative", f"{split}: {path}: {self.number} flowers", (str(path),))
+
+    def classes(self) -> set[int]:
+        return {0}
+
+    def draw(self, image: NDArray[np.uint8], names: tuple[str, ...]) -> NDArray[np.uint8]:
+        canvas = Image.fromarray(image)
+        ImageDraw.Draw(canvas).text((2, 2), f"{self.number}", fill=(255, 255, 255))
+        return np.asarray(canvas)
+
+    def remap(self, numbers: Sequence[int]) -> "Count":
+        return self  # a count, whatever number its class has
+
+
+def read_counts(config: DataConfig, root: Path) -> Dataset[Count]:
     splits = {}
     for split in ("train", "val"):
         file = root / split / "counts.json"
         if not file.is_file():
             raise DataError(f"{file} is not there", "a set to count has one in each split")
         counts = json.loads(file.read_text())
-        splits[split] = tuple(Sample(file.parent / name, count) for name, count in sorted(counts.items()))
+        splits[split] = tuple(Sample(file.parent / name, Count(count)) for name, count in sorted(counts.items()))
     return Dataset(config.name, root, ("flower",), splits)
 
 

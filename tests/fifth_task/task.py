@@ -1,6 +1,5 @@
 """The training side."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +10,10 @@ from torch import Tensor, nn
 
 from nanocv_cli.config.schema import DataConfig, ModelConfig, TrainConfig
 from nanocv_cli.data.augment import resize
-from nanocv_cli.data.dataset import Dataset
-from nanocv_cli.tasks.base import EvalContext, Evaluator, Metrics, Outputs, Score, StepSettings, Task
+from nanocv_cli.data.dataset import Dataset, Sample
+from nanocv_cli.tasks.base import EvalContext, Evaluator, Metrics, Outputs, Say, Score, StepSettings, Task
 from nanocv_cli.tasks.normalised import Normalised, recoloured
-from tests.fifth_task.labels import read_counts
+from tests.fifth_task.labels import Count, read_counts
 
 
 class ExportModel(Normalised):
@@ -37,12 +36,16 @@ class CountingEvaluator(Evaluator):
 
 class Counting(Task):
     name = "counting"
+    label = Count
     best = Score("mae", lowest_is_best=True, is_share=False)
     train_metric_name = "error"
     output_names = ("count",)
 
-    def read(self, config: DataConfig, root: Path) -> Dataset[int]:
+    def read(self, config: DataConfig, root: Path) -> Dataset[Count]:
         return read_counts(config, root)
+
+    def targets(self, samples: list[Sample[Count]], size: int, resize: str, cache: Path, say: Say) -> NDArray[np.int64]:
+        return np.array([sample.label.number for sample in samples], np.int64)
 
     def augment(self, images: Tensor, targets: Tensor, settings: StepSettings) -> tuple[Tensor, Tensor]:
         return recoloured(resize(images, settings.size), settings), targets.float()
@@ -58,6 +61,3 @@ class Counting(Task):
 
     def evaluator(self, classes: tuple[str, ...], model: ModelConfig, context: EvalContext) -> Evaluator:
         return CountingEvaluator()
-
-    def remap_labels(self, label: int, numbers: Sequence[int]) -> int:
-        return label  # a count, whatever number its class has

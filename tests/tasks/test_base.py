@@ -9,6 +9,7 @@ import torch
 
 from nanocv_cli.config.loader import resolve
 from nanocv_cli.data.dataset import Sample
+from nanocv_cli.data.labels.class_label import ClassLabel
 from nanocv_cli.tasks.base import Score, StepSettings, Task
 from nanocv_cli.tasks.classification.task import Classification
 
@@ -43,10 +44,9 @@ def test_a_task_without_its_own_ways_is_no_task() -> None:
 
 def test_by_default_labels_are_class_indices_and_the_graph_reads_images(tmp_path: Path) -> None:
     task = Classification()
-    samples = [Sample(tmp_path / f"{label}.png", label) for label in (2, 0)]
+    samples = [Sample(tmp_path / f"{label}.png", ClassLabel(label)) for label in (2, 0)]
     targets = task.targets(samples, 8, "crop", tmp_path, print)
     assert (targets.tolist(), targets.dtype) == ([2, 0], np.int64)
-    assert task.remap_labels(1, [5, 3, 4]) == 3
     images = np.zeros((2, 8, 8, 3), np.uint8)
     assert task.graph_inputs(images, targets, 0).keys() == {"images"}
     assert task.parity_error({"a": np.array([1.0, 2.0])}, {"a": np.array([1.0, 2.5])}) == 0.5

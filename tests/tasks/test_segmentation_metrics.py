@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from nanocv_cli.data.masks import IGNORED
+from nanocv_cli.data.labels.masks import IGNORED
 from nanocv_cli.tasks.segmentation.evaluated import SHOWN
 from nanocv_cli.tasks.segmentation.metrics import SegmentationEvaluator
 

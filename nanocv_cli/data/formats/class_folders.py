@@ -7,15 +7,25 @@ from nanocv_cli.config.schema import DataConfig
 from nanocv_cli.data.class_names import class_names
 from nanocv_cli.data.dataset import Dataset, Sample
 from nanocv_cli.data.formats.splits import SPLIT_FOLDERS, divide, sizes
+from nanocv_cli.data.labels.class_label import ClassLabel
 from nanocv_cli.errors import DataError
 from nanocv_cli.folders import files_below, subfolders
 from nanocv_cli.images.resize import SUFFIXES
 from nanocv_cli.untrusted import printable
 
-ClassSamples = tuple[Sample[int], ...]
+# Of other formats, which may hold images.
+OTHER_FOLDERS = {"images", "JPEGImages", "masks", "labels", "annotations", "Annotations", *SPLIT_FOLDERS}
+
+ClassSamples = tuple[Sample[ClassLabel], ...]
 
 
-def read_class_folders(config: DataConfig, root: Path) -> Dataset[int]:
+def find_classes(root: Path) -> set[str]:
+    """The class folders beside which a set keeps other labels; those of images, masks and so on are none."""
+    split_roots = [folder for folder in _folders(root) if folder.name in SPLIT_FOLDERS]
+    return {name for folder in split_roots or [root] for name in _images_by_class(folder)} - OTHER_FOLDERS
+
+
+def read_class_folders(config: DataConfig, root: Path) -> Dataset[ClassLabel]:
     """Reads a set of class folders; images are listed, not opened. Files and folders may be links.
 
     A set without `train` is split by image content (see `splits.divide`); one with `train` but no `val` gives
@@ -44,7 +54,7 @@ def read_class_folders(config: DataConfig, root: Path) -> Dataset[int]:
         divided = divide(_by_class(splits["train"]), config.split_seed, config.val_fraction, test_fraction=0.0)
         splits |= {"train": divided["train"], "val": divided["val"]}
         notes.append("no val folder: part of train is held out, " + sizes(splits))
-    counts = Counter(sample.label for sample in splits["train"])
+    counts = Counter(sample.label.index for sample in splits["train"])
     notes += [
         f"class {name} has {counts[label]} training image{'s' if counts[label] != 1 else ''}"
         for label, name in enumerate(classes)
@@ -93,9 +103,9 @@ def _check_classes(
 
 
 def _samples(found: dict[str, list[Path]], classes: tuple[str, ...]) -> ClassSamples:
-    return tuple(Sample(path, label) for label, name in enumerate(classes) for path in found.get(name, []))
+    return tuple(Sample(path, ClassLabel(label)) for label, name in enumerate(classes) for path in found.get(name, []))
 
 
-def _by_class(samples: ClassSamples) -> list[list[Sample[int]]]:
-    labels = sorted({sample.label for sample in samples})
-    return [[sample for sample in samples if sample.label == label] for label in labels]
+def _by_class(samples: ClassSamples) -> list[list[Sample[ClassLabel]]]:
+    labels = sorted({sample.label.index for sample in samples})
+    return [[sample for sample in samples if sample.label.index == label] for label in labels]

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 from nanocv_cli.config.schema import DataConfig
-from nanocv_cli.data.boxes import Boxes
 from nanocv_cli.data.dataset import Dataset, Sample
 from nanocv_cli.data.formats.coco_document import (
     BoxDocument,
@@ -16,6 +15,7 @@ from nanocv_cli.data.formats.coco_document import (
     read_boxed_document,
 )
 from nanocv_cli.data.formats.splits import SPLIT_FOLDERS, complete_splits
+from nanocv_cli.data.labels.boxes import Boxes
 from nanocv_cli.errors import DataError
 from nanocv_cli.files import write_json
 from nanocv_cli.folders import is_file

@@ -12,16 +12,16 @@ from nanocv_cli.config.schema import DataConfig
 from nanocv_cli.data.dataset import Dataset, Sample
 from nanocv_cli.data.formats.coco import find_documents, labels_by_category, placed_images
 from nanocv_cli.data.formats.coco_document import Key, SegmentDocument, ordered_classes, read_segmented_document
-from nanocv_cli.data.formats.mask_folders import BACKGROUND
 from nanocv_cli.data.formats.run_lengths import runs_of
 from nanocv_cli.data.formats.splits import complete_splits
-from nanocv_cli.data.masks import IGNORED, Mask, check_class_count
+from nanocv_cli.data.labels.masks import IGNORED, Mask, check_class_count
 from nanocv_cli.errors import DataError
+from nanocv_cli.images.drawing import BACKGROUND
 from nanocv_cli.images.image_file import MAX_PIXELS, MEMORY
 
 
 @dataclass(frozen=True)
-class CocoMask:
+class CocoMask(Mask):
     """The segments of one image.
 
     Attributes:
@@ -36,7 +36,7 @@ class CocoMask:
     segments: tuple[tuple[int, str], ...]
 
     def read(self) -> NDArray[np.uint8]:
-        """See `data.masks.Mask`: background 0, classes from 1 on."""
+        """See `Mask`: background 0, classes from 1 on."""
         width, height = self.size
         if width * height > MAX_PIXELS:
             raise DataError(f"{self.document}: an image of {width} x {height} pixels is too large", "tile it first")
@@ -55,7 +55,7 @@ class CocoMask:
             return np.ascontiguousarray(columns.reshape(width, height).T)
 
     def key(self) -> str:
-        """See `data.masks.Mask`."""
+        """See `Mask`."""
         return f"{self.size} {self.segments}"
 
 

@@ -12,14 +12,14 @@ import numpy as np
 from nanocv_cli.config.schema import DataConfig
 from nanocv_cli.data.dataset import Dataset, Sample
 from nanocv_cli.data.formats.splits import SPLIT_FOLDERS, complete_splits
-from nanocv_cli.data.masks import IGNORED, Mask, MaskFile, UnreadableMaskError, check_class_count, map_values
+from nanocv_cli.data.labels.masks import IGNORED, Mask, MaskFile, UnreadableMaskError, check_class_count, map_values
 from nanocv_cli.errors import DataError
 from nanocv_cli.folders import files_below
+from nanocv_cli.images.drawing import BACKGROUND
 from nanocv_cli.images.resize import SUFFIXES
 from nanocv_cli.untrusted import printable
 
 MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".gif")
-BACKGROUND = "background"
 # Masks that are opened to see what values a set uses.
 LOOKED_AT = 200
 

@@ -6,27 +6,28 @@ from typing import TypeVar
 from nanocv_cli.config.schema import DataConfig
 from nanocv_cli.data.contents import content_hash
 from nanocv_cli.data.dataset import Sample
+from nanocv_cli.data.labels.base import Label
 from nanocv_cli.images.image_file import UnreadableImageError
 
-Label = TypeVar("Label")
+LabelType = TypeVar("LabelType", bound=Label)
 
 SPLIT_FOLDERS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
-Splits = dict[str, tuple[Sample[Label], ...]]
+Splits = dict[str, tuple[Sample[LabelType], ...]]
 
 
 def divide(
-    groups: Sequence[Sequence[Sample[Label]]], seed: int, val_fraction: float, test_fraction: float
-) -> Splits[Label]:
+    groups: Sequence[Sequence[Sample[LabelType]]], seed: int, val_fraction: float, test_fraction: float
+) -> Splits[LabelType]:
     """Splits group by group (class by class, say), ordering each by a hash of seed and content.
 
     The same images give the same split on any machine, whatever their names; identical copies stay together,
     so no copy leaks from train into val. A group gives val (and test) at least one image once it has enough.
     What cannot be read goes to train, which leaves it out and says so.
     """
-    parts: dict[str, list[Sample[Label]]] = {"train": [], "val": [], "test": []}
+    parts: dict[str, list[Sample[LabelType]]] = {"train": [], "val": [], "test": []}
     for group in groups:
-        copies: dict[str, list[Sample[Label]]] = {}
+        copies: dict[str, list[Sample[LabelType]]] = {}
         for sample in group:
             try:
                 copies.setdefault(content_hash(sample.path, str(seed).encode()), []).append(sample)
@@ -41,7 +42,7 @@ def divide(
     return {part: tuple(members) for part, members in parts.items()}
 
 
-def complete_splits(splits: Splits[Label], config: DataConfig) -> tuple[Splits[Label], list[str]]:
+def complete_splits(splits: Splits[LabelType], config: DataConfig) -> tuple[Splits[LabelType], list[str]]:
     """Gives a set without splits (all in `all`), or without `val`, the ones it lacks, and says so."""
     if "all" in splits:
         divided = divide([splits["all"]], config.split_seed, config.val_fraction, config.test_fraction)
@@ -53,6 +54,6 @@ def complete_splits(splits: Splits[Label], config: DataConfig) -> tuple[Splits[L
     return splits, []
 
 
-def sizes(splits: Splits[Label]) -> str:
+def sizes(splits: Splits[LabelType]) -> str:
     """`80 train, 20 val`."""
     return ", ".join(f"{len(samples)} {split}" for split, samples in splits.items() if samples)

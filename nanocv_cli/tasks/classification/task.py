@@ -1,16 +1,13 @@
 """Classification: one label per image; logits, cross-entropy, probabilities."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nanocv_cli.config.schema import DataConfig, ModelConfig, TrainConfig
+from nanocv_cli.config.schema import ModelConfig, TrainConfig
 from nanocv_cli.data import augment
-from nanocv_cli.data.dataset import Dataset
-from nanocv_cli.data.formats.class_folders import read_class_folders
 from nanocv_cli.tasks.base import EvalContext, Score, StepSettings, Task
 from nanocv_cli.tasks.classification.metrics import ClassificationEvaluator
 from nanocv_cli.tasks.normalised import Normalised, recoloured
@@ -46,9 +43,6 @@ class Classification(Task):
     best = Score("top1")
     train_metric_name = "top1"
     output_names = ("probabilities",)
-
-    def read(self, config: DataConfig, root: Path) -> Dataset[int]:
-        return read_class_folders(config, root)
 
     def augment(self, images: Tensor, targets: Tensor, settings: StepSettings) -> tuple[Tensor, MixedLabels]:
         config, generator = settings.train.augment, settings.generator

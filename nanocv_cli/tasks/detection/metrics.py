@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nanocv_cli.data.boxes import IGNORED, LABEL
+from nanocv_cli.data.labels.boxes import IGNORED, LABEL
 from nanocv_cli.tasks.base import Evaluator, Metrics, Outputs
 from nanocv_cli.tasks.detection.mistakes import Evaluated, evaluate_image
 
@@ -38,7 +38,7 @@ class DetectionEvaluator(Evaluator):
 
         Args:
             outputs: `boxes` float [N,K,4] xyxy in 0..1, `scores` [N,K] (0: no box), `labels` [N,K].
-            targets: float32 [N,M,6] as in `data/boxes.py`; ignored objects count as COCO's crowds.
+            targets: float32 [N,M,6] as in `data/labels/boxes.py`; ignored objects count as COCO's crowds.
         """
         for boxes, scores, labels, rows in zip(
             outputs["boxes"], outputs["scores"], outputs["labels"], targets, strict=True

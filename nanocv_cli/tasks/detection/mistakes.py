@@ -10,7 +10,7 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from nanocv_cli.charts import in_chart, save_chart
-from nanocv_cli.data.boxes import IGNORED, LABEL
+from nanocv_cli.data.labels.boxes import IGNORED, LABEL
 
 CONFIDENT = 0.3
 OVERLAP = 0.5
@@ -59,7 +59,7 @@ def evaluate_image(
         boxes: float [K,4] xyxy in 0..1.
         scores: float [K].
         labels: int [K].
-        rows: float [M,6] as in `data/boxes.py`; answers on ignored objects count as right.
+        rows: float [M,6] as in `data/labels/boxes.py`; answers on ignored objects count as right.
     """
     places = np.flatnonzero(scores >= CONFIDENT)
     places = places[np.argsort(-scores[places], kind="stable")]

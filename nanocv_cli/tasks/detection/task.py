@@ -1,6 +1,5 @@
 """Detection: boxed objects; losses are the network's own, answers are boxes, scores and labels."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,11 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from nanocv_cli.config.schema import DataConfig, ModelConfig, TrainConfig
+from nanocv_cli.config.schema import ModelConfig, TrainConfig
 from nanocv_cli.data.box_augment import augment_boxes
-from nanocv_cli.data.boxes import Boxes, box_targets
-from nanocv_cli.data.dataset import Dataset, Sample
-from nanocv_cli.data.formats.guess_format import read_boxes
+from nanocv_cli.data.dataset import Sample
+from nanocv_cli.data.labels.boxes import Boxes, box_targets
 from nanocv_cli.engine.card import ModelCard
 from nanocv_cli.models.assignment import Losses
 from nanocv_cli.tasks.base import EvalContext, Outputs, Say, Score, StepSettings, Task
@@ -38,18 +36,16 @@ class Detection(Task):
     """See `tasks.base.Task` for what each method promises."""
 
     name = "detection"
+    label = Boxes
     best = Score("map")
     train_metric_name = "overlap"
     output_names = ("boxes", "scores", "labels")
     tolerance = 2e-3
 
-    def read(self, config: DataConfig, root: Path) -> Dataset[Boxes]:
-        return read_boxes(config, root)
-
     def targets(
         self, samples: list[Sample[Boxes]], size: int, resize: str, cache: Path, say: Say
     ) -> NDArray[np.float32]:
-        """Objects, float32 [n,M,6]; see `data/boxes.py`."""
+        """Objects, float32 [n,M,6]; see `data/labels/boxes.py`."""
         return box_targets(samples)
 
     def augment(self, images: Tensor, targets: Tensor, settings: StepSettings) -> tuple[Tensor, Tensor]:
@@ -83,9 +79,6 @@ class Detection(Task):
 
     def evaluator(self, classes: tuple[str, ...], model: ModelConfig, context: EvalContext) -> DetectionEvaluator:
         return DetectionEvaluator(classes, model.input_size)
-
-    def remap_labels(self, label: Boxes, numbers: Sequence[int]) -> Boxes:
-        return label.remap_labels(numbers)
 
     def parity_error(self, expected: Outputs, actual: Outputs) -> float:
         return unmatched_distance(expected, actual)

@@ -8,7 +8,7 @@ from torchvision import models
 
 from nanocv_cli.config.schema import ModelConfig
 from nanocv_cli.config.torchvision_names import TORCHVISION_DETECTORS
-from nanocv_cli.data.boxes import IGNORED, LABEL
+from nanocv_cli.data.labels.boxes import IGNORED, LABEL
 from nanocv_cli.errors import ConfigError, ModelError
 from nanocv_cli.models.assignment import Losses
 from nanocv_cli.models.nms import DETECTIONS

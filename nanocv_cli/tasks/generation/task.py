@@ -1,7 +1,6 @@
 """Generation: images of a class, from noise; flow matching with classifier-free guidance."""
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,10 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from nanocv_cli.config.project import project_root
-from nanocv_cli.config.schema import DataConfig, ModelConfig, TrainConfig
+from nanocv_cli.config.schema import ModelConfig, TrainConfig
 from nanocv_cli.data import augment
-from nanocv_cli.data.dataset import Dataset
-from nanocv_cli.data.formats.class_folders import read_class_folders
 from nanocv_cli.engine.card import ModelCard
 from nanocv_cli.engine.graph import Graph
 from nanocv_cli.engine.noise import image_noise
@@ -61,9 +58,6 @@ class Generation(Task):
     wants_train_images = True
     online_metrics = ("fid",)
     tolerance = 2.0  # levels of 0..255, which the images are in
-
-    def read(self, config: DataConfig, root: Path) -> Dataset[int]:
-        return read_class_folders(config, root)
 
     def augment(self, images: Tensor, targets: Tensor, settings: StepSettings) -> tuple[Tensor, FlowTargets]:
         """Points on straight paths (arXiv:2209.03003) at times whose logit is normal (arXiv:2403.03206)."""

@@ -16,7 +16,7 @@ class Evaluated:
     Attributes:
         number: of the image in its split.
         right: share of its labelled pixels that are right.
-        truth: labels uint8 [S,S] with `data.masks.IGNORED`.
+        truth: labels uint8 [S,S] with `data.labels.masks.IGNORED`.
         answer: class indices uint8 [S,S].
     """
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
-from nanocv_cli.data.masks import IGNORED
+from nanocv_cli.data.labels.masks import IGNORED
 from nanocv_cli.tasks.base import Evaluator, Metrics, Outputs
 from nanocv_cli.tasks.segmentation.evaluated import SHOWN, Evaluated
 

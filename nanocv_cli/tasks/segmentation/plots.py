@@ -9,8 +9,7 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from nanocv_cli.charts import in_chart, save_chart
-from nanocv_cli.data.masks import IGNORED
-from nanocv_cli.images.drawing import class_colour
+from nanocv_cli.images.drawing import BACKGROUND, class_colour, overlay_classes
 from nanocv_cli.tasks.segmentation.evaluated import Evaluated
 
 OPACITY = 0.6
@@ -37,28 +36,16 @@ def draw_overlays(
         own = grid[place // 2, 3 * (place % 2) : 3 * (place % 2) + 3]
         image = images[entry.number]
         titles = (*COLUMNS[:2], f"{COLUMNS[2]}: {entry.right:.0%} right")
-        shown = (image, _overlay(image, entry.truth, classes), _overlay(image, entry.answer, classes))
-        for axes, title, panel in zip(own, titles, shown, strict=True):
+        masks = (overlay_classes(image, mask, classes, OPACITY, OPACITY) for mask in (entry.truth, entry.answer))
+        for axes, title, panel in zip(own, titles, (image, *masks), strict=True):
             axes.imshow(panel)
             axes.set_title(title, fontsize=9)
     present = {int(label) for entry in evaluated for mask in (entry.truth, entry.answer) for label in np.unique(mask)}
     handles = [
         Patch(color=f"#{bytes(class_colour(label)).hex()}", label=in_chart(name))
         for label, name in enumerate(classes)
-        if label in present and name != "background"
+        if label in present and name != BACKGROUND
     ]
     if handles:
         figure.legend(handles=handles, loc="outside lower center", ncols=min(8, len(handles)), fontsize=9)
     return save_chart(figure, path, dpi=110)
-
-
-def _overlay(image: NDArray[np.uint8], mask: NDArray[np.uint8], classes: tuple[str, ...]) -> NDArray[np.uint8]:
-    """Classes in their colours over an image, uint8 [S,S,3]; pixels that are not labelled are black."""
-    colours = np.zeros((256, 3))
-    opacity = np.zeros((256, 1))
-    for label, name in enumerate(classes):
-        colours[label] = class_colour(label)
-        opacity[label] = 0.0 if name == "background" else OPACITY
-    opacity[IGNORED] = OPACITY
-    share = opacity[mask]
-    return (image * (1.0 - share) + colours[mask] * share).round().astype(np.uint8)

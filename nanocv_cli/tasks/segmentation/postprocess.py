@@ -16,8 +16,6 @@ TOP = 30
 ANSWERS_PIXELS = True
 # Classes on fewer pixels than this share are not named.
 SMALLEST_SHARE = 1e-3
-OPACITY = 0.55
-ROWS = 256
 # In the mask, of pixels that the model was not shown.
 UNSEEN = 255
 
@@ -85,19 +83,9 @@ def _in_own_size(mask: NDArray[np.uint8], card: ModelCard, size: tuple[int, int]
 
 def draw(image: NDArray[np.uint8], result: Segmentation, card: ModelCard) -> NDArray[np.uint8]:
     """The image uint8 [H,W,3] with classes in colours over it and a legend in a corner; a background stays clear."""
-    from nanocv_cli.images.drawing import class_colour, draw_legend
+    from nanocv_cli.images.drawing import BACKGROUND, class_colour, draw_legend, overlay_classes
 
-    colours = np.zeros((256, 3), np.float32)
-    opacity = np.zeros(256, np.float32)
-    for label, name in enumerate(card.classes):
-        colours[label] = class_colour(label)
-        opacity[label] = 0.0 if name == "background" else OPACITY
-    painted = np.empty_like(image)
-    for top in range(0, len(image), ROWS):  # in strips, for floats of a large image are many
-        part, labels = image[top : top + ROWS], result.mask[top : top + ROWS]
-        share = opacity[labels][..., None]
-        painted[top : top + ROWS] = (part * (1.0 - share) + colours[labels] * share).round()
-    canvas = Image.fromarray(painted)
+    canvas = Image.fromarray(overlay_classes(image, result.mask, card.classes))
     named = [card.classes.index(region.label) for region in result.predictions]
-    draw_legend(canvas, [(card.classes[label], class_colour(label)) for label in named if opacity[label]])
+    draw_legend(canvas, [(card.classes[n], class_colour(n)) for n in named if card.classes[n] != BACKGROUND])
     return np.asarray(canvas)

@@ -1,6 +1,5 @@
 """Segmentation: a class for every pixel; cross-entropy and overlap, answers are a mask and how sure it is."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +8,10 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from nanocv_cli.config.schema import DataConfig, ModelConfig, TrainConfig
-from nanocv_cli.data.dataset import Dataset, Sample
-from nanocv_cli.data.formats.labels import read_masks
+from nanocv_cli.config.schema import ModelConfig, TrainConfig
+from nanocv_cli.data.dataset import Sample
+from nanocv_cli.data.labels.masks import IGNORED, Mask, cached_masks
 from nanocv_cli.data.mask_augment import augment_masks
-from nanocv_cli.data.masks import IGNORED, Mask, Renumbered, cached_masks
 from nanocv_cli.tasks.base import EvalContext, Outputs, Say, Score, StepSettings, Task
 from nanocv_cli.tasks.normalised import Normalised, recoloured
 from nanocv_cli.tasks.segmentation.metrics import SegmentationEvaluator
@@ -35,14 +33,12 @@ class Segmentation(Task):
     """See `tasks.base.Task` for what each method promises."""
 
     name = "segmentation"
+    label = Mask
     best = Score("miou")
     train_metric_name = "pixels"
     output_names = ("mask", "confidence")
     tolerance = 2e-3
     any_size = True
-
-    def read(self, config: DataConfig, root: Path) -> Dataset[Mask]:
-        return read_masks(config, root)
 
     def targets(self, samples: list[Sample[Mask]], size: int, resize: str, cache: Path, say: Say) -> NDArray[np.uint8]:
         """Masks, uint8 [n,size,size]."""
@@ -73,9 +69,6 @@ class Segmentation(Task):
 
     def evaluator(self, classes: tuple[str, ...], model: ModelConfig, context: EvalContext) -> SegmentationEvaluator:
         return SegmentationEvaluator(classes)
-
-    def remap_labels(self, label: Mask, numbers: Sequence[int]) -> Mask:
-        return label if list(numbers) == list(range(len(numbers))) else Renumbered(label, tuple(numbers))
 
     def parity_error(self, expected: Outputs, actual: Outputs) -> float:
         """Largest difference of a confidence, and 1 where a mask differs at a pixel that is not undecided."""

@@ -1,10 +1,11 @@
 """The label of an image whose pixels are labelled, and the array that segmentation learns from."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,9 @@ from PIL import Image
 from nanocv_cli.data.cached_array import Progress, Say, cached_array
 from nanocv_cli.data.contents import file_state
 from nanocv_cli.data.dataset import Sample
+from nanocv_cli.data.labels.base import Label, Problem
 from nanocv_cli.errors import DataError
+from nanocv_cli.images.drawing import overlay_classes
 from nanocv_cli.images.image_file import opened_image
 from nanocv_cli.images.pixels import strips
 from nanocv_cli.images.resize import UnreadableImageError, square_box
@@ -28,9 +31,13 @@ LARGEST_VALUE = 65_535
 Part = TypeVar("Part")
 
 
-class Mask(Protocol):
-    """Where an image's labels come from."""
+class Mask(Label):
+    """A class for every pixel, and where it comes from."""
 
+    plural = "masks"
+    is_opened = True
+
+    @abstractmethod
     def read(self) -> NDArray[np.uint8]:
         """Class indices and `IGNORED`, uint8 [H,W], of the size of the image.
 
@@ -38,8 +45,44 @@ class Mask(Protocol):
             DataError: it cannot be read, or holds what is no class.
         """
 
+    @abstractmethod
     def key(self) -> str:
         """Changes whenever what `read` returns may change."""
+
+    def check(self, split: str, path: Path, size: tuple[int, int]) -> Iterator[Problem]:
+        """Values that are no class, another size than the image's, nothing labelled."""
+        try:
+            mask = self.read()
+        except DataError as error:
+            yield Problem("error", "mask", f"{split}: {error.message}", (str(path),))
+            return
+        if (mask.shape[1], mask.shape[0]) != size:
+            sizes = f"{mask.shape[1]}x{mask.shape[0]}, the image {size[0]}x{size[1]}"
+            yield Problem("error", "size", f"{split}: {path}: its mask is {sizes}", (str(path),))
+        if np.all(mask == IGNORED):
+            yield Problem("warning", "unlabelled", f"{split}: {path}: no pixel is labelled", (str(path),))
+
+    def content(self) -> str:
+        """Of the pixels, so that the same mask in two files is the same."""
+        try:
+            return hashlib.sha256(self.read().tobytes()).hexdigest()
+        except DataError:
+            return self.key()
+
+    def classes(self) -> set[int]:
+        """The classes of its pixels, and `IGNORED` where there are such."""
+        try:
+            return {int(value) for value in np.unique(self.read())}
+        except DataError:
+            return set()
+
+    def draw(self, image: NDArray[np.uint8], names: tuple[str, ...]) -> NDArray[np.uint8]:
+        """The classes in their colours; what is ignored, and a background, stay clear."""
+        return overlay_classes(image, square_mask(self.read(), len(image), self.resize), names)
+
+    def remap(self, numbers: Sequence[int]) -> "Mask":
+        """See `Label`; itself where no number changes, so that caches made from it are found again."""
+        return self if list(numbers) == list(range(len(numbers))) else Renumbered(self, tuple(numbers))
 
 
 class UnreadableMaskError(DataError):
@@ -47,7 +90,7 @@ class UnreadableMaskError(DataError):
 
 
 @dataclass(frozen=True)
-class MaskFile:
+class MaskFile(Mask):
     """A mask as an image file.
 
     Attributes:
@@ -86,7 +129,7 @@ class MaskFile:
 
 
 @dataclass(frozen=True)
-class Renumbered:
+class Renumbered(Mask):
     """A mask whose class `n` is `numbers[n]`."""
 
     mask: Mask
@@ -185,6 +228,6 @@ def cached_masks(
 
 
 def square_mask(mask: NDArray[np.uint8], size: int, resize: str) -> NDArray[np.uint8]:
-    """The square that `inference.images.resize_to_square` takes of the image, by nearest pixels."""
+    """The square that `images.resize.resize_to_square` takes of the image, by nearest pixels."""
     box = square_box(mask.shape[1], mask.shape[0], resize)
     return np.asarray(Image.fromarray(mask).resize((size, size), Image.Resampling.NEAREST, box=box))
