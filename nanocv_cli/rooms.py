@@ -23,8 +23,8 @@ class Room:
 
     Attributes:
         task: the class of the training side, a `tasks.base.Task` that is made without arguments.
-        postprocessor: what understands and draws the graph's answers to images, without torch
-            (`tasks.postprocessor.Postprocessor`); None where a model answers no images.
+        postprocessor: the class of what understands and draws the graph's answers to images, without torch, a
+            `tasks.postprocessor.Postprocessor` that is made without arguments; None where a model answers no images.
         networks: names that `model.architecture` may have, each with what builds it from a model config and the
             number of classes (`models.registry.Builder`).
         torchvision: likewise, what builds torchvision's networks by their names there; None where it has none.
@@ -42,19 +42,19 @@ class Room:
 BUILT_IN = {
     "classification": Room(
         task="nanocv_cli.tasks.classification.task:Classification",
-        postprocessor="nanocv_cli.tasks.classification.postprocess",
+        postprocessor="nanocv_cli.tasks.classification.postprocessor:ClassificationPostprocessor",
         networks={"lenet": "nanocv_cli.models.networks:lenet", "nanores": "nanocv_cli.models.networks:nanores"},
         torchvision="nanocv_cli.tasks.classification.torchvision_classifiers:build_torchvision_classifier",
     ),
     "detection": Room(
         task="nanocv_cli.tasks.detection.task:Detection",
-        postprocessor="nanocv_cli.tasks.detection.postprocess",
+        postprocessor="nanocv_cli.tasks.detection.postprocessor:DetectionPostprocessor",
         networks={"nanospot": "nanocv_cli.models.networks:nanospot"},
         torchvision="nanocv_cli.tasks.detection.torchvision_detectors:build_torchvision_detector",
     ),
     "segmentation": Room(
         task="nanocv_cli.tasks.segmentation.task:Segmentation",
-        postprocessor="nanocv_cli.tasks.segmentation.postprocess",
+        postprocessor="nanocv_cli.tasks.segmentation.postprocessor:SegmentationPostprocessor",
         networks={"nanoseg": "nanocv_cli.models.networks:nanoseg"},
         torchvision="nanocv_cli.tasks.segmentation.torchvision_segmenters:build_torchvision_segmenter",
     ),

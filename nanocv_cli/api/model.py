@@ -76,20 +76,17 @@ class Model:
             `answer.problem` tells.
         """
         from nanocv_cli.engine.infer import answers
+        from nanocv_cli.engine.tiles import Tiling
         from nanocv_cli.tasks.table import postprocessor_for
 
         postprocessor = postprocessor_for(self.card.task)
-        if tile and not postprocessor.ANSWERS_PIXELS:
-            raise RequestError(
-                f"--tile is for models that answer pixel by pixel; {self.card.name} is a {self.card.task} model",
-                "leave it out",
-            )
-        most = top or postprocessor.TOP
-        for answer in answers(self._graph, sources, batch_size, keep_images, tile):
+        tiling = Tiling(tile, postprocessor.tile_merger(self.card)) if tile else None
+        most = top or postprocessor.top
+        for answer in answers(self._graph, sources, batch_size, keep_images, tiling):
             if answer.problem:
                 yield answer, None
             else:
-                yield answer, postprocessor.decode(answer.outputs, self.card, most, [answer.size])[0]
+                yield answer, postprocessor.postprocess(answer.outputs, self.card, most, [answer.size])[0]
 
     def draw(self, image: NDArray[np.uint8], result: "Result") -> NDArray[np.uint8]:
         """The image uint8 [H,W,3] with a result of `predict` drawn on it, of the same size."""

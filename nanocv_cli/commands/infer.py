@@ -31,11 +31,7 @@ def infer(
     batch_size: Annotated[int, number_option(low=1, high=4096, text="Images in memory at a time.")] = 8,
     tile: Annotated[
         int | None,
-        number_option(
-            low=16,
-            high=65_535,
-            text="Cut images into squares of so many pixels, if answers are masks.",
-        ),
+        number_option(low=16, high=65_535, text="Cut images into squares of this many pixels that overlap."),
     ] = None,
     threads: Annotated[int, number_option(low=0, high=1024, text="ONNX Runtime threads; 0: it chooses.")] = 0,
     as_json: JsonFlag = False,

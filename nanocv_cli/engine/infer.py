@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nanocv_cli.engine.graph import Graph
-from nanocv_cli.engine.tiles import run_tiled
+from nanocv_cli.engine.tiles import Tiling, run_tiled
 from nanocv_cli.images.resize import UnreadableImageError, open_image, open_square, resize_to_square
 from nanocv_cli.images.sources import Source
 
@@ -37,7 +37,7 @@ class Answer:
 
 
 def answers(
-    graph: Graph, sources: Iterable[Source], batch_size: int, keep_images: bool = False, tile: int = 0
+    graph: Graph, sources: Iterable[Source], batch_size: int, keep_images: bool = False, tiling: Tiling | None = None
 ) -> Iterator[Answer]:
     """Answers images in their order, holding at most one batch of them in memory.
 
@@ -47,13 +47,12 @@ def answers(
         batch_size: most images per batch, readable or not; at least 1. A batch whose images have come to
             `BATCH_BYTES` is run as it is.
         keep_images: whether answers carry the images as opened, for drawing on them.
-        tile: side of the tiles that each image is cut into, pixels (see `tiles.run_tiled`); 0: images are read
-            whole. One image at a time, in batches of tiles.
+        tiling: how images are cut, one at a time, in batches of tiles; None: they are read whole.
     """
     graph.expect_images()
-    if tile:
+    if tiling:
         for source in sources:
-            yield _answer_tiled(graph, source, tile, batch_size, keep_images)
+            yield _answer_tiled(graph, source, tiling, batch_size, keep_images)
         return
     batch: list[_Opened] = []
     held = 0
@@ -121,10 +120,10 @@ def _answer_batch(graph: Graph, batch: list[_Opened]) -> Iterator[Answer]:
         yield Answer(opened.source, own, opened.size, image, opened.problem)
 
 
-def _answer_tiled(graph: Graph, source: Source, tile: int, batch_size: int, keep_image: bool) -> Answer:
+def _answer_tiled(graph: Graph, source: Source, tiling: Tiling, batch_size: int, keep_image: bool) -> Answer:
     try:
         image = source.content if isinstance(source.content, np.ndarray) else open_image(source.content)
     except UnreadableImageError as error:
         return Answer(source, {}, problem=error.message)
-    outputs = run_tiled(graph, image, tile, batch_size)
+    outputs = run_tiled(graph, image, tiling, batch_size)
     return Answer(source, outputs, (image.shape[1], image.shape[0]), image if keep_image else None)

@@ -1,13 +1,15 @@
-"""A large image answered in overlapping tiles, in the memory of the image, its answer and one batch of tiles."""
+"""A large image answered in overlapping tiles, in the memory of the image, its answer and one batch of tiles.
 
-from collections.abc import Iterator
+What becomes of the answers is for the model's task to say: see `MergeTiles`.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice, pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from nanocv_cli.engine.graph import Graph
 from nanocv_cli.images.resize import resize_to_square
@@ -39,45 +41,70 @@ def spans(length: int, tile: int) -> list[Span]:
     return [Span(start, start + side, *edge) for start, edge in zip(starts, pairwise(edges), strict=True)]
 
 
-def run_tiled(graph: Graph, image: NDArray[np.uint8], tile: int, batch_size: int) -> dict[str, NDArray[Any]]:
-    """The outputs of a graph that answers for every pixel, put together from tiles in the image's own size.
+@dataclass(frozen=True)
+class Tile:
+    """A part of an image, by its rows and columns."""
+
+    down: Span
+    across: Span
+
+
+@dataclass(frozen=True)
+class TileAnswer:
+    """A graph's outputs for one tile, by name, each with a leading axis of 1."""
+
+    tile: Tile
+    outputs: dict[str, NDArray[Any]]
+
+
+# Puts the answers for all tiles of an image of a width and height, in pixels, together to the outputs of one for all
+# of it, each with a leading axis of 1. The answers are made as they are taken.
+MergeTiles = Callable[[Iterable[TileAnswer], tuple[int, int]], dict[str, NDArray[Any]]]
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """How images are cut and their answers put together.
+
+    Attributes:
+        side: of a tile, pixels of the image.
+        merge: what the model's task makes of the answers.
+    """
+
+    side: int
+    merge: MergeTiles
+
+
+def run_tiled(graph: Graph, image: NDArray[np.uint8], tiling: Tiling, batch_size: int) -> dict[str, NDArray[Any]]:
+    """The outputs of a graph for an image that is too large, or shows things too small, to be read at once.
 
     Args:
-        graph: a graph whose outputs are [N,S,S].
+        graph: the model.
         image: uint8 [H,W,3].
-        tile: side of a tile, pixels of the image; it is resized to the square that the graph reads.
+        tiling: each tile is resized to the square that the graph reads.
         batch_size: tiles per run.
 
     Returns:
-        outputs [1,H,W] by name, whole numbers as they are and the others as float16.
+        outputs by name, each with a leading axis of 1.
 
     Raises:
         ModelError: the graph fails.
     """
+    return tiling.merge(_answers(graph, image, tiling.side, batch_size), (image.shape[1], image.shape[0]))
+
+
+def _answers(graph: Graph, image: NDArray[np.uint8], side: int, batch_size: int) -> Iterator[TileAnswer]:
     height, width = image.shape[:2]
-    whole: dict[str, NDArray[Any]] = {}
-    places = ((down, across) for down in spans(height, tile) for across in spans(width, tile))
-    for batch in _batches(places, batch_size):
+    tiles = (Tile(down, across) for down in spans(height, side) for across in spans(width, side))
+    while batch := list(islice(tiles, batch_size)):
         squares = [
             resize_to_square(
-                image[down.start : down.stop, across.start : across.stop], graph.card.input_size, "stretch"
+                image[tile.down.start : tile.down.stop, tile.across.start : tile.across.stop],
+                graph.card.input_size,
+                "stretch",
             )
-            for down, across in batch
+            for tile in batch
         ]
-        for name, rows in graph.run(np.stack(squares)).items():
-            kind = rows.dtype if np.issubdtype(rows.dtype, np.integer) else np.dtype(np.float16)
-            target = whole.setdefault(name, np.empty((1, height, width), kind))
-            for (down, across), row in zip(batch, rows, strict=True):
-                seen = Image.fromarray(row).resize(
-                    (across.stop - across.start, down.stop - down.start), Image.Resampling.NEAREST
-                )
-                target[0, down.first : down.last, across.first : across.last] = np.asarray(seen)[
-                    down.first - down.start : down.last - down.start,
-                    across.first - across.start : across.last - across.start,
-                ]
-    return whole
-
-
-def _batches(places: Iterator[tuple[Span, Span]], size: int) -> Iterator[list[tuple[Span, Span]]]:
-    while batch := list(islice(places, size)):
-        yield batch
+        outputs = graph.run(np.stack(squares))
+        for row, tile in enumerate(batch):
+            yield TileAnswer(tile, {name: values[row : row + 1] for name, values in outputs.items()})

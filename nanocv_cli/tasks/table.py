@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from pkgutil import resolve_name
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from nanocv_cli.errors import ModelError
 from nanocv_cli.rooms import room
@@ -23,10 +23,10 @@ def task_for(name: str) -> "Task":
     Raises:
         ModelError: there is no such task.
     """
-    return _made_once(room(name).task)
+    return cast("Task", _made_once(room(name).task))
 
 
-def postprocessor_for(name: str) -> "Postprocessor":
+def postprocessor_for(name: str) -> "Postprocessor[Any]":
     """What understands the graph's answers to images of a task that a card names; imports no torch.
 
     Raises:
@@ -35,7 +35,7 @@ def postprocessor_for(name: str) -> "Postprocessor":
     path = room(name).postprocessor
     if path is None:
         raise ModelError(f"a {name} model makes images, it reads none", "nanocv sample --model REF")
-    return cast("Postprocessor", resolve_name(path))
+    return cast("Postprocessor[Any]", _made_once(path))
 
 
 def checkpoint_sampler_for(name: str) -> "Callable[[Path, torch.device], Sampler]":
@@ -51,5 +51,5 @@ def checkpoint_sampler_for(name: str) -> "Callable[[Path, torch.device], Sampler
 
 
 @cache
-def _made_once(path: str) -> "Task":
-    return cast("Task", resolve_name(path)())
+def _made_once(path: str) -> object:
+    return resolve_name(path)()

@@ -7,6 +7,6 @@ from nanocv_cli.rooms import Room
 
 ROOM = Room(
     task="tests.fifth_task.task:Counting",
-    postprocessor="tests.fifth_task.postprocess",
+    postprocessor="tests.fifth_task.postprocessor:CountingPostprocessor",
     networks={"counter": "tests.fifth_task.network:build_counter"},
 )

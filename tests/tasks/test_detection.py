@@ -14,7 +14,7 @@ from PIL import Image
 from nanocv_cli.engine.card import ModelCard
 from nanocv_cli.engine.graph import Graph
 from nanocv_cli.images.drawing import Frame, draw_frames
-from nanocv_cli.tasks.detection import postprocess
+from nanocv_cli.tasks.detection.postprocessor import DetectionPostprocessor
 from tests.boxed import write_boxed_set
 from tests.conftest import Command, run_nanocv
 
@@ -89,6 +89,20 @@ def test_boxes_come_in_pixels_of_the_original(detector: Detector, nanocv: Comman
     assert "1 red" in nanocv("infer", tmp_path / "one.png", "--model", detector.folder, "--top", "1").out
 
 
+def test_objects_of_a_large_image_are_found_in_tiles(detector: Detector, nanocv: Command, tmp_path: Path) -> None:
+    image = np.full((200, 600, 3), 110, np.uint8)
+    places = ((40, 30, 75, 60), (420, 110, 450, 150))
+    for x0, y0, x1, y1 in places:
+        image[y0:y1, x0:x1] = (220, 40, 50)
+    Image.fromarray(image).save(tmp_path / "large.png")
+    options = ("--tile", "100", "--batch-size", "3", "--json")
+    found = nanocv("infer", tmp_path / "large.png", "--model", detector.folder, *options)
+    assert found.code == 0, found.err
+    boxes = [entry["box"] for entry in json.loads(found.out)["predictions"] if entry["label"] == "red"]
+    for place in places:
+        assert min(np.abs(np.array(box) - place).max() for box in boxes) < 12
+
+
 def test_a_image_without_objects_is_answered(detector: Detector, nanocv: Command, tmp_path: Path) -> None:
     Image.new("RGB", (64, 48), (110, 110, 110)).save(tmp_path / "none.png")
     assert "none.png  nothing" in nanocv("infer", tmp_path / "none.png", "--model", detector.folder).out
@@ -123,11 +137,11 @@ def test_each_class_has_the_threshold_of_its_best_f1() -> None:
         "labels": np.array([[0, 1, 1]]),
     }
     metrics = {"per_class": {"cat": {"threshold": 0.55}, "dog": {"threshold": 0.15}}}
-    (found,) = postprocess.decode(outputs, card(metrics), 10, [(200, 100)])
+    (found,) = DetectionPostprocessor().postprocess(outputs, card(metrics), 10, [(200, 100)])
     assert [(entry.label, entry.box) for entry in found.predictions] == [
         ("dog", (100.0, 50.0, 200.0, 100.0)), ("dog", (0.0, 0.0, 200.0, 100.0))
     ]  # fmt: skip
-    (plain,) = postprocess.decode(outputs, card({}), 10, [(200, 100)])
+    (plain,) = DetectionPostprocessor().postprocess(outputs, card({}), 10, [(200, 100)])
     assert [entry.label for entry in plain.predictions] == ["cat", "dog"]
 
 
@@ -144,7 +158,7 @@ def test_a_graph_that_answers_nonsense_is_refused(change: dict[str, Any], messag
 
     outputs = {"boxes": np.zeros((1, 3, 4)), "scores": np.full((1, 3), 0.5), "labels": np.zeros((1, 3), int), **change}
     with pytest.raises(ModelError, match=message):
-        postprocess.decode(outputs, card({}), 10, [(10, 10)])
+        DetectionPostprocessor().postprocess(outputs, card({}), 10, [(10, 10)])
 
 
 def test_frames_are_drawn_on_tiny_and_large_images_and_over_the_edge() -> None:

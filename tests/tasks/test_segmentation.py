@@ -15,7 +15,7 @@ from PIL import Image
 from nanocv_cli.engine.card import ModelCard
 from nanocv_cli.engine.graph import Graph
 from nanocv_cli.errors import ModelError
-from nanocv_cli.tasks.segmentation import postprocess
+from nanocv_cli.tasks.segmentation.postprocessor import UNSEEN, SegmentationPostprocessor
 from nanocv_cli.tasks.segmentation.task import Segmentation, dice_loss
 from tests.conftest import Command, run_nanocv
 from tests.masked import COLOURS, write_masked_set
@@ -118,11 +118,11 @@ def test_masks_come_in_the_size_of_the_original(
 def test_a_cropped_image_is_unseen_outside_of_its_square() -> None:
     outputs = {"mask": np.ones((1, 8, 8), np.uint8), "confidence": np.full((1, 8, 8), 0.5, np.float32)}
     card = ModelCard("s", "segmentation", ("a", "b"), 8, "crop", "x", {}, "", {})
-    (found,) = postprocess.decode(outputs, card, 10, [(40, 20)])
+    (found,) = SegmentationPostprocessor().postprocess(outputs, card, 10, [(40, 20)])
     assert (found.mask[:, 10:30] == 1).all()
-    assert (found.mask[:, :10] == postprocess.UNSEEN).all()
-    assert (found.mask[:, 30:] == postprocess.UNSEEN).all()
-    drawn = postprocess.draw(np.full((20, 40, 3), 50, np.uint8), found, card)
+    assert (found.mask[:, :10] == UNSEEN).all()
+    assert (found.mask[:, 30:] == UNSEEN).all()
+    drawn = SegmentationPostprocessor().draw(np.full((20, 40, 3), 50, np.uint8), found, card)
     assert (drawn[0, :10] == 50).all()
     assert (drawn[0, 10:30] != 50).any(1).all()
 
@@ -176,7 +176,7 @@ def test_a_graph_that_answers_nonsense_is_refused(change: dict[str, Any], messag
     outputs = {"mask": np.zeros((1, 4, 4), np.uint8), "confidence": np.full((1, 4, 4), 0.5), **change}
     card = ModelCard("s", "segmentation", ("a", "b"), 4, "stretch", "x", {}, "", {})
     with pytest.raises(ModelError, match=message):
-        postprocess.decode(outputs, card, 10, [(10, 10)])
+        SegmentationPostprocessor().postprocess(outputs, card, 10, [(10, 10)])
 
 
 def test_dice_loss_by_hand_and_without_labels() -> None:

@@ -12,6 +12,7 @@ from nanocv_cli import rooms
 from nanocv_cli.config.loader import resolve
 from nanocv_cli.errors import ConfigError, ModelError
 from nanocv_cli.rooms import BUILT_IN, Room, register, room, task_names
+from nanocv_cli.tasks.postprocessor import Postprocessor
 from nanocv_cli.tasks.table import checkpoint_sampler_for, postprocessor_for, task_for
 
 
@@ -20,8 +21,8 @@ def test_every_room_of_the_table_has_its_parts() -> None:
         assert task_for(name).name == name
         if one.postprocessor:
             postprocessor = postprocessor_for(name)
-            assert callable(postprocessor.decode)
-            assert callable(postprocessor.draw)
+            assert isinstance(postprocessor, Postprocessor)
+            assert postprocessor is postprocessor_for(name)
         for path in (*one.networks.values(), one.torchvision, one.sampler):
             assert path is None or callable(resolve_name(path))
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from nanocv_cli.charts import in_chart, save_chart
 from nanocv_cli.data.labels.boxes import IGNORED, LABEL
+from nanocv_cli.tasks.detection.boxes import overlaps
 
 CONFIDENT = 0.3
 OVERLAP = 0.5
@@ -67,7 +68,7 @@ def evaluate_image(
     free = np.ones(len(objects), bool)
     right = np.zeros(len(places), bool)
     for order, place in enumerate(places):
-        overlap = _overlaps(boxes[place], objects[:, :4]) * (objects[:, LABEL] == labels[place])
+        overlap = overlaps(boxes[place], objects[:, :4]) * (objects[:, LABEL] == labels[place])
         ignored = objects[:, IGNORED] > 0
         overlap = np.where(free | ignored, overlap, 0.0)
         best = int(overlap.argmax()) if len(objects) else -1
@@ -125,11 +126,3 @@ def _frame(axes: object, box: NDArray[np.float64], colour: str, style: str, text
         place = (x0, y1 + 2, "top") if below else (x0, max(8.0, y0 - 2), "bottom")
         axes.text(*place[:2], text, fontsize=7, color="black", va=place[2],  # type: ignore[attr-defined]
                   bbox={"facecolor": colour, "edgecolor": "none", "pad": 1.0}, clip_on=True)  # fmt: skip
-
-
-def _overlaps(box: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:
-    corner, opposite = np.maximum(box[:2], others[:, :2]), np.minimum(box[2:], others[:, 2:])
-    shared = (opposite - corner).clip(0.0).prod(1)
-    areas = (others[:, 2:] - others[:, :2]).prod(1) + (box[2:] - box[:2]).prod()
-    found: NDArray[np.float64] = shared / np.maximum(areas - shared, 1e-12)
-    return found

@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nanocv_cli.tasks.base import Outputs
+from nanocv_cli.tasks.detection.boxes import overlaps
 
 # Below this a box is noise that a rounding error may add or remove; no reader shows it.
 SMALLEST_SCORE = 0.05
@@ -54,7 +55,4 @@ def _one_way(left: Points, right: Points) -> float:
 
 def _lost_to_a_rival(point: Points, partners: Points) -> bool:
     rivals = partners[np.abs(partners[:, 5] - point[5]) <= EQUAL_SCORES]
-    corner, opposite = np.maximum(rivals[:, 1:3], point[1:3]), np.minimum(rivals[:, 3:5], point[3:5])
-    shared = (opposite - corner).clip(0.0).prod(1)
-    areas = (rivals[:, 3:5] - rivals[:, 1:3]).prod(1) + (point[3:5] - point[1:3]).prod()
-    return bool((shared / np.maximum(areas - shared, 1e-12) >= RIVALS_OVERLAP).any())
+    return bool((overlaps(point[1:5], rivals[:, 1:5]) >= RIVALS_OVERLAP).any())

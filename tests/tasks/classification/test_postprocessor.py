@@ -5,12 +5,21 @@ import json
 import numpy as np
 import pytest
 
-from nanocv_cli.engine.results import Classification, Prediction
-from nanocv_cli.errors import ModelError
-from nanocv_cli.tasks.classification.postprocess import decode, draw
+from nanocv_cli.engine.card import ModelCard
+from nanocv_cli.errors import ModelError, RequestError
+from nanocv_cli.tasks.classification.postprocessor import (
+    ClassificationPostprocessor,
+    ClassificationResult,
+    Prediction,
+)
 from tests.engine.graphs import colour_card
 
 CARD = colour_card()
+POSTPROCESSOR = ClassificationPostprocessor()
+
+
+def decode(outputs: dict[str, np.ndarray], card: ModelCard, top: int = 5) -> list[ClassificationResult]:
+    return POSTPROCESSOR.postprocess(outputs, card, top, [(9, 9)] * 2)
 
 
 def answers(*rows: list[float], top: int = 5) -> list[list[str]]:
@@ -37,7 +46,7 @@ def test_scores_are_those_of_the_graph() -> None:
 
 
 def test_text_and_json() -> None:
-    result = Classification((Prediction("daisy", 0.9834), Prediction("rose", 0.011)))
+    result = ClassificationResult((Prediction("daisy", 0.9834), Prediction("rose", 0.011)))
     assert result.to_text() == "daisy 98.3 %  rose 1.1 %"
     assert json.loads(json.dumps(result.to_json())) == {
         "predictions": [{"label": "daisy", "score": 0.9834}, {"label": "rose", "score": 0.011}]
@@ -66,8 +75,13 @@ def test_nan_is_refused() -> None:
 def test_drawing_keeps_the_size_and_the_input() -> None:
     image = np.full((120, 160, 3), 200, np.uint8)
     (result,) = decode({"probabilities": np.array([[0.7, 0.2, 0.1]])}, CARD)
-    drawn = draw(image, result, CARD)
+    drawn = POSTPROCESSOR.draw(image, result, CARD)
     assert drawn.shape == image.shape
     assert drawn.dtype == np.uint8
     assert (image == 200).all()
     assert not np.array_equal(drawn, image)
+
+
+def test_answers_about_a_whole_image_are_not_had_from_tiles() -> None:
+    with pytest.raises(RequestError, match=r"--tile is for .* colours is a classification model"):
+        POSTPROCESSOR.tile_merger(CARD)
