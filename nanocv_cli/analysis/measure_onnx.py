@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from nanocv_cli.analysis.layer import Model
 from nanocv_cli.analysis.measured import Measured
-from nanocv_cli.engine.graph import FATAL_ONLY, stoppable
+from nanocv_cli.engine.sessions import new_session, session_options, stoppable
 from nanocv_cli.errors import ModelError, NanocvError
 from nanocv_cli.memory import expect_room
 from nanocv_cli.untrusted import first_line
@@ -43,9 +43,8 @@ def measure_onnx(path: Path, model: Model, shapes: dict[str, tuple[int, ...]], b
     Raises:
         ModelError: ONNX Runtime cannot load it, or it fails.
     """
-    onnxruntime.disable_telemetry_events()
     try:
-        session = onnxruntime.InferenceSession(str(path), _options(), providers=["CPUExecutionProvider"])
+        session = new_session(str(path), session_options())
         running = stoppable()
         graph_inputs = {entry.name: _filled(entry, shapes[entry.name], batch) for entry in session.get_inputs()}
         for _ in range(WARM_RUNS):
@@ -57,12 +56,12 @@ def measure_onnx(path: Path, model: Model, shapes: dict[str, tuple[int, ...]], b
             session.run(None, graph_inputs, running)
             whole.append(time.perf_counter() - start)
         with tempfile.TemporaryDirectory() as folder:
-            options = _options()
+            options = session_options()
             # Fused nodes would have no time of their own.
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
             options.enable_profiling = True
             options.profile_file_prefix = str(Path(folder) / "profile")
-            profiled = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            profiled = new_session(str(path), options)
             for _ in range(WARM_RUNS + LAYER_ROUNDS):
                 profiled.run(None, graph_inputs, running)
             events = json.loads(Path(profiled.end_profiling()).read_text(encoding="utf-8"))
@@ -80,12 +79,6 @@ def measure_onnx(path: Path, model: Model, shapes: dict[str, tuple[int, ...]], b
     )
     title = f"ONNX Runtime {onnxruntime.__version__}, CPU, batch {batch} (layers without fusion)"
     return Measured(title, statistics.median(whole), layers, len(whole))
-
-
-def _options() -> Any:
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = FATAL_ONLY
-    return options
 
 
 def _filled(entry: Any, shape: tuple[int, ...], batch: int) -> NDArray[Any]:

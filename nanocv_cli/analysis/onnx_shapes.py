@@ -12,6 +12,7 @@ import onnx.shape_inference
 import onnxruntime
 from onnx import numpy_helper
 
+from nanocv_cli.engine.sessions import new_session, session_options
 from nanocv_cli.errors import ModelError
 from nanocv_cli.untrusted import first_line
 
@@ -127,14 +128,13 @@ def _folded(proto: onnx.ModelProto) -> onnx.ModelProto:
 
     Where it cannot load the graph, the graph stays as it is.
     """
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
+    options = session_options()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "folded.onnx"
         options.optimized_model_filepath = str(target)
         try:
-            onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+            new_session(proto.SerializeToString(), options)
             return onnx.load(str(target))
         except Exception:  # ONNX Runtime's errors share no base class
             return proto

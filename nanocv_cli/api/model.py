@@ -135,22 +135,25 @@ class Model:
         return {name: np.concatenate(batches) for name, batches in made.items()}
 
 
-def load(ref: str | Path | None = None, *, threads: int = 0) -> Model:
+def load(ref: str | Path | None = None, *, device: str = "auto", threads: int = 0) -> Model:
     """Opens a model; imports no torch.
 
     Args:
         ref: a name (`lenet`: the newest finished run of that model, else its pulled weights), a run folder, a
             `.safetensors` or `.onnx` file; None: the project's default model.
-        threads: of ONNX Runtime; 0: it chooses.
+        device: of ONNX Runtime: auto, cpu, cuda, cuda:1 or coreml; auto takes a GPU where it has one.
+        threads: of ONNX Runtime; 0: it chooses, but no more than this process may use.
 
     Raises:
-        RequestError: there is nothing of that name.
+        RequestError: there is nothing of that name, or no such device.
         ModelError: the file is damaged, or no graph was exported yet.
     """
     from nanocv_cli.engine.graph import Graph
     from nanocv_cli.engine.reference import find_graph
+    from nanocv_cli.engine.sessions import pick_session_device
 
-    return Model(Graph(find_graph(None if ref is None else str(ref), project_root()), threads))
+    chosen = pick_session_device(device)
+    return Model(Graph(find_graph(None if ref is None else str(ref), project_root()), threads, chosen))
 
 
 def known_classes(wanted: list[str], card: "ModelCard") -> list[str]:

@@ -132,7 +132,7 @@ def evaluate(
         data: a data config's name or file, or a folder of images; None: the project's default.
         split: train, val or test; None: test where the set has one, else val.
         engine: torch runs the checkpoint, onnx the exported graph.
-        device: of torch: auto, cpu, cuda or mps.
+        device: auto or cpu; of torch: cuda or mps; of onnx: cuda, cuda:1 or coreml.
         batch_size: images per call.
         online: measure also what needs a download.
 
@@ -148,13 +148,12 @@ def evaluate(
     from nanocv_cli.display import Display
     from nanocv_cli.engine.reference import find_checkpoint, find_graph
     from nanocv_cli.evaluation.measure import measure
-    from nanocv_cli.models.device import pick_device
 
     root = project_root()
     name = None if ref is None else str(ref)
     file = find_graph(name, root) if engine == "onnx" else find_checkpoint(name, root)
     config = resolve(data=data).config.data
-    return measure(file, config, split, pick_device(device), batch_size, root, cache_folder(root), Display(), online)
+    return measure(file, config, split, device, batch_size, root, cache_folder(root), Display(), online)
 
 
 def export(

@@ -11,6 +11,7 @@ import numpy as np
 
 from nanocv_cli.bench.statistics import nearest_rank
 from nanocv_cli.engine.graph import Graph
+from nanocv_cli.engine.sessions import CPU, Device
 
 FEWEST_RUNS = 20
 WARM_RUNS = 3
@@ -25,6 +26,7 @@ class ModelRow:
         precision: of its weights.
         batch_size: images per run.
         threads: ONNX Runtime's intra-op threads.
+        device: where it ran.
         p50_us: median time of a run.
         p99_us: nearest-rank 99th percentile of it.
         throughput: images per second at the median.
@@ -37,6 +39,7 @@ class ModelRow:
     precision: str
     batch_size: int
     threads: int
+    device: str
     p50_us: float
     p99_us: float
     throughput: float
@@ -56,6 +59,7 @@ def bench_model(
     rounds: int,
     round_seconds: float,
     progress: Callable[[int, int], None],
+    device: Device = CPU,
 ) -> list[ModelRow]:
     """Times every combination; in each round all take their turn, so that a noisy moment falls on all alike.
 
@@ -66,12 +70,13 @@ def bench_model(
         rounds: turns that each combination gets.
         round_seconds: length of a turn.
         progress: told (turns done, turns in all).
+        device: where all of them run.
 
     Raises:
         ModelError: a graph cannot be loaded or fails.
         RequestError: a batch is more than this machine's memory takes.
     """
-    runners = {(graph, count): Graph(graph, count) for graph, count in product(graphs, threads)}
+    runners = {(graph, count): Graph(graph, count, device) for graph, count in product(graphs, threads)}
     cases = [(graph, count, size) for graph, count, size in product(graphs, threads, batch_sizes)]
     for runner in {graph: runners[graph, threads[0]] for graph in graphs}.values():
         runner.example(max(batch_sizes))  # says no before an hour of smaller ones
@@ -97,6 +102,7 @@ def bench_model(
                 precision=card.precision,
                 batch_size=size,
                 threads=count,
+                device=device.name,
                 p50_us=median / 1e3,
                 p99_us=nearest_rank(found, 0.99) / 1e3,
                 throughput=size * 1e9 / median,

@@ -11,6 +11,7 @@ from nanocv_cli.commands.common import (
     DebugFlag,
     JsonFlag,
     RefOption,
+    SessionDeviceOption,
     SetOption,
     end_as_failed,
     named_sizes,
@@ -140,6 +141,7 @@ def model(
     ] = None,
     batch_sizes: Annotated[str, typer.Option(metavar="N,N", help="Images per run.")] = "1,2,4,8",
     threads: Annotated[str, typer.Option(metavar="N,N", help="ONNX Runtime threads; 0: it chooses.")] = "1,2",
+    device: SessionDeviceOption = "auto",
     rounds: Annotated[int, number_option(low=1, high=1000, text="Turns that each combination gets.")] = 5,
     round_s: Annotated[float, number_option(low=0.01, high=3600.0, text="Length of a turn, seconds.")] = 0.3,
     as_json: JsonFlag = False,
@@ -150,12 +152,14 @@ def model(
     from nanocv_cli.config.project import project_root
     from nanocv_cli.display import Display
     from nanocv_cli.engine.reference import find_graph
+    from nanocv_cli.engine.sessions import pick_session_device
 
+    chosen = pick_session_device(device)
     sizes, counts = numbers("--batch-sizes", batch_sizes, 1, 2**31), numbers("--threads", threads, 0, 1024)
     names: list[str | None] = [*(refs or ())] or [None]
     graphs = [find_graph(name, project_root()) for name in names]
     with Display().bar("bench") as progress:
-        rows = bench_model(graphs, sizes, counts, rounds, round_s, progress)
+        rows = bench_model(graphs, sizes, counts, rounds, round_s, progress, chosen)
     if as_json:
         emit({"rows": [row.to_json() for row in rows]})
         return

@@ -27,6 +27,13 @@ RefOption = Annotated[
     typer.Option("--model", metavar="REF", help="A trained model: its name, a run folder, .safetensors or .onnx file."),
 ]
 
+SessionDeviceOption = Annotated[
+    str, typer.Option("--device", help="Of ONNX Runtime: auto, cpu, cuda, cuda:N or coreml.")
+]
+EngineDeviceOption = Annotated[
+    str, typer.Option("--device", help="auto or cpu; torch: cuda, mps; onnx: cuda, cuda:N, coreml.")
+]
+
 
 def number_option(*names: str, low: float, high: float, text: str) -> Any:
     """An option that takes one finite number within bounds; whole numbers where both bounds are whole.

@@ -5,7 +5,15 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from nanocv_cli.commands.common import DataOption, DebugFlag, JsonFlag, RefOption, number_option, one_of
+from nanocv_cli.commands.common import (
+    DataOption,
+    DebugFlag,
+    EngineDeviceOption,
+    JsonFlag,
+    RefOption,
+    number_option,
+    one_of,
+)
 from nanocv_cli.output import emit, tell
 
 
@@ -14,7 +22,7 @@ def evaluate(
     data: DataOption = None,
     split: Annotated[str | None, typer.Option(help="train, val or test; default: test where the set has one.")] = None,
     engine: Annotated[Literal["torch", "onnx"], typer.Option(help="The checkpoint, or the exported graph.")] = "torch",
-    device: Annotated[str, typer.Option(help="For torch: auto, cpu, cuda or mps.")] = "auto",
+    device: EngineDeviceOption = "auto",
     batch_size: Annotated[int, number_option(low=1, high=4096, text="Images per call.")] = 32,
     online: Annotated[
         bool, typer.Option("--online", help="Also the metrics that need a download, as FID does (extra `fid`).")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nanocv_cli.commands.common import DebugFlag, JsonFlag, RefOption, end_as_failed, number_option
+from nanocv_cli.commands.common import DebugFlag, JsonFlag, RefOption, SessionDeviceOption, end_as_failed, number_option
 from nanocv_cli.output import emit, say, tell
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ def infer(
         int | None,
         number_option(low=16, high=65_535, text="Cut images into squares of this many pixels that overlap."),
     ] = None,
+    device: SessionDeviceOption = "auto",
     threads: Annotated[int, number_option(low=0, high=1024, text="ONNX Runtime threads; 0: it chooses.")] = 0,
     as_json: JsonFlag = False,
     debug: DebugFlag = False,
@@ -48,7 +49,7 @@ def infer(
         expect_folder(out)
     sources = Images(images)
     copies = AnnotatedCopies(out, sources) if out else None
-    model = load(ref, threads=threads)
+    model = load(ref, device=device, threads=threads)
     done = skipped = 0
     for answer, result in _counted(model.stream(sources, top, batch_size, tile or 0, keep_images=copies is not None)):
         done += 1

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from nanocv_cli.commands.common import DebugFlag, JsonFlag, number_option
+from nanocv_cli.commands.common import DebugFlag, EngineDeviceOption, JsonFlag, number_option
 from nanocv_cli.output import emit, tell
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def sample(
     out: Annotated[Path, typer.Option(help="A .png for a grid; else a folder of single images.")] = Path("samples.png"),
     trajectory: Annotated[bool, typer.Option("--trajectory", help="Also a strip from noise to image.")] = False,
     engine: Annotated[Literal["onnx", "torch"], typer.Option(help="The exported graph, or the checkpoint.")] = "onnx",
-    device: Annotated[str, typer.Option(help="For torch: auto, cpu, cuda or mps.")] = "auto",
+    device: EngineDeviceOption = "auto",
     batch_size: Annotated[int, number_option(low=1, high=4096, text="Images at a time.")] = 16,
     threads: Annotated[int, number_option(low=0, high=1024, text="ONNX Runtime threads; 0: it chooses.")] = 0,
     as_json: JsonFlag = False,
@@ -56,6 +56,7 @@ def sample(
     from nanocv_cli.engine.samples import samples
     from nanocv_cli.engine.samples import trajectory as frames_of
     from nanocv_cli.engine.sampling import GraphSampler, SamplingSettings
+    from nanocv_cli.engine.sessions import pick_session_device
     from nanocv_cli.errors import RequestError
     from nanocv_cli.files import expect_file, expect_folder
     from nanocv_cli.images.grid import write_grid, write_image
@@ -69,7 +70,7 @@ def sample(
     root = project_root()
     if engine == "onnx":
         file = find_graph(ref, root)
-        sampler: Sampler = GraphSampler(Graph(file, threads))
+        sampler: Sampler = GraphSampler(Graph(file, threads, pick_session_device(device)))
     else:
         file = find_checkpoint(ref, root)
         sampler = _by_torch(file, device)

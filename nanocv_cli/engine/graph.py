@@ -5,27 +5,22 @@ from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-from weakref import WeakSet
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from nanocv_cli.engine.card import ModelCard
+from nanocv_cli.engine.sessions import CPU, Device, new_session, session_options, stoppable
 from nanocv_cli.engine.signature import GraphSignature, TensorSignature
-from nanocv_cli.errors import ModelError
-from nanocv_cli.interrupts import tell_at_once
+from nanocv_cli.errors import ModelError, RequestError
 from nanocv_cli.memory import expect_room
 from nanocv_cli.untrusted import first_line
 
 NOISE = "noise"  # the input of a graph that makes images
-FATAL_ONLY = 4  # ONNX Runtime's log level
 EXPORT_AGAIN = "export it again: nanocv export onnx --model RUN"
 
 
 EXAMPLE_TYPES = {"tensor(uint8)": np.uint8, "tensor(float)": np.float32, "tensor(int64)": np.int64}
-
-_stoppable: "WeakSet[onnxruntime.RunOptions]" = WeakSet()
 
 
 class Graph:
@@ -33,7 +28,8 @@ class Graph:
 
     Args:
         path: an `.onnx` file with a model card.
-        threads: ONNX Runtime's intra-op threads; 0 lets it choose.
+        threads: ONNX Runtime's intra-op threads; 0: it chooses, but no more than this process may use.
+        device: where it runs.
 
     Attributes:
         path: as given.
@@ -42,21 +38,19 @@ class Graph:
 
     Raises:
         ModelError: the file is missing, damaged or not ours.
+        RequestError: the device cannot be used.
     """
 
-    def __init__(self, path: Path, threads: int = 0) -> None:
+    def __init__(self, path: Path, threads: int = 0, device: Device = CPU) -> None:
         if not path.is_file():
             raise ModelError(f"no graph {path}", "nanocv export onnx writes one")
         if path.stat().st_size == 0:
             raise ModelError(f"{path} is empty", EXPORT_AGAIN)
-        onnxruntime.disable_telemetry_events()
-        onnxruntime.set_default_logger_severity(FATAL_ONLY)
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = FATAL_ONLY
-        options.intra_op_num_threads = threads
         try:
             source = str(path) if _is_utf8(path) else path.read_bytes()
-            self._session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+            self._session = new_session(source, session_options(threads), device)
+        except RequestError:
+            raise
         except Exception as error:  # ONNX Runtime's errors share no base class
             raise ModelError(f"{path} cannot be loaded as an ONNX graph: {first_line(error)}", EXPORT_AGAIN) from error
         self._run_options = stoppable()
@@ -189,16 +183,3 @@ def _is_utf8(path: Path) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def stoppable() -> onnxruntime.RunOptions:
-    """Options of a session's runs that Ctrl-C and SIGTERM end at the next node: a loop may have years to go."""
-    options = onnxruntime.RunOptions()
-    _stoppable.add(options)
-    tell_at_once(_stop_runs)
-    return options
-
-
-def _stop_runs() -> None:
-    for options in list(_stoppable):
-        options.terminate = True

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from nanocv_cli.config.schema import DataConfig
@@ -15,10 +14,12 @@ from nanocv_cli.data.sources import image_folder
 from nanocv_cli.display import Display
 from nanocv_cli.engine.card import ModelCard
 from nanocv_cli.engine.graph import Graph
+from nanocv_cli.engine.sessions import pick_session_device
 from nanocv_cli.errors import RequestError
 from nanocv_cli.evaluation.evaluate import Answer, evaluate, torch_answer
 from nanocv_cli.evaluation.split import load_split
 from nanocv_cli.models.checkpoint import load_network, model_config
+from nanocv_cli.models.device import pick_device
 from nanocv_cli.tasks.base import EvalContext, Evaluator, Metrics
 from nanocv_cli.tasks.table import task_for
 
@@ -49,21 +50,27 @@ class Measured:
         return self.evaluator.compute()
 
 
-def open_answer(file: Path, device: torch.device) -> tuple[Answer, ModelCard]:
-    """A model file as a function from what its task feeds it to named outputs: `.onnx` by ONNX Runtime."""
+def open_answer(file: Path, device: str) -> tuple[Answer, ModelCard]:
+    """A model file as a function from what its task feeds it to named outputs: `.onnx` by ONNX Runtime.
+
+    Raises:
+        ModelError: the file is damaged or not ours.
+        RequestError: what runs the file has no such device.
+    """
     if file.suffix == ".onnx":
-        graph = Graph(file)
+        graph = Graph(file, device=pick_session_device(device))
         return graph.answer, graph.card
+    chosen = pick_device(device)
     network, config, card = load_network(file)
     task = task_for(card.task)
-    return torch_answer(task, task.export_model(network, config).to(device).eval(), device), card
+    return torch_answer(task, task.export_model(network, config).to(chosen).eval(), chosen), card
 
 
 def measure(
     file: Path,
     data: DataConfig,
     split: str | None,
-    device: torch.device,
+    device: str,
     batch_size: int,
     root: Path,
     cache: Path,
@@ -76,7 +83,7 @@ def measure(
         file: `.safetensors` or `.onnx` with a card.
         data: the set; its classes may stand in another order than the model's.
         split: None takes test where there is one, else val.
-        device: for checkpoints.
+        device: as `pick_device` has it for checkpoints, and `pick_session_device` for graphs.
         batch_size: images per call.
         root: the project.
         cache: folder of decoded images.
@@ -84,7 +91,7 @@ def measure(
         online: measure what needs a download as well.
 
     Raises:
-        RequestError: the set has other classes than the model, or nothing needs a download.
+        RequestError: the set has other classes than the model, there is no such device, or nothing needs a download.
     """
     answer, card = open_answer(file, device)
     task, model = task_for(card.task), model_config(card, file)

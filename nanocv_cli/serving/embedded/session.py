@@ -8,8 +8,8 @@ from typing import Any
 import onnxruntime
 from tritonclient.grpc import model_config_pb2 as pb
 
-from nanocv_cli.engine.graph import FATAL_ONLY
-from nanocv_cli.errors import ModelError
+from nanocv_cli.engine.sessions import CPU, FATAL_ONLY, Device, available_devices, new_session, session_options
+from nanocv_cli.errors import ModelError, RequestError
 from nanocv_cli.serving.embedded.bounds import ModelLimits, parameters
 from nanocv_cli.serving.embedded.faults import Fault, Status
 from nanocv_cli.serving.embedded.tensors import Array
@@ -25,7 +25,7 @@ class Session:
     Args:
         content: an ONNX file's.
         config: its threads, memory and optimisation; checked by `check_numbers`.
-        device: execution provider and device number.
+        device: where it runs.
         watchdog: ends what takes too long.
         limits: how long that is.
         deadline: of `time.monotonic`, by which it is built.
@@ -42,25 +42,22 @@ class Session:
         self,
         content: bytes,
         config: pb.ModelConfig,
-        device: tuple[str, int],
+        device: Device,
         watchdog: Watchdog,
         limits: ModelLimits,
         deadline: float,
     ) -> None:
-        onnxruntime.disable_telemetry_events()
-        onnxruntime.set_default_logger_severity(FATAL_ONLY)
         self._watchdog, self._limits = watchdog, limits
         self.lost = nothing
         options = _options(config, limits)
         if time.monotonic() >= deadline:
             raise self._too_slow(config.name)
-        provider, number = device
-        providers = [(provider, {"device_id": str(number)}) if provider.startswith("CUDA") else provider]
         with watchdog.watch(deadline, lambda: options.set_load_cancellation_flag(True)) as turn:
             try:
-                # A fallback would run the graph elsewhere than asked, and keep the whole file in memory for that.
-                self.raw = onnxruntime.InferenceSession(content, options, providers=providers, enable_fallback=0)
+                self.raw = new_session(content, options, device)
                 self.raw._model_bytes = None
+            except RequestError as error:
+                raise ModelError(f"{config.name}: {error.message}", error.hint) from error
             except Exception as error:  # ONNX Runtime's errors share no base class
                 if turn.stopped:
                     raise self._too_slow(config.name) from error
@@ -120,15 +117,14 @@ def reason(error: Exception) -> str:
     return SOURCE_PLACE.sub("", first_line(error))
 
 
-def devices(config: pb.ModelConfig) -> list[tuple[str, int]]:
-    """Execution provider and device number of each copy; one CPU copy where the config names none.
+def devices(config: pb.ModelConfig) -> list[Device]:
+    """The device of each copy; one CPU copy where the config names none.
 
     Raises:
         ModelError: it asks for a GPU where there is none.
     """
-    kinds, there = pb.ModelInstanceGroup, onnxruntime.get_available_providers()
-    has_gpu = "CUDAExecutionProvider" in there
-    found: list[tuple[str, int]] = []
+    kinds, has_gpu = pb.ModelInstanceGroup, "cuda" in available_devices()
+    found: list[Device] = []
     for group in config.instance_group:
         on_gpu = group.kind == kinds.KIND_GPU or (group.kind == kinds.KIND_AUTO and has_gpu)
         if on_gpu and not has_gpu:
@@ -138,22 +134,20 @@ def devices(config: pb.ModelConfig) -> list[tuple[str, int]]:
             )
         if group.kind == kinds.KIND_CPU and group.gpus:
             raise ModelError(f"{config.name}: instance_group of KIND_CPU names gpus", "take them out of config.pbtxt")
-        provider = "CUDAExecutionProvider" if on_gpu else "CPUExecutionProvider"
         numbers = (group.gpus or [0]) if on_gpu else [0]
-        found += [(provider, number) for number in numbers for _ in range(max(1, group.count))]
-    return found or [("CPUExecutionProvider", 0)]
+        found += [Device("cuda", number) if on_gpu else CPU for number in numbers for _ in range(max(1, group.count))]
+    return found or [CPU]
 
 
 def _options(config: pb.ModelConfig, limits: ModelLimits) -> Any:
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = FATAL_ONLY
     values = parameters(config, limits)
-    options.intra_op_num_threads = values.get("intra_op_thread_count", 0)
-    options.inter_op_num_threads = values.get("inter_op_thread_count", 0)
+    options = session_options(
+        values.get("intra_op_thread_count", 0),
+        values.get("inter_op_thread_count", 0),
+        bool(values.get("execution_mode")),
+    )
     options.enable_cpu_mem_arena = bool(values.get("enable_mem_arena", 1))
     options.enable_mem_pattern = bool(values.get("enable_mem_pattern", 1))
-    if values.get("execution_mode"):
-        options.execution_mode = onnxruntime.ExecutionMode.ORT_PARALLEL
     levels = onnxruntime.GraphOptimizationLevel
     if config.optimization.HasField("graph"):
         # Triton's numbers: -1 basic, 1 extended, 2 none.
