@@ -208,6 +208,7 @@ def stand_ins(address: str) -> Iterator[None]:
     from nanocv_cli.errors import TrainingError
     from nanocv_cli.exporting import onnx_file
     from nanocv_cli.exporting.parity import Parity
+    from nanocv_cli.models import onnx_exporter
     from nanocv_cli.serving.launch import Server
     from nanocv_cli.training import train
 
@@ -234,7 +235,7 @@ def stand_ins(address: str) -> Iterator[None]:
         patch.setattr(flowers, "draw_set", draw_set)
         patch.setattr(dvc_store, "_dvc", lambda root, *arguments: 1)
         patch.setattr(train, "learn_epoch", learn_epoch)
-        patch.setattr(onnx_file, "build_graph", lambda *arguments: onnx.load("tiny.onnx"))
+        patch.setattr(onnx_exporter, "build_graph", lambda *arguments: onnx.load("tiny.onnx"))
         patch.setattr(onnx_file, "check_parity", lambda *arguments: Parity(0.0, 1, (1,)))
         yield
 
