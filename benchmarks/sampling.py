@@ -79,9 +79,14 @@ def bare_network(checkpoint: Path, count: int) -> onnxruntime.InferenceSession:
         path = Path(folder) / "network.onnx"
         with quiet():
             torch.onnx.export(
-                network, example, str(path), dynamo=True, input_names=["images", "times", "labels"],
-                external_data=False, verbose=False,
-            )  # fmt: skip
+                network,
+                example,
+                str(path),
+                dynamo=True,
+                input_names=["images", "times", "labels"],
+                external_data=False,
+                verbose=False,
+            )
         return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
 
 

@@ -102,8 +102,10 @@ def measure(
         last_error = load.last_error
     last = merged(windows[-STABLE_WINDOWS:])
     if not len(last.latencies):
-        raise ServingError(f"none of {last.errors} requests was answered: {last_error or 'no answer in time'}",
-                           "nanocv serve run shows the server's own words")  # fmt: skip
+        raise ServingError(
+            f"none of {last.errors} requests was answered: {last_error or 'no answer in time'}",
+            "nanocv serve run shows the server's own words",
+        )
     first = max(0, len(windows) - STABLE_WINDOWS)
     return _figures(last, windows, plan, counted[first], counted[-1], spent[-1] - spent[first])
 

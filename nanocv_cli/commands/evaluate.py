@@ -46,16 +46,18 @@ def evaluate(
     metrics = measured.metrics
     images = [str(path) for path in measured.evaluator.draw(out, measured.images)] if out else []
     if as_json:
-        emit({
-            "model": measured.card.name,
-            "file": str(measured.file),
-            "data": measured.data,
-            "split": measured.split,
-            "engine": engine,
-            "n": len(measured.images),
-            "metrics": metrics,
-            "pictures": images,
-        })  # fmt: skip
+        emit(
+            {
+                "model": measured.card.name,
+                "file": str(measured.file),
+                "data": measured.data,
+                "split": measured.split,
+                "engine": engine,
+                "n": len(measured.images),
+                "metrics": metrics,
+                "pictures": images,
+            }
+        )
         return
     tell(f"{measured.file} ({engine}) on {measured.data} {measured.split}, {len(measured.images)} images")
     _print_metrics(metrics)

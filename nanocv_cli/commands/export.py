@@ -27,13 +27,15 @@ def onnx(
     exported = training.export(ref, out, data=data, any_size=any_size)
     parity = exported.parity
     if as_json:
-        emit({
-            "path": str(exported.path),
-            "precision": exported.card.precision,
-            "bytes": exported.bytes,
-            "parity": {"max_abs_error": parity.max_abs_error, "n": parity.n, "batch_sizes": parity.batch_sizes},
-            "metrics_before": exported.card.metrics,
-        })  # fmt: skip
+        emit(
+            {
+                "path": str(exported.path),
+                "precision": exported.card.precision,
+                "bytes": exported.bytes,
+                "parity": {"max_abs_error": parity.max_abs_error, "n": parity.n, "batch_sizes": parity.batch_sizes},
+                "metrics_before": exported.card.metrics,
+            }
+        )
         return
     tell(f"{exported.path}  {exported.bytes / 1e6:.2f} MB  {exported.card.precision}")
     tell(

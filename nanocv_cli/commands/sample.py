@@ -86,8 +86,11 @@ def sample(
             f"--out {out.with_suffix('')} writes single images",
         )
     side = card.input_size
-    expect_room(min(batch_size, count) * 3 * side * side * FLOAT, f"{batch_size:,} images at a time",
-                "ask for fewer with --batch-size")  # fmt: skip
+    expect_room(
+        min(batch_size, count) * 3 * side * side * FLOAT,
+        f"{batch_size:,} images at a time",
+        "ask for fewer with --batch-size",
+    )
     if in_one:
         expect_room(total * 3 * side * side, f"{total:,} images in one grid", "ask for fewer with -n")
     made: dict[int, list[NDArray[np.uint8]]] = {label: [] for label in labels}

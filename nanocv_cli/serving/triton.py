@@ -17,8 +17,10 @@ from nanocv_cli.serving.ports import Control, Ports
 ENVIRONMENT = ".triton"
 PROBE_SECONDS = 60.0
 PREPARE = "make triton prepares one (Linux on x86-64), or run NVIDIA's container: nanocv serve config --target compose"
-WHERE = "import sys, sysconfig; p = sysconfig.get_paths()['purelib']; v = sys.version_info; " \
-    "print(p, sysconfig.get_config_var('LIBDIR'), f'{v[0]}.{v[1]}', sep='\\n')"  # fmt: skip
+WHERE = (
+    "import sys, sysconfig; p = sysconfig.get_paths()['purelib']; v = sys.version_info; "
+    "print(p, sysconfig.get_config_var('LIBDIR'), f'{v[0]}.{v[1]}', sep='\\n')"
+)
 
 
 @dataclass(frozen=True)

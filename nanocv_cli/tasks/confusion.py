@@ -33,8 +33,9 @@ def draw_confusion(matrix: NDArray[np.int64], classes: tuple[str, ...], path: Pa
     axes.set_xlabel("answer")
     axes.set_ylabel("true class")
     right = f"{np.trace(matrix) / max(1, matrix.sum()):.1%}"
-    axes.set_title(f"{right} right; cells: % of the row" if in_percent
-                   else f"{np.trace(matrix)} of {matrix.sum()} right ({right})")  # fmt: skip
+    axes.set_title(
+        f"{right} right; cells: % of the row" if in_percent else f"{np.trace(matrix)} of {matrix.sum()} right ({right})"
+    )
     if count <= 30:
         for row in range(count):
             for column in range(count):

@@ -61,8 +61,9 @@ def test_a_sweep_moves_intensity_and_names_the_turn(nanocv: Command, project: Pa
     document = nanocv(*options, "--json").document
     points = document["batch_sizes"]
     assert [(at["dtype"], at["batch_size"]) for at in points][:6] == [
-        *(("fp16", batch) for batch in (1, 4, 16, 64, 256)), ("int8", 1)
-    ]  # fmt: skip
+        *(("fp16", batch) for batch in (1, 4, 16, 64, 256)),
+        ("int8", 1),
+    ]
     fp16 = [at["intensity"] for at in points[:5]]
     assert fp16 == sorted(fp16)
     turns = {turn["name"]: turn for turn in document["compute_bound_from"]}
@@ -122,8 +123,9 @@ def test_ptflops_stands_beside_ours_with_its_own_total(nanocv: Command, project:
     assert document["ptflops"]["ptflops"] == theirs
     assert document["ptflops"]["ours"] == document["total"]["macs"]
     modules = document["ptflops"]["modules"]
-    assert all(module["explanation"] not in ("", "not explained") for module in modules
-               if module["ours"] != module["theirs"])  # fmt: skip
+    assert all(
+        module["explanation"] not in ("", "not explained") for module in modules if module["ours"] != module["theirs"]
+    )
 
 
 def test_local_peaks_are_measured_once(nanocv: Command, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -63,11 +63,16 @@ def write_loop(path: Path, turns: int = 2**62) -> Path:
     body = helper.make_graph(
         [helper.make_node("Identity", ["go"], ["on"]), helper.make_node("Identity", ["state"], ["next"])],
         "body",
-        [helper.make_tensor_value_info("turn", TensorProto.INT64, []),
-         helper.make_tensor_value_info("go", TensorProto.BOOL, []), state],
-        [helper.make_tensor_value_info("on", TensorProto.BOOL, []),
-         helper.make_tensor_value_info("next", TensorProto.FLOAT, None)],
-    )  # fmt: skip
+        [
+            helper.make_tensor_value_info("turn", TensorProto.INT64, []),
+            helper.make_tensor_value_info("go", TensorProto.BOOL, []),
+            state,
+        ],
+        [
+            helper.make_tensor_value_info("on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("next", TensorProto.FLOAT, None),
+        ],
+    )
     graph = helper.make_graph(
         [
             helper.make_node("Cast", ["images"], ["floats"], to=TensorProto.FLOAT),
@@ -78,9 +83,12 @@ def write_loop(path: Path, turns: int = 2**62) -> Path:
         "loop",
         [helper.make_tensor_value_info("images", TensorProto.UINT8, ["batch", SIDE, SIDE, 3])],
         [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["batch", 3])],
-        [numpy_helper.from_array(np.array([1, 2]), "axes"), numpy_helper.from_array(np.array(turns), "turns"),
-         numpy_helper.from_array(np.array(True), "yes")],
-    )  # fmt: skip
+        [
+            numpy_helper.from_array(np.array([1, 2]), "axes"),
+            numpy_helper.from_array(np.array(turns), "turns"),
+            numpy_helper.from_array(np.array(True), "yes"),
+        ],
+    )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
     helper.set_model_props(model, colour_card().to_metadata())
     onnx.save(model, str(path))
@@ -137,8 +145,14 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-PRINTING = [["infer", "ä.png", "--model", "model.onnx"], ["config", "show"], ["data", "list", "--json"], ["--help"],
-            ["train", "--help"], ["--version"]]  # fmt: skip
+PRINTING = [
+    ["infer", "ä.png", "--model", "model.onnx"],
+    ["config", "show"],
+    ["data", "list", "--json"],
+    ["--help"],
+    ["train", "--help"],
+    ["--version"],
+]
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's full device")
@@ -175,8 +189,9 @@ def test_closed_streams_are_no_traceback(folder: Path, command: str, closed: str
     assert b"Exception ignored" not in done.stderr
 
 
-@pytest.mark.parametrize("locale", [{"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C", "PYTHONUTF8": "0"},
-                                    {"PYTHONIOENCODING": "latin-1"}])  # fmt: skip
+@pytest.mark.parametrize(
+    "locale", [{"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C", "PYTHONUTF8": "0"}, {"PYTHONIOENCODING": "latin-1"}]
+)
 def test_any_text_is_printed_in_any_locale(folder: Path, locale: dict[str, str]) -> None:
     work = ["infer", "ä.png", "--model", "model.onnx"]
     for command in (["infer", "ä.png", "missing-花.png"], work, [*work, "--json"]):
@@ -201,8 +216,12 @@ def test_a_defect_is_one_line_and_one_document(tmp_path: Path) -> None:
     for more in ([], ["--debug"]):
         done = subprocess.run(
             [sys.executable, "-c", script, "config", "show", "--json", *more],
-            cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False,
-        )  # fmt: skip
+            cwd=tmp_path,
+            env=environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         assert done.returncode == 1
         error = json.loads(done.stdout)["error"]
         assert error["kind"] == "internal" and "ZeroDivisionError" in error["message"] and "--debug" in error["hint"]

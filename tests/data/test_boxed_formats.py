@@ -63,15 +63,23 @@ def test_what_is_written_is_read_back(
         tolerance = 1e-9 if form == "pascal_voc" else 1e-6
         ours, theirs = before.label, after.label
         assert (ours.size, ours.labels, ours.crowd, ours.difficult) == (
-            theirs.size, theirs.labels, theirs.crowd, theirs.difficult
-        )  # fmt: skip
+            theirs.size,
+            theirs.labels,
+            theirs.crowd,
+            theirs.difficult,
+        )
         np.testing.assert_allclose(np.array(theirs.corners), np.array(ours.corners), atol=tolerance)
         assert after.path.read_bytes() == before.path.read_bytes()
 
 
 def test_targets_are_shares_clipped_and_padded() -> None:
-    boxes = Boxes((100, 50), ((-10.0, 0.0, 50.0, 25.0), (200.0, 0.0, 300.0, 9.0), (0.0, 0.0, 100.0, 50.0)), (2, 1, 0),
-                  (False, False, True), (False, False, False))  # fmt: skip
+    boxes = Boxes(
+        (100, 50),
+        ((-10.0, 0.0, 50.0, 25.0), (200.0, 0.0, 300.0, 9.0), (0.0, 0.0, 100.0, 50.0)),
+        (2, 1, 0),
+        (False, False, True),
+        (False, False, False),
+    )
     nothing = Boxes((100, 50), (), (), (), ())
     targets = box_targets([Sample(Path("a"), boxes), Sample(Path("b"), nothing)])
     assert targets.shape == (2, 2, 6)
@@ -162,13 +170,16 @@ def test_a_name_that_leads_out_of_the_set_is_not_followed(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     "content",
     [
-        BOMB, "", "<annotation/>", "<annotation><size><width>x</width><height>1</height></size></annotation>",
+        BOMB,
+        "",
+        "<annotation/>",
+        "<annotation><size><width>x</width><height>1</height></size></annotation>",
         "<annotation><size><width>9</width><height>0</height></size></annotation>",
         "<annotation><size><width>9</width><height>9</height></size><object><name>a</name></object></annotation>",
         "<annotation><size><width>9</width><height>9</height></size><object><bndbox><xmin>1</xmin><ymin>1</ymin>"
         "<xmax>nan</xmax><ymax>2</ymax></bndbox></object></annotation>",
     ],
-)  # fmt: skip
+)
 def test_rubbish_xml_is_refused_by_name(tmp_path: Path, content: str) -> None:
     (tmp_path / "Annotations").mkdir()
     (tmp_path / "Annotations" / "1.xml").write_text(content)
@@ -188,8 +199,13 @@ def test_rubbish_text_is_refused_with_its_line(tmp_path: Path, line: str) -> Non
 
 
 def test_check_names_what_is_wrong_with_boxes(tmp_path: Path) -> None:
-    corners = ((-50.0, 0.0, -20.0, 9.0), (5.0, 5.0, 5.0, 9.0), (-9.0, 1.0, 20.0, 20.0), (1.0, 1.0, 9.0, 9.0),
-               (1.0, 1.0, 9.0, 9.0))  # fmt: skip
+    corners = (
+        (-50.0, 0.0, -20.0, 9.0),
+        (5.0, 5.0, 5.0, 9.0),
+        (-9.0, 1.0, 20.0, 20.0),
+        (1.0, 1.0, 9.0, 9.0),
+        (1.0, 1.0, 9.0, 9.0),
+    )
     bad = Boxes((90, 70), corners, (0,) * 5, (True, *(False,) * 4), (False, True, *(False,) * 3))
     samples = (
         Sample(image(tmp_path / "a.png"), bad),

@@ -101,10 +101,13 @@ def contents(form: str, root: Path, cache: Path) -> tuple[Any, ...]:
     images = [np.array(cached_split(cache, found.splits[s], 16, "stretch").images) for s in found.splits]
     label = found.splits["train"][0].label
     targets: list[Any] = [
-        box_targets(samples) if isinstance(label, Boxes) else [sample.label.index for sample in samples]
-        if isinstance(label, ClassLabel) else np.array(cached_masks(cache, samples, 16, "stretch"))
+        box_targets(samples)
+        if isinstance(label, Boxes)
+        else [sample.label.index for sample in samples]
+        if isinstance(label, ClassLabel)
+        else np.array(cached_masks(cache, samples, 16, "stretch"))
         for samples in found.splits.values()
-    ]  # fmt: skip
+    ]
     checked = [(finding.kind, finding.message) for finding in check_dataset(found)]
     paths = [sample.path for samples in found.splits.values() for sample in samples]
     return found.fingerprint(), found.classes, found.notes, images, targets, checked, paths

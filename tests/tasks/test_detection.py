@@ -35,8 +35,9 @@ def detector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Detector]:
     former = Path.cwd()
     os.chdir(root)
     try:
-        done = run_nanocv("train", "--data", data, "--model", "nanospot", *TINY, "--set", "train.epochs=12",
-                          "--out", "run", "--json")  # fmt: skip
+        done = run_nanocv(
+            "train", "--data", data, "--model", "nanospot", *TINY, "--set", "train.epochs=12", "--out", "run", "--json"
+        )
         assert done.code == 0, done.err
         yield Detector(root / "run", data, done.document)
     finally:
@@ -139,8 +140,9 @@ def test_each_class_has_the_threshold_of_its_best_f1() -> None:
     metrics = {"per_class": {"cat": {"threshold": 0.55}, "dog": {"threshold": 0.15}}}
     (found,) = DetectionPostprocessor().postprocess(outputs, card(metrics), 10, [(200, 100)])
     assert [(entry.label, entry.box) for entry in found.predictions] == [
-        ("dog", (100.0, 50.0, 200.0, 100.0)), ("dog", (0.0, 0.0, 200.0, 100.0))
-    ]  # fmt: skip
+        ("dog", (100.0, 50.0, 200.0, 100.0)),
+        ("dog", (0.0, 0.0, 200.0, 100.0)),
+    ]
     (plain,) = DetectionPostprocessor().postprocess(outputs, card({}), 10, [(200, 100)])
     assert [entry.label for entry in plain.predictions] == ["cat", "dog"]
 
@@ -164,8 +166,10 @@ def test_a_graph_that_answers_nonsense_is_refused(change: dict[str, Any], messag
 def test_frames_are_drawn_on_tiny_and_large_images_and_over_the_edge() -> None:
     for size in ((8, 8), (40, 30), (3000, 2000)):
         image = Image.new("RGB", size, (90, 90, 90))
-        frames = [Frame((-5.0, -5.0, size[0] / 2, size[1] / 2), "daisy 99", (250, 200, 0)),
-                  Frame((size[0] / 2, 0.0, size[0] * 2.0, size[1] * 1.0), "tulip 50", (0, 40, 250))]  # fmt: skip
+        frames = [
+            Frame((-5.0, -5.0, size[0] / 2, size[1] / 2), "daisy 99", (250, 200, 0)),
+            Frame((size[0] / 2, 0.0, size[0] * 2.0, size[1] * 1.0), "tulip 50", (0, 40, 250)),
+        ]
         draw_frames(image, frames)
         assert np.asarray(image).std() > 0
 

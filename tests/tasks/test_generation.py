@@ -25,9 +25,15 @@ from nanocv_cli.tasks.generation.task import Generation
 from tests.conftest import COLOURS, Command, TrainedRun, run_nanocv, write_tiny_set
 
 TINY = (
-    "model.input_size=16", "model.sampling.steps=3", "train.epochs=4", "train.judge_every=3", "train.batch_size=8",
-    "train.precision=fp32", "train.learning_rate=0.01", "train.ema_decay=0.5",
-)  # fmt: skip
+    "model.input_size=16",
+    "model.sampling.steps=3",
+    "train.epochs=4",
+    "train.judge_every=3",
+    "train.batch_size=8",
+    "train.precision=fp32",
+    "train.learning_rate=0.01",
+    "train.ema_decay=0.5",
+)
 CLASSES = tuple(sorted(COLOURS))
 
 
@@ -150,9 +156,10 @@ def test_a_grid_and_a_trajectory(generator: Generator, nanocv: Command, tmp_path
     with Image.open(tmp_path / "grid.png") as grid, Image.open(document["trajectory"]) as strip:
         assert grid.width > 3 * 96
         assert strip.width > 5 * 96  # noise and four steps
-    assert "12 images of blue, green, red" in nanocv(
-        "sample", "--model", generator.folder, "-n", "4", "--out", tmp_path / "grid.png"
-    ).out  # fmt: skip
+    assert (
+        "12 images of blue, green, red"
+        in nanocv("sample", "--model", generator.folder, "-n", "4", "--out", tmp_path / "grid.png").out
+    )
 
 
 @pytest.mark.parametrize(

@@ -40,8 +40,10 @@ def test_neighbourhoods_by_hand() -> None:
 def test_the_same_set_twice_is_perfect_and_a_far_one_is_not() -> None:
     rows = np.random.default_rng(0).normal(size=(30, 3))
     assert {name: neighbourhoods(rows, rows)[name] for name in ("precision", "recall", "coverage")} == {
-        "precision": 1.0, "recall": 1.0, "coverage": 1.0,
-    }  # fmt: skip
+        "precision": 1.0,
+        "recall": 1.0,
+        "coverage": 1.0,
+    }
     assert neighbourhoods(rows, rows + 100) == {"precision": 0.0, "recall": 0.0, "density": 0.0, "coverage": 0.0}
 
 

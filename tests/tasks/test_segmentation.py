@@ -37,8 +37,9 @@ def segmenter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Segmenter]:
     former = Path.cwd()
     os.chdir(root)
     try:
-        done = run_nanocv("train", "--data", data, "--model", "nanoseg", *TINY, "--set", "train.epochs=12",
-                          "--out", "run", "--json")  # fmt: skip
+        done = run_nanocv(
+            "train", "--data", data, "--model", "nanoseg", *TINY, "--set", "train.epochs=12", "--out", "run", "--json"
+        )
         assert done.code == 0, done.err
         yield Segmenter(root / "run", data, done.document)
     finally:

@@ -26,8 +26,13 @@ def find_documents(root: Path) -> dict[str, Path]:
     """The annotation files of a folder by split (`all` for a single one without a split); none if it is no COCO set."""
     found = {}
     for folder, split in SPLIT_FOLDERS.items():
-        names = (f"annotations/{folder}.json", f"annotations/instances_{folder}.json", f"{folder}.json",
-                 f"annotations/instances_{folder}2017.json", f"{folder}/_annotations.coco.json")  # fmt: skip
+        names = (
+            f"annotations/{folder}.json",
+            f"annotations/instances_{folder}.json",
+            f"{folder}.json",
+            f"annotations/instances_{folder}2017.json",
+            f"{folder}/_annotations.coco.json",
+        )
         path = next((root / name for name in names if (root / name).is_file()), None)
         if path and split not in found:
             found[split] = path
@@ -73,10 +78,16 @@ def write_coco(dataset: Dataset[Boxes], folder: Path) -> None:
             boxes = sample.label
             for corners, label, crowd in zip(boxes.corners, boxes.labels, boxes.crowd, strict=True):
                 x0, y0, x1, y1 = corners
-                annotations.append({
-                    "id": len(annotations) + 1, "image_id": number, "category_id": label + 1,
-                    "bbox": [x0, y0, x1 - x0, y1 - y0], "area": (x1 - x0) * (y1 - y0), "iscrowd": int(crowd),
-                })  # fmt: skip
+                annotations.append(
+                    {
+                        "id": len(annotations) + 1,
+                        "image_id": number,
+                        "category_id": label + 1,
+                        "bbox": [x0, y0, x1 - x0, y1 - y0],
+                        "area": (x1 - x0) * (y1 - y0),
+                        "iscrowd": int(crowd),
+                    }
+                )
         categories = [{"id": n, "name": name} for n, name in enumerate(dataset.classes, start=1)]
         document = {"images": images, "annotations": annotations, "categories": categories}
         write_json(folder / "annotations" / f"{split}.json", document)

@@ -28,8 +28,11 @@ def find_folders(root: Path) -> dict[str, tuple[Path, Path]]:
     """Folders of images and of masks by split (`all` where there are none); empty if it is no such set."""
     found: dict[str, tuple[Path, Path]] = {}
     for folder, split in SPLIT_FOLDERS.items():
-        pairs = ((f"{folder}/images", f"{folder}/masks"), (f"images/{folder}", f"masks/{folder}"),
-                 (folder, f"masks/{folder}"))  # fmt: skip
+        pairs = (
+            (f"{folder}/images", f"{folder}/masks"),
+            (f"images/{folder}", f"masks/{folder}"),
+            (folder, f"masks/{folder}"),
+        )
         for images, masks in pairs:
             if (root / images).is_dir() and (root / masks).is_dir():
                 found.setdefault(split, (root / images, root / masks))

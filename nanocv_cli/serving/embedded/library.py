@@ -190,9 +190,11 @@ class Library:
         if self._loads:
             await asyncio.wait(self._loads, timeout=PATIENCE_SECONDS)
         ended = await asyncio.gather(
-            *(asyncio.to_thread(lambda model=model: model.close(max(0.0, latest - time.monotonic())))  # type: ignore[misc]
-              for model in [*self.loaded(), *self._leaving.values()])
-        )  # fmt: skip
+            *(
+                asyncio.to_thread(lambda model=model: model.close(max(0.0, latest - time.monotonic())))  # type: ignore[misc]
+                for model in [*self.loaded(), *self._leaving.values()]
+            )
+        )
         await asyncio.gather(*self._leaving)
         self._watchdog.close()
         ended += [model.close(0.0) for model in self._unfinished]
@@ -272,6 +274,8 @@ def _reason(name: str, error: Exception) -> str:
 
 def _version_number(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 19 and int(text) > 0):
-        raise Fault(f"failed to get model version from specified version string '{printable(text)}', version should be "
-                    "an integral value > 0")  # fmt: skip
+        raise Fault(
+            f"failed to get model version from specified version string '{printable(text)}', version should be "
+            "an integral value > 0"
+        )
     return int(text)

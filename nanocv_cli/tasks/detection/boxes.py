@@ -57,9 +57,11 @@ def join_tiles(
         boxes, scores, labels = boxes[shown].astype(np.float64).clip(0.0, 1.0), scores[shown], labels[shown]
         down, across = answer.tile.down, answer.tile.across
         cut = (
-            ((boxes[:, 0] < CUT) & (across.start > 0)) | ((boxes[:, 2] > 1.0 - CUT) & (across.stop < width))
-            | ((boxes[:, 1] < CUT) & (down.start > 0)) | ((boxes[:, 3] > 1.0 - CUT) & (down.stop < height))
-        )  # fmt: skip
+            ((boxes[:, 0] < CUT) & (across.start > 0))
+            | ((boxes[:, 2] > 1.0 - CUT) & (across.stop < width))
+            | ((boxes[:, 1] < CUT) & (down.start > 0))
+            | ((boxes[:, 3] > 1.0 - CUT) & (down.stop < height))
+        )
         sides = np.array([across.stop - across.start, down.stop - down.start] * 2, np.float64)
         placed = boxes * sides + np.array([across.start, down.start] * 2, np.float64)
         parts.append((placed, scores.astype(np.float64), labels.astype(np.int64), cut, np.full(len(boxes), number)))

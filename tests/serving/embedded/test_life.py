@@ -292,13 +292,17 @@ def test_a_warm_up_that_never_ends_is_a_start_that_fails(tmp_path: Path, deaf: s
     sample.inputs["turns"].dims.append(1)
     write_model(tmp_path, config, "turning")
     # Drawn numbers are small: this one is not.
-    before = f"{IMPATIENT}{deaf}\nimport numpy\nclass Most:\n    def integers(self, low, high, shape, kind):\n" \
-        f"        return numpy.full(shape, {FOR_EVER})\nnumpy.random.default_rng = lambda seed: Most()\n"  # fmt: skip
+    before = (
+        f"{IMPATIENT}{deaf}\nimport numpy\nclass Most:\n    def integers(self, low, high, shape, kind):\n"
+        f"        return numpy.full(shape, {FOR_EVER})\nnumpy.random.default_rng = lambda seed: Most()\n"
+    )
     main = f"{before}\nfrom nanocv_cli.app import main\nmain()"
     outcome = subprocess.run(
         [sys.executable, "-c", main, "serve", "run", "--repository", str(tmp_path), "--max-load-s", "1"],
-        capture_output=True, text=True, timeout=60,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
     assert outcome.returncode == 1
     assert "failed to load 'turning'" in outcome.stderr
     assert ("it takes longer than 1 s" if deaf else "loading a model 1 s in all") in outcome.stderr

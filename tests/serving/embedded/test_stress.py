@@ -58,16 +58,18 @@ def connect(server: Server) -> socket.socket:
 
 def request_bytes(model: str, array: np.ndarray) -> bytes:
     """A whole HTTP request with one binary tensor `x`."""
-    header = json.dumps({
-        "inputs": [
-            {
-                "name": "x",
-                "shape": list(array.shape),
-                "datatype": "UINT8",
-                "parameters": {"binary_data_size": array.nbytes},
-            }
-        ]
-    }).encode()  # fmt: skip
+    header = json.dumps(
+        {
+            "inputs": [
+                {
+                    "name": "x",
+                    "shape": list(array.shape),
+                    "datatype": "UINT8",
+                    "parameters": {"binary_data_size": array.nbytes},
+                }
+            ]
+        }
+    ).encode()
     head = (
         f"POST /v2/models/{model}/infer HTTP/1.1\r\nHost: localhost\r\n"
         f"Content-Length: {len(header) + array.nbytes}\r\nInference-Header-Content-Length: {len(header)}\r\n\r\n"

@@ -66,10 +66,15 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     loaded = module.TritonPythonModel()
-    loaded.initialize({
-        "model_config": json.dumps(config), "model_repository": str(entry.config.parent), "model_version": "1",
-        "model_instance_kind": "CPU", "model_instance_device_id": "0",
-    })  # fmt: skip
+    loaded.initialize(
+        {
+            "model_config": json.dumps(config),
+            "model_repository": str(entry.config.parent),
+            "model_version": "1",
+            "model_instance_kind": "CPU",
+            "model_instance_device_id": "0",
+        }
+    )
     loaded.runs = 0
     run = loaded._session.run
 

@@ -24,8 +24,12 @@ def tiled(objects: list[Object], size: tuple[int, int], side: int) -> list[TileA
                 top, bottom = max(y0, down.start), min(y1, down.stop)
                 if right > left and bottom > top:
                     width, height = across.stop - across.start, down.stop - down.start
-                    box = [(left - across.start) / width, (top - down.start) / height,
-                           (right - across.start) / width, (bottom - down.start) / height]  # fmt: skip
+                    box = [
+                        (left - across.start) / width,
+                        (top - down.start) / height,
+                        (right - across.start) / width,
+                        (bottom - down.start) / height,
+                    ]
                     seen.append((box, score, label))
             outputs = {
                 "boxes": np.array([[box for box, _, _ in seen]], np.float32).reshape(1, -1, 4),
@@ -41,9 +45,12 @@ def joined(objects: list[Object], size: tuple[int, int], side: int) -> dict[str,
 
 
 @given(
-    left=st.integers(0, 260), top=st.integers(0, 160), width=st.integers(4, 24), height=st.integers(4, 24),
+    left=st.integers(0, 260),
+    top=st.integers(0, 160),
+    width=st.integers(4, 24),
+    height=st.integers(4, 24),
     label=st.integers(0, 1),
-)  # fmt: skip
+)
 def test_an_object_is_found_once_wherever_tiles_cut_it(
     left: int, top: int, width: int, height: int, label: int
 ) -> None:
@@ -57,8 +64,10 @@ def test_neighbours_and_other_classes_on_the_same_place_stay() -> None:
     objects: list[Object] = [(70, 20, 95, 60, 0, 0.9), (96, 20, 120, 60, 0, 0.8), (70, 20, 95, 60, 1, 0.7)]
     found = joined(objects, (200, 100), 100)
     assert sorted(zip(found["labels"][0].tolist(), found["scores"][0].round(3).tolist(), strict=True)) == [
-        (0, 0.8), (0, 0.9), (1, 0.7)
-    ]  # fmt: skip
+        (0, 0.8),
+        (0, 0.9),
+        (1, 0.7),
+    ]
 
 
 def test_what_no_class_shows_is_left_out_and_nothing_is_nothing() -> None:

@@ -142,8 +142,10 @@ def test_other_versions(version: str) -> None:
     assert found == []
 
 
-@given(st.dictionaries(st.sampled_from(["host", "content-length", "transfer-encoding"]), st.text(max_size=8)),
-       st.sampled_from(["1.1", "1.0", "0.9"]))  # fmt: skip
+@given(
+    st.dictionaries(st.sampled_from(["host", "content-length", "transfer-encoding"]), st.text(max_size=8)),
+    st.sampled_from(["1.1", "1.0", "0.9"]),
+)
 def test_a_length_is_found_in_plain_heads_only(headers: dict[str, str], version: str) -> None:
     try:
         length = body_length(headers, version)
