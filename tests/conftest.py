@@ -38,7 +38,7 @@ Command = Callable[..., Outcome]
 Write = Callable[[str, str], Path]
 
 # What is trained once for several tests, and about how many seconds that takes: whoever asks for it is slow.
-TRAINED_ONCE = {"trained": 8, "detector": 20, "segmenter": 14, "generator": 19, "reference": 14}
+TRAINED_ONCE = {"trained": 8, "detector": 20, "segmenter": 14, "generator": 19, "reference": 11, "counter": 10}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

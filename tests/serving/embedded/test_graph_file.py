@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
+from nanocv_cli.engine.sessions import CPU
 from nanocv_cli.errors import ModelError
 from nanocv_cli.serving.embedded.bounds import DEFAULT_LIMITS
 from nanocv_cli.serving.embedded.graph_file import FIELDS, refuse_external_data
@@ -177,8 +178,6 @@ def test_only_onnx_files_are_graphs(tmp_path: Path) -> None:
 def test_a_session_does_not_keep_the_file_it_was_made_from() -> None:
     content = doubling().SerializeToString()
     before = sys.getrefcount(content)
-    session = Session(
-        content, doubling_config(), ("CPUExecutionProvider", 0), Watchdog(), DEFAULT_LIMITS, time.monotonic() + 60
-    )
+    session = Session(content, doubling_config(), CPU, Watchdog(), DEFAULT_LIMITS, time.monotonic() + 60)
     assert sys.getrefcount(content) == before
     assert session.raw.get_outputs()[0].name == "y"
