@@ -31,6 +31,7 @@ ADDED = {
     "A label format": {"label_list.py": "nanocv_cli/data/formats/label_list.py"},
     "A GPU": {"abacus.yaml": "configs/gpu/abacus.yaml"},
     "A training precision": {},
+    "A device of ONNX Runtime": {},
 }
 LINES = {
     "A model": {
@@ -57,6 +58,10 @@ LINES = {
     "A training precision": {
         "nanocv_cli/models/device.py": [('"bf16": torch.bfloat16', '"brain": torch.bfloat16, ')],
         "nanocv_cli/config/schema.py": [('"fp32", "bf16", "fp16"]', '"brain", ')],
+    },
+    "A device of ONNX Runtime": {
+        # A provider that every build has; it leaves this graph to the processor.
+        "nanocv_cli/engine/sessions.py": [('    "cpu": "CPU', '    "azure": "AzureExecutionProvider",\n')],
     },
 }
 
@@ -113,12 +118,14 @@ def test_a_gpu_and_a_model_are_analysed(extended: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow(15)
-def test_a_format_a_model_and_a_precision_train_and_infer(extended: Path, labelled: Path, tmp_path: Path) -> None:
+def test_a_format_a_model_and_a_precision_train_and_a_device_infers(
+    extended: Path, labelled: Path, tmp_path: Path
+) -> None:
     sets = ("train.epochs=20", "train.learning_rate=0.1", "train.batch_size=8", "train.precision=brain")
     options = [word for pair in sets for word in ("--set", pair)]
     trained = run(extended, tmp_path, "train", "--data", labelled, "--model", "pixelnet", *options, "--out", "run")
     assert trained["metrics"]["top1"] > 0.8
-    answer = run(extended, tmp_path, "infer", labelled / "val-red-000.png", "--model", "run")
+    answer = run(extended, tmp_path, "infer", labelled / "val-red-000.png", "--model", "run", "--device", "azure")
     assert answer["predictions"][0]["label"] in COLOURS
 
 
