@@ -12,7 +12,7 @@ from nanocv_cli.serving.datatypes import NUMPY_TYPES
 from nanocv_cli.serving.embedded.jobs import Rules
 from nanocv_cli.serving.repository.model_config import TYPES
 from nanocv_cli.serving.repository.plan import PYTHON_MODEL
-from nanocv_cli.serving.repository.versions import GRAPH, versions
+from nanocv_cli.serving.repository.versions import GRAPH, MissingVersionError, served, versions
 
 
 def datatype(kind: int) -> str:
@@ -87,16 +87,10 @@ def served_versions(config: pb.ModelConfig, entry: Path) -> list[int]:
         there = versions(entry)
     except OSError as error:
         raise ModelError(f"{config.name}: its folder cannot be read", "check the repository's permissions") from error
-    policy = config.version_policy
-    if policy.HasField("specific"):
-        missing = sorted(set(policy.specific.versions) - set(there))
-        if missing:
-            raise ModelError(f"{config.name}: version {missing[0]} is missing", "mend version_policy")
-        chosen = sorted(set(policy.specific.versions))
-    elif policy.HasField("all"):
-        chosen = there
-    else:
-        chosen = there[-max(1, policy.latest.num_versions) :]
+    try:
+        chosen = served(there, config.version_policy)
+    except MissingVersionError as error:
+        raise ModelError(f"{config.name}: version {error.number} is missing", "mend version_policy") from error
     if not chosen:
         raise ModelError(
             f"at least one version must be available under the version policy of model '{config.name}'",

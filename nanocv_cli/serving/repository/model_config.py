@@ -51,7 +51,7 @@ def build_config(
         if classes and list(output.dims) == [len(classes)] and not output.HasField("reshape"):
             output.label_filename = LABELS
         config.output.append(output)
-    config.version_policy.CopyFrom(_version_policy(settings))
+    config.version_policy.CopyFrom(version_policy(settings))
     config.dynamic_batching.CopyFrom(_batching(settings))
     config.instance_group.append(
         pb.ModelInstanceGroup(
@@ -88,7 +88,8 @@ def _shown(shape: Iterable[int | None]) -> str:
     return f"[{','.join('?' if size is None else str(size) for size in shape)}]"
 
 
-def _version_policy(settings: ServeConfig) -> pb.ModelVersionPolicy:
+def version_policy(settings: ServeConfig) -> pb.ModelVersionPolicy:
+    """Which versions a server of these settings serves."""
     if settings.version_policy == "all":
         return pb.ModelVersionPolicy(all=pb.ModelVersionPolicy.All())
     if settings.version_policy == "specific":

@@ -10,12 +10,13 @@ from nanocv_cli.config.schema import ServeConfig
 from nanocv_cli.engine.graph import Graph
 from nanocv_cli.errors import ModelError, RequestError
 from nanocv_cli.serving.repository.differences import config_differences
-from nanocv_cli.serving.repository.model_config import LABELS, build_config
+from nanocv_cli.serving.repository.model_config import LABELS, build_config, version_policy
 from nanocv_cli.serving.repository.pbtxt import read_config
 from nanocv_cli.serving.repository.python_backend import SHIPPED_MODEL_PY
 from nanocv_cli.serving.repository.versions import (
     GRAPH,
     LARGEST_GRAPH,
+    MissingVersionError,
     check_alike,
     chosen,
     same_content,
@@ -106,7 +107,14 @@ class Source:
         if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
             raise RequestError(f"{folder} is not a folder of its own", "move it away, or choose another --name")
         version, there = chosen(folder, version, self.content, next_version), versions(folder)
-        others = served(sorted({version, *there}), settings)
+        numbers = sorted({version, *there})
+        try:
+            others = served(numbers, version_policy(settings))
+        except MissingVersionError as error:
+            raise RequestError(
+                f"there is no version {error.number} to serve, only {', '.join(map(str, numbers))}",
+                "name versions that are there in serve.versions",
+            ) from error
         check_alike(self.graph, folder, [number for number in others if number != version])
         config = build_config(self.graph.signature, settings, name, card.classes, card.input_size)
         files = {f"{version}/{GRAPH}": self.content}

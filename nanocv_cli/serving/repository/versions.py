@@ -1,9 +1,11 @@
 """The versions of an entry: which are there, which are served, and whether one config can describe them all."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
-from nanocv_cli.config.schema import ServeConfig
+from tritonclient.grpc import model_config_pb2 as pb
+
 from nanocv_cli.engine.graph import Graph
 from nanocv_cli.errors import ModelError, RequestError
 from nanocv_cli.untrusted import holds
@@ -58,22 +60,38 @@ def same_content(path: Path, content: bytes) -> bool:
         raise ModelError(f"{path} cannot be read: {error.strerror}", "mend its permissions, or remove it") from error
 
 
-def served(numbers: list[int], settings: ServeConfig) -> list[int]:
-    """Those of an entry's versions, in order, that its version policy serves.
+class MissingVersionError(ModelError):
+    """A version policy names a version that is not there.
+
+    Args:
+        number: the version.
+        there: those that are.
+    """
+
+    def __init__(self, number: int, there: Sequence[int]) -> None:
+        shown = ", ".join(map(str, there)) or "none"
+        super().__init__(f"version {number} is missing; there is {shown}", "name versions that are there")
+        self.number = number
+
+
+def served(there: list[int], policy: pb.ModelVersionPolicy) -> list[int]:
+    """Those of an entry's versions that a version policy serves, in order; as Triton has it, the newest by default.
+
+    Args:
+        there: an entry's versions, in order.
+        policy: of its config.
 
     Raises:
-        RequestError: the policy names one that is not there.
+        MissingVersionError: the policy names one that is not there.
     """
-    if settings.version_policy == "all":
-        return numbers
-    if settings.version_policy == "latest":
-        return numbers[-settings.latest :]
-    if missing := sorted(set(settings.versions) - set(numbers)):
-        raise RequestError(
-            f"there is no version {missing[0]} to serve, only {', '.join(map(str, numbers))}",
-            "name versions that are there in serve.versions",
-        )
-    return sorted(settings.versions)
+    if policy.HasField("specific"):
+        wanted = sorted(set(policy.specific.versions))
+        if missing := [number for number in wanted if number not in there]:
+            raise MissingVersionError(missing[0], there)
+        return wanted
+    if policy.HasField("all"):
+        return there
+    return there[-max(1, policy.latest.num_versions) :]
 
 
 def check_alike(graph: Graph, entry: Path, numbers: list[int]) -> None:
