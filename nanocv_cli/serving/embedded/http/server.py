@@ -1,7 +1,7 @@
 """HTTP/1.1 as an inference server needs it: whole requests in, whole answers out, everything bounded.
 
-The bytes are parsed by llhttp (`httptools`), the parser of Node.js. A general web framework on top of it would spend
-more on each request than a small model does on an image.
+The bytes are parsed by llhttp (`httptools`), the parser of Node.js. uvicorn on the same parser and loop is as fast, but
+it bounds neither the bytes in flight nor a slow client's time, and never asks who should give way.
 """
 
 import asyncio
