@@ -13,7 +13,7 @@ from nanocv_cli.errors import DataError, RequestError
 
 if TYPE_CHECKING:
     from nanocv_cli.engine.card import ModelCard
-    from nanocv_cli.engine.graph import Graph
+    from nanocv_cli.engine.engine import Engine
     from nanocv_cli.engine.infer import Answer
     from nanocv_cli.images.sources import Source
     from nanocv_cli.tasks.postprocessor import Result
@@ -27,13 +27,13 @@ class Model:
 
     Attributes:
         card: its model card: name, task, classes, input size, metrics.
-        path: the file it was opened from.
+        origin: the file or URL it was opened from.
     """
 
-    def __init__(self, graph: "Graph") -> None:
-        self._graph = graph
-        self.card: ModelCard = graph.card
-        self.path: Path = graph.path
+    def __init__(self, engine: "Engine") -> None:
+        self._graph = engine
+        self.card: ModelCard = engine.card
+        self.origin = engine.origin
 
     def predict(
         self, images: ImageLike | Iterable[ImageLike], top: int | None = None, batch_size: int = 8, tile: int = 0
@@ -140,20 +140,19 @@ def load(ref: str | Path | None = None, *, device: str = "auto", threads: int = 
 
     Args:
         ref: a name (`lenet`: the newest finished run of that model, else its pulled weights), a run folder, a
-            `.safetensors` or `.onnx` file; None: the project's default model.
+            `.safetensors` or `.onnx` file, the URL of a served model (`http://127.0.0.1:8000/lenet`); None: the
+            project's default model.
         device: of ONNX Runtime: auto, cpu, cuda, cuda:1 or coreml; auto takes a GPU where it has one.
         threads: of ONNX Runtime; 0: it chooses, but no more than this process may use.
 
     Raises:
         RequestError: there is nothing of that name, or no such device.
-        ModelError: the file is damaged, or no graph was exported yet.
+        ModelError: the file is damaged, no graph was exported yet, or a served model carries no card.
+        ServingError: the server does not answer, or has no such model.
     """
-    from nanocv_cli.engine.graph import Graph
-    from nanocv_cli.engine.reference import find_graph
-    from nanocv_cli.engine.sessions import pick_session_device
+    from nanocv_cli.engine.engine import open_engine
 
-    chosen = pick_session_device(device)
-    return Model(Graph(find_graph(None if ref is None else str(ref), project_root()), threads, chosen))
+    return Model(open_engine(None if ref is None else str(ref), project_root(), device, threads))
 
 
 def known_classes(wanted: list[str], card: "ModelCard") -> list[str]:

@@ -131,7 +131,7 @@ def evaluate(
         ref: see `load`.
         data: a data config's name or file, or a folder of images; None: the project's default.
         split: train, val or test; None: test where the set has one, else val.
-        engine: torch runs the checkpoint, onnx the exported graph.
+        engine: torch runs the checkpoint, onnx the exported graph, also that of a served model.
         device: auto or cpu; of torch: cuda or mps; of onnx: cuda, cuda:1 or coreml.
         batch_size: images per call.
         online: measure also what needs a download.
@@ -146,14 +146,15 @@ def evaluate(
     """
     from nanocv_cli.config.loader import resolve
     from nanocv_cli.display import Display
-    from nanocv_cli.engine.reference import find_checkpoint, find_graph
-    from nanocv_cli.evaluation.measure import measure
+    from nanocv_cli.engine.reference import find_checkpoint
+    from nanocv_cli.evaluation.measure import measure, open_checkpoint, open_graph
 
     root = project_root()
     name = None if ref is None else str(ref)
-    file = find_graph(name, root) if engine == "onnx" else find_checkpoint(name, root)
+    onnx = engine == "onnx"
+    opened = open_graph(name, root, device) if onnx else open_checkpoint(find_checkpoint(name, root), device)
     config = resolve(data=data).config.data
-    return measure(file, config, split, device, batch_size, root, cache_folder(root), Display(), online)
+    return measure(opened, config, split, batch_size, root, cache_folder(root), Display(), online)
 
 
 def export(

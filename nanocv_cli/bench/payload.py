@@ -1,6 +1,5 @@
 """What a load test sends: one request, made once from the model's own description of its tensors."""
 
-import json
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -9,9 +8,10 @@ from urllib.parse import quote
 import numpy as np
 from numpy.typing import NDArray
 
+from nanocv_cli.engine.datatypes import NUMPY_TYPES
+from nanocv_cli.engine.kserve import infer_request
 from nanocv_cli.errors import RequestError
 from nanocv_cli.memory import expect_room
-from nanocv_cli.serving.datatypes import NUMPY_TYPES
 
 FILLINGS = ("random", "zeros")
 INDICES = ("INT32", "INT64")
@@ -71,24 +71,11 @@ def build_payload(
 
 def as_http(payload: Payload, host: str) -> bytes:
     """The whole HTTP/1.1 request, headers and all, with binary tensors."""
-    document = {
-        "inputs": [
-            {
-                "name": name,
-                "shape": list(array.shape),
-                "datatype": kind,
-                "parameters": {"binary_data_size": array.nbytes},
-            }
-            for name, (kind, array) in payload.inputs.items()
-        ],
-        "outputs": [{"name": name, "parameters": {"binary_data": True}} for name in payload.outputs],
-    }
-    header = json.dumps(document, separators=(",", ":")).encode()
-    body = b"".join([header, *(array.tobytes() for _, array in payload.inputs.values())])
+    length, body = infer_request(payload.inputs, payload.outputs)
     head = (
         f"POST /v2/models/{quote(payload.model, safe='')}/infer HTTP/1.1\r\n"
         f"Host: {host}\r\nContent-Type: application/octet-stream\r\n"
-        f"Inference-Header-Content-Length: {len(header)}\r\nContent-Length: {len(body)}\r\n\r\n"
+        f"Inference-Header-Content-Length: {length}\r\nContent-Length: {len(body)}\r\n\r\n"
     )
     return head.encode() + body
 

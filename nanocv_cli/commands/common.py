@@ -27,6 +27,10 @@ RefOption = Annotated[
     typer.Option("--model", metavar="REF", help="A trained model: its name, a run folder, .safetensors or .onnx file."),
 ]
 
+ServedRefOption = Annotated[
+    str | None,
+    typer.Option("--model", metavar="REF", help="Name, run folder, model file, or URL of a served model."),
+]
 SessionDeviceOption = Annotated[
     str, typer.Option("--device", help="Of ONNX Runtime: auto, cpu, cuda, cuda:N or coreml.")
 ]

@@ -10,7 +10,7 @@ from nanocv_cli.commands.common import (
     DebugFlag,
     EngineDeviceOption,
     JsonFlag,
-    RefOption,
+    ServedRefOption,
     number_option,
     one_of,
 )
@@ -18,7 +18,7 @@ from nanocv_cli.output import emit, tell
 
 
 def evaluate(
-    ref: RefOption = None,
+    ref: ServedRefOption = None,
     data: DataOption = None,
     split: Annotated[str | None, typer.Option(help="train, val or test; default: test where the set has one.")] = None,
     engine: Annotated[Literal["torch", "onnx"], typer.Option(help="The checkpoint, or the exported graph.")] = "torch",
@@ -49,7 +49,7 @@ def evaluate(
         emit(
             {
                 "model": measured.card.name,
-                "file": str(measured.file),
+                "file": measured.file,
                 "data": measured.data,
                 "split": measured.split,
                 "engine": engine,

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nanocv_cli.commands.common import DebugFlag, JsonFlag, RefOption, SessionDeviceOption, end_as_failed, number_option
+from nanocv_cli.commands.common import (
+    DebugFlag,
+    JsonFlag,
+    ServedRefOption,
+    SessionDeviceOption,
+    end_as_failed,
+    number_option,
+)
 from nanocv_cli.output import emit, say, tell
 
 if TYPE_CHECKING:
@@ -25,7 +32,7 @@ SECONDS_BETWEEN_LINES = 10.0
 
 def infer(
     images: Annotated[list[str], typer.Argument(help="Images, folders, globs; - reads one image from stdin.")],
-    ref: RefOption = None,
+    ref: ServedRefOption = None,
     out: Annotated[Path | None, typer.Option(help="Folder for annotated copies.")] = None,
     top: Annotated[int | None, number_option(low=1, high=100_000, text="Most answers per image.")] = None,
     batch_size: Annotated[int, number_option(low=1, high=4096, text="Images in memory at a time.")] = 8,

@@ -21,7 +21,7 @@ FLOAT = 4  # bytes
 
 def sample(
     ref: Annotated[
-        str, typer.Option("--model", metavar="REF", help="A generative model: its name, a run folder, a model file.")
+        str, typer.Option("--model", metavar="REF", help="A generative model: name, run folder, file, URL.")
     ] = "nanoflow",
     classes: Annotated[
         list[str] | None, typer.Option("--class", metavar="NAME", help="What to make; may be repeated. Default: all.")
@@ -51,12 +51,11 @@ def sample(
     from nanocv_cli.api.model import known_classes
     from nanocv_cli.config.project import project_root
     from nanocv_cli.display import Display
-    from nanocv_cli.engine.graph import Graph
-    from nanocv_cli.engine.reference import find_checkpoint, find_graph
+    from nanocv_cli.engine.engine import open_engine
+    from nanocv_cli.engine.reference import find_checkpoint
     from nanocv_cli.engine.samples import samples
     from nanocv_cli.engine.samples import trajectory as frames_of
     from nanocv_cli.engine.sampling import GraphSampler, SamplingSettings
-    from nanocv_cli.engine.sessions import pick_session_device
     from nanocv_cli.errors import RequestError
     from nanocv_cli.files import expect_file, expect_folder
     from nanocv_cli.images.grid import write_grid, write_image
@@ -69,11 +68,13 @@ def sample(
     (expect_file if in_one else expect_folder)(out)
     root = project_root()
     if engine == "onnx":
-        file = find_graph(ref, root)
-        sampler: Sampler = GraphSampler(Graph(file, threads, pick_session_device(device)))
+        opened = open_engine(ref, root, device, threads)
+        sampler: Sampler = GraphSampler(opened)
+        file = opened.origin
     else:
-        file = find_checkpoint(ref, root)
-        sampler = _by_torch(file, device)
+        checkpoint = find_checkpoint(ref, root)
+        sampler = _by_torch(checkpoint, device)
+        file = str(checkpoint)
     card = sampler.card
     settings = SamplingSettings.resolve(card, steps, guidance, solver)
     labels = [card.classes.index(name) for name in known_classes(classes or list(card.classes), card)]
@@ -114,7 +115,7 @@ def sample(
         strip = out.with_name(f"{out.stem}-trajectory.png") if in_one else out / "trajectory.png"
         write_grid([frames_of(sampler, card.input_size, label, seed, settings) for label in labels], strip, names)
     if as_json:
-        document = {"model": card.name, "file": str(file), "engine": engine, "classes": names, "seed": seed, "n": total}
+        document = {"model": card.name, "file": file, "engine": engine, "classes": names, "seed": seed, "n": total}
         told = {
             "steps": settings.steps,
             "guidance": settings.guidance,

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nanocv_cli.engine.graph import Graph
+from nanocv_cli.engine.engine import Engine
 from nanocv_cli.engine.tiles import Tiling, run_tiled
 from nanocv_cli.images.resize import UnreadableImageError, open_image, open_square, resize_to_square
 from nanocv_cli.images.sources import Source
@@ -37,7 +37,7 @@ class Answer:
 
 
 def answers(
-    graph: Graph, sources: Iterable[Source], batch_size: int, keep_images: bool = False, tiling: Tiling | None = None
+    graph: Engine, sources: Iterable[Source], batch_size: int, keep_images: bool = False, tiling: Tiling | None = None
 ) -> Iterator[Answer]:
     """Answers images in their order, holding at most one batch of them in memory.
 
@@ -90,7 +90,7 @@ class _Opened:
         return sum(pixels.nbytes for pixels in (self.square, self.image) if pixels is not None)
 
 
-def _open(graph: Graph, source: Source, keep_image: bool) -> _Opened:
+def _open(graph: Engine, source: Source, keep_image: bool) -> _Opened:
     size, rule = graph.card.input_size, graph.card.resize
     try:
         if isinstance(source.content, np.ndarray):
@@ -105,7 +105,7 @@ def _open(graph: Graph, source: Source, keep_image: bool) -> _Opened:
     return _Opened(source, square, (image.shape[1], image.shape[0]), image if keep_image else None)
 
 
-def _answer_batch(graph: Graph, batch: list[_Opened]) -> Iterator[Answer]:
+def _answer_batch(graph: Engine, batch: list[_Opened]) -> Iterator[Answer]:
     """Answers a batch and empties it, so that each image is dropped once its answer is."""
     squares = [opened.square for opened in batch if opened.square is not None]
     outputs = graph.run(np.stack(squares)) if squares else {}
@@ -120,7 +120,7 @@ def _answer_batch(graph: Graph, batch: list[_Opened]) -> Iterator[Answer]:
         yield Answer(opened.source, own, opened.size, image, opened.problem)
 
 
-def _answer_tiled(graph: Graph, source: Source, tiling: Tiling, batch_size: int, keep_image: bool) -> Answer:
+def _answer_tiled(graph: Engine, source: Source, tiling: Tiling, batch_size: int, keep_image: bool) -> Answer:
     try:
         image = source.content if isinstance(source.content, np.ndarray) else open_image(source.content)
     except UnreadableImageError as error:

@@ -11,7 +11,7 @@ from pathlib import Path
 from nanocv_cli.config.nearest import FORMER_NAMES, nearest
 from nanocv_cli.config.project import config_folders
 from nanocv_cli.errors import ConfigError, ModelError, RequestError
-from nanocv_cli.untrusted import read_regular
+from nanocv_cli.untrusted import printable, read_regular
 
 GRAPH = Path("model.onnx")
 LARGEST_SUMMARY = 16 << 20  # bytes
@@ -25,6 +25,11 @@ class FinishedRun:
     folder: Path
     model: str
     finished: float
+
+
+def is_url(ref: str) -> bool:
+    """Whether a reference names a served model, which has no file here."""
+    return "://" in ref
 
 
 def find_graph(ref: str | None, root: Path) -> Path:
@@ -41,7 +46,7 @@ def find_graph(ref: str | None, root: Path) -> Path:
         ModelError: there is a checkpoint, but no graph was exported from it.
     """
     ref = ref or default_model(root)
-    if ref.endswith(CHECKPOINT.suffix):
+    if ref.endswith(CHECKPOINT.suffix) and not is_url(ref):
         checkpoint = _existing(Path(ref))
         candidates = [checkpoint.with_suffix(GRAPH.suffix)]
         if Path(*checkpoint.parts[-2:]) == CHECKPOINT:
@@ -60,7 +65,7 @@ def find_checkpoint(ref: str | None, root: Path) -> Path:
         RequestError: nothing of that name, or a graph was named where a checkpoint is needed.
     """
     ref = ref or default_model(root)
-    if ref.endswith(GRAPH.suffix):
+    if ref.endswith(GRAPH.suffix) and not is_url(ref):
         raise RequestError(
             f"{ref} is an exported graph; this needs its checkpoint", "name the .safetensors file or the run folder"
         )
@@ -104,6 +109,11 @@ def finished_runs(root: Path) -> list[FinishedRun]:
 
 def _find(ref: str, root: Path, wanted: Path) -> Path:
     """The file `wanted` of a run, or pulled weights with its suffix."""
+    if is_url(ref):
+        raise RequestError(
+            f"this needs the file {wanted.name} of a model; {printable(ref, 120)} is a served one",
+            "name a file, or ask the server: nanocv infer, nanocv eval --engine onnx, nanocv sample",
+        )
     if ref.endswith(wanted.suffix):
         return _existing(Path(ref))
     for folder in (Path(ref), root / "runs" / ref):

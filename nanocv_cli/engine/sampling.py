@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nanocv_cli.engine.card import ModelCard
-from nanocv_cli.engine.graph import EXPORT_AGAIN, NOISE, Graph
-from nanocv_cli.errors import ModelError
+from nanocv_cli.engine.engine import EXPORT_AGAIN, NOISE, Engine
+from nanocv_cli.errors import ModelError, RequestError
 
 MOST_STEPS, MOST_GUIDANCE = 1000, 100.0  # as in a model's config
 LABEL, STEPS, GUIDANCE, HEUN, EVALUATIONS = "label", "steps", "guidance", "heun", "evaluations"
@@ -83,7 +83,7 @@ class GraphSampler:
         ModelError: it is no generative model.
     """
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Engine) -> None:
         self._graph = graph
         self.card = graph.card
         names = [tensor.name for tensor in self._graph.signature.inputs]
@@ -97,7 +97,15 @@ class GraphSampler:
 
         Raises:
             ModelError: the graph fails.
+            RequestError: it is served, and a server knows the model's own settings alone.
         """
+        if not self._graph.has_settings:
+            if settings != SamplingSettings.resolve(self.card, None, None, None):
+                raise RequestError(
+                    f"{self._graph.origin} makes images by the model's own steps, guidance and solver alone",
+                    "leave --steps, --guidance, --solver and --trajectory out, or name the model's file",
+                )
+            return self._graph.answer({NOISE: noise, LABEL: label})["image"]
         given: dict[str, NDArray[Any]] = {
             STEPS: np.array(settings.steps, np.int64),
             GUIDANCE: np.array(settings.guidance, np.float32),

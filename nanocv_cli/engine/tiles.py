@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nanocv_cli.engine.graph import Graph
+from nanocv_cli.engine.engine import Engine
 from nanocv_cli.images.resize import resize_to_square
 
 OVERLAP = 0.25  # of a tile's side: what lies near an edge is answered by the tile that sees further around it
@@ -75,7 +75,7 @@ class Tiling:
     merge: MergeTiles
 
 
-def run_tiled(graph: Graph, image: NDArray[np.uint8], tiling: Tiling, batch_size: int) -> dict[str, NDArray[Any]]:
+def run_tiled(graph: Engine, image: NDArray[np.uint8], tiling: Tiling, batch_size: int) -> dict[str, NDArray[Any]]:
     """The outputs of a graph for an image that is too large, or shows things too small, to be read at once.
 
     Args:
@@ -93,7 +93,7 @@ def run_tiled(graph: Graph, image: NDArray[np.uint8], tiling: Tiling, batch_size
     return tiling.merge(_answers(graph, image, tiling.side, batch_size), (image.shape[1], image.shape[0]))
 
 
-def _answers(graph: Graph, image: NDArray[np.uint8], side: int, batch_size: int) -> Iterator[TileAnswer]:
+def _answers(graph: Engine, image: NDArray[np.uint8], side: int, batch_size: int) -> Iterator[TileAnswer]:
     height, width = image.shape[:2]
     tiles = (Tile(down, across) for down in spans(height, side) for across in spans(width, side))
     while batch := list(islice(tiles, batch_size)):

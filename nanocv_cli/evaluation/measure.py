@@ -13,8 +13,7 @@ from nanocv_cli.data.dataset import Dataset, Sample, expect_split
 from nanocv_cli.data.sources import image_folder
 from nanocv_cli.display import Display
 from nanocv_cli.engine.card import ModelCard
-from nanocv_cli.engine.graph import Graph
-from nanocv_cli.engine.sessions import pick_session_device
+from nanocv_cli.engine.engine import open_engine
 from nanocv_cli.errors import RequestError
 from nanocv_cli.evaluation.evaluate import Answer, evaluate, torch_answer
 from nanocv_cli.evaluation.split import load_split
@@ -29,7 +28,7 @@ class Measured:
     """A filled evaluator and what it was filled with.
 
     Attributes:
-        file: the model's.
+        file: the model's, or its URL.
         card: its card.
         data: name of the set.
         split: of it.
@@ -37,7 +36,7 @@ class Measured:
         evaluator: has seen the answers to all of them.
     """
 
-    file: Path
+    file: str
     card: ModelCard
     data: str
     split: str
@@ -50,40 +49,61 @@ class Measured:
         return self.evaluator.compute()
 
 
-def open_answer(file: Path, device: str) -> tuple[Answer, ModelCard]:
-    """A model file as a function from what its task feeds it to named outputs: `.onnx` by ONNX Runtime.
+@dataclass(frozen=True)
+class OpenedModel:
+    """A model that is ready to be measured.
+
+    Attributes:
+        origin: its file or URL.
+        card: its card.
+        answer: from what its task feeds it to named outputs.
+    """
+
+    origin: str
+    card: ModelCard
+    answer: Answer
+
+
+def open_checkpoint(file: Path, device: str) -> OpenedModel:
+    """A checkpoint, run by torch; see `pick_device`.
 
     Raises:
         ModelError: the file is damaged or not ours.
-        RequestError: what runs the file has no such device.
+        RequestError: torch has no such device.
     """
-    if file.suffix == ".onnx":
-        graph = Graph(file, device=pick_session_device(device))
-        return graph.answer, graph.card
     chosen = pick_device(device)
     network, config, card = load_network(file)
     task = task_for(card.task)
-    return torch_answer(task, task.export_model(network, config).to(chosen).eval(), chosen), card
+    answer = torch_answer(task, task.export_model(network, config).to(chosen).eval(), chosen)
+    return OpenedModel(str(file), card, answer)
+
+
+def open_graph(ref: str | None, root: Path, device: str) -> OpenedModel:
+    """An exported graph, in this process or on a server.
+
+    Raises:
+        NanocvError: as `open_engine`.
+    """
+    engine = open_engine(ref, root, device)
+    return OpenedModel(engine.origin, engine.card, engine.answer)
 
 
 def measure(
-    file: Path,
+    opened: OpenedModel,
     data: DataConfig,
     split: str | None,
-    device: str,
     batch_size: int,
     root: Path,
     cache: Path,
     display: Display,
     online: bool = False,
 ) -> Measured:
-    """Measures one model file on one split.
+    """Measures one model on one split.
 
     Args:
-        file: `.safetensors` or `.onnx` with a card.
+        opened: the model.
         data: the set; its classes may stand in another order than the model's.
         split: None takes test where there is one, else val.
-        device: as `pick_device` has it for checkpoints, and `pick_session_device` for graphs.
         batch_size: images per call.
         root: the project.
         cache: folder of decoded images.
@@ -91,10 +111,10 @@ def measure(
         online: measure what needs a download as well.
 
     Raises:
-        RequestError: the set has other classes than the model, there is no such device, or nothing needs a download.
+        RequestError: the set has other classes than the model, or nothing needs a download.
     """
-    answer, card = open_answer(file, device)
-    task, model = task_for(card.task), model_config(card, file)
+    card = opened.card
+    task, model = task_for(card.task), model_config(card, opened.origin)
     if online and not task.online_metrics:
         raise RequestError(f"no figure of {card.task} needs a download", "leave --online out")
     dataset = match_classes(task.read(data, image_folder(data, root, display.say)), card.classes)
@@ -106,8 +126,8 @@ def measure(
         train_images = load_split(dataset, "train", task, cache, card.input_size, card.resize, display).images
     context = EvalContext(train_images, online)
     with display.bar(f"measuring {chosen}") as progress:
-        evaluator = evaluate(task, answer, images, card.classes, model, context, batch_size, progress)
-    return Measured(file, card, dataset.name, chosen, images.images, evaluator)
+        evaluator = evaluate(task, opened.answer, images, card.classes, model, context, batch_size, progress)
+    return Measured(opened.origin, card, dataset.name, chosen, images.images, evaluator)
 
 
 def match_classes(dataset: Dataset[Any], classes: tuple[str, ...]) -> Dataset[Any]:

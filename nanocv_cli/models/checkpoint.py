@@ -69,7 +69,7 @@ def _misfit(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str:
     return ""
 
 
-def model_config(card: ModelCard, origin: Path) -> ModelConfig:
+def model_config(card: ModelCard, origin: Path | str) -> ModelConfig:
     """The model config in a card, with weights to come from the file alone.
 
     Args:

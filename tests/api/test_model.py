@@ -37,7 +37,7 @@ def test_one_image_is_a_list_of_one(model: nanocv_cli.Model) -> None:
 
 def test_the_answers_are_those_of_the_command(model: nanocv_cli.Model, tmp_path: Path, nanocv: Command) -> None:
     path = write_image(tmp_path / "red.png", "red", (33, 21))
-    line = nanocv("infer", path, "--model", model.path, "--json").document
+    line = nanocv("infer", path, "--model", model.origin, "--json").document
     (found,) = model.predict(path)
     assert found.to_json()["predictions"] == line["predictions"]
     (same,) = model.predict(np.asarray(Image.open(path).convert("RGB")))

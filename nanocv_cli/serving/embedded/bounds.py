@@ -13,9 +13,10 @@ import numpy as np
 from google.protobuf.descriptor import FieldDescriptor
 from tritonclient.grpc import model_config_pb2 as pb
 
+from nanocv_cli.engine.card import METADATA_KEY
+from nanocv_cli.engine.datatypes import NUMPY_TYPES
 from nanocv_cli.errors import ModelError
 from nanocv_cli.processors import usable_processors
-from nanocv_cli.serving.datatypes import NUMPY_TYPES
 from nanocv_cli.serving.embedded.plan import datatype
 from nanocv_cli.untrusted import printable
 
@@ -67,7 +68,7 @@ LENGTHS = {
     "model_warmup": 64,
     "model_warmup.inputs": 256,
     "model_warmup.inputs.dims": 32,
-    "parameters": len(PARAMETERS),
+    "parameters": len(PARAMETERS) + 1,  # and the model card
 }
 COUNT = "instance_group.count"
 MEND = "mend config.pbtxt"
@@ -147,6 +148,8 @@ def parameters(config: pb.ModelConfig, limits: ModelLimits) -> dict[str, int]:
     """
     numbers = {}
     for key, value in config.parameters.items():
+        if key == METADATA_KEY:
+            continue
         highest, option = (limits.threads, MORE_THREADS) if key.endswith("_count") else (1, "")
         text = value.string_value
         if not (text.isascii() and text.isdigit() and len(text) < 10 and int(text) <= highest):

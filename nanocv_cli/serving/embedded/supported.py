@@ -4,6 +4,7 @@ from typing import Any
 
 from tritonclient.grpc import model_config_pb2 as pb
 
+from nanocv_cli.engine.card import METADATA_KEY
 from nanocv_cli.errors import ModelError
 from nanocv_cli.serving.embedded.bounds import PARAMETERS
 from nanocv_cli.untrusted import printable
@@ -52,7 +53,7 @@ def refuse_unsupported(config: pb.ModelConfig) -> None:
         ModelError: it names a field that this server does not honour.
     """
     _walk(config, HONOURED, config.name, "")
-    for key in sorted(set(config.parameters) - set(PARAMETERS)):
+    for key in sorted(set(config.parameters) - {*PARAMETERS, METADATA_KEY}):
         raise _refusal(config.name, f'parameters["{printable(key)}"]')
     ordered = config.dynamic_batching.preserve_ordering
     if ordered and sum(max(1, group.count) * max(1, len(group.gpus)) for group in config.instance_group) > 1:

@@ -6,10 +6,12 @@ from typing import Any
 from tritonclient.grpc import model_config_pb2 as pb
 
 from nanocv_cli.config.schema import ServeConfig
+from nanocv_cli.engine.card import METADATA_KEY, ModelCard
 from nanocv_cli.engine.signature import GraphSignature, TensorSignature
 from nanocv_cli.errors import ModelError
 
 LABELS = "labels.txt"
+LONGEST_CARD = 512 << 10  # characters: a config.pbtxt of more than 1 MiB is not read
 TYPES = {
     "tensor(bool)": pb.TYPE_BOOL,
     "tensor(uint8)": pb.TYPE_UINT8,
@@ -29,7 +31,12 @@ TYPES = {
 
 
 def build_config(
-    signature: GraphSignature, settings: ServeConfig, name: str, classes: tuple[str, ...] = (), open_size: int = 1
+    signature: GraphSignature,
+    settings: ServeConfig,
+    name: str,
+    classes: tuple[str, ...] = (),
+    open_size: int = 1,
+    card: ModelCard | None = None,
 ) -> pb.ModelConfig:
     """Describes a graph to Triton.
 
@@ -39,6 +46,7 @@ def build_config(
         name: the entry's folder name.
         classes: in label order; an output that holds one value per class names them from `labels.txt`.
         open_size: what a dimension of any size is in warm-up images.
+        card: travels with the entry, so that clients can name the answers; one that is too long stays behind.
 
     Raises:
         ModelError: a tensor of a type that Triton does not know, or without rows.
@@ -62,6 +70,9 @@ def build_config(
     )
     for key, value in _thread_parameters(settings).items():
         config.parameters[key].string_value = value
+    text = card.to_metadata()[METADATA_KEY] if card else ""
+    if 0 < len(text) <= LONGEST_CARD:
+        config.parameters[METADATA_KEY].string_value = text
     config.model_warmup.extend(_warmup(config, settings, open_size))
     return config
 

@@ -78,6 +78,7 @@ class Source:
 
     def __init__(self, path: Path) -> None:
         self.graph = Graph(path)
+        self.graph.expect_promised_inputs()
         try:
             self.content = read_regular(path, LARGEST_GRAPH)
         except OSError as error:
@@ -116,7 +117,7 @@ class Source:
                 "name versions that are there in serve.versions",
             ) from error
         check_alike(self.graph, folder, [number for number in others if number != version])
-        config = build_config(self.graph.signature, settings, name, card.classes, card.input_size)
+        config = build_config(self.graph.signature, settings, name, card.classes, card.input_size, card)
         files = {f"{version}/{GRAPH}": self.content}
         if any(output.label_filename for output in config.output):
             # One line each: a label with a line break in it would shift all that follow.

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from nanocv_cli.config.schema import SamplingConfig
 from nanocv_cli.engine.card import ModelCard
-from nanocv_cli.engine.graph import NOISE
+from nanocv_cli.engine.engine import NOISE
 from nanocv_cli.engine.sampling import EVALUATIONS, GUIDANCE, HEUN, LABEL, STEPS
 from nanocv_cli.errors import ExportError
 from nanocv_cli.models.onnx_exporter import OPSET, check_graph, quiet
