@@ -7,7 +7,7 @@ from nanocv_cli.config.loader import load_group
 from nanocv_cli.config.project import shipped_configs
 from nanocv_cli.config.schema import DataConfig
 from nanocv_cli.data.archive import is_unpacked
-from nanocv_cli.data.dvc_store import Tracked, tracked_files
+from nanocv_cli.dvc.records import Tracked, tracked_files
 from nanocv_cli.errors import ConfigError
 
 

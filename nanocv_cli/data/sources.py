@@ -5,8 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from nanocv_cli.config.schema import DataConfig
-from nanocv_cli.data import dvc_store
 from nanocv_cli.data.archive import STAMP, adopt, is_unpacked, place_of, unpack
+from nanocv_cli.dvc import command
+from nanocv_cli.dvc.records import tracked_files
+from nanocv_cli.dvc.remote import default_remote, fetch
 from nanocv_cli.errors import DataError, RequestError
 from nanocv_cli.files import expect_folder, expect_writable, folder_beside
 
@@ -32,7 +34,7 @@ def image_folder(config: DataConfig, root: Path, say: Say) -> Path:
 
 def recorded_md5(config: DataConfig, root: Path) -> str | None:
     """The archive's MD5 as DVC recorded it, where it did."""
-    tracked = dvc_store.tracked_files(root).get(config.archive or "")
+    tracked = tracked_files(root).get(config.archive or "")
     return tracked.md5 if tracked else None
 
 
@@ -48,7 +50,7 @@ def pull_set(config: DataConfig, root: Path, say: Say, progress: Progress, remot
     """
     if config.archive is None:
         raise RequestError(f"{config.name} is a folder of your own ({config.path}): there is nothing to pull")
-    tracked = dvc_store.tracked_files(root).get(config.archive)
+    tracked = tracked_files(root).get(config.archive)
     if tracked is None:
         if config.flowers is None:
             raise DataError(
@@ -71,9 +73,14 @@ def pull_files(root: Path, paths: list[str], say: Say, remote: str | None = None
     Raises:
         DataError: the remote does not hold them and no stage makes them, or the stage failed.
     """
-    tracked = dvc_store.tracked_files(root)
-    if all(tracked[path].md5 for path in paths) and dvc_store.pull(root, paths, remote):
-        return "pulled"
+    tracked = tracked_files(root)
+    if all(tracked[path].md5 and tracked[path].pushed for path in paths):
+        own = None if remote else default_remote(root)
+        if own and own.folder:  # without DVC, whose words of failure would come before what is done about it
+            if all(fetch(root, tracked[path], own) for path in paths):
+                return "pulled"
+        elif command.pull(root, paths, remote):
+            return "pulled"
     stages = sorted({stage for path in paths if (stage := tracked[path].stage)})
     if not stages:
         raise DataError(
@@ -81,7 +88,7 @@ def pull_files(root: Path, paths: list[str], say: Say, remote: str | None = None
         )
     say(f"the remote does not hold {', '.join(paths)}: reproducing stage {', '.join(stages)}")
     for stage in stages:
-        dvc_store.reproduce(root, stage)
+        command.reproduce(root, stage)
     return "reproduced"
 
 

@@ -1,19 +1,23 @@
 """What `--model REF` means: a name, a run folder, a `.safetensors` or an `.onnx` file, resolved to one file.
 
-A name is a model's (`lenet`: its newest finished run, else its pulled weights) or that of pulled weights
-(`lenet-flowers`).
+A name is a model's (`lenet`: its newest finished run anywhere under `runs/`, else its pulled weights) or that of pulled
+weights (`lenet-flowers`). Weights that are not here are taken from the repository's own remote, where that is a folder.
 """
 
 import json
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from nanocv_cli.config.nearest import FORMER_NAMES, nearest
 from nanocv_cli.config.project import config_folders
+from nanocv_cli.engine.pretrained import fetch_weights
 from nanocv_cli.errors import ConfigError, ModelError, RequestError
 from nanocv_cli.untrusted import printable, read_regular
 
 GRAPH = Path("model.onnx")
+SUMMARY = "summary.json"
 LARGEST_SUMMARY = 16 << 20  # bytes
 CHECKPOINT = Path("checkpoints/best.safetensors")
 
@@ -96,7 +100,8 @@ def default_model(root: Path) -> str:
 def finished_runs(root: Path) -> list[FinishedRun]:
     """All finished runs under `root/runs`, newest first; folders that are no runs of ours are passed over."""
     runs = []
-    for summary in root.glob("runs/*/summary.json"):
+    for folder in _folders_with(SUMMARY, root / "runs"):
+        summary = folder / SUMMARY
         try:
             model = json.loads(read_regular(summary, LARGEST_SUMMARY))["model"]
             finished = summary.stat().st_mtime
@@ -105,6 +110,18 @@ def finished_runs(root: Path) -> list[FinishedRun]:
         if isinstance(model, str):
             runs.append(FinishedRun(summary.parent, model, finished))
     return sorted(runs, key=lambda run: run.finished, reverse=True)
+
+
+def _folders_with(name: str, top: Path) -> Iterator[Path]:
+    """Folders at any depth, through links, that hold a file of this name; nothing is looked for inside of them."""
+    seen = set()
+    for folder, inner, files in os.walk(top, followlinks=True):
+        place = os.path.realpath(folder)
+        if place in seen or name in files:
+            inner.clear()
+        if place not in seen and name in files:
+            yield Path(folder)
+        seen.add(place)
 
 
 def _find(ref: str, root: Path, wanted: Path) -> Path:
@@ -132,6 +149,8 @@ def _find(ref: str, root: Path, wanted: Path) -> Path:
         return found
     if any((folder / CHECKPOINT).is_file() for folder in own):
         raise _not_exported(f"a run of {ref}", ref)
+    if len(Path(ref).parts) == 1 and (fetched := fetch_weights(ref, root, wanted.suffix)):
+        return fetched
     raise _unknown(ref, sorted({run.model for run in runs} | {path.stem for path in pulled}))
 
 
@@ -163,5 +182,7 @@ def _unknown(ref: str, known: list[str]) -> RequestError:
     if len(Path(ref).parts) != 1:
         return RequestError(f"no run folder {ref}", "check the path, or give a model's name")
     own = FORMER_NAMES.get(ref, ref)
-    hint = nearest(ref, known, likeness=0.7) or f"nanocv data pull {own}-flowers, or nanocv train --model {own}"
+    hint = nearest(ref, known, likeness=0.7) or (
+        f"nanocv train --model {own} trains one; pretrained weights come with a checkout of nanocv's repository"
+    )
     return RequestError(f"no trained model {ref!r}: no finished run and no pulled weights of that name", hint)

@@ -17,10 +17,10 @@ from PIL import Image
 from nanocv_cli.config.schema import DataConfig, MaskConfig
 from nanocv_cli.data.cache import cached_split
 from nanocv_cli.data.check import check_dataset
-from nanocv_cli.data.dvc_store import tracked_files
 from nanocv_cli.data.formats.table import WRITERS, read_as
 from nanocv_cli.data.labels.boxes import Boxes, box_targets
 from nanocv_cli.data.labels.masks import Mask, cached_masks
+from nanocv_cli.dvc.records import tracked_files
 from nanocv_cli.errors import DataError
 from tests.boxed import write_boxed_set
 from tests.conftest import Command

@@ -48,6 +48,14 @@ def test_a_run_that_lost_its_graph_gives_way_to_an_older_one(tmp_path: Path) -> 
     assert find_graph("lenet", tmp_path) == old / "model.onnx"
 
 
+def test_a_finished_run_counts_at_any_depth_and_links_do_not_lead_in_circles(tmp_path: Path) -> None:
+    deep = make_run(tmp_path, "demo/first/lenet", "lenet", age=0)
+    make_run(tmp_path, "demo/first/lenet/checkpoints/inner", "lenet", age=-9)  # part of a run, no run
+    (tmp_path / "runs" / "demo" / "circle").symlink_to(tmp_path / "runs")
+    assert find_graph("lenet", tmp_path) == deep / "model.onnx"
+    assert [run.folder for run in finished_runs(tmp_path)] == [deep]
+
+
 @pytest.mark.parametrize("ref", ["lenet", "lenet-flowers"])
 def test_pulled_weights_answer_to_model_and_to_their_own_name(tmp_path: Path, ref: str) -> None:
     graph = make_weights(tmp_path, "lenet-flowers")
@@ -103,9 +111,13 @@ def test_an_unfinished_run_says_how_to_go_on(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("ref", "message", "hint"),
     [
-        ("lenet", "no trained model 'lenet'", "nanocv data pull lenet-flowers, or nanocv train --model lenet"),
+        (
+            "lenet",
+            "no trained model 'lenet'",
+            "nanocv train --model lenet trains one; pretrained weights",
+        ),
         ("resnet81", "no trained model", "did you mean resnet18?"),
-        ("nanodet", "no trained model", "nanocv data pull nanospot-flowers, or nanocv train --model nanospot"),
+        ("nanodet", "no trained model", "nanocv train --model nanospot trains one"),
         ("none.onnx", "no file none.onnx", "model's name"),
         ("none.safetensors", "no file none.safetensors", "model's name"),
         ("runs/none", "no run folder runs/none", "check the path"),

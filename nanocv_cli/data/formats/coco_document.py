@@ -10,8 +10,8 @@ from pydantic_core import core_schema
 from typing_extensions import TypedDict  # of pydantic, which takes no other before Python 3.12
 
 from nanocv_cli.data.class_names import class_names
-from nanocv_cli.data.foreign import read_json
 from nanocv_cli.errors import DataError
+from nanocv_cli.foreign import read_json
 from nanocv_cli.untrusted import printable
 
 HINT = "mend it, or write the annotations again"

@@ -13,13 +13,13 @@ from xml.sax.saxutils import escape
 from nanocv_cli.config.schema import DataConfig
 from nanocv_cli.data.class_names import name_problem
 from nanocv_cli.data.dataset import Dataset, Sample
-from nanocv_cli.data.foreign import read_text, read_xml
 from nanocv_cli.data.formats.coco_document import FARTHEST, LARGEST_SIDE
 from nanocv_cli.data.formats.splits import SPLIT_FOLDERS, complete_splits
 from nanocv_cli.data.labels.boxes import Boxes, Corners
 from nanocv_cli.errors import DataError
 from nanocv_cli.files import write_text
 from nanocv_cli.folders import is_file
+from nanocv_cli.foreign import read_text, read_xml
 from nanocv_cli.images.resize import SUFFIXES
 from nanocv_cli.untrusted import printable
 

@@ -10,12 +10,12 @@ from pydantic import TypeAdapter
 from nanocv_cli.config.schema import DataConfig
 from nanocv_cli.data.class_names import class_names
 from nanocv_cli.data.dataset import Dataset, Sample
-from nanocv_cli.data.foreign import read_text, read_yaml
 from nanocv_cli.data.formats.splits import SPLIT_FOLDERS, complete_splits
 from nanocv_cli.data.labels.boxes import Boxes, Corners
 from nanocv_cli.errors import DataError
 from nanocv_cli.files import write_text
 from nanocv_cli.folders import files_below
+from nanocv_cli.foreign import read_text, read_yaml
 from nanocv_cli.images.image_file import UnreadableImageError, image_size
 from nanocv_cli.images.resize import SUFFIXES
 from nanocv_cli.untrusted import printable

@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from nanocv_cli.data.plain_yaml import YamlProblem, plain_yaml
 from nanocv_cli.errors import DataError
+from nanocv_cli.plain_yaml import YamlProblem, plain_yaml
 from nanocv_cli.untrusted import first_line, printable, read_regular
 
 # LVIS, the largest set of annotations in common use, has documents of 1.1 GB.
