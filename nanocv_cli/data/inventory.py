@@ -10,6 +10,9 @@ from nanocv_cli.data.archive import is_unpacked
 from nanocv_cli.dvc.records import Tracked, tracked_files
 from nanocv_cli.errors import ConfigError
 
+# Others beside them, as metrics, are kept by git.
+MODEL_FILES = (".onnx", ".safetensors")
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -41,7 +44,9 @@ def inventory(root: Path) -> list[Entry]:
 def weight_files(root: Path, name: str) -> list[str]:
     """The tracked files of pretrained weights `name`: `weights/<name>.safetensors`, `.onnx`."""
     return sorted(
-        path for path in tracked_files(root) if Path(path).parent.name == "weights" and Path(path).stem == name
+        path
+        for path in tracked_files(root)
+        if Path(path).parent.name == "weights" and Path(path).stem == name and Path(path).suffix in MODEL_FILES
     )
 
 
