@@ -8,7 +8,7 @@ from nanocv_cli.config.schema import DataConfig
 from nanocv_cli.data.archive import STAMP, adopt, is_unpacked, place_of, unpack
 from nanocv_cli.dvc import command
 from nanocv_cli.dvc.records import tracked_files
-from nanocv_cli.dvc.remote import default_remote, fetch
+from nanocv_cli.dvc.remote import default_remote
 from nanocv_cli.errors import DataError, RequestError
 from nanocv_cli.files import expect_folder, expect_writable, folder_beside
 
@@ -76,10 +76,9 @@ def pull_files(root: Path, paths: list[str], say: Say, remote: str | None = None
     tracked = tracked_files(root)
     if all(tracked[path].md5 and tracked[path].pushed for path in paths):
         own = None if remote else default_remote(root)
-        if own and own.folder:  # without DVC, whose words of failure would come before what is done about it
-            if all(fetch(root, tracked[path], own) for path in paths):
-                return "pulled"
-        elif command.pull(root, paths, remote):
+        # DVC is not asked for what a folder does not hold: its failure would be told before what is done about it.
+        missing = own is not None and any(own.lacks(tracked[path]) for path in paths)
+        if not missing and command.pull(root, paths, remote):
             return "pulled"
     stages = sorted({stage for path in paths if (stage := tracked[path].stage)})
     if not stages:

@@ -29,6 +29,14 @@ class Remote:
     url: str
     folder: Path | None
 
+    def lacks(self, file: Tracked) -> bool:
+        """Whether a look into the folder shows that a tracked file is not there; False behind a network."""
+        return self.folder is not None and not (file.md5 and _place(self.folder, file.md5).is_file())
+
+
+def _place(folder: Path, md5: str) -> Path:
+    return folder / "files" / "md5" / md5[:2] / md5[2:]
+
 
 def default_remote(root: Path) -> Remote | None:
     """The default remote by `.dvc/config` and `.dvc/config.local`; None where there is none.
@@ -63,7 +71,7 @@ def fetch(root: Path, wanted: Tracked, remote: Remote) -> bool:
     """
     if remote.folder is None or wanted.md5 is None or not MD5.fullmatch(wanted.md5):
         return False
-    held = remote.folder / "files" / "md5" / wanted.md5[:2] / wanted.md5[2:]
+    held = _place(remote.folder, wanted.md5)
     try:
         content = read_regular(held, wanted.size or 0)
     except FileNotFoundError:
