@@ -2,12 +2,11 @@
 
 from pathlib import Path
 
-from nanocv_cli.data.foreign import read_text
-
 from nanocv_cli.config.schema import DataConfig
 from nanocv_cli.data.class_names import class_names
 from nanocv_cli.data.dataset import Dataset, Sample
 from nanocv_cli.data.labels.class_label import ClassLabel
+from nanocv_cli.foreign import read_text
 
 
 def find_list(root: Path) -> bool:
