@@ -1,11 +1,149 @@
-"""Answers become a connection's bytes, no faster than the client takes them."""
+"""The answering half of a connection: its requests are answered in their turn, no faster than the client takes them."""
 
 import asyncio
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Protocol
 
+from nanocv_cli.serving.embedded.faults import DEFECTS
 from nanocv_cli.serving.embedded.http.messages import HttpAnswer, HttpRequest
 
 PART = 1 << 18  # bytes of an answer that are written at once
+
+Handler = Callable[[HttpRequest], Awaitable[HttpAnswer]]
+
+
+class ReadingHalf(Protocol):
+    """What the answering half asks of the other one."""
+
+    @property
+    def has_unparsed(self) -> bool:
+        """Whether bytes are here that were not parsed yet."""
+
+    def keeps_alive(self, waiting: bool) -> bool:
+        """Whether the client may go on asking; `waiting`: more that it asked waits for its answer."""
+
+    def work(self) -> None:
+        """From now on the client waits for us."""
+
+    def wait_for_taking(self) -> None:
+        """From now on the client has to take what was written."""
+
+    def parse_on(self) -> None:
+        """A request is answered: more may be read."""
+
+    def all_answered(self) -> None:
+        """Nothing waits for an answer any more."""
+
+    def stop_reading(self) -> None:
+        """The client has been told that this was the last answer."""
+
+    def abort(self) -> None:
+        """Closes at once."""
+
+
+class AnswerQueue:
+    """One connection's whole requests, answered one after the other in the order in which they came.
+
+    Args:
+        handler: makes an answer.
+        reading: the other half of the connection.
+
+    Attributes:
+        waiting: requests whose turn has not come.
+        answered: the one that is worked on.
+    """
+
+    def __init__(self, handler: Handler, reading: ReadingHalf) -> None:
+        self._handler, self._reading = handler, reading
+        self.waiting: deque[HttpRequest] = deque()
+        self.answered: HttpRequest | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    def connect(self, transport: asyncio.Transport) -> None:
+        """Answers are written there."""
+        self._transport, self._writer = transport, AnswerWriter(transport, self._wait_for_taking)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether something waits for its answer, or is answered."""
+        return self._task is not None
+
+    def add(self, request: HttpRequest) -> None:
+        """Answers a request in its turn."""
+        self.waiting.append(request)
+        if self._task is None:
+            self._reading.work()
+            self._task = asyncio.get_running_loop().create_task(self._answer_all())
+
+    def refuse(self, request: HttpRequest, refusal: HttpAnswer) -> None:
+        """Answers a request, be it worked on already, with a refusal."""
+        if request not in self.waiting and self._task:
+            self._task.cancel()
+        request.body, request.refusal = b"", refusal
+
+    def cancel(self) -> None:
+        """The client is gone."""
+        if self._task:
+            self._task.cancel()
+
+    def forget(self) -> None:
+        """Drops what waits."""
+        for request in self.waiting:
+            request.holding.release()
+        self.waiting.clear()
+
+    def pause(self) -> None:
+        """The client is behind with taking."""
+        self._writer.pause()
+
+    def resume(self) -> None:
+        """The client has taken most of what was written."""
+        self._writer.resume()
+
+    async def _answer_all(self) -> None:
+        try:
+            while self.waiting:
+                request = self.waiting.popleft()
+                try:
+                    await self._answer(request)
+                finally:
+                    request.holding.release()
+                    self.answered = None
+                if self.waiting or self._reading.has_unparsed:
+                    await asyncio.sleep(0)  # it is the others' turn
+                self._reading.parse_on()
+            self._task = None
+            self._reading.all_answered()
+        except Exception as error:
+            # A defect of ours must not leave a client without an answer for ever.
+            DEFECTS.answer(error)
+            self._reading.abort()
+
+    async def _answer(self, request: HttpRequest) -> None:
+        answer = request.refusal
+        if answer is None:
+            self.answered = request
+            try:
+                answer = await self._handler(request)
+            except asyncio.CancelledError:
+                if not request.refusal:
+                    raise
+                answer = request.refusal
+                if self._task:
+                    self._task.uncancel()
+        keep_alive = request.keep_alive and self._reading.keeps_alive(bool(self.waiting))
+        if not self._transport.is_closing():
+            await self._writer.send(request, answer, keep_alive)
+        if not keep_alive:
+            self._reading.stop_reading()
+            self.forget()
+
+    def _wait_for_taking(self, waits: bool) -> None:
+        if waits:
+            self._reading.wait_for_taking()
+        else:
+            self._reading.work()
 
 
 class AnswerWriter:

@@ -1,20 +1,18 @@
-"""One client's connection: its requests are answered in their turn, at a pace that the others can live with."""
+"""One client's connection: where it stands, until when, and its reading half: no faster than others can live with."""
 
 from __future__ import annotations
 
 import asyncio
-import sys
 import time
-from collections import deque
 from enum import IntEnum
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from nanocv_cli.serving.embedded.budget import SLOW_SECONDS, Holding
 from nanocv_cli.serving.embedded.faults import DEFECTS, Fault, Status
-from nanocv_cli.serving.embedded.http.answering import AnswerWriter
+from nanocv_cli.serving.embedded.http.answering import AnswerQueue
 from nanocv_cli.serving.embedded.http.messages import HttpRequest, refused
-from nanocv_cli.serving.embedded.http.reader import RequestReader
+from nanocv_cli.serving.embedded.http.reader import RequestReader, unread_bytes
 
 if TYPE_CHECKING:
     from nanocv_cli.serving.embedded.http.server import HttpServer
@@ -54,9 +52,7 @@ class HttpConnection(asyncio.Protocol):
         self._server = server
         self._reader = RequestReader(server.budget, server.limits.message_bytes, self._check, self._queue)
         self._unparsed = b""
-        self._waiting: deque[HttpRequest] = deque()
-        self._task: asyncio.Task[None] | None = None  # it answers what waits
-        self._answered: HttpRequest | None = None  # the one that is worked on
+        self._answers = AnswerQueue(server.handler, self)
         self._paused = False
         self._last = False  # the client has said that nothing will follow
         self._deaf = False  # whatever follows is not read
@@ -67,7 +63,7 @@ class HttpConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports do what asyncio.Transport promises, without being one.
         self._transport = cast(asyncio.Transport, transport)
-        self._writer = AnswerWriter(self._transport, self._wait_for_taking)
+        self._answers.connect(self._transport)
         if self._server.admit(self):
             self._stand(Stage.SILENT, self._server.limits.idle_seconds)
         else:
@@ -84,21 +80,20 @@ class HttpConnection(asyncio.Protocol):
     def eof_received(self) -> bool:
         # A client that has said all it wants to say may still wait for its answers.
         self._last = True
-        return self._task is not None or bool(self._unparsed)
+        return self._answers.is_busy or bool(self._unparsed)
 
     def pause_writing(self) -> None:
-        self._writer.pause()
+        self._answers.pause()
 
     def resume_writing(self) -> None:
-        self._writer.resume()
+        self._answers.resume()
 
     def connection_lost(self, error: Exception | None) -> None:
         self._deaf = True
         self._server.leave(self)
-        if self._task:
-            self._task.cancel()
+        self._answers.cancel()
         self._reader.forget()
-        self._forget_waiting()
+        self._answers.forget()
 
     # What the server calls.
 
@@ -117,7 +112,7 @@ class HttpConnection(asyncio.Protocol):
     @property
     def _moving(self) -> Holding:
         """What the client waits for, takes, or sends."""
-        busy = self._answered if self.stage in (Stage.WORKING, Stage.TAKING) else None
+        busy = self._answers.answered if self.stage in (Stage.WORKING, Stage.TAKING) else None
         return (busy or self._reader.request).holding
 
     @property
@@ -128,7 +123,7 @@ class HttpConnection(asyncio.Protocol):
     @property
     def is_greedy(self) -> bool:
         """Whether it has asked for more before it was answered."""
-        return len(self._waiting) > 1
+        return len(self._answers.waiting) > 1
 
     def expire(self) -> None:
         """The deadline is over."""
@@ -143,7 +138,7 @@ class HttpConnection(asyncio.Protocol):
 
     def end_when_idle(self) -> None:
         """Closes once what was asked is answered."""
-        if self._task is None:
+        if not self._answers.is_busy:
             self._close()
 
     def abort(self) -> None:
@@ -169,7 +164,7 @@ class HttpConnection(asyncio.Protocol):
         if reader.in_body:
             self._receive(reader.received - before)
         self._pause(bool(self._unparsed) or not self._may_go_on())
-        if self._task is None:
+        if not self._answers.is_busy:
             self._wait_for_client()
 
     def _receive(self, size: int) -> None:
@@ -193,10 +188,11 @@ class HttpConnection(asyncio.Protocol):
             self._wait_for_client()
 
     def _may_go_on(self) -> bool:
-        if self._deaf or self._task is None:
+        if self._deaf or not self._answers.is_busy:
             return not self._deaf
-        ahead = self._reader.received + sum(request.holding.size for request in self._waiting)
-        return len(self._waiting) < MOST_PIPELINED and ahead <= AHEAD
+        waiting = self._answers.waiting
+        ahead = self._reader.received + sum(request.holding.size for request in waiting)
+        return len(waiting) < MOST_PIPELINED and ahead <= AHEAD
 
     def _pause(self, paused: bool) -> None:
         if paused != self._paused:
@@ -225,19 +221,16 @@ class HttpConnection(asyncio.Protocol):
         """Looks at a head: whether this client may ask, and whether it waits to hear that it may send the body."""
         self._server.access.check(request.method, request.headers, self._local_address)
         # While another request is answered, it would take this for the beginning of that answer.
-        if "expect" in request.headers and request.headers["expect"].lower() == "100-continue" and self._task is None:
+        if request.headers.get("expect", "").lower() == "100-continue" and not self._answers.is_busy:
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def _queue(self, request: HttpRequest) -> None:
         request.holding.rest(partial(self._drop, request))
-        self._waiting.append(request)
-        self._work()
+        self._answers.add(request)
 
     def _drop(self, request: HttpRequest) -> None:
         """A request that is whole has lost its bytes."""
-        if request not in self._waiting and self._task:
-            self._task.cancel()
-        request.body, request.refusal = b"", refused(self._server.budget.no_room())
+        self._answers.refuse(request, refused(self._server.budget.no_room()))
 
     def _local_address(self) -> str:
         return str(self._transport.get_extra_info("sockname")[0])
@@ -256,67 +249,35 @@ class HttpConnection(asyncio.Protocol):
         self._queue(request)
         self._pause(False)
 
-    # Answering.
+    # What the answering half calls.
 
-    def _work(self) -> None:
-        if self._task is None:
-            self._stand(Stage.WORKING, NEVER)
-            self._task = asyncio.get_running_loop().create_task(self._answer_all())
+    @property
+    def has_unparsed(self) -> bool:
+        return bool(self._unparsed)
 
-    async def _answer_all(self) -> None:
-        try:
-            while self._waiting:
-                request = self._waiting.popleft()
-                try:
-                    await self._answer(request)
-                finally:
-                    request.holding.release()
-                    self._answered = None
-                if self._waiting or self._unparsed:
-                    await asyncio.sleep(0)  # it is the others' turn
-                if self._paused:
-                    self._parse()
-            self._task = None
-            if self._deaf:
-                self._close()
-            else:
-                self._go_on()
-        except Exception as error:
-            # A defect of ours must not leave a client without an answer for ever.
-            DEFECTS.answer(error)
-            self.abort()
+    def keeps_alive(self, waiting: bool) -> bool:
+        return not self._server.closing and (waiting or not self._deaf)
 
-    async def _answer(self, request: HttpRequest) -> None:
-        answer = request.refusal
-        if answer is None:
-            self._answered = request
-            try:
-                answer = await self._server.handler(request)
-            except asyncio.CancelledError:
-                if not request.refusal:
-                    raise
-                answer = request.refusal
-                if self._task:
-                    self._task.uncancel()
-        keep_alive = request.keep_alive and not self._server.closing and not (self._deaf and not self._waiting)
-        if not self._transport.is_closing():
-            await self._writer.send(request, answer, keep_alive)
-        if not keep_alive:
-            self._deaf, self._unparsed = True, b""
-            self._forget_waiting()
+    def work(self) -> None:
+        self._stand(Stage.WORKING, NEVER)
 
-    def _wait_for_taking(self, waits: bool) -> None:
-        if waits:
-            self._stand(Stage.TAKING, self._server.limits.taking_seconds)
+    def wait_for_taking(self) -> None:
+        self._stand(Stage.TAKING, self._server.limits.taking_seconds)
+
+    def parse_on(self) -> None:
+        if self._paused:
+            self._parse()
+
+    def all_answered(self) -> None:
+        if self._deaf:
+            self._close()
         else:
-            self._stand(Stage.WORKING, NEVER)
+            self._go_on()
+
+    def stop_reading(self) -> None:
+        self._deaf, self._unparsed = True, b""
 
     # Ending.
-
-    def _forget_waiting(self) -> None:
-        for request in self._waiting:
-            request.holding.release()
-        self._waiting.clear()
 
     def _close(self) -> None:
         """Closes when all is written; a client that was refused may finish what it was saying, to nobody."""
@@ -333,19 +294,3 @@ class HttpConnection(asyncio.Protocol):
         if stage != self.stage:
             self._server.move(self, stage)
             self.stage, self.since = stage, now
-
-
-def unread_bytes(descriptor: int) -> int:
-    """How many bytes a socket holds for whoever reads it; 0 also where the system does not tell."""
-    if sys.platform == "win32":
-        return 0
-    import array
-    import fcntl
-    import termios
-
-    found = array.array("i", [0])
-    try:
-        fcntl.ioctl(descriptor, termios.FIONREAD, found)
-    except OSError:  # it is closed
-        return 0
-    return found[0]

@@ -5,6 +5,7 @@ Nothing may stand in a head that two readers could read differently.
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 
@@ -180,6 +181,22 @@ def body_length(headers: dict[str, str], version: str) -> int | None:
     if coding.strip().lower() != "chunked":
         raise Fault("Transfer-Encoding other than chunked is not supported", Status.UNSUPPORTED)
     return None
+
+
+def unread_bytes(descriptor: int) -> int:
+    """How many bytes a socket holds for whoever reads it; 0 also where the system does not tell."""
+    if sys.platform == "win32":
+        return 0
+    import array
+    import fcntl
+    import termios
+
+    found = array.array("i", [0])
+    try:
+        fcntl.ioctl(descriptor, termios.FIONREAD, found)
+    except OSError:  # it is closed
+        return 0
+    return found[0]
 
 
 def _head_too_large() -> Fault:

@@ -6,21 +6,19 @@ it bounds neither the bytes in flight nor a slow client's time, and never asks w
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from itertools import chain, islice
 
 from nanocv_cli.serving.embedded.access import Access
 from nanocv_cli.serving.embedded.background import SMALL
 from nanocv_cli.serving.embedded.budget import Budget
+from nanocv_cli.serving.embedded.http.answering import Handler
 from nanocv_cli.serving.embedded.http.connection import HttpConnection, Stage
-from nanocv_cli.serving.embedded.http.messages import HttpAnswer, HttpRequest
 from nanocv_cli.serving.embedded.limits import Limits
 
 SWEEP_SECONDS = 0.25
 OLD_SECONDS, YOUNG_SECONDS = 1.0, 0.1  # without a word
 LOOKED_AT = 16  # connections of a kind, for each that gives way
-
-Handler = Callable[[HttpRequest], Awaitable[HttpAnswer]]
 
 
 class HttpServer:
