@@ -65,9 +65,10 @@ analyze_app = _group("What a model costs: arithmetic, bytes, and where each laye
 analyze_app.command("flops")(analyze.flops)
 app.add_typer(analyze_app, name="analyze")
 
-config_app = _group("Configs: what a command would use, valid or not.")
+config_app = _group("Configs: what a command would use, valid or not, and what a key means.")
 config_app.command("show")(config.show)
 config_app.command("check")(config.check)
+config_app.command("explain")(config.explain)
 app.add_typer(config_app, name="config")
 
 

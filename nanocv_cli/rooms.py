@@ -25,8 +25,12 @@ class Room:
         task: the class of the training side, a `tasks.base.Task` that is made without arguments.
         postprocessor: the class of what understands and draws the graph's answers to images, without torch, a
             `tasks.postprocessor.Postprocessor` that is made without arguments; None where a model answers no images.
+        recipe: the class of a train config: the loop's keys and those that the task's loss and augmentation read.
+        model: the class of a model config, likewise.
         networks: names that `model.architecture` may have, each with what builds it from a model config and the
             number of classes (`models.registry.Builder`).
+        arguments: by the same names, the class of `model.args`: what the network may be built with; a network that
+            is left out takes none.
         torchvision: likewise, what builds torchvision's networks by their names there; None where it has none.
         sampler: a checkpoint that makes images, from its path and a device (`engine.sampling.Sampler`); None where
             a model makes none.
@@ -34,7 +38,10 @@ class Room:
 
     task: str
     postprocessor: str | None = None
+    recipe: str = "nanocv_cli.config.schema:TrainConfig"
+    model: str = "nanocv_cli.config.schema:ModelConfig"
     networks: Mapping[str, str] = field(default_factory=dict)
+    arguments: Mapping[str, str] = field(default_factory=dict)
     torchvision: str | None = None
     sampler: str | None = None
 
@@ -43,24 +50,36 @@ BUILT_IN = {
     "classification": Room(
         task="nanocv_cli.tasks.classification.task:Classification",
         postprocessor="nanocv_cli.tasks.classification.postprocessor:ClassificationPostprocessor",
+        recipe="nanocv_cli.tasks.classification.config:Recipe",
         networks={"lenet": "nanocv_cli.models.networks:lenet", "nanores": "nanocv_cli.models.networks:nanores"},
+        arguments={
+            "lenet": "nanocv_cli.models.arguments:LeNetArgs",
+            "nanores": "nanocv_cli.models.arguments:NanoResArgs",
+        },
         torchvision="nanocv_cli.tasks.classification.torchvision_classifiers:build_torchvision_classifier",
     ),
     "detection": Room(
         task="nanocv_cli.tasks.detection.task:Detection",
         postprocessor="nanocv_cli.tasks.detection.postprocessor:DetectionPostprocessor",
+        recipe="nanocv_cli.tasks.detection.config:Recipe",
         networks={"nanospot": "nanocv_cli.models.networks:nanospot"},
+        arguments={"nanospot": "nanocv_cli.models.arguments:NanoSpotArgs"},
         torchvision="nanocv_cli.tasks.detection.torchvision_detectors:build_torchvision_detector",
     ),
     "segmentation": Room(
         task="nanocv_cli.tasks.segmentation.task:Segmentation",
         postprocessor="nanocv_cli.tasks.segmentation.postprocessor:SegmentationPostprocessor",
+        recipe="nanocv_cli.tasks.segmentation.config:Recipe",
         networks={"nanoseg": "nanocv_cli.models.networks:nanoseg"},
+        arguments={"nanoseg": "nanocv_cli.models.arguments:NanoSegArgs"},
         torchvision="nanocv_cli.tasks.segmentation.torchvision_segmenters:build_torchvision_segmenter",
     ),
     "generation": Room(
         task="nanocv_cli.tasks.generation.task:Generation",
+        recipe="nanocv_cli.tasks.generation.config:Recipe",
+        model="nanocv_cli.tasks.generation.config:Model",
         networks={"nanoflow": "nanocv_cli.models.networks:nanoflow"},
+        arguments={"nanoflow": "nanocv_cli.models.arguments:NanoFlowArgs"},
         sampler="nanocv_cli.tasks.generation.checkpoint_sampler:CheckpointSampler",
     ),
 }

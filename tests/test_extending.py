@@ -42,7 +42,9 @@ LINES = {
             ),
             ("from nanocv_cli.models.nanospot", "from nanocv_cli.models.pixelnet import PixelNet\n"),
         ],
-        "nanocv_cli/rooms.py": [('"lenet": ', '"pixelnet": "nanocv_cli.models.networks:pixelnet", ')],
+        "nanocv_cli/rooms.py": [
+            ('"lenet": "nanocv_cli.models.networks', '"pixelnet": "nanocv_cli.models.networks:pixelnet", ')
+        ],
     },
     "A label format": {
         "nanocv_cli/data/formats/table.py": [

@@ -1,4 +1,4 @@
-"""`nanocv config`: show, check."""
+"""`nanocv config`: show, check, explain."""
 
 import json
 from pathlib import Path
@@ -79,3 +79,23 @@ def check(
     if wrong:
         end_as_failed(ConfigError(f"{len(wrong)} of {len(checked)} config files are wrong: {', '.join(wrong)}",
                                   "mend the lines named above"))  # fmt: skip
+
+
+def explain(
+    key: Annotated[str, typer.Argument(help="A key (train.epochs) or a part of the config (train.augment).")] = "",
+    as_json: JsonFlag = False,
+    debug: DebugFlag = False,
+) -> None:
+    """Say what a key means, what it takes, its default, and who reads it."""
+    from dataclasses import asdict
+
+    from nanocv_cli.config.explain import explained
+
+    found = explained(key)
+    if as_json:
+        emit({"keys": [asdict(one) for one in found]})
+        return
+    for one in found:
+        tell(f"{one.name}  ({one.owner})")
+        tell(f"    {one.meaning}")
+        tell(f"    takes {one.takes}; " + (f"default {one.default}" if one.default else "must be given"))

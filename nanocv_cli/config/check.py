@@ -8,11 +8,14 @@ from pydantic import BaseModel
 from nanocv_cli.config.groups import GROUP_MODELS, RUN_GROUPS, Defaults
 from nanocv_cli.config.lookup import read_group
 from nanocv_cli.config.origins import Located
+from nanocv_cli.config.owners import recipe_class, section_class
 from nanocv_cli.config.project import project_root, shown
-from nanocv_cli.config.schema import RunConfig
+from nanocv_cli.config.schema import ModelConfig, RunConfig
+from nanocv_cli.config.upgrade import upgraded
 from nanocv_cli.config.validation import findings
 from nanocv_cli.config.yaml_lines import read_yaml
 from nanocv_cli.errors import ConfigError
+from nanocv_cli.rooms import task_names
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ def check_file(path: Path) -> Checked:
     except ConfigError as error:
         return Checked(path, folder if folder in GROUP_MODELS else "unknown", (error,))
     if any(isinstance(located.values.get(group), dict) for group in RUN_GROUPS):
-        return Checked(path, "run", _wrong(RunConfig, located, ""))
+        return Checked(path, "run", _wrong_run(located))
     if path.name == "defaults.yaml":
         return Checked(
             path,
@@ -43,12 +46,30 @@ def check_file(path: Path) -> Checked:
             _wrong(Defaults, located, "") or _unknown_names(located, {group: group for group in GROUP_MODELS}),
         )
     if folder == "model":
-        wrong = _wrong(GROUP_MODELS[folder], located, "model.")
+        wrong = _wrong(section_class("model", located.values), located, "model.")
         return Checked(path, folder, wrong or _unknown_names(located, {"recipe": "train"}))
+    if folder == "train":
+        return Checked(path, folder, _wrong_recipe(located))
     if folder in GROUP_MODELS:
         return Checked(path, folder, _wrong(GROUP_MODELS[folder], located, f"{folder}."))
     message = f"{shown(path)}: its folder is {folder!r}; expected one of {', '.join(GROUP_MODELS)}, or a run's config"
     return Checked(path, "unknown", (ConfigError(message, "a config's folder says what it configures"),))
+
+
+def _wrong_run(located: Located) -> tuple[ConfigError, ...]:
+    whole = upgraded(located)
+    parts = {group: part for group in RUN_GROUPS if (part := whole.part(group))}
+    if not len(parts) == len(RUN_GROUPS) == len(whole.values):
+        return _wrong(RunConfig, whole, "")
+    model = findings(section_class("model", parts["model"].values), parts["model"], "model.")
+    chosen = model if isinstance(model, ModelConfig) else None
+    classes = {group: section_class(group, part.values, chosen) for group, part in parts.items()}
+    return tuple(error for group, part in parts.items() for error in _wrong(classes[group], part, f"{group}."))
+
+
+def _wrong_recipe(located: Located) -> tuple[ConfigError, ...]:
+    """What is wrong in a recipe for whatever task it fits best: a recipe alone does not say which it is for."""
+    return min((_wrong(recipe_class(task), located, "train.") for task in task_names()), key=len)
 
 
 def _wrong(model: type[BaseModel], located: Located, prefix: str) -> tuple[ConfigError, ...]:

@@ -65,7 +65,9 @@ def allowed_names(model: type[BaseModel], path: list[str]) -> list[str]:
     """The values of a field that takes one of a few names; none for any other field."""
     field = fields_at(model, path[:-1])[path[-1]]
     kinds = _alternatives(field.annotation)
-    listed = [name for kind in kinds if typing.get_origin(kind) is typing.Literal for name in typing.get_args(kind)]
+    listed = [
+        name for kind in kinds if typing.get_origin(kind) is typing.Literal for name in map(str, typing.get_args(kind))
+    ]
     return listed + [name for rule in _name_rules(field) for name in rule.names()]
 
 
@@ -107,16 +109,19 @@ def _is_model(kind: Any) -> bool:
 
 def _kind(kind: Any) -> str:
     arguments = typing.get_args(kind)
+    if typing.get_origin(kind) is typing.Annotated:
+        return _kind(arguments[0])
     if typing.get_origin(kind) is typing.Literal:
-        return "one of " + ", ".join(arguments)
+        return "one of " + ", ".join(map(str, arguments))
     if typing.get_origin(kind) is tuple:
         count = "" if arguments[-1] is Ellipsis else f"{len(arguments)} "
-        items = ITEM_NAMES.get(arguments[0]) or f"lists of {_kind(arguments[0]).removeprefix('a list of ')}"
+        first = typing.get_args(arguments[0])[0] if hasattr(arguments[0], "__metadata__") else arguments[0]
+        items = ITEM_NAMES.get(first) or f"lists of {_kind(arguments[0]).removeprefix('a list of ')}"
         return f"a list of {count}{items}"
     if typing.get_origin(kind) is dict:
         return f"a mapping of names, each to {_kind(arguments[1])}"
     if _is_model(kind):
-        return "keys " + ", ".join(kind.model_fields)
+        return "keys " + ", ".join(kind.model_fields) if kind.model_fields else "no keys"
     return SCALAR_NAMES[kind]
 
 

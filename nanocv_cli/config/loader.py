@@ -10,12 +10,14 @@ from typing import Any
 from pydantic import BaseModel
 
 from nanocv_cli.config.flatten import flatten
-from nanocv_cli.config.groups import GROUP_MODELS
+from nanocv_cli.config.groups import GROUP_MODELS, RUN_GROUPS
 from nanocv_cli.config.lookup import read_defaults, read_group
 from nanocv_cli.config.origins import Located
 from nanocv_cli.config.overrides import overridden, parse_overrides
+from nanocv_cli.config.owners import section_class
 from nanocv_cli.config.project import project_root
-from nanocv_cli.config.schema import RunConfig, ServeConfig
+from nanocv_cli.config.schema import ModelConfig, RunConfig, ServeConfig
+from nanocv_cli.config.upgrade import upgraded
 from nanocv_cli.config.validation import validate
 from nanocv_cli.config.yaml_lines import dump_yaml, read_yaml
 from nanocv_cli.errors import ConfigError
@@ -72,7 +74,7 @@ def resolve(
     else:
         groups["train"] = read("train", train)
     groups["gpu"] = read("gpu", gpu)
-    typed = {group: validate(GROUP_MODELS[group], located, f"{group}.") for group, located in groups.items()}
+    typed = _typed(groups)
     origins = {
         f"{group}.{key}": origin
         for group, located in groups.items()
@@ -123,7 +125,21 @@ def load_resolved(path: Path) -> RunConfig:
     Raises:
         ConfigError: it is not valid.
     """
-    return validate(RunConfig, read_yaml(path), "")
+    whole = upgraded(read_yaml(path))
+    parts = {group: part for group in RUN_GROUPS if (part := whole.part(group))}
+    if len(parts) == len(RUN_GROUPS) == len(whole.values):
+        return RunConfig.model_validate(_typed(parts))
+    return validate(RunConfig, whole, "")  # says which section is missing, no mapping or one too many
+
+
+def _typed(groups: Mapping[str, Located]) -> dict[str, BaseModel]:
+    """Each section by the class that its owners declare; the model's task decides for the recipe."""
+    typed: dict[str, BaseModel] = {}
+    for group, located in groups.items():
+        model = typed.get("model")
+        chosen = section_class(group, located.values, model if isinstance(model, ModelConfig) else None)
+        typed[group] = validate(chosen, located, f"{group}.")
+    return typed
 
 
 def config_hash(config: RunConfig) -> str:

@@ -39,6 +39,14 @@ class Located:
         enclosing = self.value(parent) if parent else self.values
         return isinstance(enclosing, dict) and name in enclosing
 
+    def part(self, key: str) -> "Located | None":
+        """What is written below a key, with its places; None where no mapping is."""
+        values = self.values.get(key)
+        if not isinstance(values, dict):
+            return None
+        places = {name.removeprefix(f"{key}."): at for name, at in self.places.items() if name.startswith(f"{key}.")}
+        return Located(values, places, self.where(key))
+
     def replaced(self, key: str, value: Any, place: str) -> "Located":
         """A copy in which a dotted key, and all below it, is `value`, written at `place`.
 

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from nanocv_cli.config.expected_type import fields_at, is_text, takes_null
-from nanocv_cli.config.groups import GROUP_MODELS, RUN_GROUPS
+from nanocv_cli.config.groups import RUN_GROUPS
 from nanocv_cli.config.nearest import nearest
 from nanocv_cli.config.origins import Located
+from nanocv_cli.config.owners import field_classes
 from nanocv_cli.config.yaml_lines import parse_value
 from nanocv_cli.errors import ConfigError
 
@@ -62,14 +63,15 @@ def _meant(group: str, key: str, groups: Sequence[str]) -> str:
         return ""
     if key:
         return nearest(group, groups).replace("?", f".{key}?")
-    owners = [name for name in groups if group in GROUP_MODELS[name].model_fields]
-    return f"did you mean {owners[0]}.{group}=...?" if owners else ""
+    holding = [name for name in groups if any(group in section.model_fields for section in field_classes(name))]
+    return f"did you mean {holding[0]}.{group}=...?" if holding else ""
 
 
 def _typed(group: str, key: str, text: str) -> Any:
     """A field of text takes the text as it stands (but for null where it may be null), any other what YAML reads."""
     *parents, name = key.split(".")
-    field = fields_at(GROUP_MODELS[group], parents).get(name)
+    known = (fields_at(section, parents).get(name) for section in field_classes(group))
+    field = next(filter(None, known), None)
     value = parse_value(text)
     if field is None or not is_text(field) or (value is None and takes_null(field)):
         return value

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationInfo, field_validator
 
 from nanocv_cli.config.expected_type import OneOf
 from nanocv_cli.rooms import is_task, task_names
@@ -45,76 +45,51 @@ class MaskConfig(Config):
 class DataConfig(Config):
     """One data set: where it lies, what format it has, how it is split."""
 
-    name: str = Field(min_length=1)
+    name: str = Field(min_length=1, description="of the set, as cards and summaries tell it")
     path: str = Field(description="folder of the images; a relative path starts at the project root")
     archive: str | None = Field(None, description="the one DVC-tracked tar file that `path` is unpacked from")
     format: Literal["auto", "class_folders", "coco", "pascal_voc", "yolo", "masks"] = Field(
         "auto", description="layout of the labels; auto looks"
     )
     classes: tuple[str, ...] | None = Field(None, description="class names in label order; none: read from the set")
-    mask: MaskConfig = MaskConfig()
+    mask: MaskConfig = Field(MaskConfig(), description="what the values of masks mean")
     val_fraction: float = Field(0.15, gt=0.0, lt=1.0, description="val share where the set has no val split")
     test_fraction: float = Field(0.15, ge=0.0, lt=1.0, description="test share where the set has no splits at all")
     split_seed: int = Field(0, ge=0, description="an image's split is a hash of this seed and its content")
     flowers: FlowersConfig | None = Field(None, description="how to draw the set, for the one that nanocv draws")
 
 
-class SamplingConfig(Config):
-    """How a generative model gets from noise to an image, unless asked otherwise."""
-
-    steps: int = Field(12, ge=1, le=1000)
-    guidance: float = Field(1.5, ge=0.0, le=100.0, description="1: the class alone; more: exaggerated")
-    solver: Literal["heun", "euler"] = Field("heun", description="heun evaluates the network twice per step")
+class ArchitectureArgs(Config):
+    """What an architecture may be built with; those that have nothing to choose take no key."""
 
 
 class ModelConfig(Config):
-    """One architecture and the image it reads."""
+    """One architecture and its image: what every model has; `owners.py` adds what its task and network read."""
 
-    name: str = Field(min_length=1)
-    task: Annotated[str, OneOf(task_names, is_task)] = "classification"
-    architecture: str = Field(description="a name of `models/registry.py`, or any torchvision classifier")
-    source: Literal["nanocv", "torchvision"] = "nanocv"
+    name: str = Field(min_length=1, description="of the model, by which references find its runs")
+    task: Annotated[str, OneOf(task_names, is_task)] = Field("classification", description="what the model is for")
+    architecture: str = Field(description="one of nanocv's own networks, or any of torchvision's by its name there")
+    source: Literal["nanocv", "torchvision"] = Field("nanocv", description="whose network it is")
     input_size: int = Field(224, ge=16, le=2048, description="side of the square image the graph reads, pixels")
     resize: Literal["crop", "stretch"] = Field(
         "crop", description="crop: short side to size, centre; stretch: ignore aspect"
     )
     mean: Channels3 = Field((0.485, 0.456, 0.406), description="per channel, of RGB values in 0..1")
     std: Channels3 = Field((0.229, 0.224, 0.225), description="per channel, of RGB values in 0..1")
-    dropout: Fraction = Field(0.0, description="before the last linear layer (nanocv's own architectures)")
     pretrained: bool = Field(False, description="start from torchvision's weights, downloaded by torchvision")
-    sampling: SamplingConfig = SamplingConfig()
-    classifier: str | None = Field(
-        None, description="generation: a classifier's model file or weights name, for the class accuracy of samples"
+    args: SerializeAsAny[ArchitectureArgs] = Field(
+        default_factory=ArchitectureArgs, description="what the architecture is built with; its own file says what"
     )
     recipe: str | None = Field(None, description="the train config this model is trained with unless --train names one")
 
 
-class AugmentConfig(Config):
-    """Batch augmentation; every strength is 0 for off."""
-
-    flip: bool = Field(True, description="mirror left-right with probability 1/2")
-    rescale: Fraction = Field(1.0, description="share of random crops that are resized; the others only move")
-    min_scale: float = Field(1.0, gt=0.0, le=1.0, description="smallest share of the image's area a resized crop keeps")
-    aspect: float = Field(1.0, ge=1.0, le=2.0, description="largest width:height distortion of a resized crop")
-    zoom_out: float = Field(
-        1.0, ge=1.0, le=4.0, description="largest factor by which an image with boxes is shrunk onto a grey ground"
-    )
-    mosaic: Fraction = Field(0.0, description="share of images with boxes that are put together from four")
-    brightness: Fraction = Field(0.0, description="largest relative change")
-    contrast: Fraction = Field(0.0, description="largest relative change")
-    saturation: Fraction = Field(0.0, description="largest relative change")
-    tint: Fraction = Field(0.0, description="largest relative change of each colour channel by itself")
-    erase: Fraction = Field(0.0, description="probability that a random rectangle is blanked")
-    mix: Fraction = Field(0.0, description="probability that a batch is mixed (CutMix, arXiv:1905.04899)")
-
-
 class TrainConfig(Config):
-    """One recipe."""
+    """One recipe: what the loop reads; `owners.py` adds what the loss and the augmentation of the model's task read."""
 
-    name: str = Field(min_length=1)
-    epochs: int = Field(20, ge=1, le=100_000)
-    batch_size: int = Field(32, ge=1, le=65_536)
-    optimizer: Literal["adamw", "sgd"] = "adamw"
+    name: str = Field(min_length=1, description="of the recipe, as cards and summaries tell it")
+    epochs: int = Field(20, ge=1, le=100_000, description="times that every training image is learnt from")
+    batch_size: int = Field(32, ge=1, le=65_536, description="images per step, over all processes together")
+    optimizer: Literal["adamw", "sgd"] = Field("adamw", description="AdamW (arXiv:1711.05101) or SGD with momentum")
     learning_rate: float = Field(2e-3, gt=0.0, le=100.0, description="at the peak of the schedule")
     weight_decay: float = Field(0.05, ge=0.0, le=10.0, description="decoupled; not on biases and norms")
     momentum: float = Field(0.9, ge=0.0, lt=1.0, description="sgd's momentum; adamw's first beta")
@@ -122,10 +97,7 @@ class TrainConfig(Config):
         "one-cycle", description="one-cycle: warm up, then anneal to zero; cosine: anneal from the start"
     )
     warmup: float = Field(0.2, ge=0.0, lt=1.0, description="share of all steps that one-cycle spends rising")
-    label_smoothing: float = Field(0.0, ge=0.0, lt=1.0)
-    region_loss: float = Field(0.0, ge=0.0, description="weight of the Dice loss beside cross-entropy, of masks")
     ema_decay: float = Field(0.0, ge=0.0, lt=1.0, description="of the exponential moving average of weights; 0: off")
-    label_dropout: Fraction = Field(0.1, description="generation: share of images that are learnt without class")
     judge_every: int = Field(1, ge=1, description="epochs between validations; the last epoch is always judged")
     gradient_clip: float = Field(0.0, ge=0.0, description="largest gradient norm; 0: off")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
@@ -134,8 +106,7 @@ class TrainConfig(Config):
     start_size: float = Field(
         1.0, gt=0.0, le=1.0, description="share of input_size the first epochs train at; grows to 1 by 2/3 of training"
     )
-    seed: int = Field(0, ge=0, lt=2**31)
-    augment: AugmentConfig = AugmentConfig()
+    seed: int = Field(0, ge=0, lt=2**31, description="one seed trains one network, step by step")
 
 
 class Peaks(Config):
@@ -145,24 +116,24 @@ class Peaks(Config):
     """
 
     fp32: float = Field(gt=0.0, description="also what everything runs at that is no matrix product")
-    tf32: float | None = Field(None, gt=0.0)
-    fp16: float | None = Field(None, gt=0.0)
-    bf16: float | None = Field(None, gt=0.0)
-    int8: float | None = Field(None, gt=0.0)
+    tf32: float | None = Field(None, gt=0.0, description="of TF32, FLOP per second; none: no such peak")
+    fp16: float | None = Field(None, gt=0.0, description="of half precision, FLOP per second; none: no such peak")
+    bf16: float | None = Field(None, gt=0.0, description="of bfloat16, FLOP per second; none: no such peak")
+    int8: float | None = Field(None, gt=0.0, description="of 8-bit integers, per second; none: no such peak")
 
 
 class Sources(Config):
     """Where each figure of a device stands."""
 
-    peak: str = Field(min_length=1)
-    memory_bandwidth: str = Field(min_length=1)
+    peak: str = Field(min_length=1, description="document and page of the peaks")
+    memory_bandwidth: str = Field(min_length=1, description="likewise")
     l2_bandwidth: str = Field(min_length=1, description="or why there is none")
 
 
 class GpuConfig(Config):
     """One device's peaks."""
 
-    name: str = Field(min_length=1)
+    name: str = Field(min_length=1, description="of the device, as `--gpu` takes it")
     title: str = Field(min_length=1, description="what the device is called")
     peak: Peaks
     memory_bandwidth: float = Field(gt=0.0, description="device memory, bytes per second")
@@ -176,7 +147,7 @@ class GpuConfig(Config):
 class ServeConfig(Config):
     """How a server runs one model: batching, queue, instances, threads. No part of what a run is."""
 
-    name: str = Field(min_length=1)
+    name: str = Field(min_length=1, description="of this way of serving")
     backend: Literal["onnxruntime", "python"] = Field(
         "onnxruntime", description="Triton's own ONNX Runtime backend, or its Python backend with nanocv's model.py"
     )
@@ -184,7 +155,7 @@ class ServeConfig(Config):
     queue_delay_us: int = Field(500, ge=0, le=60_000_000, description="longest wait for a fuller batch, microseconds")
     preferred: tuple[int, ...] = Field((), description="batch sizes that are run without further waiting")
     instances: int = Field(1, ge=1, le=64, description="copies of the model that run side by side (per GPU, on GPUs)")
-    kind: Literal["cpu", "gpu"] = "cpu"
+    kind: Literal["cpu", "gpu"] = Field("cpu", description="where the copies of the model run")
     gpus: tuple[int, ...] = Field((), description="GPU indices; none: all of them")
     max_queue_size: int = Field(0, ge=0, le=1_000_000, description="requests that may wait; 0: any number")
     timeout_us: int = Field(0, ge=0, le=3_600_000_000, description="longest wait in the queue, microseconds; 0: any")
@@ -195,7 +166,7 @@ class ServeConfig(Config):
     inter_op_threads: int = Field(0, ge=0, le=1024, description="its threads across operators; 0: as above")
     execution_mode: Literal["sequential", "parallel"] = Field("sequential", description="of the graph's operators")
     warmup: Literal["off", "random", "zero"] = Field("random", description="images run before the model is ready")
-    version_policy: Literal["latest", "all", "specific"] = "latest"
+    version_policy: Literal["latest", "all", "specific"] = Field("latest", description="which versions are served")
     latest: int = Field(1, ge=1, le=1000, description="how many of the newest versions `latest` serves")
     versions: tuple[int, ...] = Field((), description="the versions `specific` serves", validate_default=True)
 
@@ -229,6 +200,6 @@ class RunConfig(Config):
     """Everything one command works with, resolved; every run writes it beside its results."""
 
     data: DataConfig
-    model: ModelConfig
-    train: TrainConfig
+    model: SerializeAsAny[ModelConfig]
+    train: SerializeAsAny[TrainConfig]
     gpu: GpuConfig

@@ -11,8 +11,10 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from nanocv_cli.config.expected_type import allowed_names, expected, fields_at, meaning
+from nanocv_cli.config.groups import GROUP_MODELS
 from nanocv_cli.config.nearest import nearest
 from nanocv_cli.config.origins import Located
+from nanocv_cli.config.owners import readers
 from nanocv_cli.errors import ConfigError
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -63,8 +65,11 @@ def _described(model: type[BaseModel], finding: ErrorDetails, located: Located, 
     place, full = located.where(key), f"{prefix}{key}"
     if finding["type"] == "extra_forbidden":
         known = list(fields_at(model, path[:-1]))
-        hint = f"{nearest(path[-1], known)} known keys: {', '.join(known)}"
-        return ConfigError(f"{place}: {full} is not a known key", hint.strip())
+        hint = f"{nearest(path[-1], known)} known keys: {', '.join(known)}".strip()
+        elsewhere = _readers(full)
+        if elsewhere:
+            return ConfigError(f"{place}: {full} is read by {', '.join(elsewhere)}, by nothing configured here", hint)
+        return ConfigError(f"{place}: {full} is not a known key", hint)
     wanted = expected(model, path)
     if finding["type"] == "missing" and not within_list:
         return ConfigError(f"{place}: {full} is missing; expected {wanted}", f"add {path[-1]}: ...")
@@ -73,6 +78,12 @@ def _described(model: type[BaseModel], finding: ErrorDetails, located: Located, 
     if finding["type"] == "value_error":  # a rule between fields, which says itself what it expects
         return ConfigError(f"{place}: {full} is {_shown(value)}; {finding['ctx']['error']}", hint)
     return ConfigError(f"{place}: {full} is {_shown(value)}; expected {wanted}", hint)
+
+
+def _readers(full: str) -> list[str]:
+    """Who reads a key that is known elsewhere."""
+    group, _, key = full.partition(".")
+    return readers(group, key) if key and group in GROUP_MODELS else []
 
 
 def _shown(value: Any) -> str:

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nanocv_cli.config.schema import AugmentConfig
+from nanocv_cli.config.augmentation import ColourAugment, CropAugment
 
 # Images of one group share the crop's height and width (not its place), so a batch needs 4 resizes, not one each.
 CROP_GROUPS = 4
@@ -19,19 +19,19 @@ CPU_BLOCK = 2
 LUMA = (0.299, 0.587, 0.114)
 
 
-def random_crops(images: Tensor, size: int, config: AugmentConfig, generator: torch.Generator) -> Tensor:
+def random_crops(images: Tensor, size: int, config: CropAugment, generator: torch.Generator) -> Tensor:
     """Random resized crops (as in Inception training, arXiv:1409.4842) and mirroring.
 
     Args:
         images: uint8 [N, S, S, 3].
         size: side of the result.
-        config: `rescale`, `min_scale`, `aspect` and `flip` are used.
+        config: `rescale`, `min_area`, `aspect` and `flip` are used.
         generator: CPU generator.
 
     Returns:
         uint8 [N, size, size, 3] on the device of `images`.
     """
-    varied = config.min_scale < 1.0 or config.aspect > 1.0 or config.rescale < 1.0
+    varied = config.min_area < 1.0 or config.aspect > 1.0 or config.rescale < 1.0
     groups = CROP_GROUPS if varied else 1
     crops = images.new_empty((len(images), size, size, 3))
     for group, out in zip(images.chunk(groups), crops.chunk(groups), strict=True):
@@ -39,7 +39,7 @@ def random_crops(images: Tensor, size: int, config: AugmentConfig, generator: to
     return crops
 
 
-def _crop_group(images: Tensor, out: Tensor, config: AugmentConfig, generator: torch.Generator) -> None:
+def _crop_group(images: Tensor, out: Tensor, config: CropAugment, generator: torch.Generator) -> None:
     count, side, size = images.shape[0], images.shape[1], out.shape[1]
     height, width = _crop_shape(side, size, config, generator)
     tops = torch.randint(0, side - height + 1, (count,), generator=generator).tolist()
@@ -54,11 +54,11 @@ def _crop_group(images: Tensor, out: Tensor, config: AugmentConfig, generator: t
         out.copy_(resize(crops, size))
 
 
-def _crop_shape(side: int, size: int, config: AugmentConfig, generator: torch.Generator) -> tuple[int, int]:
+def _crop_shape(side: int, size: int, config: CropAugment, generator: torch.Generator) -> tuple[int, int]:
     scale, shape, chance = torch.rand(3, generator=generator).tolist()
     if chance >= config.rescale:
         return min(side, size), min(side, size)
-    area = config.min_scale + (1.0 - config.min_scale) * scale
+    area = config.min_area + (1.0 - config.min_area) * scale
     ratio = math.exp((2.0 * shape - 1.0) * math.log(config.aspect))
     height = min(side, max(1, round(side * math.sqrt(area / ratio))))
     width = min(side, max(1, round(side * math.sqrt(area * ratio))))
@@ -85,7 +85,7 @@ def resize_to(images: Tensor, height: int, width: int) -> Tensor:
     return resized.permute(0, 2, 3, 1)
 
 
-def colour_matrices(count: int, config: AugmentConfig, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def colour_matrices(count: int, config: ColourAugment, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Random colour changes as affine maps of RGB rows in 0..1: `rgb @ matrix + offset`.
 
     Returns:

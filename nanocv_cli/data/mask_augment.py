@@ -3,13 +3,13 @@
 import torch
 from torch import Tensor
 
-from nanocv_cli.config.schema import AugmentConfig
+from nanocv_cli.config.augmentation import ViewAugment
 from nanocv_cli.data.labels.masks import IGNORED
 from nanocv_cli.data.views import GREY, covers, paint, paint_labels, random_views
 
 
 def augment_masks(
-    images: Tensor, masks: Tensor, size: int, config: AugmentConfig, generator: torch.Generator
+    images: Tensor, masks: Tensor, size: int, config: ViewAugment, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """Random views of a batch.
 

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nanocv_cli.config.schema import AugmentConfig
+from nanocv_cli.config.augmentation import ViewAugment
 from nanocv_cli.data.augment import resize_to
 
 GREY = 114
@@ -47,7 +47,7 @@ class View:
 
 
 def random_views(
-    index: int, count: int, side: int, size: int, config: AugmentConfig, generator: torch.Generator
+    index: int, count: int, side: int, size: int, config: ViewAugment, generator: torch.Generator
 ) -> list[View]:
     """The views that image `index` of a batch is painted from.
 
@@ -71,9 +71,7 @@ def random_views(
     return [_view(source, side, part, size, config, generator) for source, part in zip(sources, parts, strict=True)]
 
 
-def _view(
-    source: int, side: int, part: Rectangle, size: int, config: AugmentConfig, generator: torch.Generator
-) -> View:
+def _view(source: int, side: int, part: Rectangle, size: int, config: ViewAugment, generator: torch.Generator) -> View:
     """A random window for a part of the result; a window larger than the image leaves a border of grey."""
     area, shape, left, top, chance, mirror = torch.rand(6, generator=generator).tolist()
     if chance >= config.rescale:

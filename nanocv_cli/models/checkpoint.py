@@ -9,8 +9,9 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from nanocv_cli.config.nearest import FORMER_NAMES
+from nanocv_cli.config.owners import model_class
 from nanocv_cli.config.schema import ModelConfig
+from nanocv_cli.config.upgrade import upgraded_model
 from nanocv_cli.engine.card import ModelCard
 from nanocv_cli.errors import ConfigError, ModelError
 from nanocv_cli.files import atomic_path
@@ -80,9 +81,9 @@ def model_config(card: ModelCard, origin: Path | str) -> ModelConfig:
         ModelError: there is none that this nanocv knows, or it contradicts the card.
     """
     try:
-        document = {**card.config["model"], "pretrained": False}
-        document["architecture"] = FORMER_NAMES.get(document["architecture"], document["architecture"])
-        config = ModelConfig.model_validate_json(json.dumps(document))
+        document = {**upgraded_model(card.config["model"]), "pretrained": False}
+        chosen = model_class(document["task"], document["source"], document["architecture"])
+        config = chosen.model_validate_json(json.dumps(document))
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(f"{origin}: its model card is damaged: it holds no model config", "train it again") from error
     if (config.task, config.input_size, config.resize) != (card.task, card.input_size, card.resize):

@@ -9,7 +9,9 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-CHANNELS = (3, 16, 32, 64, 128, 256)
+from nanocv_cli.models.arguments import LeNetArgs
+
+DEFAULT = LeNetArgs()
 
 
 class LeNet(nn.Module):
@@ -18,18 +20,19 @@ class LeNet(nn.Module):
     Args:
         classes: number of classes.
         input_size: side of the square input; a multiple of 32.
-        dropout: probability before the linear layer.
+        args: widths, kernel and dropout.
     """
 
-    def __init__(self, classes: int, input_size: int = 224, dropout: float = 0.0) -> None:
+    def __init__(self, classes: int, input_size: int = 224, args: LeNetArgs = DEFAULT) -> None:
         super().__init__()
         self.features = nn.Sequential()
-        for stage, (before, after) in enumerate(pairwise(CHANNELS), start=1):
-            self.features.add_module(f"conv{stage}", nn.Conv2d(before, after, 3, stride=2, padding=1, bias=False))
+        for stage, (before, after) in enumerate(pairwise((3, *args.widths)), start=1):
+            convolution = nn.Conv2d(before, after, args.kernel, stride=2, padding=args.kernel // 2, bias=False)
+            self.features.add_module(f"conv{stage}", convolution)
             self.features.add_module(f"norm{stage}", nn.BatchNorm2d(after))
             self.features.add_module(f"relu{stage}", nn.ReLU(inplace=True))
-        self.dropout = nn.Dropout(dropout)
-        self.classifier = nn.Linear((input_size // 32) ** 2 * CHANNELS[-1], classes)
+        self.dropout = nn.Dropout(args.dropout)
+        self.classifier = nn.Linear((input_size // 32) ** 2 * args.widths[-1], classes)
 
     def forward(self, images: Tensor) -> Tensor:
         """Maps normalised float [N, 3, S, S] to logits float [N, classes]."""

@@ -13,12 +13,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nanocv_cli.models.arguments import NanoFlowArgs
+
 GRID = 16
-FINE, COARSE = 64, 128
-EMBEDDING = 256
 FREQUENCIES = 32
 GROUPS = 8
 HEADS = 4
+DEFAULT = NanoFlowArgs()
 
 
 class NanoFlow(nn.Module):
@@ -27,24 +28,26 @@ class NanoFlow(nn.Module):
     Args:
         classes: number of classes; the label -1 stands for none of them.
         size: side of the images, pixels: a multiple of 16.
+        args: widths, depth and embedding.
     """
 
-    def __init__(self, classes: int, size: int) -> None:
+    def __init__(self, classes: int, size: int, args: NanoFlowArgs = DEFAULT) -> None:
         super().__init__()
         patch = size // GRID
-        self.time = nn.Sequential(nn.Linear(2 * FREQUENCIES, EMBEDDING), nn.SiLU(), nn.Linear(EMBEDDING, EMBEDDING))
-        self.label = nn.Embedding(classes + 1, EMBEDDING)
+        (fine, coarse), embedding = args.widths, args.embedding
+        self.time = nn.Sequential(nn.Linear(2 * FREQUENCIES, embedding), nn.SiLU(), nn.Linear(embedding, embedding))
+        self.label = nn.Embedding(classes + 1, embedding)
         self.patches = nn.PixelUnshuffle(patch)
-        self.stem = nn.Conv2d(3 * patch * patch, FINE, 3, padding=1)
-        self.down_fine = nn.ModuleList(Block(FINE) for _ in range(2))
-        self.down = nn.Conv2d(FINE, COARSE, 3, stride=2, padding=1)
-        self.down_coarse = nn.ModuleList(Block(COARSE) for _ in range(2))
-        self.attention = Attention(COARSE)
-        self.up_coarse = nn.ModuleList(Block(COARSE) for _ in range(2))
-        self.up = nn.Conv2d(COARSE, FINE, 3, padding=1)
-        self.up_fine = nn.ModuleList(Block(FINE) for _ in range(2))
-        last = nn.Conv2d(FINE, 3 * patch * patch, 3, padding=1)
-        self.head = nn.Sequential(nn.GroupNorm(GROUPS, FINE), nn.SiLU(), last, nn.PixelShuffle(patch))
+        self.stem = nn.Conv2d(3 * patch * patch, fine, 3, padding=1)
+        self.down_fine = _blocks(fine, args)
+        self.down = nn.Conv2d(fine, coarse, 3, stride=2, padding=1)
+        self.down_coarse = _blocks(coarse, args)
+        self.attention = Attention(coarse)
+        self.up_coarse = _blocks(coarse, args)
+        self.up = nn.Conv2d(coarse, fine, 3, padding=1)
+        self.up_fine = _blocks(fine, args)
+        last = nn.Conv2d(fine, 3 * patch * patch, 3, padding=1)
+        self.head = nn.Sequential(nn.GroupNorm(GROUPS, fine), nn.SiLU(), last, nn.PixelShuffle(patch))
         _begin_at_zero(last)
 
     def forward(self, images: Tensor, time: Tensor | None = None, labels: Tensor | None = None) -> Tensor:
@@ -72,15 +75,19 @@ class NanoFlow(nn.Module):
         return velocity
 
 
+def _blocks(channels: int, args: NanoFlowArgs) -> nn.ModuleList:
+    return nn.ModuleList(Block(channels, args.embedding) for _ in range(args.depth))
+
+
 class Block(nn.Module):
     """Two convolutions whose input and middle are normalised; the embedding scales and shifts the middle."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, embedding: int) -> None:
         super().__init__()
         self.before = nn.GroupNorm(GROUPS, channels)
         self.first = nn.Conv2d(channels, channels, 3, padding=1)
         self.between = nn.GroupNorm(GROUPS, channels)
-        self.modulation = nn.Linear(EMBEDDING, 2 * channels)
+        self.modulation = nn.Linear(embedding, 2 * channels)
         self.second = nn.Conv2d(channels, channels, 3, padding=1)
         _begin_at_zero(self.second)
 

@@ -7,7 +7,9 @@ Reads any square size from 32 pixels on.
 
 from torch import Tensor, nn
 
-WIDTHS = (48, 96, 192, 384)
+from nanocv_cli.models.arguments import NanoResArgs
+
+DEFAULT = NanoResArgs()
 
 
 class ResidualBlock(nn.Module):
@@ -43,27 +45,28 @@ class NanoRes(nn.Module):
 
     Args:
         classes: number of classes.
-        dropout: probability before the linear layer.
+        args: widths, depth and dropout.
     """
 
-    def __init__(self, classes: int, dropout: float = 0.0) -> None:
+    def __init__(self, classes: int, args: NanoResArgs = DEFAULT) -> None:
         super().__init__()
         self.stem = nn.Sequential(
-            nn.Conv2d(3, 24, 3, 2, 1, bias=False),
-            nn.BatchNorm2d(24),
+            nn.Conv2d(3, args.stem, 3, 2, 1, bias=False),
+            nn.BatchNorm2d(args.stem),
             nn.ReLU(inplace=True),
-            nn.Conv2d(24, WIDTHS[0], 3, 2, 1, bias=False),
-            nn.BatchNorm2d(WIDTHS[0]),
+            nn.Conv2d(args.stem, args.widths[0], 3, 2, 1, bias=False),
+            nn.BatchNorm2d(args.widths[0]),
             nn.ReLU(inplace=True),
         )
         self.stages = nn.Sequential()
-        before = WIDTHS[0]
-        for stage, width in enumerate(WIDTHS):
+        before = args.widths[0]
+        for stage, width in enumerate(args.widths):
             self.stages.append(ResidualBlock(before, width, stride=1 if stage == 0 else 2))
-            self.stages.append(ResidualBlock(width, width, stride=1))
+            for _ in range(args.depth - 1):
+                self.stages.append(ResidualBlock(width, width, stride=1))
             before = width
         self.pool = nn.AdaptiveAvgPool2d(1)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = nn.Dropout(args.dropout)
         self.classifier = nn.Linear(before, classes)
 
     def forward(self, images: Tensor) -> Tensor:

@@ -9,11 +9,10 @@ At 256x256 and 5 classes: 0.41 M parameters, 0.75 GFLOPs.
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nanocv_cli.models.arguments import NanoSegArgs
 from nanocv_cli.models.nanospot import Bottleneck, convolution
 
-STEM = 16
-WIDTHS = (32, 64, 128)
-DECODER = 64
+DEFAULT = NanoSegArgs()
 
 
 class NanoSeg(nn.Module):
@@ -21,26 +20,26 @@ class NanoSeg(nn.Module):
 
     Args:
         classes: number of classes.
-        dropout: probability before the last layer.
+        args: widths and dropout.
     """
 
-    def __init__(self, classes: int, dropout: float = 0.0) -> None:
+    def __init__(self, classes: int, args: NanoSegArgs = DEFAULT) -> None:
         super().__init__()
-        quarter, eighth, sixteenth = WIDTHS
-        self.stem = nn.Sequential(convolution(3, STEM, stride=2), convolution(STEM, quarter, stride=2))
+        (quarter, eighth, sixteenth), decoder = args.widths, args.decoder
+        self.stem = nn.Sequential(convolution(3, args.stem, stride=2), convolution(args.stem, quarter, stride=2))
         self.fine = Bottleneck(quarter)
         self.middle = nn.Sequential(convolution(quarter, eighth, stride=2), Bottleneck(eighth), Bottleneck(eighth))
         self.coarse = nn.Sequential(
             convolution(eighth, sixteenth, stride=2), Bottleneck(sixteenth), Bottleneck(sixteenth)
         )
-        self.reduce = convolution(sixteenth, DECODER, 1)
-        self.context = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(sixteenth, DECODER, 1), nn.Sigmoid())
-        self.lateral_middle = convolution(eighth, DECODER, 1)
-        self.lateral_fine = convolution(quarter, DECODER, 1)
-        self.blend_middle = convolution(DECODER, DECODER)
-        self.blend_fine = convolution(DECODER, DECODER)
-        self.dropout = nn.Dropout2d(dropout)
-        self.classifier = nn.Conv2d(DECODER, classes, 1)
+        self.reduce = convolution(sixteenth, decoder, 1)
+        self.context = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(sixteenth, decoder, 1), nn.Sigmoid())
+        self.lateral_middle = convolution(eighth, decoder, 1)
+        self.lateral_fine = convolution(quarter, decoder, 1)
+        self.blend_middle = convolution(decoder, decoder)
+        self.blend_fine = convolution(decoder, decoder)
+        self.dropout = nn.Dropout2d(args.dropout)
+        self.classifier = nn.Conv2d(decoder, classes, 1)
 
     def forward(self, images: Tensor) -> Tensor:
         """Maps normalised float [N,3,H,W] of any size to logits float [N,classes,H,W]."""

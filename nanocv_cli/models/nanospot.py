@@ -14,13 +14,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nanocv_cli.models.arguments import NanoSpotArgs
 from nanocv_cli.models.assignment import Losses, detection_losses
 from nanocv_cli.models.nms import CANDIDATES, DETECTIONS, best_detections
 
 STRIDES = (8, 16, 32)
-WIDTHS = (48, 96, 128, 144)
 STEM_KERNEL = 7
-NECK = 56
+DEFAULT = NanoSpotArgs()
 SMALLEST_SCORE = 0.01  # that a fresh network gives to every class, so that the many empty places do not flood the loss
 TYPICAL_SIDES = 2.0  # distance, in strides, that a fresh network answers
 
@@ -51,11 +51,11 @@ class Bottleneck(nn.Module):
 class Pyramid(nn.Module):
     """Three maps of one width from three maps of the backbone: first down, then up again."""
 
-    def __init__(self, widths: tuple[int, ...]) -> None:
+    def __init__(self, widths: tuple[int, ...], neck: int) -> None:
         super().__init__()
-        self.laterals = nn.ModuleList(convolution(width, NECK, 1) for width in widths)
-        self.down = nn.ModuleList(convolution(NECK, NECK) for _ in widths[1:])
-        self.up = nn.ModuleList(convolution(NECK, NECK, stride=2) for _ in widths[1:])
+        self.laterals = nn.ModuleList(convolution(width, neck, 1) for width in widths)
+        self.down = nn.ModuleList(convolution(neck, neck) for _ in widths[1:])
+        self.up = nn.ModuleList(convolution(neck, neck, stride=2) for _ in widths[1:])
 
     def forward(self, maps: list[Tensor]) -> list[Tensor]:
         """Maps of strides 8, 16, 32, fine to coarse."""
@@ -70,12 +70,12 @@ class Pyramid(nn.Module):
 class Head(nn.Module):
     """Class logits and side distances of one level."""
 
-    def __init__(self, classes: int) -> None:
+    def __init__(self, classes: int, neck: int) -> None:
         super().__init__()
-        self.class_tower = convolution(NECK, NECK)
-        self.side_tower = convolution(NECK, NECK)
-        self.classes = nn.Conv2d(NECK, classes, 1)
-        self.sides = nn.Conv2d(NECK, 4, 1)
+        self.class_tower = convolution(neck, neck)
+        self.side_tower = convolution(neck, neck)
+        self.classes = nn.Conv2d(neck, classes, 1)
+        self.sides = nn.Conv2d(neck, 4, 1)
         nn.init.constant_(self.classes.bias, -math.log(1.0 / SMALLEST_SCORE - 1.0))  # type: ignore[arg-type]
         nn.init.constant_(self.sides.bias, math.log(math.expm1(TYPICAL_SIDES)))  # type: ignore[arg-type]
 
@@ -92,22 +92,23 @@ class NanoSpot(nn.Module):
     Args:
         classes: number of classes.
         input_size: side of the square input; a multiple of 32.
+        args: widths of backbone and neck.
     """
 
     centres: Tensor
     strides: Tensor
 
-    def __init__(self, classes: int, input_size: int = 320) -> None:
+    def __init__(self, classes: int, input_size: int = 320, args: NanoSpotArgs = DEFAULT) -> None:
         super().__init__()
         self.input_size = input_size
-        first, second, third, fourth = WIDTHS
+        first, second, third, fourth = args.widths
         # One step to a quarter of the size: maps at half of it would cost a CPU more than all their worth.
         self.stem = convolution(3, first, STEM_KERNEL, stride=4)
         self.fine = nn.Sequential(convolution(first, second, stride=2), Bottleneck(second))
         self.middle = nn.Sequential(convolution(second, third, stride=2), Bottleneck(third), Bottleneck(third))
         self.coarse = nn.Sequential(convolution(third, fourth, stride=2), Bottleneck(fourth))
-        self.pyramid = Pyramid((second, third, fourth))
-        self.heads = nn.ModuleList(Head(classes) for _ in STRIDES)
+        self.pyramid = Pyramid((second, third, fourth), args.neck)
+        self.heads = nn.ModuleList(Head(classes, args.neck) for _ in STRIDES)
         centres, strides = anchor_points(input_size)
         self.register_buffer("centres", centres, persistent=False)
         self.register_buffer("strides", strides, persistent=False)

@@ -1,9 +1,15 @@
-"""nanocv's own networks, each made from a model config; `rooms.py` says which task each is for."""
+"""nanocv's own networks, each made from a model config; `rooms.py` says which task each is for.
+
+Its `args` are of the class that `rooms.py` names beside the network: the config was validated so.
+"""
+
+from typing import cast
 
 from torch import nn
 
 from nanocv_cli.config.schema import ModelConfig
 from nanocv_cli.errors import ConfigError
+from nanocv_cli.models.arguments import LeNetArgs, NanoFlowArgs, NanoResArgs, NanoSegArgs, NanoSpotArgs
 from nanocv_cli.models.lenet import LeNet
 from nanocv_cli.models.nanoflow import NanoFlow
 from nanocv_cli.models.nanores import NanoRes
@@ -17,12 +23,12 @@ def lenet(config: ModelConfig, classes: int) -> nn.Module:
     Raises:
         ConfigError: its input size is no multiple of 32, as for all that halve their input five times.
     """
-    return LeNet(classes, _input_size(config, 32, "halves its input five times"), config.dropout)
+    return LeNet(classes, _input_size(config, 32, "halves its input five times"), cast(LeNetArgs, config.args))
 
 
 def nanores(config: ModelConfig, classes: int) -> nn.Module:
     """NanoRes, for images of any size."""
-    return NanoRes(classes, dropout=config.dropout)
+    return NanoRes(classes, cast(NanoResArgs, config.args))
 
 
 def nanospot(config: ModelConfig, classes: int) -> nn.Module:
@@ -31,12 +37,12 @@ def nanospot(config: ModelConfig, classes: int) -> nn.Module:
     Raises:
         ConfigError: its input size is no multiple of 32.
     """
-    return NanoSpot(classes, _input_size(config, 32, "halves its input five times"))
+    return NanoSpot(classes, _input_size(config, 32, "halves its input five times"), cast(NanoSpotArgs, config.args))
 
 
 def nanoseg(config: ModelConfig, classes: int) -> nn.Module:
     """NanoSeg, for images of any size."""
-    return NanoSeg(classes, dropout=config.dropout)
+    return NanoSeg(classes, cast(NanoSegArgs, config.args))
 
 
 def nanoflow(config: ModelConfig, classes: int) -> nn.Module:
@@ -45,7 +51,9 @@ def nanoflow(config: ModelConfig, classes: int) -> nn.Module:
     Raises:
         ConfigError: its image size is no multiple of 16.
     """
-    return NanoFlow(classes, _input_size(config, 16, "works on a grid of 16x16 patches"))
+    return NanoFlow(
+        classes, _input_size(config, 16, "works on a grid of 16x16 patches"), cast(NanoFlowArgs, config.args)
+    )
 
 
 def _input_size(config: ModelConfig, multiple: int, why: str) -> int:

@@ -3,22 +3,24 @@
 import torch
 from torch import Tensor, nn
 
+from nanocv_cli.config.augmentation import ColourAugment
 from nanocv_cli.data.augment import colour_matrices, normalise
 from nanocv_cli.tasks.base import StepSettings
 
 
-def recoloured(views: Tensor, settings: StepSettings) -> Tensor:
+def recoloured(views: Tensor, augment: ColourAugment, settings: StepSettings) -> Tensor:
     """Colours changed at random as the recipe says, then normalised as the model reads them.
 
     Args:
         views: uint8 [N,S,S,3], what geometry has left of the batch's images.
+        augment: the recipe's.
         settings: of the step.
 
     Returns:
         [N,3,S,S] of `settings.dtype`.
     """
     model = settings.model
-    matrix, offset = colour_matrices(len(views), settings.train.augment, settings.generator)
+    matrix, offset = colour_matrices(len(views), augment, settings.generator)
     return normalise(views, matrix, offset, torch.tensor(model.mean), torch.tensor(model.std), settings.dtype)
 
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from nanocv_cli.config.check import check_file
 from nanocv_cli.config.flatten import flatten
-from nanocv_cli.config.loader import resolve
-from nanocv_cli.config.schema import DataConfig, RunConfig, TrainConfig
+from nanocv_cli.config.loader import Resolved, load_resolved, resolve
+from nanocv_cli.config.schema import DataConfig, TrainConfig
 from nanocv_cli.errors import ConfigError
 
 KEYS = st.sampled_from([*TrainConfig.model_fields, *DataConfig.model_fields, "flip", "mix"]) | st.text(max_size=6)
@@ -61,10 +61,12 @@ LEAVES = list(flatten(resolve().config.model_dump(mode="json")))
 
 @given(key=st.sampled_from(LEAVES) | st.text("abcdeint.=", max_size=12), text=st.text(max_size=20))
 @settings(max_examples=100, deadline=None)
-def test_any_override_is_taken_or_named_wrong(key: str, text: str) -> None:
+def test_any_override_is_taken_or_named_wrong(tmp_path_factory: pytest.TempPathFactory, key: str, text: str) -> None:
     try:
         config = resolve(overrides=[f"{key}={text}"]).config
     except ConfigError as error:
         assert error.message.startswith("--set ")
     else:
-        assert RunConfig.model_validate(config.model_dump()) == config
+        folder = tmp_path_factory.mktemp("run")
+        (folder / "config.yaml").write_text(Resolved(config, {}).to_yaml())
+        assert load_resolved(folder / "config.yaml") == config

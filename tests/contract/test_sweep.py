@@ -23,6 +23,7 @@ from pydantic import BaseModel
 from nanocv_cli.app import app, main
 from nanocv_cli.config.expected_type import fields_at
 from nanocv_cli.config.groups import GROUP_MODELS
+from nanocv_cli.config.owners import owners
 from tests.bench.fake_server import Behaviour, fake_server
 from tests.contract.values import values_for
 from tests.contract.world import BASES, OTHER_BASES, World, end_server_when_ready, make_world, stand_ins
@@ -238,7 +239,9 @@ def test_no_value_of_any_config_key_breaks_the_contract(world: World, server: st
     base, more = ({}, []) if is_run else (BASES[command], ["--check"])
     failures = []
     before = world.snapshot()
-    for key in keys_of(GROUP_MODELS[group], group):
+    for key in dict.fromkeys(
+        key for owner in owners(group) for key in keys_of(owner.section, f"{group}.{owner.prefix}".rstrip("."))
+    ):
         for value in SCALARS:
             code, out, err = call(command, {**base, "overrides": f"{key}={value}"}, server, "--json", *more)
             if broken := broken_rules(code, out, err, True, False):

@@ -48,6 +48,7 @@ BASES: dict[tuple[str, ...], dict[str, str]] = {
     ("bench", "model"): {"refs": "tiny.onnx", "batch_sizes": "1", "threads": "1", "rounds": "1", "round_s": "0.01"},
     ("analyze", "flops"): {"ref": "tiny.onnx", "figures": "costs"},
     ("config", "show"): {},
+    ("config", "explain"): {"key": "train.epochs"},
     ("config", "check"): {"files": "configs/data/drawn.yaml"},
 }
 # Parameters that a base excludes are tried on another one.

@@ -6,12 +6,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nanocv_cli.config.schema import AugmentConfig
+from nanocv_cli.config.augmentation import CropAugment
 from nanocv_cli.data import augment
 from nanocv_cli.data.batches import Batches, generator_for
 
 MEAN, STD = torch.tensor((0.485, 0.456, 0.406)), torch.tensor((0.229, 0.224, 0.225))
-OFF = AugmentConfig(flip=False)
+OFF = CropAugment(flip=False)
 
 
 def noise_images(count: int = 6, side: int = 40) -> torch.Tensor:
@@ -42,12 +42,12 @@ def test_normalise_is_the_models_own_formula() -> None:
     st.integers(0, 99),
 )
 def test_crops_have_the_size_asked_for_and_come_from_the_image(
-    min_scale: float, aspect: float, side: int, size: int, count: int, seed: int
+    min_area: float, aspect: float, side: int, size: int, count: int, seed: int
 ) -> None:
     # Each image is one constant colour, so any crop of it is that colour.
     colours = torch.randint(0, 256, (count, 1, 1, 3), dtype=torch.uint8, generator=generator_for(seed, 0))
     images = colours.expand(count, side, side, 3).contiguous()
-    config = AugmentConfig(min_scale=min_scale, aspect=aspect)
+    config = CropAugment(min_area=min_area, aspect=aspect)
     crops = augment.random_crops(images, size, config, generator_for(seed, 1))
     assert crops.shape == (count, size, size, 3)
     assert crops.dtype == torch.uint8
@@ -57,7 +57,7 @@ def test_crops_have_the_size_asked_for_and_come_from_the_image(
 def test_crops_that_are_not_resized_are_windows_of_the_image() -> None:
     image = torch.arange(20, dtype=torch.uint8).view(20, 1) + 10 * torch.arange(20, dtype=torch.uint8)
     images = image.view(1, 20, 20, 1).expand(40, 20, 20, 3).contiguous()
-    crops = augment.random_crops(images, 16, AugmentConfig(rescale=0, flip=False, min_scale=0.1), generator_for(3, 0))
+    crops = augment.random_crops(images, 16, CropAugment(rescale=0, flip=False, min_area=0.1), generator_for(3, 0))
     windows = {(y, x): image[y : y + 16, x : x + 16] for y in range(5) for x in range(5)}
     places = [next(at for at, window in windows.items() if torch.equal(crop[..., 0], window)) for crop in crops]
     assert len(set(places)) > 10
@@ -65,7 +65,7 @@ def test_crops_that_are_not_resized_are_windows_of_the_image() -> None:
 
 def test_half_precision_is_the_rounded_result() -> None:
     images = torch.randint(0, 256, (5, 8, 8, 3), dtype=torch.uint8, generator=generator_for(0, 0))
-    for config in (AugmentConfig(brightness=0.5), AugmentConfig(saturation=0.5)):
+    for config in (CropAugment(brightness=0.5), CropAugment(saturation=0.5)):
         maps = augment.colour_matrices(5, config, generator_for(1, 0))
         exact = augment.normalise(images, *maps, MEAN, STD)
         half = augment.normalise(images, *maps, MEAN, STD, torch.bfloat16)
@@ -75,14 +75,14 @@ def test_half_precision_is_the_rounded_result() -> None:
 
 def test_flips_mirror_about_half_of_the_images() -> None:
     images = torch.arange(16, dtype=torch.uint8).view(1, 1, 16, 1).expand(400, 16, 16, 3).contiguous()
-    crops = augment.random_crops(images, 16, AugmentConfig(flip=True), generator_for(3, 0))
+    crops = augment.random_crops(images, 16, CropAugment(flip=True), generator_for(3, 0))
     mirrored = (crops[:, 0, 0, 0] == 15).sum().item()
     assert 150 < mirrored < 250
     assert torch.equal(crops[crops[:, 0, 0, 0] == 15].flip(2), crops[:1].expand(mirrored, -1, -1, -1).sort(2).values)
 
 
 def test_colour_changes_stay_within_their_strength() -> None:
-    config = AugmentConfig(brightness=0.2)
+    config = CropAugment(brightness=0.2)
     matrix, offset = augment.colour_matrices(500, config, generator_for(0, 0))
     gains = matrix.diagonal(dim1=1, dim2=2)
     assert gains.min() >= 0.8
@@ -93,13 +93,13 @@ def test_colour_changes_stay_within_their_strength() -> None:
 
 
 def test_saturation_keeps_grey_grey() -> None:
-    matrix, offset = augment.colour_matrices(50, AugmentConfig(saturation=0.9), generator_for(0, 0))
+    matrix, offset = augment.colour_matrices(50, CropAugment(saturation=0.9), generator_for(0, 0))
     grey = torch.full((50, 1, 3), 0.4) @ matrix + offset
     torch.testing.assert_close(grey, torch.full((50, 1, 3), 0.4))
 
 
 def test_contrast_turns_about_mid_grey() -> None:
-    matrix, offset = augment.colour_matrices(50, AugmentConfig(contrast=0.5), generator_for(0, 0))
+    matrix, offset = augment.colour_matrices(50, CropAugment(contrast=0.5), generator_for(0, 0))
     torch.testing.assert_close(torch.full((50, 1, 3), 0.5) @ matrix + offset, torch.full((50, 1, 3), 0.5))
     assert (torch.zeros(50, 1, 3) @ matrix + offset).std() > 0.05
 
@@ -124,7 +124,7 @@ def test_cut_and_mix_reports_the_share_that_is_left() -> None:
 
 
 def test_a_batch_depends_on_its_generator_alone() -> None:
-    config = AugmentConfig(min_scale=0.4, aspect=1.3, brightness=0.3, saturation=0.3)
+    config = CropAugment(min_area=0.4, aspect=1.3, brightness=0.3, saturation=0.3)
 
     def run() -> torch.Tensor:
         generator = generator_for(5, 6, 7)

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nanocv_cli.config.schema import AugmentConfig
+from nanocv_cli.config.augmentation import ViewAugment
 from nanocv_cli.data.box_augment import SMALLEST_SHARE, augment_boxes
 
 SIDE = 96
@@ -37,7 +37,7 @@ def seen(image: torch.Tensor, number: int) -> torch.Tensor | None:
 
 
 configs = st.builds(
-    AugmentConfig,
+    ViewAugment,
     flip=st.booleans(),
     rescale=st.sampled_from([0.0, 0.5, 1.0]),
     min_scale=st.floats(0.3, 1.0),
@@ -49,7 +49,7 @@ configs = st.builds(
 
 @settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 10_000), config=configs, size=st.sampled_from([64, 96, 128]))
-def test_boxes_lie_where_their_pixels_are(seed: int, config: AugmentConfig, size: int) -> None:
+def test_boxes_lie_where_their_pixels_are(seed: int, config: ViewAugment, size: int) -> None:
     images, targets = painted(seed, 3, 4)
     views, moved = augment_boxes(images, targets, size, config, torch.Generator().manual_seed(seed))
     assert views.shape == (3, size, size, 3)
@@ -74,7 +74,7 @@ def test_boxes_lie_where_their_pixels_are(seed: int, config: AugmentConfig, size
 @settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 10_000))
 def test_what_is_well_in_view_is_never_lost(seed: int) -> None:
-    config = AugmentConfig(flip=True, min_scale=0.3, aspect=1.3, zoom_out=1.3)
+    config = ViewAugment(flip=True, min_scale=0.3, aspect=1.3, zoom_out=1.3)
     images, targets = painted(seed, 2, 4)
     views, moved = augment_boxes(images, targets, SIDE, config, torch.Generator().manual_seed(seed))
     for row, (image, rows) in enumerate(zip(views, moved, strict=True)):
@@ -87,7 +87,7 @@ def test_what_is_well_in_view_is_never_lost(seed: int) -> None:
 
 def test_with_everything_off_nothing_changes() -> None:
     images, targets = painted(1, 2, 4)
-    config = AugmentConfig(flip=False, min_scale=1.0)
+    config = ViewAugment(flip=False, min_scale=1.0)
     views, moved = augment_boxes(images, targets, SIDE, config, torch.Generator().manual_seed(0))
     assert torch.equal(views, images)
     torch.testing.assert_close(moved[:, :4], targets[:, 1:])
@@ -95,7 +95,7 @@ def test_with_everything_off_nothing_changes() -> None:
 
 def test_mirroring_twice_is_the_image_again() -> None:
     images, targets = painted(2, 1, 4)
-    config = AugmentConfig(flip=True, min_scale=1.0)
+    config = ViewAugment(flip=True, min_scale=1.0)
     for seed in range(20):
         generator = torch.Generator().manual_seed(seed)
         views, moved = augment_boxes(images, targets, SIDE, config, generator)
@@ -109,7 +109,7 @@ def test_mirroring_twice_is_the_image_again() -> None:
 def test_an_object_mostly_cut_off_is_dropped_and_its_flags_are_kept_otherwise() -> None:
     images = torch.zeros((1, SIDE, SIDE, 3), dtype=torch.uint8)
     row = torch.tensor([[[0.0, 0.4, 0.2, 0.6, 3.0, 1.0]]])
-    config = AugmentConfig(flip=False, min_scale=0.3, rescale=1.0)
+    config = ViewAugment(flip=False, min_scale=0.3, rescale=1.0)
     dropped = kept = 0
     for seed in range(60):
         _, moved = augment_boxes(images, row, SIDE, config, torch.Generator().manual_seed(seed))
@@ -125,7 +125,7 @@ def test_an_object_mostly_cut_off_is_dropped_and_its_flags_are_kept_otherwise() 
 
 def test_the_same_generator_gives_the_same_and_no_objects_stay_none() -> None:
     images, targets = painted(3, 3, 4)
-    config = AugmentConfig(min_scale=0.4, mosaic=0.5, zoom_out=1.4)
+    config = ViewAugment(min_scale=0.4, mosaic=0.5, zoom_out=1.4)
     first, second = (augment_boxes(images, targets, 64, config, torch.Generator().manual_seed(5)) for _ in range(2))
     assert torch.equal(first[0], second[0])
     assert torch.equal(first[1], second[1])

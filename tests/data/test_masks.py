@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from nanocv_cli.config.schema import AugmentConfig, DataConfig, MaskConfig
+from nanocv_cli.config.augmentation import ViewAugment
+from nanocv_cli.config.schema import DataConfig, MaskConfig
 from nanocv_cli.data.check import check_dataset
 from nanocv_cli.data.formats.table import guess_format, read_as
 from nanocv_cli.data.labels.masks import IGNORED, Mask, cached_masks, square_mask
@@ -134,7 +135,7 @@ def test_augmentation_invents_no_label_and_keeps_masks_on_their_pixels(
     masks = masks.repeat_interleave(8, 1).repeat_interleave(8, 2)
     # Grey value and label tell the same, so each pixel can be held against its label.
     images = masks.unsqueeze(-1).repeat(1, 1, 1, 3)
-    options = AugmentConfig(flip=True, min_scale=scale, aspect=aspect, zoom_out=zoom, mosaic=mosaic)
+    options = ViewAugment(flip=True, min_scale=scale, aspect=aspect, zoom_out=zoom, mosaic=mosaic)
     views, labels = augment_masks(images, masks, size, options, torch.Generator().manual_seed(seed))
     assert set(labels.unique().tolist()) <= {0, 3, 7, 250, IGNORED}
     counted = labels != IGNORED

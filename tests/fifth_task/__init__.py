@@ -8,5 +8,6 @@ from nanocv_cli.rooms import Room
 ROOM = Room(
     task="tests.fifth_task.task:Counting",
     postprocessor="tests.fifth_task.postprocessor:CountingPostprocessor",
+    recipe="tests.fifth_task.config:Recipe",
     networks={"counter": "tests.fifth_task.network:build_counter"},
 )

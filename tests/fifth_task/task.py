@@ -1,7 +1,7 @@
 """The training side."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch.nn.functional as F
@@ -13,6 +13,7 @@ from nanocv_cli.data.augment import resize
 from nanocv_cli.data.dataset import Dataset, Sample
 from nanocv_cli.tasks.base import EvalContext, Evaluator, Metrics, Outputs, Say, Score, StepSettings, Task
 from nanocv_cli.tasks.normalised import Normalised, recoloured
+from tests.fifth_task.config import Recipe
 from tests.fifth_task.labels import Count, read_counts
 
 
@@ -48,10 +49,11 @@ class Counting(Task):
         return np.array([sample.label.number for sample in samples], np.int64)
 
     def augment(self, images: Tensor, targets: Tensor, settings: StepSettings) -> tuple[Tensor, Tensor]:
-        return recoloured(resize(images, settings.size), settings), targets.float()
+        colours = cast(Recipe, settings.train).augment
+        return recoloured(resize(images, settings.size), colours, settings), targets.float()
 
     def loss(self, outputs: Tensor, targets: Tensor, train: TrainConfig) -> Tensor:
-        return F.smooth_l1_loss(outputs.float(), targets)
+        return F.smooth_l1_loss(outputs.float(), targets, beta=cast(Recipe, train).tolerance)
 
     def train_metric(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return (outputs - targets).abs().sum()

@@ -7,7 +7,7 @@ import torch
 from torchvision.ops import generalized_box_iou
 
 from nanocv_cli.analysis.torch_trace import trace
-from nanocv_cli.config.schema import ModelConfig
+from nanocv_cli.config.owners import model_class
 from nanocv_cli.engine.card import ModelCard
 from nanocv_cli.models.assignment import Losses, assign, generalised_overlap
 from nanocv_cli.models.checkpoint import load_network, save_weights
@@ -88,7 +88,8 @@ def test_generalised_overlap_is_torchvisions() -> None:
 
 
 def test_weights_of_its_former_name_load(tmp_path: Path) -> None:
-    config = ModelConfig(name="nanodet", task="detection", architecture="nanospot", input_size=64, resize="stretch")
+    chosen = model_class("detection", "nanocv", "nanospot")
+    config = chosen(name="nanodet", task="detection", architecture="nanospot", input_size=64, resize="stretch")
     network = NanoSpot(2, 64)
     told = {"model": {**config.model_dump(mode="json"), "architecture": "nanodet"}}
     card = ModelCard("nanodet", "detection", ("a", "b"), 64, "stretch", "boxes", told, "")

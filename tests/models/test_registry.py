@@ -12,6 +12,7 @@ import torch
 from torchvision import models
 
 from nanocv_cli.config.loader import resolve
+from nanocv_cli.config.owners import model_class
 from nanocv_cli.config.project import shipped_configs
 from nanocv_cli.config.schema import ModelConfig
 from nanocv_cli.config.torchvision_names import TORCHVISION_CLASSIFIERS
@@ -24,7 +25,8 @@ from nanocv_cli.tasks.classification import torchvision_classifiers
 
 def config(architecture: str, **values: object) -> ModelConfig:
     source = "torchvision" if architecture in TORCHVISION_CLASSIFIERS else "nanocv"
-    return ModelConfig(name=architecture, architecture=architecture, source=source, **values)  # type: ignore[arg-type]
+    chosen = model_class(values.get("task", "classification"), source, architecture)
+    return chosen(name=architecture, architecture=architecture, source=source, **values)  # type: ignore[arg-type]
 
 
 def test_lenet_is_the_network_of_the_design() -> None:
@@ -151,11 +153,13 @@ NAMES = [*OWN, "resnet18", "vit_b_16", "ssdlite320_mobilenet_v3_large", "maskrcn
 @pytest.mark.parametrize("shipped", SHIPPED)
 def test_any_mixture_of_task_source_architecture_and_size_is_built_or_a_wrong_config(shipped: str) -> None:
     model = resolve(model=shipped).config.model
+    kept = model.model_dump(exclude={"args", "sampling", "classifier"})
     for task, source, name, size in product(task_names(),
                                             ("nanocv", "torchvision"), NAMES, (model.input_size, 17)):  # fmt: skip
         changed = {"task": task, "source": source, "architecture": name, "input_size": size, "pretrained": False}
         try:
-            built = without_weights(functools.partial(build_model, model.model_copy(update=changed), 3))
+            mixed = model_class(task, source, name).model_validate({**kept, **changed})
+            built = without_weights(functools.partial(build_model, mixed, 3))
         except ConfigError as error:
             assert error.hint
         else:

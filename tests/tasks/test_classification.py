@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from nanocv_cli.config.loader import resolve
-from nanocv_cli.config.schema import TrainConfig
+from nanocv_cli.tasks.classification.config import Recipe
 from nanocv_cli.tasks.classification.metrics import ClassificationEvaluator
 from nanocv_cli.tasks.classification.task import Classification, MixedLabels
 from nanocv_cli.tasks.table import task_for
@@ -51,7 +51,7 @@ def test_the_confusion_matrix_is_drawn(tmp_path) -> None:  # type: ignore[no-unt
 
 
 def test_mixed_labels_share_the_loss() -> None:
-    task, train = Classification(), TrainConfig(name="x", label_smoothing=0.0)
+    task, train = Classification(), Recipe(name="x", label_smoothing=0.0)
     logits = torch.tensor([[2.0, 0.0], [0.0, 3.0]])
     own, other = torch.tensor([0, 1]), torch.tensor([1, 0])
     whole = task.loss(logits, MixedLabels(own, other, 1.0), train)

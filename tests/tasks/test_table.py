@@ -50,11 +50,15 @@ def test_nobody_enters_a_task_twice() -> None:
         register("detection", Room(task="elsewhere:Detection"))
 
 
-def test_a_registered_task_is_one_of_the_names_a_config_may_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_registered_task_is_one_of_the_names_a_config_may_hold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bare.yaml").write_text("name: bare\n")
     monkeypatch.setattr(rooms, "_registered", {})
     register("telepathy", Room(task="elsewhere:Telepathy"))
     assert task_names()[-1] == "telepathy"
-    assert resolve(overrides=["model.task=telepathy"]).config.model.task == "telepathy"
+    assert resolve(train="bare.yaml", overrides=["model.task=telepathy"]).config.model.task == "telepathy"
 
 
 def test_a_wrong_name_in_a_config_is_answered_with_its_place_and_the_nearest(tmp_path: Path) -> None:

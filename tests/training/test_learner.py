@@ -16,7 +16,7 @@ TARGETS = torch.tensor([0, 1, 2, 0, 1, 2])
 
 
 def config_with(*overrides: str) -> RunConfig:
-    return resolve(overrides=["model.input_size=32", "model.dropout=0.3", "train.epochs=4", *overrides]).config
+    return resolve(overrides=["model.input_size=32", "model.args.dropout=0.3", "train.epochs=4", *overrides]).config
 
 
 def learner_for(config: RunConfig) -> Learner:
@@ -60,7 +60,7 @@ def test_a_restored_learner_goes_on_bit_for_bit(overrides: tuple[str, ...]) -> N
 
 
 def test_learning_lowers_the_loss() -> None:
-    learner = learner_for(config_with("model.dropout=0", "train.epochs=20"))
+    learner = learner_for(config_with("model.args.dropout=0", "train.epochs=20"))
     # A class is a colour, which neither crops nor flips take away.
     images = torch.zeros_like(IMAGES).scatter_(3, TARGETS.view(6, 1, 1, 1).expand(6, 36, 36, 1), 200)
     losses = [learner.learn(images, TARGETS, step // 3, step % 3, 3)[0].item() for step in range(60)]

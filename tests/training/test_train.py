@@ -135,7 +135,7 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]
     """A run that was never interrupted, and the arguments that began it."""
     root = tmp_path_factory.mktemp("reference")
     data = write_tiny_set(root / "colours", {"train": 40, "val": 8})
-    sets = [*SETS, "--set", "train.epochs=8", "--set", "train.ema_decay=0.9", "--set", "model.dropout=0.2"]
+    sets = [*SETS, "--set", "train.epochs=8", "--set", "train.ema_decay=0.9", "--set", "model.args.dropout=0.2"]
     arguments = ["--data", str(data), "--model", "lenet", *sets]
     code, errors = TrainProcess(root, *arguments, "--out", "whole").finish()
     assert code == 0, errors

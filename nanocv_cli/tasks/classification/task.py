@@ -1,6 +1,7 @@
 """Classification: one label per image; logits, cross-entropy, probabilities."""
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from nanocv_cli.config.schema import ModelConfig, TrainConfig
 from nanocv_cli.data import augment
 from nanocv_cli.tasks.base import EvalContext, Score, StepSettings, Task
+from nanocv_cli.tasks.classification.config import Recipe
 from nanocv_cli.tasks.classification.metrics import ClassificationEvaluator
 from nanocv_cli.tasks.normalised import Normalised, recoloured
 
@@ -45,8 +47,8 @@ class Classification(Task):
     output_names = ("probabilities",)
 
     def augment(self, images: Tensor, targets: Tensor, settings: StepSettings) -> tuple[Tensor, MixedLabels]:
-        config, generator = settings.train.augment, settings.generator
-        inputs = recoloured(augment.random_crops(images, settings.size, config, generator), settings)
+        config, generator = cast(Recipe, settings.train).augment, settings.generator
+        inputs = recoloured(augment.random_crops(images, settings.size, config, generator), config, settings)
         if config.erase:
             inputs = augment.erase(inputs, config.erase, generator)
         share = 1.0
@@ -56,10 +58,11 @@ class Classification(Task):
 
     def loss(self, outputs: Tensor, targets: MixedLabels, train: TrainConfig) -> Tensor:
         logits = outputs.float()
-        own = F.cross_entropy(logits, targets.own, label_smoothing=train.label_smoothing)
+        smoothing = cast(Recipe, train).label_smoothing
+        own = F.cross_entropy(logits, targets.own, label_smoothing=smoothing)
         if targets.share == 1.0:
             return own
-        neighbour = F.cross_entropy(logits, targets.neighbour, label_smoothing=train.label_smoothing)
+        neighbour = F.cross_entropy(logits, targets.neighbour, label_smoothing=smoothing)
         return targets.share * own + (1.0 - targets.share) * neighbour
 
     def train_metric(self, outputs: Tensor, targets: MixedLabels) -> Tensor:

@@ -1,7 +1,7 @@
 """Detection: boxed objects; losses are the network's own, answers are boxes, scores and labels."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from nanocv_cli.data.labels.boxes import Boxes, box_targets
 from nanocv_cli.engine.card import ModelCard
 from nanocv_cli.models.assignment import Losses
 from nanocv_cli.tasks.base import EvalContext, Outputs, Say, Score, StepSettings, Task
+from nanocv_cli.tasks.detection.config import Recipe
 from nanocv_cli.tasks.detection.metrics import DetectionEvaluator
 from nanocv_cli.tasks.detection.parity import unmatched_distance
 from nanocv_cli.tasks.detection.torchvision_detectors import TorchvisionDetector
@@ -49,8 +50,9 @@ class Detection(Task):
         return box_targets(samples)
 
     def augment(self, images: Tensor, targets: Tensor, settings: StepSettings) -> tuple[Tensor, Tensor]:
-        views, objects = augment_boxes(images, targets, settings.size, settings.train.augment, settings.generator)
-        return recoloured(views, settings), objects
+        config = cast(Recipe, settings.train).augment
+        views, objects = augment_boxes(images, targets, settings.size, config, settings.generator)
+        return recoloured(views, config, settings), objects
 
     def training_inputs(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         return inputs, targets

@@ -4,10 +4,13 @@ One evaluation of the field is one module without branches, so that torch calls 
 holds it once, as the body of an ONNX `Loop` (`sampler_graph.py`).
 """
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
 from nanocv_cli.config.schema import ModelConfig
+from nanocv_cli.tasks.generation.config import Model
 
 
 class Evaluation(nn.Module):
@@ -83,7 +86,7 @@ class Sampler(nn.Module):
     def __init__(self, network: nn.Module, model: ModelConfig) -> None:
         super().__init__()
         self.evaluation = Evaluation(network)
-        self.sampling = model.sampling
+        self.sampling = cast(Model, model).sampling
         self.register_buffer("mean", torch.tensor(model.mean).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(model.std).view(1, 3, 1, 1))
 

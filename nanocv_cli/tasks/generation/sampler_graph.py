@@ -11,12 +11,12 @@ import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from nanocv_cli.config.schema import SamplingConfig
 from nanocv_cli.engine.card import ModelCard
 from nanocv_cli.engine.engine import NOISE
 from nanocv_cli.engine.sampling import EVALUATIONS, GUIDANCE, HEUN, LABEL, STEPS
 from nanocv_cli.errors import ExportError
 from nanocv_cli.models.onnx_exporter import OPSET, check_graph, quiet
+from nanocv_cli.tasks.generation.config import SamplingConfig
 from nanocv_cli.tasks.generation.sampler import Sampler
 from nanocv_cli.untrusted import first_line
 

@@ -1,7 +1,7 @@
 """Generation: images of a class, from noise; flow matching with classifier-free guidance."""
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from nanocv_cli.engine.reference import find_graph
 from nanocv_cli.errors import NanocvError
 from nanocv_cli.images.resize import resize_to_square
 from nanocv_cli.tasks.base import EvalContext, Score, StepSettings, Task
+from nanocv_cli.tasks.generation.config import Model, Recipe
 from nanocv_cli.tasks.generation.metrics import Classify, GenerationEvaluator
 from nanocv_cli.tasks.generation.sampler import Sampler
 from nanocv_cli.tasks.normalised import recoloured
@@ -61,13 +62,13 @@ class Generation(Task):
 
     def augment(self, images: Tensor, targets: Tensor, settings: StepSettings) -> tuple[Tensor, FlowTargets]:
         """Points on straight paths (arXiv:2209.03003) at times whose logit is normal (arXiv:2403.03206)."""
-        train, generator = settings.train, settings.generator
-        crops = augment.random_crops(images, settings.size, train.augment, generator)
-        clean = recoloured(crops, replace(settings, dtype=torch.float32))
+        recipe, generator = cast(Recipe, settings.train), settings.generator
+        crops = augment.random_crops(images, settings.size, recipe.augment, generator)
+        clean = recoloured(crops, recipe.augment, replace(settings, dtype=torch.float32))
         device, count = clean.device, len(clean)
         noise = torch.randn(clean.shape, generator=generator).to(device)
         time = torch.randn(count, generator=generator).sigmoid().to(device)
-        dropped = (torch.rand(count, generator=generator) < train.label_dropout).to(device)
+        dropped = (torch.rand(count, generator=generator) < recipe.label_dropout).to(device)
         share = time.view(-1, 1, 1, 1)
         inputs = (share * clean + (1.0 - share) * noise).to(settings.dtype)
         label = targets.masked_fill(dropped, -1)
@@ -108,10 +109,11 @@ class Generation(Task):
 
 def _classifier(classes: tuple[str, ...], model: ModelConfig) -> Classify | None:
     """The config's classifier; None where it is not here or does not know the classes."""
-    if not model.classifier:
+    ref = cast(Model, model).classifier
+    if not ref:
         return None
     try:
-        judge = Graph(find_graph(model.classifier, project_root()))
+        judge = Graph(find_graph(ref, project_root()))
         judge.expect_images()
     except NanocvError:
         return None

@@ -1,6 +1,7 @@
 """Segmentation: a class for every pixel; cross-entropy and overlap, answers are a mask and how sure it is."""
 
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from nanocv_cli.data.labels.masks import IGNORED, Mask, cached_masks
 from nanocv_cli.data.mask_augment import augment_masks
 from nanocv_cli.tasks.base import EvalContext, Outputs, Say, Score, StepSettings, Task
 from nanocv_cli.tasks.normalised import Normalised, recoloured
+from nanocv_cli.tasks.segmentation.config import Recipe
 from nanocv_cli.tasks.segmentation.metrics import SegmentationEvaluator
 
 # A pixel may go either way where two classes are as probable as this.
@@ -45,18 +47,19 @@ class Segmentation(Task):
         return cached_masks(cache, samples, size, resize, say=say)
 
     def augment(self, images: Tensor, targets: Tensor, settings: StepSettings) -> tuple[Tensor, Tensor]:
-        views, masks = augment_masks(images, targets, settings.size, settings.train.augment, settings.generator)
-        return recoloured(views, settings), masks
+        config = cast(Recipe, settings.train).augment
+        views, masks = augment_masks(images, targets, settings.size, config, settings.generator)
+        return recoloured(views, config, settings), masks
 
     def loss(self, outputs: Tensor, targets: Tensor, train: TrainConfig) -> Tensor:
         """Cross-entropy plus `train.region_loss` times the soft Dice loss (arXiv:1606.04797), which counts each class
         of the batch alike, however few its pixels.
         """
-        logits, wanted = outputs.float(), targets.long()
-        entropy = F.cross_entropy(logits, wanted, ignore_index=IGNORED, label_smoothing=train.label_smoothing)
+        recipe, logits, wanted = cast(Recipe, train), outputs.float(), targets.long()
+        entropy = F.cross_entropy(logits, wanted, ignore_index=IGNORED, label_smoothing=recipe.label_smoothing)
         # A batch without a labelled pixel teaches nothing.
         entropy = torch.nan_to_num(entropy, nan=0.0) if (wanted == IGNORED).all() else entropy
-        return entropy + train.region_loss * dice_loss(logits, wanted) if train.region_loss else entropy
+        return entropy + recipe.region_loss * dice_loss(logits, wanted) if recipe.region_loss else entropy
 
     def train_metric(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Share of the labelled pixels that are right, for each image of the batch."""

@@ -1,0 +1,12 @@
+"""What a recipe tells the augmentation of detection; its losses have nothing to choose."""
+
+from pydantic import Field
+
+from nanocv_cli.config.augmentation import ViewAugment
+from nanocv_cli.config.schema import TrainConfig
+
+
+class Recipe(TrainConfig):
+    """The loop's keys and those of detection."""
+
+    augment: ViewAugment = Field(ViewAugment(), description="of the images of a batch and their boxes")
