@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 
 .PHONY: demo quick test lint format triton bench clean
 
-demo: $(INSTALLED)  ## everything once: flowers, LeNet trained, evaluated, one image inferred, graph exported
+demo: $(VENV)/.demo  ## everything once: flowers, LeNet trained, evaluated, one image inferred, graph exported
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh scripts/demo.sh
 
 quick: $(INSTALLED) lint  ## linters, types, layers, and the tests that take a moment: under 2 minutes on 2 cores
@@ -41,6 +41,12 @@ bench: $(INSTALLED)  ## the figures the README quotes, as ratios measured in one
 	$(BIN)/python benchmarks/train.py
 	$(BIN)/python benchmarks/serving.py
 	$(BIN)/python benchmarks/sampling.py
+
+# A demonstration trains and exports; it serves nothing and checks no code.
+$(VENV)/.demo: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,dvc]'
+	touch $@
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
