@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nanocv_cli.models.nms import overlaps
+from nanocv_cli.models.nms import intersection_and_union, overlaps
 
 FITTEST = 10
 SCORE_POWER, OVERLAP_POWER = 0.5, 6.0
@@ -110,8 +110,7 @@ def assign(
 
 def generalised_overlap(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
     """Generalised IoU in -1..1 and IoU in 0..1 of pairs of boxes [n,4]."""
-    shared = (torch.minimum(left[:, 2:], right[:, 2:]) - torch.maximum(left[:, :2], right[:, :2])).clamp(min=0).prod(-1)
-    both = (left[:, 2:] - left[:, :2]).prod(-1) + (right[:, 2:] - right[:, :2]).prod(-1) - shared
+    shared, both = intersection_and_union(left, right)
     hull = (torch.maximum(left[:, 2:], right[:, 2:]) - torch.minimum(left[:, :2], right[:, :2])).prod(-1)
     plain = shared / both.clamp(min=1e-6)
     return plain - (hull - both) / hull.clamp(min=1e-6), plain

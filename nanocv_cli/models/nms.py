@@ -46,8 +46,18 @@ def best_detections(
 
 def overlaps(left: Tensor, right: Tensor) -> Tensor:
     """Intersection over union [N,A,B] of every pair of boxes [N,A,4] and [N,B,4]."""
-    corner = torch.maximum(left[:, :, None, :2], right[:, None, :, :2])
-    opposite = torch.minimum(left[:, :, None, 2:], right[:, None, :, 2:])
+    shared, union = intersection_and_union(left[:, :, None], right[:, None])
+    return shared / union.clamp(min=1e-9)
+
+
+def intersection_and_union(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
+    """The areas [...] that boxes share and cover together.
+
+    Args:
+        left: [...,4] xyxy, no side below 0.
+        right: likewise; leading axes are broadcast.
+    """
+    corner, opposite = torch.maximum(left[..., :2], right[..., :2]), torch.minimum(left[..., 2:], right[..., 2:])
     shared = (opposite - corner).clamp(min=0.0).prod(-1)
-    areas = [(boxes[..., 2:] - boxes[..., :2]).clamp(min=0.0).prod(-1) for boxes in (left, right)]
-    return shared / (areas[0].unsqueeze(2) + areas[1].unsqueeze(1) - shared).clamp(min=1e-9)
+    areas = [(boxes[..., 2:] - boxes[..., :2]).prod(-1) for boxes in (left, right)]
+    return shared, areas[0] + areas[1] - shared

@@ -9,7 +9,7 @@ import torch
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
 from nanocv_cli.errors import ModelError
-from nanocv_cli.tasks.generation import inception, metrics
+from nanocv_cli.tasks.generation import features, metrics
 from nanocv_cli.tasks.generation.distances import frechet
 from nanocv_cli.tasks.generation.metrics import GenerationEvaluator
 from tests.conftest import Command, TrainedRun
@@ -34,9 +34,9 @@ def test_features_are_those_of_the_weights_in_torchs_cache(tmp_path: Path, monke
     digest = hashlib.sha256((cache / "weights.pth").read_bytes()).hexdigest()[:8]
     (cache / "weights.pth").rename(cache / f"weights-{digest}.pth")
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-    monkeypatch.setattr(inception, "weights_url", lambda: f"http://127.0.0.1:9/weights-{digest}.pth")
+    monkeypatch.setattr(features, "weights_url", lambda: f"http://127.0.0.1:9/weights-{digest}.pth")
     images = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), np.uint8)
-    found = inception.inception_features(images)
+    found = features.inception_features(images)
     assert found.shape == (3, 2048)
     (expected,) = network(torch.from_numpy(images).permute(0, 3, 1, 2))
     np.testing.assert_allclose(found, expected.numpy(), rtol=1e-5)
@@ -44,10 +44,10 @@ def test_features_are_those_of_the_weights_in_torchs_cache(tmp_path: Path, monke
 
 def test_without_network_and_weights_it_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    assert inception.weights_url().startswith("https://")
-    monkeypatch.setattr(inception, "weights_url", lambda: "http://127.0.0.1:9/weights-00000000.pth")
+    assert features.weights_url().startswith("https://")
+    monkeypatch.setattr(features, "weights_url", lambda: "http://127.0.0.1:9/weights-00000000.pth")
     with pytest.raises(ModelError, match="could not be had") as caught:
-        inception.inception_features(np.zeros((2, 8, 8, 3), np.uint8))
+        features.inception_features(np.zeros((2, 8, 8, 3), np.uint8))
     assert "leave --online out" in caught.value.hint
 
 

@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from nanocv_cli.data.labels.masks import IGNORED
-from nanocv_cli.tasks.segmentation.evaluated import SHOWN
-from nanocv_cli.tasks.segmentation.metrics import SegmentationEvaluator
+from nanocv_cli.tasks.segmentation.metrics import SHOWN, SegmentationEvaluator
 
 CLASSES = ("a", "b", "c")
 NO_IMAGES = np.zeros((0, 4, 4, 3), np.uint8)

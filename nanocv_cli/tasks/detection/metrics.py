@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from nanocv_cli.data.labels.boxes import IGNORED, LABEL
 from nanocv_cli.tasks.base import Evaluator, Metrics, Outputs
-from nanocv_cli.tasks.detection.mistakes import Evaluated, evaluate_image
+from nanocv_cli.tasks.detection.matching import Evaluated, evaluate_image
 
 AREAS = ("all", "small", "medium", "large")
 IOU_50, IOU_75 = 0, 5  # rows of COCO's thresholds 0.50, 0.55, ..., 0.95
@@ -121,8 +121,7 @@ class DetectionEvaluator(Evaluator):
 
     def draw(self, folder: Path, images: NDArray[np.uint8]) -> list[Path]:
         """Writes `precision_recall.png` and, if there is any, `mistakes.png`."""
-        from nanocv_cli.tasks.detection.mistakes import draw_mistakes
-        from nanocv_cli.tasks.detection.plots import draw_precision_recall
+        from nanocv_cli.tasks.detection.plots import draw_mistakes, draw_precision_recall
 
         curves = draw_precision_recall(self.curves(), self.classes, folder / "precision_recall.png")
         mistakes = draw_mistakes(self._judged, images, self.classes, folder / "mistakes.png")

@@ -1,18 +1,27 @@
-"""Precision over recall, class by class, as an image."""
+"""Precision over recall, class by class, and the images a detector fails on most."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from numpy.typing import NDArray
 
 from nanocv_cli.charts import in_chart, save_chart
+from nanocv_cli.data.labels.boxes import LABEL
 
 if TYPE_CHECKING:
+    from nanocv_cli.tasks.detection.matching import Evaluated
     from nanocv_cli.tasks.detection.metrics import Curves
 
 IOU_50, IOU_75 = 0, 5
 MOST_CLASSES = 20
+
+SHOWN = 8
+COLUMNS = 4
+RIGHT, WRONG, MISSED = "#35d07f", "#ff4d4d", "#ffd166"
 
 
 def draw_precision_recall(curves: "Curves", classes: tuple[str, ...], path: Path) -> Path:
@@ -41,3 +50,53 @@ def draw_precision_recall(curves: "Curves", classes: tuple[str, ...], path: Path
     axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.03), title="detections at IoU 0.5")
     axes.grid(alpha=0.3)
     return save_chart(figure, path)
+
+
+def draw_mistakes(
+    evaluated: Sequence["Evaluated"], images: NDArray[np.uint8], classes: tuple[str, ...], path: Path
+) -> Path | None:
+    """Draws the images with the costliest mistakes.
+
+    Args:
+        evaluated: one for each image of the split.
+        images: uint8 [n,S,S,3] of the split.
+        classes: class names in label order.
+        path: PNG to write.
+
+    Returns:
+        the path; None if there is no mistake.
+    """
+    worst = sorted((entry for entry in evaluated if entry.cost > 0), key=lambda entry: entry.cost, reverse=True)[:SHOWN]
+    if not worst:
+        return None
+    columns = min(COLUMNS, len(worst))
+    rows = -(-len(worst) // columns)
+    figure = Figure(figsize=(3.4 * columns, 3.6 * rows + 0.5), layout="constrained")
+    for axes, entry in zip(np.atleast_1d(figure.subplots(rows, columns)).ravel(), worst, strict=False):
+        axes.imshow(images[entry.number])
+        side = images.shape[1]
+        for box, score, label, is_right in zip(entry.boxes, entry.scores, entry.labels, entry.right, strict=True):
+            text = "" if is_right else f"{in_chart(classes[label])} {score:.2f}"
+            _frame(axes, box * side, RIGHT if is_right else WRONG, "-", text)
+        for row in entry.missed:
+            _frame(axes, row[:4] * side, MISSED, "--", f"{in_chart(classes[int(row[LABEL])])}?", below=True)
+        wrong = int((~entry.right).sum())
+        axes.set_title(f"{len(entry.missed)} missed, {wrong} wrong", fontsize=9)
+    for axes in figure.axes:
+        axes.axis("off")
+    handles = [Rectangle((0, 0), 1, 1, fill=False, color=colour, linestyle=style, linewidth=2)
+               for colour, style in ((RIGHT, "-"), (WRONG, "-"), (MISSED, "--"))]  # fmt: skip
+    figure.legend(handles, ("found", "wrong", "missed"), loc="outside lower center", ncols=3, fontsize=9)
+    return save_chart(figure, path, dpi=110)
+
+
+def _frame(axes: object, box: NDArray[np.float64], colour: str, style: str, text: str, below: bool = False) -> None:
+    x0, y0, x1, y1 = box
+    axes.add_patch(  # type: ignore[attr-defined]
+        Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, edgecolor=colour, linestyle=style, linewidth=1.6)
+    )
+    if text:
+        # Below the box where another may have its text above it.
+        place = (x0, y1 + 2, "top") if below else (x0, max(8.0, y0 - 2), "bottom")
+        axes.text(*place[:2], text, fontsize=7, color="black", va=place[2],  # type: ignore[attr-defined]
+                  bbox={"facecolor": colour, "edgecolor": "none", "pad": 1.0}, clip_on=True)  # fmt: skip

@@ -15,8 +15,8 @@ from nanocv_cli.engine.card import ModelCard
 from nanocv_cli.models.assignment import Losses
 from nanocv_cli.tasks.base import EvalContext, Outputs, Say, Score, StepSettings, Task
 from nanocv_cli.tasks.detection.config import Recipe
+from nanocv_cli.tasks.detection.matching import unmatched_distance
 from nanocv_cli.tasks.detection.metrics import DetectionEvaluator
-from nanocv_cli.tasks.detection.parity import unmatched_distance
 from nanocv_cli.tasks.detection.torchvision_detectors import TorchvisionDetector
 from nanocv_cli.tasks.normalised import Normalised, recoloured
 

@@ -4,7 +4,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 Features = NDArray[np.float64]
+Images = NDArray[np.uint8]
 
+COMPARED_AT_ONCE = 512  # images, pixel by pixel
 NEIGHBOURS = 5  # k of the neighbourhoods, as in arXiv:2002.09797
 
 
@@ -50,6 +52,27 @@ def distances(left: Features, right: Features) -> Features:
     squares = (left**2).sum(1)[:, None] + (right**2).sum(1)[None] - 2.0 * left @ right.T
     found: Features = np.sqrt(squares.clip(0.0))
     return found
+
+
+def nearest(images: Images, others: Images) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Distance of each image to the nearest of others, pixel by pixel, and which that is.
+
+    Args:
+        images: uint8 [n,S,S,3].
+        others: uint8 [m,S,S,3], m at least 1.
+
+    Returns:
+        float64 [n] in levels, int64 [n].
+    """
+    rows = images.reshape(len(images), -1).astype(np.float64)
+    least, which = np.full(len(rows), np.inf), np.zeros(len(rows), np.int64)
+    for start in range(0, len(others), COMPARED_AT_ONCE):
+        part = np.array(others[start : start + COMPARED_AT_ONCE]).reshape(-1, rows.shape[1]).astype(np.float64)
+        apart = distances(rows, part)
+        closer = apart.min(1) < least
+        which[closer] = start + apart.argmin(1)[closer]
+        least = np.minimum(least, apart.min(1))
+    return least, which
 
 
 def _covariance(rows: Features) -> Features:

@@ -7,16 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nanocv_cli.tasks.base import Evaluator, Metrics, Outputs
-from nanocv_cli.tasks.generation.distances import distances, frechet, neighbourhoods
-from nanocv_cli.tasks.generation.features import features
-from nanocv_cli.tasks.generation.inception import inception_features
+from nanocv_cli.tasks.generation.distances import frechet, nearest, neighbourhoods
+from nanocv_cli.tasks.generation.features import features, inception_features
 
 Images = NDArray[np.uint8]
 Classify = Callable[[Images], NDArray[np.int64]]
 
 SHOWN_PER_CLASS = 8
 SMALLEST_SPREAD = 0.1
-COMPARED_AT_ONCE = 512
 
 
 class GenerationEvaluator(Evaluator):
@@ -108,24 +106,3 @@ class GenerationEvaluator(Evaluator):
     def _rows(self) -> list[Images]:
         made, labels = np.concatenate(self._made), np.concatenate(self._labels)
         return [made[labels == label][:SHOWN_PER_CLASS] for label in range(len(self.classes))]
-
-
-def nearest(images: Images, others: Images) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Distance of each image to the nearest of others, pixel by pixel, and which that is.
-
-    Args:
-        images: uint8 [n,S,S,3].
-        others: uint8 [m,S,S,3], m at least 1.
-
-    Returns:
-        float64 [n] in levels, int64 [n].
-    """
-    rows = images.reshape(len(images), -1).astype(np.float64)
-    least, which = np.full(len(rows), np.inf), np.zeros(len(rows), np.int64)
-    for start in range(0, len(others), COMPARED_AT_ONCE):
-        part = np.array(others[start : start + COMPARED_AT_ONCE]).reshape(-1, rows.shape[1]).astype(np.float64)
-        apart = distances(rows, part)
-        closer = apart.min(1) < least
-        which[closer] = start + apart.argmin(1)[closer]
-        least = np.minimum(least, apart.min(1))
-    return least, which

@@ -1,5 +1,6 @@
 """Intersection over union, Dice, pixel accuracy and the boundary F-score."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,29 @@ from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from nanocv_cli.data.labels.masks import IGNORED
 from nanocv_cli.tasks.base import Evaluator, Metrics, Outputs
-from nanocv_cli.tasks.segmentation.evaluated import SHOWN, Evaluated
 
 # A boundary counts as found if one of the same class is this near, as a share of the image's diagonal (Csurka et al.,
 # What is a good evaluation measure for semantic segmentation?, BMVC 2013).
 BOUNDARY_TOLERANCE = 0.0075
+# How many of the worst images are kept and drawn.
+SHOWN = 6
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """One image's answer beside its labels.
+
+    Attributes:
+        number: of the image in its split.
+        right: share of its labelled pixels that are right.
+        truth: labels uint8 [S,S] with `data.labels.masks.IGNORED`.
+        answer: class indices uint8 [S,S].
+    """
+
+    number: int
+    right: float
+    truth: NDArray[np.uint8]
+    answer: NDArray[np.uint8]
 
 
 class SegmentationEvaluator(Evaluator):

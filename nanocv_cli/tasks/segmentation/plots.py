@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -10,14 +11,16 @@ from numpy.typing import NDArray
 
 from nanocv_cli.charts import in_chart, save_chart
 from nanocv_cli.images.drawing import BACKGROUND, class_colour, overlay_classes
-from nanocv_cli.tasks.segmentation.evaluated import Evaluated
+
+if TYPE_CHECKING:
+    from nanocv_cli.tasks.segmentation.metrics import Evaluated
 
 OPACITY = 0.6
 COLUMNS = ("image", "labels", "answer")
 
 
 def draw_overlays(
-    evaluated: Sequence[Evaluated], images: NDArray[np.uint8], classes: tuple[str, ...], path: Path
+    evaluated: Sequence["Evaluated"], images: NDArray[np.uint8], classes: tuple[str, ...], path: Path
 ) -> Path:
     """Draws images, their labels and their answers side by side, two images to a row.
 
