@@ -31,13 +31,12 @@ from nanocv_cli.bench.connections import HttpConnection
 from nanocv_cli.bench.measure import Figures, Plan, measure
 from nanocv_cli.bench.payload import as_http, build_payload
 from nanocv_cli.bench.server_api import ServerApi
-from nanocv_cli.bench.started_server import serving
 from nanocv_cli.bench.sweep import Target, run_sweep
 from nanocv_cli.config.loader import resolve_serve
 from nanocv_cli.config.project import project_root
 from nanocv_cli.engine.reference import find_graph
 from nanocv_cli.errors import ServingError
-from nanocv_cli.serving.launch import free_ports, stop
+from nanocv_cli.serving.launch import free_ports, serving, stop
 
 BARE_SECONDS = 1.5
 

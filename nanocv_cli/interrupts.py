@@ -1,5 +1,7 @@
 """Ctrl-C and SIGTERM: both end a command in the same way, by an exception that lets every cleanup run.
 
+A training instead takes the first as a wish, which its loop honours at its next step; a second one ends it at once.
+
 Python runs a signal's handler when the main thread is back in Python. A library that computes for long is told at once,
 from a thread that wakes up with the signal.
 """
@@ -66,3 +68,30 @@ def _watch(reader: int) -> None:
         if number[0] in SIGNALS and signal.getsignal(number[0]) in (signal.default_int_handler, _terminate):
             for stop in _at_once:
                 stop()
+
+
+class Interrupts:
+    """Whether the user has asked to stop."""
+
+    def __init__(self) -> None:
+        self.wanted = False
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.wanted:
+            raise KeyboardInterrupt
+        self.wanted = True
+
+
+@contextlib.contextmanager
+def watch_interrupts() -> Iterator[Interrupts]:
+    """Catches both inside the block (in the main thread; elsewhere signals stay as they are)."""
+    interrupts = Interrupts()
+    if threading.current_thread() is not threading.main_thread():
+        yield interrupts
+        return
+    former = {number: signal.signal(number, interrupts._note) for number in SIGNALS}
+    try:
+        yield interrupts
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)

@@ -9,9 +9,8 @@ import time
 
 import pytest
 
-from nanocv_cli.interrupts import Terminated, raising
+from nanocv_cli.interrupts import Terminated, raising, watch_interrupts
 from nanocv_cli.training.distributed import _watch
-from nanocv_cli.training.interrupts import watch_interrupts
 
 
 def later(number: int) -> threading.Timer:

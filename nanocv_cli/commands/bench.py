@@ -183,12 +183,12 @@ def _target(
 ) -> "Iterator[Target]":
     """The model to measure: on a server that runs already, or on one started for it."""
     from nanocv_cli.bench.server_api import ServerApi, host_and_port
-    from nanocv_cli.bench.started_server import serving
     from nanocv_cli.bench.sweep import Target
     from nanocv_cli.config.loader import resolve_serve
     from nanocv_cli.config.project import project_root
     from nanocv_cli.engine.reference import default_model, find_graph
     from nanocv_cli.errors import RequestError
+    from nanocv_cli.serving.launch import serving
 
     root = project_root()
     if url is not None:

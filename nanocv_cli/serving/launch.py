@@ -17,8 +17,10 @@ from pathlib import Path
 from typing import IO
 
 from nanocv_cli.config.project import project_root
+from nanocv_cli.config.schema import ServeConfig
 from nanocv_cli.errors import ServingError
 from nanocv_cli.serving.ports import Addresses, Control, Ports
+from nanocv_cli.serving.repository.entry import write_entry
 from nanocv_cli.serving.triton import find_triton, server_arguments
 
 START_SECONDS = 120.0
@@ -61,6 +63,26 @@ def started(repository: Path, engine: str, control: Control = "explicit", *optio
             yield Server(addresses.http, addresses.grpc, addresses.metrics, process.pid)
         finally:
             stop(process)
+
+
+@contextlib.contextmanager
+def serving(graph: Path, settings: ServeConfig, engine: str) -> Iterator[tuple[Server, str]]:
+    """Serves a graph from a repository that vanishes with the server; yields the server and the model's name there.
+
+    Args:
+        graph: an exported graph.
+        settings: how to serve it.
+        engine: embedded or triton.
+
+    Raises:
+        ModelError: the graph cannot be served.
+        ServingError: the server did not start.
+    """
+    with tempfile.TemporaryDirectory(prefix="nanocv-bench-") as folder:
+        repository = Path(folder) / "model_repository"
+        entry = write_entry(graph, repository, settings)
+        with started(repository, engine) as server:
+            yield server, entry.model
 
 
 def stop(process: "subprocess.Popen[bytes]") -> None:

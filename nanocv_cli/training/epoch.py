@@ -7,8 +7,8 @@ from torch import Tensor
 
 from nanocv_cli.data.batches import Batches
 from nanocv_cli.errors import TrainingError
+from nanocv_cli.interrupts import Interrupts
 from nanocv_cli.training.context import TrainContext
-from nanocv_cli.training.interrupts import Interrupts
 from nanocv_cli.training.learner import Learner
 from nanocv_cli.training.state import TrainingState, save_training
 

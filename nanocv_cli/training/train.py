@@ -10,6 +10,8 @@ from nanocv_cli.data.batches import Batches
 from nanocv_cli.errors import ModelError, RequestError
 from nanocv_cli.evaluation.evaluate import evaluate, torch_answer
 from nanocv_cli.evaluation.split import Split
+from nanocv_cli.interrupts import watch_interrupts
+from nanocv_cli.memory import keep_freed_memory
 from nanocv_cli.models.checkpoint import load_network, save_weights
 from nanocv_cli.models.device import pick_precision
 from nanocv_cli.models.registry import build_model
@@ -17,9 +19,7 @@ from nanocv_cli.tasks.base import EvalContext, Metrics
 from nanocv_cli.training.context import TrainContext
 from nanocv_cli.training.epoch import diverged, learn_epoch
 from nanocv_cli.training.history import DvcLog, draw_curves, epoch_line
-from nanocv_cli.training.interrupts import watch_interrupts
 from nanocv_cli.training.learner import Learner
-from nanocv_cli.training.memory import keep_freed_memory
 from nanocv_cli.training.state import TrainingState, load_training, save_training
 from nanocv_cli.untrusted import first_line
 

@@ -203,7 +203,7 @@ def _write_run(folder: Path, card: Any) -> None:
 @contextmanager
 def stand_ins(address: str) -> Iterator[None]:
     """What takes long is done in a moment inside the block."""
-    from nanocv_cli.bench import started_server, sweep
+    from nanocv_cli.bench import sweep
     from nanocv_cli.bench.measure import Figures
     from nanocv_cli.data import flowers
     from nanocv_cli.dvc import command
@@ -211,6 +211,7 @@ def stand_ins(address: str) -> Iterator[None]:
     from nanocv_cli.exporting import onnx_file
     from nanocv_cli.exporting.parity import Parity
     from nanocv_cli.models import onnx_exporter
+    from nanocv_cli.serving import launch
     from nanocv_cli.serving.launch import Server
     from nanocv_cli.training import train
 
@@ -233,7 +234,7 @@ def stand_ins(address: str) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Figure, "savefig", savefig)
         patch.setattr(sweep, "measure", lambda *arguments: figures)
-        patch.setattr(started_server, "serving", serving)
+        patch.setattr(launch, "serving", serving)
         patch.setattr(flowers, "draw_set", draw_set)
         patch.setattr(command, "_dvc", lambda root, *arguments: 1)
         patch.setattr(train, "learn_epoch", learn_epoch)
