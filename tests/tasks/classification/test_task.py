@@ -1,4 +1,4 @@
-"""The classification room: metrics by hand, losses, the export_model module, the reader."""
+"""The classification room: metrics by hand, losses, the export model."""
 
 import numpy as np
 import pytest

@@ -104,7 +104,7 @@ def test_objects_of_a_large_image_are_found_in_tiles(detector: Detector, nanocv:
         assert min(np.abs(np.array(box) - place).max() for box in boxes) < 12
 
 
-def test_a_image_without_objects_is_answered(detector: Detector, nanocv: Command, tmp_path: Path) -> None:
+def test_an_image_without_objects_is_answered(detector: Detector, nanocv: Command, tmp_path: Path) -> None:
     Image.new("RGB", (64, 48), (110, 110, 110)).save(tmp_path / "none.png")
     assert "none.png  nothing" in nanocv("infer", tmp_path / "none.png", "--model", detector.folder).out
 

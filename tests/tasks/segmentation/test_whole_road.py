@@ -128,7 +128,7 @@ def test_a_cropped_image_is_unseen_outside_of_its_square() -> None:
     assert (drawn[0, 10:30] != 50).any(1).all()
 
 
-def test_tiles_are_for_models_that_answer_pixels(segmenter: Segmenter, nanocv: Command, tmp_path: Path) -> None:
+def test_an_image_smaller_than_a_tile_is_one_tile(segmenter: Segmenter, nanocv: Command, tmp_path: Path) -> None:
     assert nanocv("infer", square(tmp_path, 5, 4), "--model", segmenter.folder, "--tile", "512").code == 0
     assert nanocv("infer", square(tmp_path, 5, 4), "--model", segmenter.folder, "--tile", "3").code == 2
 
