@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from nanocv_cli.analysis.layer import Model
-from nanocv_cli.analysis.published import build_published, is_published, published, published_inputs
 from nanocv_cli.analysis.torch_trace import trace
+from nanocv_cli.analysis.torchvision_networks import build_published, is_published, published, published_inputs
 from nanocv_cli.config.loader import resolve
 from nanocv_cli.config.project import shown
 from nanocv_cli.config.schema import ModelConfig

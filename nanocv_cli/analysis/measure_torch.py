@@ -14,7 +14,7 @@ from nanocv_cli.analysis.analysed_model import AnalysedModel
 from nanocv_cli.analysis.layer import Model
 from nanocv_cli.analysis.local import DTYPES, synchronise
 from nanocv_cli.analysis.measured import Measured
-from nanocv_cli.analysis.rules import TORCH
+from nanocv_cli.analysis.operators import TORCH
 from nanocv_cli.analysis.torch_trace import NamesOfModules, whole_attention, without_fused_encoder
 from nanocv_cli.errors import RequestError
 from nanocv_cli.memory import expect_room

@@ -9,7 +9,7 @@ import onnx
 
 from nanocv_cli.analysis.layer import Layer, Product, Size, Values, attention, convolution, layout
 from nanocv_cli.analysis.onnx_shapes import Tensor
-from nanocv_cli.analysis.rules import BILINEAR, NEAREST, ONNX, OTHER, Rule
+from nanocv_cli.analysis.operators import BILINEAR, NEAREST, ONNX, OTHER, Rule
 
 CONVOLUTIONS = {"Conv": 1, "ConvInteger": 1, "QLinearConv": 3, "ConvTranspose": 1, "FusedConv": 1}
 MATMULS = {"MatMul": 1, "Gemm": 1, "FusedMatMul": 1, "FusedGemm": 1, "MatMulInteger": 1, "QLinearMatMul": 3}

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from nanocv_cli.analysis.layer import Layer, Product, Size, Values, attention, convolution, layout
-from nanocv_cli.analysis.rules import OTHER, TORCH
+from nanocv_cli.analysis.operators import OTHER, TORCH
 
 ALLOCATIONS = {"empty", "new_empty", "empty_like", "empty_strided", "new_empty_strided"}
 POOLS = {"max_pool2d_with_indices", "avg_pool2d", "max_pool2d", "max_pool3d_with_indices", "avg_pool3d"}

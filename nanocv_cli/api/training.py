@@ -88,7 +88,7 @@ def run_training(request: "TrainRequest", device: str) -> TrainedRun | None:
     Raises:
         as `train`.
     """
-    from nanocv_cli.exporting.run import finish_run
+    from nanocv_cli.exporting.finish_run import finish_run
     from nanocv_cli.models.device import pick_device
     from nanocv_cli.training.distributed import joined_group
     from nanocv_cli.training.start_run import start_run
