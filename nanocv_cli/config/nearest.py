@@ -5,6 +5,8 @@ from collections.abc import Iterable
 
 # Names that nanocv gave up, for what they stand for is somebody else's: NanoDet is a published detector.
 FORMER_NAMES = {"nanodet": "nanospot", "nanodet-flowers": "nanospot-flowers"}
+# Config keys that moved to their owner, or were called by one name under two laws.
+FORMER_KEYS = {"model.dropout": "model.args.dropout"}
 
 
 def nearest(name: str, known: Iterable[str], prefix: str = "", likeness: float = 0.6) -> str:

@@ -51,7 +51,8 @@ def section_class(group: str, values: Mapping[str, Any], model: ModelConfig | No
         model: the run's, for a recipe; None: what every recipe has.
     """
     if group == "model":
-        return model_class(values.get("task", "classification"), values.get("source"), values.get("architecture"))
+        task = values.get("task", ModelConfig.model_fields["task"].default)
+        return model_class(task, values.get("source"), values.get("architecture"))
     if group == "train" and model is not None:
         return recipe_class(model.task)
     return GROUP_MODELS[group]

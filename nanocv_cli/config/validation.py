@@ -12,7 +12,7 @@ from pydantic_core import ErrorDetails
 
 from nanocv_cli.config.expected_type import allowed_names, expected, fields_at, meaning
 from nanocv_cli.config.groups import GROUP_MODELS
-from nanocv_cli.config.nearest import nearest
+from nanocv_cli.config.nearest import FORMER_KEYS, nearest
 from nanocv_cli.config.origins import Located
 from nanocv_cli.config.owners import readers
 from nanocv_cli.errors import ConfigError
@@ -66,6 +66,8 @@ def _described(model: type[BaseModel], finding: ErrorDetails, located: Located, 
     if finding["type"] == "extra_forbidden":
         known = list(fields_at(model, path[:-1]))
         hint = f"{nearest(path[-1], known)} known keys: {', '.join(known)}".strip()
+        if full in FORMER_KEYS:
+            return ConfigError(f"{place}: {full} is called {FORMER_KEYS[full]} now", hint)
         elsewhere = _readers(full)
         if elsewhere:
             return ConfigError(f"{place}: {full} is read by {', '.join(elsewhere)}, by nothing configured here", hint)

@@ -82,7 +82,7 @@ def model_config(card: ModelCard, origin: Path | str) -> ModelConfig:
     """
     try:
         document = {**upgraded_model(card.config["model"]), "pretrained": False}
-        chosen = model_class(document["task"], document["source"], document["architecture"])
+        chosen = model_class(document.get("task", card.task), document.get("source"), document.get("architecture"))
         config = chosen.model_validate_json(json.dumps(document))
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(f"{origin}: its model card is damaged: it holds no model config", "train it again") from error

@@ -25,6 +25,7 @@ from nanocv_cli.models.registry import build_model
             "model.args.widths=[1]",
             "model.args.widths is read by lenet, nanores, nanospot, nanoseg, nanoflow",
         ),
+        ("lenet", "model.dropout=0.1", "model.dropout is called model.args.dropout now"),
         ("lenet", "model.args.colour=1", "model.args.colour is not a known key"),
     ],
 )

@@ -22,7 +22,7 @@ def entries(folder: Path) -> list[str]:
     [
         (["--set", "model.input_size=33"], 2),
         (["--set", "model.architecture=lennet"], 2),
-        (["--set", "model.task=detection"], 1),
+        (["--set", "model.task=detection"], 2),
         (["--set", "model.source=torchvision"], 2),
         (["--set", "train.precision=fp16", "--device", "cpu"], 2),
         (["--set", "model.name=a\nb"], 2),

@@ -205,7 +205,7 @@ def test_it_is_served_benched_and_analysed(generator: Generator, nanocv: Command
     assert done.code == 0, done.err
     text = Path(done.document["config"]).read_text()
     assert all(f'name: "{name}"' in text for name in ("noise", "label", "image"))
-    assert "guidance" not in text
+    assert 'name: "guidance"' not in text
     benched = nanocv("bench", "model", "--model", generator.graph, "--batch-sizes", "1,2", "--threads", "1",
                      "--rounds", "1", "--round-s", "0.05", "--json")  # fmt: skip
     assert benched.code == 0, benched.err
