@@ -3,7 +3,6 @@
 import contextlib
 import io
 import json
-import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -37,6 +36,7 @@ class Outcome:
 Command = Callable[..., Outcome]
 Write = Callable[[str, str], Path]
 
+MINUTES = 180  # seconds, from which on a test begins before all others
 # What is trained once for several tests, and about how many seconds that takes: whoever asks for it is slow.
 TRAINED_ONCE = {"trained": 8, "detector": 20, "segmenter": 14, "generator": 19, "reference": 11, "counter": 10}
 
@@ -45,6 +45,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         for name in TRAINED_ONCE.keys() & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.slow(TRAINED_ONCE[name]))
+    # What takes minutes begins first: at the end it would run alone, with the other worker idle. The others keep their
+    # order, for those of a file share what is trained for it.
+    items.sort(key=lambda item: max((mark.args[0] for mark in item.iter_markers("slow")), default=0) < MINUTES)
 
 
 def run_nanocv(*arguments: str | Path) -> Outcome:
@@ -119,26 +122,35 @@ def write(project: Path) -> Write:
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """A finished run of a tiny LeNet, its data, and what `train --json` printed."""
+    """A finished run, its data, and what `train --json` printed."""
 
     folder: Path
     data: Path
     summary: dict[str, Any]
 
+    @property
+    def graph(self) -> Path:
+        return self.folder / "model.onnx"
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.folder / "checkpoints" / "best.safetensors"
+
+
+@contextlib.contextmanager
+def training_run(root: Path, data: Path, *arguments: str | Path) -> Iterator[TrainedRun]:
+    """Trains by the command line in a project of its own, `root`, which stays the current one until the block ends."""
+    with contextlib.chdir(root):
+        done = run_nanocv("train", "--data", data, *arguments, "--out", "run", "--json")
+        assert done.code == 0, done.err
+        yield TrainedRun(root / "run", data, done.document)
+
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TrainedRun]:
-    """One training for all tests that need a model; it must not be written to."""
+    """One training of a tiny LeNet for all tests that need a model; it must not be written to."""
     root = tmp_path_factory.mktemp("trained")
     data = write_tiny_set(root / "colours", {"train": 40, "val": 8, "test": 8})
-    former = Path.cwd()
-    os.chdir(root)
-    try:
-        sets = [word for pair in TINY for word in ("--set", pair)]
-        outcome = run_nanocv(
-            "train", "--data", data, "--model", "lenet", *sets, "--set", "train.epochs=6", "--out", "run", "--json"
-        )
-        assert outcome.code == 0, outcome.err
-        yield TrainedRun(root / "run", data, outcome.document)
-    finally:
-        os.chdir(former)
+    sets = [word for pair in TINY for word in ("--set", pair)]
+    with training_run(root, data, "--model", "lenet", *sets, "--set", "train.epochs=6") as run:
+        yield run

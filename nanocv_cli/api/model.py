@@ -31,7 +31,7 @@ class Model:
     """
 
     def __init__(self, engine: "Engine") -> None:
-        self._graph = engine
+        self._engine = engine
         self.card: ModelCard = engine.card
         self.origin = engine.origin
 
@@ -51,7 +51,8 @@ class Model:
             one typed result per image, as the task has them: `.predictions`, `.to_json()`, `.to_text()`.
 
         Raises:
-            RequestError: an argument is no image, names none, or the model makes images and reads none.
+            RequestError: an argument is no image, names none, or is out of its range.
+            ModelError: the model makes images and reads none, or fails.
             DataError: an image cannot be read.
         """
         results = []
@@ -79,10 +80,12 @@ class Model:
         from nanocv_cli.engine.tiles import Tiling
         from nanocv_cli.tasks.table import postprocessor_for
 
+        for name, number, least in (("top", top, 1), ("batch_size", batch_size, 1), ("tile", tile, 0)):
+            _expect_at_least(name, number, least)
         postprocessor = postprocessor_for(self.card.task)
         tiling = Tiling(tile, postprocessor.tile_merger(self.card)) if tile else None
         most = top or postprocessor.top
-        for answer in answers(self._graph, sources, batch_size, keep_images, tiling):
+        for answer in answers(self._engine, sources, batch_size, keep_images, tiling):
             if answer.problem:
                 yield answer, None
             else:
@@ -119,13 +122,15 @@ class Model:
             uint8 [n,S,S,3] RGB by class name.
 
         Raises:
-            RequestError: the model knows no such class.
+            RequestError: the model knows no such class, or a number is out of its range.
             ModelError: the model reads images and makes none, or fails.
         """
         from nanocv_cli.engine.samples import samples
         from nanocv_cli.engine.sampling import GraphSampler, SamplingSettings
 
-        sampler = GraphSampler(self._graph)
+        for name, number, least in (("n", n, 1), ("seed", seed, 0), ("steps", steps, 1), ("batch_size", batch_size, 1)):
+            _expect_at_least(name, number, least)
+        sampler = GraphSampler(self._engine)
         settings = SamplingSettings.resolve(self.card, steps, guidance, solver)
         names = known_classes(list(classes) if classes is not None else list(self.card.classes), self.card)
         labels = [self.card.classes.index(name) for name in names]
@@ -153,6 +158,16 @@ def load(ref: str | Path | None = None, *, device: str = "auto", threads: int = 
     from nanocv_cli.engine.engine import open_engine
 
     return Model(open_engine(None if ref is None else str(ref), project_root(), device, threads))
+
+
+def _expect_at_least(name: str, number: int | None, least: int) -> None:
+    """Lets an argument pass that is None or a whole number from `least` on.
+
+    Raises:
+        RequestError: it is something else.
+    """
+    if number is not None and (not isinstance(number, int) or isinstance(number, bool) or number < least):
+        raise RequestError(f"{name} is {number!r}", f"give a whole number from {least} on")
 
 
 def known_classes(wanted: list[str], card: "ModelCard") -> list[str]:

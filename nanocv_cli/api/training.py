@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from nanocv_cli.config.project import cache_folder, project_root
+from nanocv_cli.errors import RequestError
 from nanocv_cli.output import say
 
 if TYPE_CHECKING:
@@ -73,7 +74,9 @@ def train(
     """
     from nanocv_cli.training.start_run import TrainRequest
 
-    overrides = tuple(f"{key}={json.dumps(value)}" for key, value in (settings or {}).items())
+    overrides = tuple(
+        f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in (settings or {}).items()
+    )
     done = run_training(TrainRequest(data, model, recipe, overrides, Path(out) if out else None, resume), device)
     assert done is not None, "a process that trains alone is the main one"
     return done
@@ -140,7 +143,7 @@ def evaluate(
         `.metrics` by name, `.card`, `.split`, `.images`, and `.evaluator`, which draws.
 
     Raises:
-        RequestError: the set has other classes than the model, or no such split.
+        RequestError: the set has other classes than the model, or no such split; there is no such engine.
         DataError: the set is not here or cannot be read.
         ModelError: the model file is damaged.
     """
@@ -149,6 +152,8 @@ def evaluate(
     from nanocv_cli.engine.reference import find_checkpoint
     from nanocv_cli.evaluation.measure import measure, open_checkpoint, open_graph
 
+    if engine not in ("torch", "onnx"):
+        raise RequestError(f"unknown engine {engine!r}", "use torch or onnx")
     root = project_root()
     name = None if ref is None else str(ref)
     onnx = engine == "onnx"

@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError, core_schema
 
 SCALAR_NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "null"}
-SYMBOLS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
+SYMBOLS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<", "multiple_of": "a multiple of", "max_length": "of length <="}
 ITEM_NAMES = {float: "numbers", int: "whole numbers", str: "texts"}
 
 
@@ -115,7 +115,10 @@ def _kind(kind: Any) -> str:
         return "one of " + ", ".join(map(str, arguments))
     if typing.get_origin(kind) is tuple:
         count = "" if arguments[-1] is Ellipsis else f"{len(arguments)} "
-        first = typing.get_args(arguments[0])[0] if hasattr(arguments[0], "__metadata__") else arguments[0]
+        first = arguments[0]
+        if typing.get_origin(first) is typing.Annotated:
+            bounds = " and ".join(_bound(rule) for field in first.__metadata__ for rule in field.metadata)
+            return f"a list of {count}{ITEM_NAMES[typing.get_args(first)[0]]}, each {bounds}"
         items = ITEM_NAMES.get(first) or f"lists of {_kind(arguments[0]).removeprefix('a list of ')}"
         return f"a list of {count}{items}"
     if typing.get_origin(kind) is dict:

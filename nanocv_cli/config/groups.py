@@ -1,24 +1,16 @@
 """The groups a config is made of, each with its typed model, and the names a bare command takes."""
 
-from pydantic import BaseModel, Field
+from typing import Any
 
-from nanocv_cli.config.schema import Config, DataConfig, GpuConfig, ModelConfig, ServeConfig, TrainConfig
+from pydantic import BaseModel, Field, create_model
 
-GROUP_MODELS: dict[str, type[BaseModel]] = {
-    "data": DataConfig,
-    "model": ModelConfig,
-    "train": TrainConfig,
-    "gpu": GpuConfig,
-    "serve": ServeConfig,
-}
-RUN_GROUPS = ("data", "model", "train", "gpu")  # those a run's config holds
+from nanocv_cli.config.project import GROUPS
+from nanocv_cli.config.schema import Config, DataConfig, GpuConfig, ModelConfig, RunConfig, ServeConfig, TrainConfig
 
-
-class Defaults(Config):
-    """`configs/defaults.yaml`: the name each group has where a command gives none; a project's may leave some out."""
-
-    data: str | None = Field(None, min_length=1)
-    model: str | None = Field(None, min_length=1)
-    train: str | None = Field(None, min_length=1)
-    gpu: str | None = Field(None, min_length=1)
-    serve: str | None = Field(None, min_length=1)
+GROUP_MODELS: dict[str, type[BaseModel]] = dict(
+    zip(GROUPS, (DataConfig, ModelConfig, TrainConfig, GpuConfig, ServeConfig), strict=True)
+)
+RUN_GROUPS = tuple(RunConfig.model_fields)  # those a run's config holds
+_NAMES: dict[str, Any] = {group: (str | None, Field(None, min_length=1)) for group in GROUPS}
+# `configs/defaults.yaml`: the name each group has where a command gives none; a project's may leave some out.
+Defaults = create_model("Defaults", __base__=Config, **_NAMES)

@@ -14,7 +14,7 @@ from nanocv_cli.config.expected_type import allowed_names, expected, fields_at, 
 from nanocv_cli.config.groups import GROUP_MODELS
 from nanocv_cli.config.nearest import FORMER_KEYS, nearest
 from nanocv_cli.config.origins import Located
-from nanocv_cli.config.owners import readers
+from nanocv_cli.config.owners import owners, readers
 from nanocv_cli.errors import ConfigError
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -70,7 +70,8 @@ def _described(model: type[BaseModel], finding: ErrorDetails, located: Located, 
             return ConfigError(f"{place}: {full} is called {FORMER_KEYS[full]} now", hint)
         elsewhere = _readers(full)
         if elsewhere:
-            return ConfigError(f"{place}: {full} is read by {', '.join(elsewhere)}, by nothing configured here", hint)
+            told = f"{place}: {full} is read by {', '.join(elsewhere)}, not by {_chosen(model, full, located)}"
+            return ConfigError(told, hint)
         return ConfigError(f"{place}: {full} is not a known key", hint)
     wanted = expected(model, path)
     if finding["type"] == "missing" and not within_list:
@@ -86,6 +87,14 @@ def _readers(full: str) -> list[str]:
     """Who reads a key that is known elsewhere."""
     group, _, key = full.partition(".")
     return readers(group, key) if key and group in GROUP_MODELS else []
+
+
+def _chosen(model: type[BaseModel], full: str, located: Located) -> str:
+    """Whose keys a section is validated by: of a recipe the task, of a model its network or its task."""
+    group, _, key = full.partition(".")
+    if group == "model":
+        return str(located.value("architecture" if key.startswith("args.") else "task") or "this model")
+    return next((owner.name for owner in owners(group) if owner.section is model), "what is configured here")
 
 
 def _shown(value: Any) -> str:

@@ -16,7 +16,7 @@ from nanocv_cli.engine.card import ModelCard
 from nanocv_cli.engine.graph import Graph
 from nanocv_cli.errors import DataError, ModelError, RequestError
 from nanocv_cli.evaluation.evaluate import Answer, torch_answer
-from nanocv_cli.exporting.parity import BATCH_SIZES, Imaged, Parity, check_parity
+from nanocv_cli.exporting.parity import BATCH_SIZES, AnswersImages, Parity, check_parity
 from nanocv_cli.files import atomic_path
 from nanocv_cli.images.resize import UnreadableImageError, open_square
 from nanocv_cli.models.checkpoint import load_network, read_card
@@ -61,7 +61,7 @@ def export_onnx(checkpoint: Path, target: Path, images: NDArray[np.uint8], any_s
         temporary.write_bytes(model.SerializeToString())
         labels = np.arange(max(BATCH_SIZES)) % len(card.classes)
 
-        def reading(answer: Answer) -> Imaged:
+        def reading(answer: Answer) -> AnswersImages:
             return lambda batch: answer(task.graph_inputs(batch, labels[: len(batch)], 0))
 
         expected = reading(torch_answer(task, export_model, torch.device("cpu")))

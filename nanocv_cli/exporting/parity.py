@@ -10,7 +10,7 @@ from nanocv_cli.errors import ExportError
 from nanocv_cli.tasks.base import Outputs
 
 # A model as a function of images uint8 [N,S,S,3].
-Imaged = Callable[[NDArray[np.uint8]], Outputs]
+AnswersImages = Callable[[NDArray[np.uint8]], Outputs]
 ParityError = Callable[[Outputs, Outputs], float]
 
 BATCH_SIZES = (1, 3, 8)
@@ -32,8 +32,8 @@ class Parity:
 
 
 def check_parity(
-    expected: Imaged,
-    actual: Imaged,
+    expected: AnswersImages,
+    actual: AnswersImages,
     images: NDArray[np.uint8],
     tolerance: float,
     parity_error: ParityError,

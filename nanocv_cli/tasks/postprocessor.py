@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from nanocv_cli.engine.card import ModelCard
 from nanocv_cli.engine.tiles import MergeTiles
-from nanocv_cli.errors import RequestError
+from nanocv_cli.errors import ModelError, RequestError
 
 
 class Result(ABC):
@@ -75,3 +75,27 @@ class Postprocessor(ABC, Generic[ResultType]):
             f"--tile is for models whose answers have a place in the image; {card.name} is a {card.task} model",
             "leave it out",
         )
+
+
+def expect_finite(card: ModelCard, *outputs: NDArray[Any]) -> None:
+    """Lets outputs of a graph pass that hold numbers alone.
+
+    Raises:
+        ModelError: one holds NaN or infinity.
+    """
+    if not all(np.isfinite(values).all() for values in outputs):
+        raise ModelError(f"the graph of {card.name} answers NaN or infinity", "train it again, or export it as fp32")
+
+
+def unexpected_outputs(card: ModelCard, outputs: Mapping[str, NDArray[Any]], wanted: str) -> ModelError:
+    """The error of a graph whose outputs are not the task's.
+
+    Args:
+        card: the model's.
+        outputs: of the graph by name.
+        wanted: names and shapes of the task's, in words.
+    """
+    found = ", ".join(f"{name} {list(values.shape)}" for name, values in outputs.items())
+    return ModelError(
+        f"the graph of {card.name} returns {found}, not {wanted}", "export it again: nanocv export onnx --model RUN"
+    )

@@ -68,6 +68,20 @@ def test_what_is_no_image_is_refused(model: nanocv_cli.Model, images: object, me
     assert refused.value.hint
 
 
+@pytest.mark.parametrize("number", [{"top": 0}, {"batch_size": 0}, {"tile": -1}, {"batch_size": 2.5}, {"top": True}])
+def test_a_number_out_of_its_range_is_refused(model: nanocv_cli.Model, number: dict[str, int]) -> None:
+    with pytest.raises(RequestError, match=f"{next(iter(number))} is .*") as refused:
+        model.predict(np.zeros((4, 4, 3), np.uint8), **number)
+    assert (refused.value.hint or "").startswith("give a whole number from")
+
+
+@pytest.mark.parametrize("number", [{"n": 0}, {"seed": -1}, {"steps": 0}, {"batch_size": 0}])
+def test_nothing_cannot_be_sampled(tmp_path: Path, number: dict[str, int]) -> None:
+    maker = nanocv_cli.load(write_maker(tmp_path / "maker.onnx", ("daisy",)))
+    with pytest.raises(RequestError, match=f"{next(iter(number))} is"):
+        maker.sample(**number)
+
+
 def test_an_unreadable_image_is_named(model: nanocv_cli.Model, tmp_path: Path) -> None:
     (tmp_path / "broken.png").write_bytes(b"no image")
     with pytest.raises(DataError, match=r"broken\.png cannot be read"):

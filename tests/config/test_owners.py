@@ -1,5 +1,7 @@
 """Who reads a key, and that nobody is given one that he does not read."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -10,33 +12,41 @@ from nanocv_cli.models.registry import build_model
 
 
 @pytest.mark.parametrize(
-    ("model", "override", "message"),
+    ("model", "key", "readers", "chosen"),
     [
-        ("nanospot", "train.label_smoothing=0.1", "train.label_smoothing is read by classification, segmentation, by"),
-        ("nanospot", "train.augment.mix=0.1", "train.augment.mix is read by classification, by nothing configured"),
-        ("lenet", "train.augment.mosaic=0.1", "train.augment.mosaic is read by detection, segmentation, by nothing"),
-        ("lenet", "train.augment.min_scale=0.5", "train.augment.min_scale is read by detection, segmentation, by"),
-        ("nanospot", "train.augment.min_area=0.5", "train.augment.min_area is read by classification, generation, by"),
-        ("lenet", "train.region_loss=1", "train.region_loss is read by segmentation, by nothing configured here"),
-        ("lenet", "model.sampling.steps=3", "model.sampling is read by generation, by nothing configured here"),
-        ("nanospot", "model.args.dropout=0.1", "model.args.dropout is read by lenet, nanores, nanoseg, by nothing"),
-        (
-            "resnet18",
-            "model.args.widths=[1]",
-            "model.args.widths is read by lenet, nanores, nanospot, nanoseg, nanoflow",
-        ),
-        ("lenet", "model.dropout=0.1", "model.dropout is called model.args.dropout now"),
-        ("lenet", "model.args.colour=1", "model.args.colour is not a known key"),
+        ("nanospot", "train.label_smoothing", "classification, segmentation", "detection"),
+        ("nanospot", "train.augment.mix", "classification", "detection"),
+        ("lenet", "train.augment.mosaic", "detection, segmentation", "classification"),
+        ("lenet", "train.augment.min_scale", "detection, segmentation", "classification"),
+        ("nanospot", "train.augment.min_area", "classification, generation", "detection"),
+        ("lenet", "train.region_loss", "segmentation", "classification"),
+        ("lenet", "model.sampling", "generation", "classification"),
+        ("nanospot", "model.args.dropout", "lenet, nanores, nanoseg", "nanospot"),
+        ("resnet18", "model.args.widths", "lenet, nanores, nanospot, nanoseg, nanoflow", "resnet18"),
     ],
 )
-def test_what_the_chosen_owner_does_not_read_is_refused(model: str, override: str, message: str) -> None:
+def test_what_the_chosen_owner_does_not_read_is_refused(model: str, key: str, readers: str, chosen: str) -> None:
     with pytest.raises(ConfigError) as refused:
-        resolve(model=model, overrides=[override])
-    assert refused.value.message.startswith(f"--set {override}: {message}")
+        resolve(model=model, overrides=[f"{key}=1"])
+    assert refused.value.message == f"--set {key}=1: {key} is read by {readers}, not by {chosen}"
     assert "known keys:" in (refused.value.hint or "")
 
 
-def test_a_key_in_a_file_is_refused_with_its_line(tmp_path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("model.dropout=0.1", "model.dropout is called model.args.dropout now"),
+        ("model.args.colour=1", "model.args.colour is not a known key"),
+    ],
+)
+def test_a_key_that_moved_or_never_was_is_told(override: str, message: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        resolve(model="lenet", overrides=[override])
+    assert refused.value.message == f"--set {override}: {message}"
+    assert "known keys:" in (refused.value.hint or "")
+
+
+def test_a_key_in_a_file_is_refused_with_its_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.yaml").write_text("name: mine\nepochs: 1\nlabel_smoothing: 0.1\n")
     with pytest.raises(ConfigError, match=r"^mine\.yaml:3: train\.label_smoothing is read by classification"):
@@ -49,12 +59,23 @@ def test_a_key_in_a_file_is_refused_with_its_line(tmp_path, monkeypatch) -> None
         ("model.args.widths=[1, 2, 3, 4]", "expected a list of 5 whole numbers"),
         ("model.args.kernel=4", "expected one of 3, 5, 7"),
         ("model.args.dropout=2", "expected a number >= 0 and <= 1"),
-        ("model.args.widths=[0, 2, 3, 4, 5]", "expected a list of 5 whole numbers"),
+        ("model.args.widths=[0, 2, 3, 4, 5]", "expected a list of 5 whole numbers, each >= 1 and <= 4096"),
     ],
 )
 def test_what_a_network_cannot_be_built_with_is_refused(override: str, expected: str) -> None:
     with pytest.raises(ConfigError, match=expected):
         resolve(model="lenet", overrides=[override])
+
+
+def test_limits_of_a_lists_items_and_of_its_length_are_told() -> None:
+    told = {
+        "nanospot": "a list of 4 whole numbers, each >= 2 and <= 4096 and a multiple of 2",
+        "nanores": "a list of whole numbers, each >= 1 and <= 4096 that is not empty and of length <= 6",
+    }
+    for model, expected in told.items():
+        with pytest.raises(ConfigError) as refused:
+            resolve(model=model, overrides=["model.args.widths=[1, 3, 5, 7, 9, 11, 13]"])
+        assert refused.value.message.endswith(f"expected {expected}")
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,9 @@
 """A fifth task on the whole road, entered by the public door: nothing outside of this folder knows of it."""
 
 import json
-import os
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +11,7 @@ import tritonclient.http as http
 from PIL import Image
 
 from nanocv_cli.serving.launch import started
-from tests.conftest import Command, run_nanocv
+from tests.conftest import Command, TrainedRun, training_run
 from tests.fifth_task.labels import write_counted_set
 
 pytestmark = pytest.mark.slow(25)
@@ -23,15 +20,8 @@ CONFIGS = Path(__file__).parent / "configs"
 BEST_CONSTANT = 1.2  # mean absolute error of always answering two of none to four
 
 
-@dataclass(frozen=True)
-class Counter:
-    folder: Path
-    data: Path
-    summary: dict[str, Any]
-
-
 @pytest.fixture(scope="module")
-def counter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Counter]:
+def counter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TrainedRun]:
     """A training of the task, which an installed package enters."""
     root = tmp_path_factory.mktemp("counter")
     package = root / "site" / "counting-1.0.dist-info"
@@ -39,20 +29,15 @@ def counter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Counter]:
     (package / "METADATA").write_text("Metadata-Version: 2.1\nName: counting\nVersion: 1.0\n")
     (package / "entry_points.txt").write_text("[nanocv.tasks]\ncounting = tests.fifth_task:ROOM\n")
     data = write_counted_set(root / "flowers", {"train": 160, "val": 32})
-    former = Path.cwd()
     sys.path.insert(0, str(root / "site"))
-    os.chdir(root)
     try:
-        done = run_nanocv("train", "--data", data, "--model", CONFIGS / "counter.yaml", "--train",
-                          CONFIGS / "count.yaml", "--out", "run", "--json")  # fmt: skip
-        assert done.code == 0, done.err
-        yield Counter(root / "run", data, done.document)
+        with training_run(root, data, "--model", CONFIGS / "counter.yaml", "--train", CONFIGS / "count.yaml") as run:
+            yield run
     finally:
-        os.chdir(former)
         sys.path.remove(str(root / "site"))
 
 
-def test_it_learns_and_keeps_the_epoch_of_the_lowest_error(counter: Counter) -> None:
+def test_it_learns_and_keeps_the_epoch_of_the_lowest_error(counter: TrainedRun) -> None:
     assert counter.summary["metrics"]["mae"] < 0.5 * BEST_CONSTANT
     rows = (counter.folder / "dvclive" / "plots" / "metrics" / "val_score.tsv").read_text().splitlines()[1:]
     lowest = min(float(row.split("\t")[1]) for row in rows)
@@ -61,7 +46,7 @@ def test_it_learns_and_keeps_the_epoch_of_the_lowest_error(counter: Counter) -> 
         assert (counter.folder / name).stat().st_size > 100
 
 
-def test_both_engines_measure_the_same(counter: Counter, nanocv: Command) -> None:
+def test_both_engines_measure_the_same(counter: TrainedRun, nanocv: Command) -> None:
     figures = [
         nanocv("eval", "--model", counter.folder, "--data", counter.data, "--engine", engine, "--json").document
         for engine in ("torch", "onnx")
@@ -71,7 +56,7 @@ def test_both_engines_measure_the_same(counter: Counter, nanocv: Command) -> Non
     assert figures[0]["metrics"]["mae"] == pytest.approx(counter.summary["metrics"]["mae"], abs=1e-4)
 
 
-def test_it_says_and_draws_how_many_there_are(counter: Counter, nanocv: Command, tmp_path: Path) -> None:
+def test_it_says_and_draws_how_many_there_are(counter: TrainedRun, nanocv: Command, tmp_path: Path) -> None:
     told = json.loads((counter.data / "val" / "counts.json").read_text())
     name = next(name for name, count in told.items() if count == 3)
     image = counter.data / "val" / name
@@ -86,7 +71,7 @@ def test_it_says_and_draws_how_many_there_are(counter: Counter, nanocv: Command,
     assert " flower" in nanocv("infer", image, "--model", counter.folder).out
 
 
-def test_its_graph_is_held_against_the_checkpoint(counter: Counter, nanocv: Command, tmp_path: Path) -> None:
+def test_its_graph_is_held_against_the_checkpoint(counter: TrainedRun, nanocv: Command, tmp_path: Path) -> None:
     done = nanocv("export", "onnx", "--model", counter.folder, "--out", tmp_path / "counter.onnx", "--json")
     assert done.code == 0, done.err
     assert done.document["parity"]["max_abs_error"] < 1e-3
@@ -94,7 +79,7 @@ def test_its_graph_is_held_against_the_checkpoint(counter: Counter, nanocv: Comm
     assert (refused.code, (tmp_path / "any.onnx").exists()) == (2, False)
 
 
-def test_it_is_served_and_answers_as_in_process(counter: Counter, nanocv: Command, tmp_path: Path) -> None:
+def test_it_is_served_and_answers_as_in_process(counter: TrainedRun, nanocv: Command, tmp_path: Path) -> None:
     repository = tmp_path / "models"
     done = nanocv("serve", "config", "--model", counter.folder, "--repository", repository, "--json")
     assert done.code == 0, done.err
@@ -113,7 +98,7 @@ def test_it_is_served_and_answers_as_in_process(counter: Counter, nanocv: Comman
         assert count == pytest.approx(answer["count"], abs=2e-3)
 
 
-def test_it_is_benched(counter: Counter, nanocv: Command) -> None:
+def test_it_is_benched(counter: TrainedRun, nanocv: Command) -> None:
     done = nanocv("bench", "model", "--model", counter.folder, "--batch-sizes", "1,2", "--threads", "1", "--rounds",
                   "1", "--round-s", "0.05", "--json")  # fmt: skip
     assert done.code == 0, done.err

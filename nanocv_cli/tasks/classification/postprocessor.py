@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from nanocv_cli.engine.card import ModelCard
-from nanocv_cli.errors import ModelError
-from nanocv_cli.tasks.postprocessor import Postprocessor, Result
+from nanocv_cli.tasks.postprocessor import Postprocessor, Result, expect_finite, unexpected_outputs
 
 OUTPUT = "probabilities"
 DRAWN = 3
@@ -60,15 +59,8 @@ class ClassificationPostprocessor(Postprocessor[ClassificationResult]):
         """
         probabilities = outputs.get(OUTPUT)
         if probabilities is None or probabilities.ndim != 2 or probabilities.shape[1] != len(card.classes):
-            found = ", ".join(f"{name} {list(value.shape)}" for name, value in outputs.items())
-            raise ModelError(
-                f"the graph of {card.name} returns {found}, not {OUTPUT} [N,{len(card.classes)}]",
-                "export it again: nanocv export onnx --model RUN",
-            )
-        if not np.isfinite(probabilities).all():
-            raise ModelError(
-                f"the graph of {card.name} answers NaN or infinity", "train it again, or export it as fp32"
-            )
+            raise unexpected_outputs(card, outputs, f"{OUTPUT} [N,{len(card.classes)}]")
+        expect_finite(card, probabilities)
         order = np.argsort(-probabilities, axis=1, kind="stable")[:, :top]
         return [
             ClassificationResult(tuple(Prediction(card.classes[label], float(row[label])) for label in labels))

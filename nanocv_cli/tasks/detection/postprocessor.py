@@ -14,7 +14,7 @@ from nanocv_cli.engine.card import ModelCard
 from nanocv_cli.engine.tiles import MergeTiles
 from nanocv_cli.errors import ModelError
 from nanocv_cli.tasks.detection.boxes import join_tiles
-from nanocv_cli.tasks.postprocessor import Postprocessor, Result
+from nanocv_cli.tasks.postprocessor import Postprocessor, Result, expect_finite, unexpected_outputs
 
 # Shown where the card knows no better threshold for a class.
 SHOWN_SCORE = 0.3
@@ -123,13 +123,8 @@ def _checked(
         boxes is None or scores is None or labels is None
         or boxes.ndim != 3 or boxes.shape != (*scores.shape, 4) or labels.shape != scores.shape
     ):  # fmt: skip
-        found = ", ".join(f"{name} {list(value.shape)}" for name, value in outputs.items())
-        raise ModelError(
-            f"the graph of {card.name} returns {found}, not boxes [N,K,4], scores [N,K] and labels [N,K]",
-            "export it again: nanocv export onnx --model RUN",
-        )
-    if not (np.isfinite(boxes).all() and np.isfinite(scores).all()):
-        raise ModelError(f"the graph of {card.name} answers NaN or infinity", "train it again, or export it as fp32")
+        raise unexpected_outputs(card, outputs, "boxes [N,K,4], scores [N,K] and labels [N,K]")
+    expect_finite(card, boxes, scores)
     numbers = np.where(scores > 0.0, labels, 0).astype(np.int64)
     if numbers.size and not 0 <= numbers.min() <= numbers.max() < len(card.classes):
         raise ModelError(

@@ -12,7 +12,7 @@ from nanocv_cli.engine.card import ModelCard
 from nanocv_cli.engine.tiles import MergeTiles, TileAnswer
 from nanocv_cli.errors import ModelError
 from nanocv_cli.images.resize import square_box
-from nanocv_cli.tasks.postprocessor import Postprocessor, Result
+from nanocv_cli.tasks.postprocessor import Postprocessor, Result, expect_finite, unexpected_outputs
 
 # Classes on fewer pixels than this share are not named.
 SMALLEST_SHARE = 1e-3
@@ -70,15 +70,8 @@ class SegmentationPostprocessor(Postprocessor[SegmentationResult]):
         """
         masks, confidence = outputs.get("mask"), outputs.get("confidence")
         if masks is None or confidence is None or masks.ndim != 3 or masks.shape != confidence.shape:
-            shapes = ", ".join(f"{name} {list(value.shape)}" for name, value in outputs.items())
-            raise ModelError(
-                f"the graph of {card.name} returns {shapes}, not mask [N,H,W] and confidence [N,H,W]",
-                "export it again: nanocv export onnx --model RUN",
-            )
-        if not np.isfinite(confidence).all():
-            raise ModelError(
-                f"the graph of {card.name} answers NaN or infinity", "train it again, or export it as fp32"
-            )
+            raise unexpected_outputs(card, outputs, "mask [N,H,W] and confidence [N,H,W]")
+        expect_finite(card, confidence)
         if masks.size and masks.max() >= len(card.classes):
             raise ModelError(
                 f"the graph of {card.name} answers class {masks.max()}, its card names {len(card.classes)}",

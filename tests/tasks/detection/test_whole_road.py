@@ -1,9 +1,7 @@
 """A tiny detector on the whole road: train, evaluate on both engines, infer, draw, export, analyse."""
 
 import json
-import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,42 +14,27 @@ from nanocv_cli.engine.graph import Graph
 from nanocv_cli.images.drawing import Frame, draw_frames
 from nanocv_cli.tasks.detection.postprocessor import DetectionPostprocessor
 from tests.boxed import write_boxed_set
-from tests.conftest import Command, run_nanocv
+from tests.conftest import Command, TrainedRun, training_run
 
 TINY = ("--set", "model.input_size=64", "--set", "train.batch_size=8", "--set", "train.precision=fp32")
 
 
-@dataclass(frozen=True)
-class Detector:
-    folder: Path
-    data: Path
-    summary: dict[str, Any]
-
-
 @pytest.fixture(scope="module")
-def detector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Detector]:
+def detector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TrainedRun]:
     root = tmp_path_factory.mktemp("detector")
     data = write_boxed_set(root / "boxes", {"train": 48, "val": 16})
-    former = Path.cwd()
-    os.chdir(root)
-    try:
-        done = run_nanocv(
-            "train", "--data", data, "--model", "nanospot", *TINY, "--set", "train.epochs=12", "--out", "run", "--json"
-        )
-        assert done.code == 0, done.err
-        yield Detector(root / "run", data, done.document)
-    finally:
-        os.chdir(former)
+    with training_run(root, data, "--model", "nanospot", *TINY, "--set", "train.epochs=12") as run:
+        yield run
 
 
-def test_it_learns_and_leaves_what_every_run_leaves(detector: Detector) -> None:
+def test_it_learns_and_leaves_what_every_run_leaves(detector: TrainedRun) -> None:
     assert detector.summary["metrics"]["map50"] > 0.5
     assert {"map", "map50", "per_class"} <= detector.summary["metrics"].keys()
     for name in ("model.onnx", "curves.png", "precision_recall.png", "summary.json", "checkpoints/best.safetensors"):
         assert (detector.folder / name).stat().st_size > 500
 
 
-def test_both_engines_measure_the_same(detector: Detector, nanocv: Command) -> None:
+def test_both_engines_measure_the_same(detector: TrainedRun, nanocv: Command) -> None:
     figures = [
         nanocv("eval", "--model", detector.folder, "--data", detector.data, "--engine", engine, "--json").document
         for engine in ("torch", "onnx")
@@ -64,7 +47,7 @@ def test_both_engines_measure_the_same(detector: Detector, nanocv: Command) -> N
 
 
 def test_a_set_with_its_classes_in_another_order_is_measured_alike(
-    detector: Detector, nanocv: Command, tmp_path: Path
+    detector: TrainedRun, nanocv: Command, tmp_path: Path
 ) -> None:
     config = tmp_path / "turned.yaml"
     config.write_text(f"name: turned\npath: {detector.data}\nformat: coco\nclasses: [red, blue]\n")
@@ -72,7 +55,7 @@ def test_a_set_with_its_classes_in_another_order_is_measured_alike(
     assert metrics["map"] == pytest.approx(detector.summary["metrics"]["map"], abs=0.02)
 
 
-def test_boxes_come_in_pixels_of_the_original(detector: Detector, nanocv: Command, tmp_path: Path) -> None:
+def test_boxes_come_in_pixels_of_the_original(detector: TrainedRun, nanocv: Command, tmp_path: Path) -> None:
     image = np.full((100, 300, 3), 110, np.uint8)
     image[20:70, 150:240] = (220, 40, 50)
     Image.fromarray(image).save(tmp_path / "one.png")
@@ -90,7 +73,7 @@ def test_boxes_come_in_pixels_of_the_original(detector: Detector, nanocv: Comman
     assert "1 red" in nanocv("infer", tmp_path / "one.png", "--model", detector.folder, "--top", "1").out
 
 
-def test_objects_of_a_large_image_are_found_in_tiles(detector: Detector, nanocv: Command, tmp_path: Path) -> None:
+def test_objects_of_a_large_image_are_found_in_tiles(detector: TrainedRun, nanocv: Command, tmp_path: Path) -> None:
     image = np.full((200, 600, 3), 110, np.uint8)
     places = ((40, 30, 75, 60), (420, 110, 450, 150))
     for x0, y0, x1, y1 in places:
@@ -104,12 +87,12 @@ def test_objects_of_a_large_image_are_found_in_tiles(detector: Detector, nanocv:
         assert min(np.abs(np.array(box) - place).max() for box in boxes) < 12
 
 
-def test_an_image_without_objects_is_answered(detector: Detector, nanocv: Command, tmp_path: Path) -> None:
+def test_an_image_without_objects_is_answered(detector: TrainedRun, nanocv: Command, tmp_path: Path) -> None:
     Image.new("RGB", (64, 48), (110, 110, 110)).save(tmp_path / "none.png")
     assert "none.png  nothing" in nanocv("infer", tmp_path / "none.png", "--model", detector.folder).out
 
 
-def test_the_graph_takes_any_batch_and_is_analysed(detector: Detector, nanocv: Command) -> None:
+def test_the_graph_takes_any_batch_and_is_analysed(detector: TrainedRun, nanocv: Command) -> None:
     runner = Graph(detector.folder / "model.onnx")
     images = np.random.default_rng(0).integers(0, 255, (5, 64, 64, 3), np.uint8)
     together = runner.run(images)
@@ -120,7 +103,7 @@ def test_the_graph_takes_any_batch_and_is_analysed(detector: Detector, nanocv: C
     assert sum(layer["flops"] for layer in layers) > 0
 
 
-def test_serving_takes_the_graph_with_all_its_outputs(detector: Detector, nanocv: Command, tmp_path: Path) -> None:
+def test_serving_takes_the_graph_with_all_its_outputs(detector: TrainedRun, nanocv: Command, tmp_path: Path) -> None:
     done = nanocv("serve", "config", "--model", detector.folder, "--repository", tmp_path / "models", "--json")
     assert done.code == 0, done.err
     config = Path(done.document["config"]).read_text()

@@ -1,10 +1,7 @@
 """A tiny generator on the whole road: train, evaluate, sample on both engines, export, serve, bench, analyse."""
 
-import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -22,7 +19,7 @@ from nanocv_cli.models.nanoflow import NanoFlow
 from nanocv_cli.tasks.base import StepSettings
 from nanocv_cli.tasks.generation.checkpoint_sampler import CheckpointSampler
 from nanocv_cli.tasks.generation.task import Generation
-from tests.conftest import COLOURS, Command, TrainedRun, run_nanocv, write_tiny_set
+from tests.conftest import COLOURS, Command, TrainedRun, training_run, write_tiny_set
 
 TINY = (
     "model.input_size=16",
@@ -37,38 +34,16 @@ TINY = (
 CLASSES = tuple(sorted(COLOURS))
 
 
-@dataclass(frozen=True)
-class Generator:
-    folder: Path
-    data: Path
-    summary: dict[str, Any]
-
-    @property
-    def graph(self) -> Path:
-        return self.folder / "model.onnx"
-
-    @property
-    def checkpoint(self) -> Path:
-        return self.folder / "checkpoints" / "best.safetensors"
-
-
 @pytest.fixture(scope="module")
-def generator(tmp_path_factory: pytest.TempPathFactory, trained: TrainedRun) -> Iterator[Generator]:
+def generator(tmp_path_factory: pytest.TempPathFactory, trained: TrainedRun) -> Iterator[TrainedRun]:
     root = tmp_path_factory.mktemp("generator")
     data = write_tiny_set(root / "colours", {"train": 24, "val": 6})
-    former = Path.cwd()
-    os.chdir(root)
-    sets = [word for pair in TINY for word in ("--set", pair)]
-    try:
-        done = run_nanocv("train", "--data", data, "--model", "nanoflow", *sets, "--set",
-                          f"model.classifier={trained.folder / 'model.onnx'}", "--out", "run", "--json")  # fmt: skip
-        assert done.code == 0, done.err
-        yield Generator(root / "run", data, done.document)
-    finally:
-        os.chdir(former)
+    sets = [word for pair in (*TINY, f"model.classifier={trained.graph}") for word in ("--set", pair)]
+    with training_run(root, data, "--model", "nanoflow", *sets) as run:
+        yield run
 
 
-def test_it_learns_and_leaves_what_every_run_leaves_and_samples_over_time(generator: Generator) -> None:
+def test_it_learns_and_leaves_what_every_run_leaves_and_samples_over_time(generator: TrainedRun) -> None:
     metrics = generator.summary["metrics"]
     assert {"frechet", "precision", "recall", "density", "coverage", "class_accuracy", "copies"} <= metrics.keys()
     assert metrics["classifier_accuracy"] > 0.8
@@ -81,7 +56,7 @@ def test_it_learns_and_leaves_what_every_run_leaves_and_samples_over_time(genera
         assert (generator.folder / name).stat().st_size > 500
 
 
-def test_both_engines_measure_the_same(generator: Generator, nanocv: Command, tmp_path: Path) -> None:
+def test_both_engines_measure_the_same(generator: TrainedRun, nanocv: Command, tmp_path: Path) -> None:
     figures = [
         nanocv("eval", "--model", generator.folder, "--data", generator.data, "--engine", engine, "--json").document
         for engine in ("torch", "onnx")
@@ -93,7 +68,7 @@ def test_both_engines_measure_the_same(generator: Generator, nanocv: Command, tm
     assert (tmp_path / "evaluated" / "nearest.png").is_file()
 
 
-def test_a_seed_makes_the_same_images_on_each_engine(generator: Generator, nanocv: Command, tmp_path: Path) -> None:
+def test_a_seed_makes_the_same_images_on_each_engine(generator: TrainedRun, nanocv: Command, tmp_path: Path) -> None:
     images = {}
     for engine, batch in (("onnx", "1"), ("torch", "5")):
         done = nanocv("sample", "--model", generator.folder, "--class", "red", "--class", "blue", "-n", "3",
@@ -108,7 +83,7 @@ def test_a_seed_makes_the_same_images_on_each_engine(generator: Generator, nanoc
     assert len(np.unique(images["onnx"], axis=0)) == 6
 
 
-def test_the_graph_follows_steps_guidance_and_solver_as_the_checkpoint_does(generator: Generator) -> None:
+def test_the_graph_follows_steps_guidance_and_solver_as_the_checkpoint_does(generator: TrainedRun) -> None:
     samplers = GraphSampler(Graph(generator.graph)), CheckpointSampler(generator.checkpoint, torch.device("cpu"))
     noise, labels = image_noise(0, 0, 3, 16), np.array([0, 1, 2])
     made = []
@@ -129,7 +104,7 @@ def test_the_graph_follows_steps_guidance_and_solver_as_the_checkpoint_does(gene
     )  # the config's own way
 
 
-def test_the_graph_holds_the_whole_sampler_and_each_weight_once(generator: Generator) -> None:
+def test_the_graph_holds_the_whole_sampler_and_each_weight_once(generator: TrainedRun) -> None:
     model = onnx.load(generator.graph)
     onnx.checker.check_model(model, full_check=True)
     with safe_open(generator.checkpoint, "np") as file:
@@ -147,7 +122,7 @@ def test_the_graph_holds_the_whole_sampler_and_each_weight_once(generator: Gener
     assert np.abs(together[3] - alone[0]).max() <= 1
 
 
-def test_a_grid_and_a_trajectory(generator: Generator, nanocv: Command, tmp_path: Path) -> None:
+def test_a_grid_and_a_trajectory(generator: TrainedRun, nanocv: Command, tmp_path: Path) -> None:
     done = nanocv("sample", "--model", generator.folder, "-n", "4", "--out", tmp_path / "grid.png", "--steps", "4",
                   "--solver", "euler", "--guidance", "2", "--trajectory", "--json")  # fmt: skip
     assert done.code == 0, done.err
@@ -174,7 +149,7 @@ def test_a_grid_and_a_trajectory(generator: Generator, nanocv: Command, tmp_path
     ],
 )
 def test_bad_requests_are_one_line_and_write_nothing(
-    generator: Generator, nanocv: Command, project: Path, options: tuple[str, ...], message: str
+    generator: TrainedRun, nanocv: Command, project: Path, options: tuple[str, ...], message: str
 ) -> None:
     done = nanocv("sample", "--model", generator.folder, *options)
     assert done.code == 2
@@ -183,7 +158,7 @@ def test_bad_requests_are_one_line_and_write_nothing(
 
 
 def test_models_that_read_and_models_that_make_are_told_apart(
-    generator: Generator, trained: TrainedRun, nanocv: Command, tmp_path: Path
+    generator: TrainedRun, trained: TrainedRun, nanocv: Command, tmp_path: Path
 ) -> None:
     image = next((generator.data / "val").rglob("*.png"))
     refused = nanocv("infer", image, "--model", generator.folder)
@@ -200,7 +175,7 @@ def test_models_that_read_and_models_that_make_are_told_apart(
         GraphSampler(Graph(damaged))
 
 
-def test_it_is_served_benched_and_analysed(generator: Generator, nanocv: Command, tmp_path: Path) -> None:
+def test_it_is_served_benched_and_analysed(generator: TrainedRun, nanocv: Command, tmp_path: Path) -> None:
     done = nanocv("serve", "config", "--model", generator.folder, "--repository", tmp_path / "models", "--json")
     assert done.code == 0, done.err
     text = Path(done.document["config"]).read_text()

@@ -1,9 +1,7 @@
 """A tiny segmenter on the whole road: train, evaluate on both engines, infer, tile, draw, export, serve, analyse."""
 
 import json
-import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,36 +15,21 @@ from nanocv_cli.engine.graph import Graph
 from nanocv_cli.errors import ModelError
 from nanocv_cli.tasks.segmentation.postprocessor import UNSEEN, SegmentationPostprocessor
 from nanocv_cli.tasks.segmentation.task import Segmentation, dice_loss
-from tests.conftest import Command, run_nanocv
+from tests.conftest import Command, TrainedRun, training_run
 from tests.masked import COLOURS, write_masked_set
 
 TINY = ("--set", "model.input_size=64", "--set", "train.batch_size=8", "--set", "train.precision=fp32")
 
 
-@dataclass(frozen=True)
-class Segmenter:
-    folder: Path
-    data: Path
-    summary: dict[str, Any]
-
-
 @pytest.fixture(scope="module")
-def segmenter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Segmenter]:
+def segmenter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TrainedRun]:
     root = tmp_path_factory.mktemp("segmenter")
     data = write_masked_set(root / "shapes", {"train": 48, "val": 16})
-    former = Path.cwd()
-    os.chdir(root)
-    try:
-        done = run_nanocv(
-            "train", "--data", data, "--model", "nanoseg", *TINY, "--set", "train.epochs=12", "--out", "run", "--json"
-        )
-        assert done.code == 0, done.err
-        yield Segmenter(root / "run", data, done.document)
-    finally:
-        os.chdir(former)
+    with training_run(root, data, "--model", "nanoseg", *TINY, "--set", "train.epochs=12") as run:
+        yield run
 
 
-def test_it_learns_and_leaves_what_every_run_leaves(segmenter: Segmenter) -> None:
+def test_it_learns_and_leaves_what_every_run_leaves(segmenter: TrainedRun) -> None:
     metrics = segmenter.summary["metrics"]
     assert metrics["miou"] > 0.6
     assert {"miou", "pixel_accuracy", "dice", "boundary_f1", "per_class"} <= metrics.keys()
@@ -54,7 +37,7 @@ def test_it_learns_and_leaves_what_every_run_leaves(segmenter: Segmenter) -> Non
         assert (segmenter.folder / name).stat().st_size > 500
 
 
-def test_both_engines_measure_the_same(segmenter: Segmenter, nanocv: Command) -> None:
+def test_both_engines_measure_the_same(segmenter: TrainedRun, nanocv: Command) -> None:
     figures = [
         nanocv("eval", "--model", segmenter.folder, "--data", segmenter.data, "--engine", engine, "--json").document
         for engine in ("torch", "onnx")
@@ -65,7 +48,7 @@ def test_both_engines_measure_the_same(segmenter: Segmenter, nanocv: Command) ->
 
 
 def test_a_set_with_its_classes_in_another_order_is_measured_alike(
-    segmenter: Segmenter, nanocv: Command, tmp_path: Path
+    segmenter: TrainedRun, nanocv: Command, tmp_path: Path
 ) -> None:
     own = segmenter.summary["metrics"]["per_class"]
     names = list(own)
@@ -96,7 +79,7 @@ def square(folder: Path, width: int, height: int) -> Path:
 
 @pytest.mark.parametrize("options", [(), ("--tile", "64", "--batch-size", "3")])
 def test_masks_come_in_the_size_of_the_original(
-    segmenter: Segmenter, nanocv: Command, tmp_path: Path, options: tuple[str, ...]
+    segmenter: TrainedRun, nanocv: Command, tmp_path: Path, options: tuple[str, ...]
 ) -> None:
     path = square(tmp_path, 150, 90)
     done = nanocv("infer", path, "--model", segmenter.folder, "--out", tmp_path / "drawn", "--json", *options)
@@ -128,12 +111,12 @@ def test_a_cropped_image_is_unseen_outside_of_its_square() -> None:
     assert (drawn[0, 10:30] != 50).any(1).all()
 
 
-def test_an_image_smaller_than_a_tile_is_one_tile(segmenter: Segmenter, nanocv: Command, tmp_path: Path) -> None:
+def test_an_image_smaller_than_a_tile_is_one_tile(segmenter: TrainedRun, nanocv: Command, tmp_path: Path) -> None:
     assert nanocv("infer", square(tmp_path, 5, 4), "--model", segmenter.folder, "--tile", "512").code == 0
     assert nanocv("infer", square(tmp_path, 5, 4), "--model", segmenter.folder, "--tile", "3").code == 2
 
 
-def test_a_graph_for_any_size(segmenter: Segmenter, nanocv: Command, tmp_path: Path) -> None:
+def test_a_graph_for_any_size(segmenter: TrainedRun, nanocv: Command, tmp_path: Path) -> None:
     done = nanocv("export", "onnx", "--model", segmenter.folder, "--any-size", "--out", tmp_path / "any.onnx", "--json")
     assert done.code == 0, done.err
     runner = Graph(tmp_path / "any.onnx")
@@ -150,7 +133,7 @@ def test_a_graph_for_any_size(segmenter: Segmenter, nanocv: Command, tmp_path: P
 
 
 def test_the_graph_takes_any_batch_is_served_and_analysed(
-    segmenter: Segmenter, nanocv: Command, tmp_path: Path
+    segmenter: TrainedRun, nanocv: Command, tmp_path: Path
 ) -> None:
     runner = Graph(segmenter.folder / "model.onnx")
     images = np.random.default_rng(0).integers(0, 255, (5, 64, 64, 3), np.uint8)
