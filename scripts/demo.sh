@@ -14,9 +14,9 @@ step nanocv export onnx --model runs/demo/lenet --out runs/demo/lenet.onnx
 cat <<'END'
 
 Where everything is:
-  images of the set      runs/demo/flowers.png       (the set itself: data/flowers)
+  images of the set        runs/demo/flowers.png       (the set itself: data/flowers)
   trained run              runs/demo/lenet             (config.yaml, curves.png, confusion.png, dvclive/)
   checkpoint and graph     runs/demo/lenet/checkpoints/best.safetensors, runs/demo/lenet/model.onnx
-  annotated image        runs/demo/annotated/test-00001.jpg
+  annotated image          runs/demo/annotated/test-00001.jpg
   exported graph           runs/demo/lenet.onnx
 END
