@@ -73,6 +73,16 @@ def _parser(kind: Callable[[str], float], low: float, high: float) -> Callable[[
     return parse
 
 
+# Options that stand for one config key each (`config/overrides.py`).
+EpochsOption = Annotated[int | None, number_option("--epochs", low=1, high=100_000, text="train.epochs.")]
+BatchSizeOption = Annotated[int | None, number_option("--batch-size", low=1, high=65_536, text="train.batch_size.")]
+RateOption = Annotated[float | None, number_option("--lr", low=1e-12, high=100.0, text="train.learning_rate.")]
+SeedOption = Annotated[int | None, number_option("--seed", low=0, high=2**31 - 1, text="train.seed.")]
+NameOption = Annotated[
+    str | None, typer.Option("--name", help="model.name: what the trained model is called, and found by.")
+]
+
+
 def numbers(option: str, text: str, low: int, high: int) -> list[int]:
     """`2,4` as whole numbers, each once, in their order.
 

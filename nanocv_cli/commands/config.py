@@ -7,11 +7,16 @@ from typing import Annotated
 import typer
 
 from nanocv_cli.commands.common import (
+    BatchSizeOption,
     DataOption,
     DebugFlag,
+    EpochsOption,
     JsonFlag,
     ModelOption,
+    NameOption,
+    RateOption,
     RecipeOption,
+    SeedOption,
     SetOption,
     end_as_failed,
 )
@@ -24,6 +29,11 @@ def show(
     model: ModelOption = None,
     recipe: RecipeOption = None,
     gpu: Annotated[str | None, typer.Option(help="A GPU config's name or file.")] = None,
+    epochs: EpochsOption = None,
+    batch_size: BatchSizeOption = None,
+    lr: RateOption = None,
+    seed: SeedOption = None,
+    name: NameOption = None,
     overrides: SetOption = None,
     as_json: JsonFlag = False,
     debug: DebugFlag = False,
@@ -32,9 +42,11 @@ def show(
     from nanocv_cli.config.flatten import flatten, nest
     from nanocv_cli.config.loader import resolve
     from nanocv_cli.config.nearest import nearest
+    from nanocv_cli.config.overrides import TrainOptions
     from nanocv_cli.errors import ConfigError
 
-    resolved = resolve(data, model, recipe, gpu, overrides or ())
+    options = TrainOptions(epochs, batch_size, lr, seed, name)
+    resolved = resolve(data, model, recipe, gpu, overrides or (), options)
     known = flatten(resolved.config.model_dump(mode="json"))
     values = {key: value for key, value in known.items() if key.startswith(prefix)}
     if not values:

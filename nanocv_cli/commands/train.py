@@ -7,11 +7,16 @@ from typing import Annotated
 import typer
 
 from nanocv_cli.commands.common import (
+    BatchSizeOption,
     DataOption,
     DebugFlag,
+    EpochsOption,
     JsonFlag,
     ModelOption,
+    NameOption,
+    RateOption,
     RecipeOption,
+    SeedOption,
     SetOption,
     number_option,
 )
@@ -22,9 +27,16 @@ def train(
     data: DataOption = None,
     model: ModelOption = None,
     recipe: RecipeOption = None,
+    epochs: EpochsOption = None,
+    batch_size: BatchSizeOption = None,
+    lr: RateOption = None,
+    seed: SeedOption = None,
+    name: NameOption = None,
     overrides: SetOption = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    resume: Annotated[str | None, typer.Option(metavar="RUN", help="Continue a run: its folder or name.")] = None,
+    resume: Annotated[
+        str | None, typer.Option(metavar="RUN", help="Continue a run as it was begun: its folder or name.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder to write; default: runs/<model>-<data>-<time>.")] = None,
     nproc: Annotated[int, number_option(low=1, high=64, text="Processes on this machine, one per device.")] = 1,
     as_json: JsonFlag = False,
@@ -32,12 +44,14 @@ def train(
 ) -> None:
     """Train a model; write a run folder and the graph."""
     from nanocv_cli.api.training import run_training
+    from nanocv_cli.config.overrides import TrainOptions
     from nanocv_cli.training.distributed import is_member, launch
     from nanocv_cli.training.start_run import TrainRequest
 
     if nproc > 1 and not is_member():
         raise typer.Exit(launch(nproc, sys.argv[1:]))
-    done = run_training(TrainRequest(data, model, recipe, tuple(overrides or ()), out, resume), device)
+    options = TrainOptions(epochs, batch_size, lr, seed, name)
+    done = run_training(TrainRequest(data, model, recipe, tuple(overrides or ()), out, resume, options), device)
     if done is None:  # this process is not the group's main one
         return
     if as_json:

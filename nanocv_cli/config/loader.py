@@ -13,7 +13,7 @@ from nanocv_cli.config.flatten import flatten
 from nanocv_cli.config.groups import GROUP_MODELS, RUN_GROUPS
 from nanocv_cli.config.lookup import read_defaults, read_group
 from nanocv_cli.config.origins import Located
-from nanocv_cli.config.overrides import overridden, parse_overrides
+from nanocv_cli.config.overrides import NO_OPTIONS, TrainOptions, all_overrides, overridden, parse_overrides
 from nanocv_cli.config.owners import section_class
 from nanocv_cli.config.project import project_root
 from nanocv_cli.config.schema import ModelConfig, RunConfig, ServeConfig
@@ -29,7 +29,7 @@ class Resolved:
 
     Attributes:
         config: typed and frozen.
-        origins: for every dotted leaf key, `file:line`, `default`, `--set`, `--data` or `--model`.
+        origins: for every dotted leaf key, `file:line`, `default`, or an option (`--set`, `--epochs`, ...).
     """
 
     config: RunConfig
@@ -46,6 +46,7 @@ def resolve(
     train: str | None = None,
     gpu: str | None = None,
     overrides: Sequence[str] = (),
+    options: TrainOptions = NO_OPTIONS,
 ) -> Resolved:
     """Resolves names into one config; None takes the name in `configs/defaults.yaml`.
 
@@ -55,11 +56,13 @@ def resolve(
         train: a recipe's name or file; None takes the model's own `recipe` first.
         gpu: a GPU config's name or file.
         overrides: `group.key=value`, with the type of the field.
+        options: those that stand for one key each.
 
     Raises:
-        ConfigError: nothing of that name, or a file or override that is not valid; the message opens with its place.
+        ConfigError: nothing of that name, or a file, option or override that is not valid; the message opens with its
+            place.
     """
-    root, changes = project_root(), parse_overrides(overrides)
+    root, changes = project_root(), all_overrides(options, overrides)
     defaults = read_defaults(root)
 
     def read(group: str, name: str | None, asked_at: str = "") -> Located:

@@ -1,4 +1,4 @@
-"""`--set group.key=value`: one value of the config, with the type of its field."""
+"""`--set group.key=value`, and options that stand for one key: one value of the config, with the type of its field."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,17 +13,70 @@ from nanocv_cli.config.yaml_lines import parse_value
 from nanocv_cli.errors import ConfigError
 
 LONGEST_TEXT = 60
+# The key that each of `TrainOptions` stands for, as group and key.
+KEYS = {
+    "epochs": ("train", "epochs"),
+    "batch_size": ("train", "batch_size"),
+    "lr": ("train", "learning_rate"),
+    "seed": ("train", "seed"),
+    "name": ("model", "name"),
+}
 EXAMPLES = {"data": "train.epochs=5", "serve": "serve.instances=2"}  # by the first group a command works with
 
 
 @dataclass(frozen=True)
 class Override:
-    """One `--set`: the dotted key within its group, the value, and the option as it was written."""
+    """One value asked for on the command line.
+
+    Attributes:
+        group: data, model, train, gpu or serve.
+        key: dotted, within its group.
+        value: not yet typed.
+        place: the option as it was written: `--set train.epochs=5`, or `--epochs`.
+    """
 
     group: str
     key: str
     value: Any
     place: str
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """The options of a command that stand for one config key each (`KEYS`); None for one that was not given."""
+
+    epochs: int | None = None
+    batch_size: int | None = None
+    lr: float | None = None
+    seed: int | None = None
+    name: str | None = None
+
+    def overrides(self) -> list[Override]:
+        """Those that were given."""
+        return [
+            Override(*KEYS[option], value, f"--{option.replace('_', '-')}")
+            for option, value in vars(self).items()
+            if value is not None
+        ]
+
+
+NO_OPTIONS = TrainOptions()
+
+
+def all_overrides(options: TrainOptions, texts: Sequence[str]) -> list[Override]:
+    """What options and `--set` ask for in a run's config.
+
+    Raises:
+        ConfigError: an option and a `--set` ask for one key; else see `parse_overrides`.
+    """
+    by_set, plain = parse_overrides(texts), options.overrides()
+    for one in plain:
+        for other in by_set:
+            if other.group == one.group and f"{other.key}.".startswith(f"{one.key}."):
+                raise ConfigError(
+                    f"{one.place} and {other.place} both say what {one.group}.{one.key} is", "leave one of the two out"
+                )
+    return [*plain, *by_set]
 
 
 def parse_overrides(texts: Sequence[str], groups: Sequence[str] = RUN_GROUPS) -> list[Override]:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from nanocv_cli.config.loader import load_resolved, resolve
+from nanocv_cli.config.overrides import NO_OPTIONS, TrainOptions
 from nanocv_cli.config.schema import RunConfig
 from nanocv_cli.data.dataset import Dataset
 from nanocv_cli.data.sources import image_folder
@@ -33,6 +34,7 @@ class TrainRequest:
     overrides: tuple[str, ...] = ()
     out: Path | None = None
     resume: str | None = None
+    options: TrainOptions = NO_OPTIONS
 
 
 @contextmanager
@@ -52,12 +54,15 @@ def start_run(
     if request.resume:
         if request != TrainRequest(resume=request.resume):
             raise RequestError(
-                "--resume continues a run as it was begun", f"nanocv train --resume {request.resume}, without others"
+                "--resume continues a run as it was begun; only --device and --nproc may change",
+                f"nanocv train --resume {request.resume}, without others; other values need a new run",
             )
         resumed = RunDirectory.existing(root, request.resume)
         config, text = load_resolved(resumed.config), ""
     else:
-        resolved = resolve(request.data, request.model, request.recipe, overrides=request.overrides)
+        resolved = resolve(
+            request.data, request.model, request.recipe, overrides=request.overrides, options=request.options
+        )
         config, text = resolved.config, resolved.to_yaml()
     folder = group.leader_first(lambda: image_folder(config.data, root, display.say))
     dataset = task_for(config.model.task).read(config.data, folder)

@@ -3,6 +3,9 @@
 import json
 from pathlib import Path
 
+import pytest
+
+from nanocv_cli.config.overrides import KEYS
 from tests.conftest import Command, Write
 
 
@@ -86,3 +89,23 @@ def test_check_says_so_where_there_is_nothing_to_check(nanocv: Command, project:
     checked = nanocv("config", "check")
     assert (checked.code, checked.out) == (0, "")
     assert checked.err == f"no config files in {project.resolve() / 'configs'}\n"
+
+
+@pytest.mark.parametrize("option", KEYS)
+def test_an_option_takes_what_its_key_takes(nanocv: Command, project: Path, option: str) -> None:
+    """Both have bounds: the option for its help, the key for what stands in files."""
+    group, key = KEYS[option]
+    values = {
+        "epochs": ("1", "100000", "0", "100001"),
+        "batch_size": ("1", "65536", "0", "65537"),
+        "lr": ("1e-12", "100", "0", "101"),
+        "seed": ("0", str(2**31 - 1), "-1", str(2**31)),
+        "name": ("x", "5"),
+    }[option]
+    for number, value in enumerate(values):
+        plain = nanocv("config", "show", f"{group}.{key}", f"--{option.replace('_', '-')}", value, "--json")
+        by_set = nanocv("config", "show", f"{group}.{key}", "--set", f"{group}.{key}={value}", "--json")
+        assert plain.code == by_set.code == (0 if number < 2 else 2), value
+        if number < 2:
+            assert plain.document["config"] == by_set.document["config"]
+            assert plain.document["origin"] == {f"{group}.{key}": f"--{option.replace('_', '-')}"}

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from nanocv_cli.config.loader import resolve
-from nanocv_cli.config.overrides import parse_overrides
+from nanocv_cli.config.overrides import KEYS, TrainOptions, parse_overrides
 from nanocv_cli.errors import ConfigError
 
 pytestmark = pytest.mark.usefixtures("project")
@@ -97,3 +97,33 @@ def test_an_overridden_recipe_is_the_one_trained_with() -> None:
     assert resolve(overrides=["model.recipe=photos"]).config.train.name == "photos"
     assert resolve(overrides=["model.recipe=null"]).config.train.name == "photos"
     assert resolve(train="quick", overrides=["model.recipe=photos"]).config.train.name == "quick"
+
+
+def test_an_option_is_the_override_of_its_key() -> None:
+    options = {"epochs": 7, "batch_size": 6, "lr": 0.5, "seed": 0, "name": "null"}
+    resolved = resolve(model="lenet", options=TrainOptions(**options))  # type: ignore[arg-type]
+    for option, value in options.items():
+        group, key = KEYS[option]
+        assert getattr(getattr(resolved.config, group), key) == value
+        assert resolved.origins[f"{group}.{key}"] == f"--{option.replace('_', '-')}"
+    sets = [f"{'.'.join(KEYS[option])}={value}" for option, value in options.items() if option != "name"]
+    assert resolve(model="lenet", overrides=sets).config.train == resolved.config.train
+
+
+@pytest.mark.parametrize("text", ["train.epochs=7", "train.epochs=8", "train.epochs.x=1"])
+def test_an_option_and_a_set_of_its_key_are_refused(text: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        resolve(overrides=["train.seed=1", text], options=TrainOptions(epochs=7, batch_size=8))
+    assert caught.value.message == f"--epochs and --set {text} both say what train.epochs is"
+    assert caught.value.hint == "leave one of the two out"
+
+
+def test_an_option_and_sets_of_other_keys_go_together() -> None:
+    train = resolve(overrides=["train.ema_decay=0.5"], options=TrainOptions(epochs=7)).config.train
+    assert (train.epochs, train.ema_decay) == (7, 0.5)
+
+
+def test_a_wrong_option_is_named_as_it_was_written() -> None:
+    with pytest.raises(ConfigError) as caught:
+        resolve(options=TrainOptions(batch_size=0))
+    assert caught.value.message.startswith("--batch-size: train.batch_size is 0; expected a whole number >= 1")

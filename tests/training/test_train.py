@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from nanocv_cli.config.loader import load_resolved
 from tests.conftest import TINY, Command, TrainedRun, write_tiny_set
 from tests.training.train_process import TrainProcess
 from tests.training.weights import same_weights
@@ -44,6 +45,16 @@ def test_metrics_are_there_for_dvc(trained: TrainedRun) -> None:
     assert metrics["final"]["top1"] == trained.summary["metrics"]["top1"]
     rows = (trained.folder / "dvclive" / "plots" / "metrics" / "val_score.tsv").read_text().splitlines()
     assert len(rows) == 1 + 6
+
+
+def test_plain_options_are_what_is_trained_with(nanocv: Command, project: Path, tiny_set: Path) -> None:
+    plain = ["--epochs", "1", "--batch-size", "6", "--lr", "1e-3", "--seed", "5", "--name", "mine"]
+    sets = ["--set", "model.input_size=32", "--set", "train.precision=fp32"]
+    outcome = nanocv("train", "--data", tiny_set, "--model", "lenet", *sets, *plain, "--out", "run", "--json")
+    assert outcome.code == 0, outcome.err
+    assert (outcome.document["epochs"], outcome.document["model"]) == (1, "mine")
+    config = load_resolved(project / "run" / "config.yaml")
+    assert (config.train.batch_size, config.train.learning_rate, config.train.seed) == (6, 1e-3, 5)
 
 
 @pytest.mark.slow(13)
@@ -117,7 +128,9 @@ def test_a_loss_that_is_no_number_stops_with_advice(nanocv: Command, project: Pa
         (["--set", "model.input_size=33"], 2, "multiple of 32"),
         (["--model", "alexnet", "--set", "model.input_size=32"], 2, "needs at least 63"),
         (["--set", "model.architecture=lennet"], 2, "nanocv has lenet"),
+        (["--epochs", "3", "--set", "train.epochs=4"], 2, "--epochs and --set train.epochs=4 both say"),
         (["--resume", "no-such-run"], 2, "no run folder"),
+        (["--resume", "no-such-run", "--epochs", "3"], 2, "only --device and --nproc may change"),
     ],
 )
 def test_a_wrong_request_is_one_line(
