@@ -36,7 +36,7 @@ triton: .triton/.installed  ## a real Triton server in an environment of its own
 	.triton/bin/python -m pip install --quiet --constraint constraints-triton.txt nvidia-pytriton onnxruntime
 	touch $@
 
-bench: $(INSTALLED)  ## the figures the README quotes, as ratios measured in one run
+bench: $(INSTALLED)  ## the figures that docs/figures.md quotes, as ratios measured in one run
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/train.py
 	$(BIN)/python benchmarks/serving.py

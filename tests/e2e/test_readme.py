@@ -1,4 +1,4 @@
-"""Every command of the README's `sh` blocks, in order, in a fresh clone."""
+"""Every command in the `sh` blocks of the README and of the walk that follows it, in order, in a fresh clone."""
 
 import contextlib
 import json
@@ -18,11 +18,12 @@ from tests.conftest import REPOSITORY
 
 pytestmark = pytest.mark.slow(400)
 
+PAGES = (REPOSITORY / "README.md", REPOSITORY / "docs" / "walk.md")
 BLOCK = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
 def readme_commands() -> list[str]:
-    text = (REPOSITORY / "README.md").read_text()
+    text = "".join(page.read_text() for page in PAGES)
     return [line for block in BLOCK.findall(text) for line in block.splitlines() if line.strip()]
 
 
@@ -70,7 +71,7 @@ def test_every_command_of_the_readme_works_in_order(clone: Path) -> None:
                 continue
             done = run(command, clone)
             assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
-    # What the README promises of them:
+    # What the pages promise of them:
     assert (clone / "annotated" / "test-00001.jpg").is_file()
     summary = json.loads((clone / "runs" / "first" / "summary.json").read_text())
     assert summary["metrics"]["top1"] >= 0.95
@@ -81,11 +82,12 @@ def test_every_command_of_the_readme_works_in_order(clone: Path) -> None:
     assert right >= 180
 
 
-def test_the_images_of_the_readme_are_there() -> None:
-    images = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", (REPOSITORY / "README.md").read_text())
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_images_of_a_page_are_there(page: Path) -> None:
+    images = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", page.read_text())
     assert len(images) >= 4
     for image in images:
-        assert (REPOSITORY / image).stat().st_size > 1000
+        assert (page.parent / image).stat().st_size > 1000
 
 
 def test_the_default_remote_stays_small() -> None:
