@@ -27,7 +27,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from nanocv_cli.bench.connections import HttpConnection
+from nanocv_cli.bench.load import HttpConnection
 from nanocv_cli.bench.measure import Figures, Plan, measure
 from nanocv_cli.bench.payload import as_http, build_payload
 from nanocv_cli.bench.server_api import ServerApi

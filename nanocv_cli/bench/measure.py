@@ -6,8 +6,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from nanocv_cli.bench.connections import Connection
-from nanocv_cli.bench.load import Arrivals, Load
+from nanocv_cli.bench.load import Arrivals, Connection, Load
 from nanocv_cli.bench.server_api import ServerCounters
 from nanocv_cli.bench.statistics import STABLE_WINDOWS, Window, merged, stable
 from nanocv_cli.errors import ServingError

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
-from nanocv_cli.bench.connections import Connection, GrpcConnection, HttpConnection
+from nanocv_cli.bench.load import Connection, GrpcConnection, HttpConnection
 from nanocv_cli.bench.measure import Figures, Plan, measure
 from nanocv_cli.bench.payload import Payload, as_grpc, as_http, build_payload
 from nanocv_cli.bench.server_api import ServerApi, described_by

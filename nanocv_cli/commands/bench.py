@@ -68,10 +68,9 @@ def server(
 ) -> None:
     """Load a server and measure it: latency percentiles, throughput, the configuration to use."""
     from nanocv_cli.bench import baseline
-    from nanocv_cli.bench.choice import choose
     from nanocv_cli.bench.measure import Plan
     from nanocv_cli.bench.payload import FILLINGS
-    from nanocv_cli.bench.report import draw, shares, table
+    from nanocv_cli.bench.report import choose, draw, shares, table
     from nanocv_cli.bench.sweep import run_sweep
     from nanocv_cli.display import Display
     from nanocv_cli.errors import ServingError

@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nanocv_cli.bench.connections import HttpConnection, Refused
-from nanocv_cli.bench.load import Arrivals, Load
+from nanocv_cli.bench.load import Arrivals, HttpConnection, Load, Refused
 from nanocv_cli.bench.measure import Plan
 from nanocv_cli.bench.payload import as_http, build_payload
 from nanocv_cli.bench.server_api import ServerApi

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nanocv_cli.bench.choice import choose, pareto
+from nanocv_cli.bench.report import choose, pareto
 from tests.bench.rows import row
 
 
