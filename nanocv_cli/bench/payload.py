@@ -8,8 +8,8 @@ from urllib.parse import quote
 import numpy as np
 from numpy.typing import NDArray
 
-from nanocv_cli.engine.datatypes import NUMPY_TYPES
 from nanocv_cli.engine.kserve import infer_request
+from nanocv_cli.engine.signature import NUMPY_TYPES
 from nanocv_cli.errors import RequestError
 from nanocv_cli.memory import expect_room
 

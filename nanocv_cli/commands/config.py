@@ -39,8 +39,8 @@ def show(
     debug: DebugFlag = False,
 ) -> None:
     """Show the resolved config and where each value came from."""
-    from nanocv_cli.config.flatten import flatten, nest
     from nanocv_cli.config.loader import resolve
+    from nanocv_cli.config.located import flatten, nest
     from nanocv_cli.config.nearest import nearest
     from nanocv_cli.config.overrides import TrainOptions
     from nanocv_cli.errors import ConfigError

@@ -5,12 +5,11 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from nanocv_cli.config.groups import GROUP_MODELS, RUN_GROUPS, Defaults
+from nanocv_cli.config.located import Located
 from nanocv_cli.config.lookup import read_group
-from nanocv_cli.config.origins import Located
 from nanocv_cli.config.owners import recipe_class, section_class
 from nanocv_cli.config.project import project_root, shown
-from nanocv_cli.config.schema import ModelConfig, RunConfig
+from nanocv_cli.config.schema import GROUP_MODELS, RUN_GROUPS, Defaults, ModelConfig, RunConfig
 from nanocv_cli.config.upgrade import upgraded
 from nanocv_cli.config.validation import findings
 from nanocv_cli.config.yaml_lines import read_yaml

@@ -7,9 +7,9 @@ from typing import Any
 from pydantic.fields import FieldInfo
 
 from nanocv_cli.config.expected_type import expected, fields_at
-from nanocv_cli.config.groups import GROUP_MODELS
 from nanocv_cli.config.nearest import nearest
 from nanocv_cli.config.owners import Owner, owners
+from nanocv_cli.config.schema import GROUP_MODELS
 from nanocv_cli.errors import ConfigError
 
 PAGE_HEAD = """# Config keys

@@ -9,14 +9,12 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from nanocv_cli.config.flatten import flatten
-from nanocv_cli.config.groups import GROUP_MODELS, RUN_GROUPS
+from nanocv_cli.config.located import Located, flatten
 from nanocv_cli.config.lookup import read_defaults, read_group
-from nanocv_cli.config.origins import Located
 from nanocv_cli.config.overrides import NO_OPTIONS, TrainOptions, all_overrides, overridden, parse_overrides
 from nanocv_cli.config.owners import section_class
 from nanocv_cli.config.project import project_root
-from nanocv_cli.config.schema import ModelConfig, RunConfig, ServeConfig
+from nanocv_cli.config.schema import GROUP_MODELS, RUN_GROUPS, ModelConfig, RunConfig, ServeConfig
 from nanocv_cli.config.upgrade import upgraded
 from nanocv_cli.config.validation import validate
 from nanocv_cli.config.yaml_lines import dump_yaml, read_yaml

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from nanocv_cli.config.groups import Defaults
+from nanocv_cli.config.located import Located
 from nanocv_cli.config.nearest import nearest
-from nanocv_cli.config.origins import Located
 from nanocv_cli.config.project import config_folders
+from nanocv_cli.config.schema import Defaults
 from nanocv_cli.config.torchvision_names import TORCHVISION_CLASSIFIERS, TORCHVISION_DETECTORS, TORCHVISION_SEGMENTERS
 from nanocv_cli.config.validation import validate
 from nanocv_cli.config.yaml_lines import read_yaml

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from nanocv_cli.config.expected_type import fields_at, is_text, takes_null
-from nanocv_cli.config.groups import RUN_GROUPS
+from nanocv_cli.config.located import Located
 from nanocv_cli.config.nearest import nearest
-from nanocv_cli.config.origins import Located
 from nanocv_cli.config.owners import field_classes
+from nanocv_cli.config.schema import RUN_GROUPS
 from nanocv_cli.config.yaml_lines import parse_value
 from nanocv_cli.errors import ConfigError
 

@@ -12,8 +12,7 @@ from typing import Any, cast
 from pydantic import BaseModel, Field, create_model
 
 from nanocv_cli.config.expected_type import fields_at
-from nanocv_cli.config.groups import GROUP_MODELS
-from nanocv_cli.config.schema import ArchitectureArgs, ModelConfig, TrainConfig
+from nanocv_cli.config.schema import GROUP_MODELS, ArchitectureArgs, ModelConfig, TrainConfig
 from nanocv_cli.rooms import is_task, room, task_names
 
 BASE_OWNERS = {

@@ -1,10 +1,11 @@
 """The typed, frozen shape of every config file: what a key means, its unit and the values it may take."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationInfo, create_model, field_validator
 
 from nanocv_cli.config.expected_type import OneOf
+from nanocv_cli.config.project import GROUPS
 from nanocv_cli.rooms import is_task, task_names
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -109,6 +110,53 @@ class TrainConfig(Config):
     seed: int = Field(0, ge=0, lt=2**31, description="one seed trains one network, step by step")
 
 
+# Keys of the shared parts of augmentation: a task's recipe takes those it uses. Every strength is 0 for off.
+
+
+class Crops(Config):
+    """Of `data/augment.py:random_crops`: crops of images that are labelled as a whole."""
+
+    flip: bool = Field(True, description="mirror left-right with probability 1/2")
+    rescale: Fraction = Field(1.0, description="share of random crops that are resized; the others only move")
+    min_area: float = Field(
+        1.0, gt=0.0, le=1.0, description="smallest share of the image's area a resized crop keeps; uniform in area"
+    )
+    aspect: float = Field(1.0, ge=1.0, le=2.0, description="largest width:height distortion of a resized crop")
+
+
+class Views(Config):
+    """Of `data/views.py`: views of images whose labels stand at places, boxes or masks."""
+
+    flip: bool = Field(True, description="mirror left-right with probability 1/2")
+    rescale: Fraction = Field(1.0, description="share of views that are resized; the others only move")
+    min_scale: float = Field(
+        1.0, gt=0.0, le=1.0,
+        description="smallest share of the image's area a view shows; uniform in the logarithm of its side",
+    )  # fmt: skip
+    aspect: float = Field(1.0, ge=1.0, le=2.0, description="largest width:height distortion of a view")
+    zoom_out: float = Field(
+        1.0, ge=1.0, le=4.0, description="largest factor by which an image is shrunk onto a grey ground"
+    )
+    mosaic: Fraction = Field(0.0, description="share of images that are put together from four")
+
+
+class ColourAugment(Config):
+    """Of `data/augment.py:colour_matrices`: colours changed at random, image by image."""
+
+    brightness: Fraction = Field(0.0, description="largest relative change")
+    contrast: Fraction = Field(0.0, description="largest relative change")
+    saturation: Fraction = Field(0.0, description="largest relative change")
+    tint: Fraction = Field(0.0, description="largest relative change of each colour channel by itself")
+
+
+class CropAugment(ColourAugment, Crops):
+    """Crops, then colours."""
+
+
+class ViewAugment(ColourAugment, Views):
+    """Views, then colours."""
+
+
 class Peaks(Config):
     """Peak arithmetic of matrix products by precision, FLOP per second (int8: operations); dense, not sparse.
 
@@ -203,3 +251,12 @@ class RunConfig(Config):
     model: SerializeAsAny[ModelConfig]
     train: SerializeAsAny[TrainConfig]
     gpu: GpuConfig
+
+
+GROUP_MODELS: dict[str, type[BaseModel]] = dict(
+    zip(GROUPS, (DataConfig, ModelConfig, TrainConfig, GpuConfig, ServeConfig), strict=True)
+)
+RUN_GROUPS = tuple(RunConfig.model_fields)  # those a run's config holds
+_NAMES: dict[str, Any] = {group: (str | None, Field(None, min_length=1)) for group in GROUPS}
+# `configs/defaults.yaml`: the name each group has where a command gives none; a project's may leave some out.
+Defaults = create_model("Defaults", __base__=Config, **_NAMES)

@@ -9,8 +9,8 @@ from copy import deepcopy
 from typing import Any
 
 from nanocv_cli.config.expected_type import fields_at
+from nanocv_cli.config.located import Located
 from nanocv_cli.config.nearest import FORMER_NAMES
-from nanocv_cli.config.origins import Located
 from nanocv_cli.config.owners import model_class, recipe_class
 from nanocv_cli.rooms import is_task
 

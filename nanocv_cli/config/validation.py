@@ -11,10 +11,10 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from nanocv_cli.config.expected_type import allowed_names, expected, fields_at, meaning
-from nanocv_cli.config.groups import GROUP_MODELS
+from nanocv_cli.config.located import Located
 from nanocv_cli.config.nearest import FORMER_KEYS, nearest
-from nanocv_cli.config.origins import Located
 from nanocv_cli.config.owners import owners, readers
+from nanocv_cli.config.schema import GROUP_MODELS
 from nanocv_cli.errors import ConfigError
 
 Model = TypeVar("Model", bound=BaseModel)

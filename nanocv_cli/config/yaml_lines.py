@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from nanocv_cli.config.origins import Located
+from nanocv_cli.config.located import Located
 from nanocv_cli.config.project import shown
 from nanocv_cli.errors import ConfigError
 from nanocv_cli.untrusted import read_regular

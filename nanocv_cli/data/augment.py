@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nanocv_cli.config.augmentation import ColourAugment, CropAugment
+from nanocv_cli.config.schema import ColourAugment, CropAugment
 
 # Images of one group share the crop's height and width (not its place), so a batch needs 4 resizes, not one each.
 CROP_GROUPS = 4

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from nanocv_cli.config.augmentation import ViewAugment
+from nanocv_cli.config.schema import ViewAugment
 from nanocv_cli.data.views import GREY, View, covers, paint, random_views
 
 # An object of which less than this share of its area is still to be seen, or that has become thinner, is gone.

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from nanocv_cli.config.augmentation import ViewAugment
+from nanocv_cli.config.schema import ViewAugment
 from nanocv_cli.data.labels.masks import IGNORED
 from nanocv_cli.data.views import GREY, covers, paint, paint_labels, random_views
 

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nanocv_cli.config.augmentation import ViewAugment
+from nanocv_cli.config.schema import ViewAugment
 from nanocv_cli.data.augment import resize_to
 
 GREY = 114

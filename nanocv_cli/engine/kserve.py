@@ -15,7 +15,7 @@ from urllib.parse import quote, unquote, urlsplit
 import numpy as np
 from numpy.typing import NDArray
 
-from nanocv_cli.engine.datatypes import NUMPY_TYPES
+from nanocv_cli.engine.signature import NUMPY_TYPES
 from nanocv_cli.errors import RequestError, ServingError
 from nanocv_cli.untrusted import first_line, is_plain, printable
 

@@ -8,10 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nanocv_cli.engine.card import METADATA_KEY, ModelCard
-from nanocv_cli.engine.datatypes import NUMPY_TYPES, ONNX_TYPES
 from nanocv_cli.engine.engine import Engine
 from nanocv_cli.engine.kserve import ModelClient, parse_model_url
-from nanocv_cli.engine.signature import GraphSignature, TensorSignature
+from nanocv_cli.engine.signature import NUMPY_TYPES, ONNX_TYPES, GraphSignature, TensorSignature
 from nanocv_cli.errors import ModelError, ServingError
 from nanocv_cli.untrusted import first_line, is_plain
 

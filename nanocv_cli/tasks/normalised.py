@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from nanocv_cli.config.augmentation import ColourAugment
+from nanocv_cli.config.schema import ColourAugment
 from nanocv_cli.data.augment import colour_matrices, normalise
 from nanocv_cli.tasks.base import StepSettings
 

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nanocv_cli.config.check import check_file
-from nanocv_cli.config.flatten import flatten
 from nanocv_cli.config.loader import Resolved, load_resolved, resolve
+from nanocv_cli.config.located import flatten
 from nanocv_cli.config.schema import DataConfig, TrainConfig
 from nanocv_cli.errors import ConfigError
 

@@ -9,8 +9,8 @@ import yaml
 from pydantic import ValidationError
 
 import nanocv_cli
-from nanocv_cli.config.flatten import flatten, nest
 from nanocv_cli.config.loader import config_hash, load_resolved, resolve
+from nanocv_cli.config.located import flatten
 from nanocv_cli.config.project import shipped_configs
 from nanocv_cli.errors import ConfigError
 from tests.conftest import Write
@@ -96,12 +96,6 @@ def test_the_hash_changes_with_what_is_learnt_and_with_nothing_else() -> None:
         assert config_hash(resolve(overrides=[same]).config) == usual
     for other in ("data.split_seed=1", "model.input_size=64", "train.epochs=3", "train.augment.flip=false"):
         assert config_hash(resolve(overrides=[other]).config) != usual
-
-
-def test_nested_values_survive_flattening() -> None:
-    values = {"a": {"b": 1, "c": {"d": [1, 2]}}, "e": None}
-    assert flatten(values) == {"a.b": 1, "a.c.d": [1, 2], "e": None}
-    assert nest(flatten(values)) == values
 
 
 def test_an_installed_package_works_with_no_checkout(tmp_path: Path) -> None:

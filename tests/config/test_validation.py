@@ -4,9 +4,8 @@ import pytest
 from pydantic import BaseModel
 
 from nanocv_cli.config.expected_type import expected
-from nanocv_cli.config.groups import GROUP_MODELS
 from nanocv_cli.config.owners import recipe_class
-from nanocv_cli.config.schema import ModelConfig, RunConfig
+from nanocv_cli.config.schema import GROUP_MODELS, ModelConfig, RunConfig
 from nanocv_cli.config.validation import findings, validate
 from nanocv_cli.config.yaml_lines import read_yaml
 from nanocv_cli.errors import ConfigError

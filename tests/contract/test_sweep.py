@@ -22,8 +22,8 @@ from pydantic import BaseModel
 
 from nanocv_cli.app import app, main
 from nanocv_cli.config.expected_type import fields_at
-from nanocv_cli.config.groups import GROUP_MODELS
 from nanocv_cli.config.owners import owners
+from nanocv_cli.config.schema import GROUP_MODELS
 from tests.bench.fake_server import Behaviour, fake_server
 from tests.contract.values import values_for
 from tests.contract.world import BASES, OTHER_BASES, World, end_server_when_ready, make_world, stand_ins

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nanocv_cli.config.augmentation import CropAugment
+from nanocv_cli.config.schema import CropAugment
 from nanocv_cli.data import augment
 from nanocv_cli.data.batches import Batches, generator_for
 

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nanocv_cli.config.augmentation import ViewAugment
+from nanocv_cli.config.schema import ViewAugment
 from nanocv_cli.data.box_augment import SMALLEST_SHARE, augment_boxes
 
 SIDE = 96

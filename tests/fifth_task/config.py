@@ -2,8 +2,7 @@
 
 from pydantic import Field
 
-from nanocv_cli.config.augmentation import ColourAugment
-from nanocv_cli.config.schema import TrainConfig
+from nanocv_cli.config.schema import ColourAugment, TrainConfig
 
 
 class Recipe(TrainConfig):

@@ -14,7 +14,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from tritonclient.grpc import model_config_pb2 as pb
 
 from nanocv_cli.engine.card import METADATA_KEY
-from nanocv_cli.engine.datatypes import NUMPY_TYPES
+from nanocv_cli.engine.signature import NUMPY_TYPES
 from nanocv_cli.errors import ModelError
 from nanocv_cli.processors import usable_processors
 from nanocv_cli.serving.embedded.plan import datatype

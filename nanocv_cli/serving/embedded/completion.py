@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nanocv_cli.engine.datatypes import NUMPY_TYPES
+from nanocv_cli.engine.signature import NUMPY_TYPES
 from nanocv_cli.serving.embedded.background import SmallestFirstExecutor
 from nanocv_cli.serving.embedded.budget import Holding
 from nanocv_cli.serving.embedded.faults import Fault

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from tritonclient.grpc import model_config_pb2 as pb
 
-from nanocv_cli.engine.datatypes import NUMPY_TYPES
 from nanocv_cli.engine.graph import graph_signature
+from nanocv_cli.engine.signature import NUMPY_TYPES
 from nanocv_cli.errors import ModelError
 from nanocv_cli.serving.embedded import plan
 from nanocv_cli.serving.embedded.bounds import ModelLimits

@@ -6,8 +6,7 @@ from typing import Any
 
 from tritonclient.grpc import model_config_pb2 as pb
 
-from nanocv_cli.engine.datatypes import NUMPY_TYPES
-from nanocv_cli.engine.signature import TensorSignature
+from nanocv_cli.engine.signature import NUMPY_TYPES, TensorSignature
 from nanocv_cli.errors import ModelError
 from nanocv_cli.serving.embedded.jobs import Rules
 from nanocv_cli.serving.repository.model_config import TYPES

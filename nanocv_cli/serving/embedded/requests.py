@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from nanocv_cli.engine.datatypes import NUMPY_TYPES
+from nanocv_cli.engine.signature import NUMPY_TYPES
 from nanocv_cli.serving.embedded.faults import Fault, about, shown
 from nanocv_cli.serving.embedded.json_text import from_values
 from nanocv_cli.serving.embedded.model import LoadedModel

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nanocv_cli.engine.datatypes import NUMPY_TYPES
+from nanocv_cli.engine.signature import NUMPY_TYPES
 
 DATATYPES = {np.dtype(kind): name for name, kind in NUMPY_TYPES.items()}
 LENGTH = struct.Struct("<I")

@@ -2,8 +2,7 @@
 
 from pydantic import Field
 
-from nanocv_cli.config.augmentation import CropAugment
-from nanocv_cli.config.schema import Fraction, TrainConfig
+from nanocv_cli.config.schema import CropAugment, Fraction, TrainConfig
 
 
 class Augment(CropAugment):

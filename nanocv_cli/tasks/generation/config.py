@@ -4,8 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from nanocv_cli.config.augmentation import CropAugment
-from nanocv_cli.config.schema import Config, Fraction, ModelConfig, TrainConfig
+from nanocv_cli.config.schema import Config, CropAugment, Fraction, ModelConfig, TrainConfig
 
 
 class SamplingConfig(Config):

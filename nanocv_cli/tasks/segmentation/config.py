@@ -2,8 +2,7 @@
 
 from pydantic import Field
 
-from nanocv_cli.config.augmentation import ViewAugment
-from nanocv_cli.config.schema import TrainConfig
+from nanocv_cli.config.schema import TrainConfig, ViewAugment
 
 
 class Recipe(TrainConfig):

@@ -11,8 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from nanocv_cli.config.augmentation import ViewAugment
-from nanocv_cli.config.schema import DataConfig, MaskConfig
+from nanocv_cli.config.schema import DataConfig, MaskConfig, ViewAugment
 from nanocv_cli.data.check import check_dataset
 from nanocv_cli.data.formats.table import guess_format, read_as
 from nanocv_cli.data.labels.masks import IGNORED, Mask, cached_masks, square_mask

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from nanocv_cli.engine.datatypes import NUMPY_TYPES
+from nanocv_cli.engine.signature import NUMPY_TYPES
 from nanocv_cli.serving.embedded.faults import Fault
 from nanocv_cli.serving.embedded.json_text import from_values, to_values
 from nanocv_cli.serving.embedded.tensors import DATATYPES, from_bytes, to_bytes

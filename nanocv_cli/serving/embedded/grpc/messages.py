@@ -5,7 +5,7 @@ from typing import Any
 from google.protobuf.message import DecodeError, Message
 from tritonclient.grpc import service_pb2 as pb
 
-from nanocv_cli.engine.datatypes import NUMPY_TYPES
+from nanocv_cli.engine.signature import NUMPY_TYPES
 from nanocv_cli.serving.embedded.background import SMALL
 from nanocv_cli.serving.embedded.faults import Fault, Status, shown
 from nanocv_cli.serving.embedded.requests import LARGEST_RANK, LONGEST_ID, InferInput, InferRequest, RequestedOutput

@@ -3,7 +3,7 @@
 from functools import lru_cache
 from typing import Any
 
-from nanocv_cli.engine.datatypes import NUMPY_TYPES
+from nanocv_cli.engine.signature import NUMPY_TYPES
 from nanocv_cli.serving.embedded.completion import InferOutput
 from nanocv_cli.serving.embedded.faults import Fault, Status, TooLarge, shown
 from nanocv_cli.serving.embedded.http.messages import Body

@@ -1,4 +1,4 @@
-"""Values that know where they were written: what messages and `config show` point at."""
+"""Nested values by their dotted keys, and where each was written: what messages and `config show` point at."""
 
 from copy import deepcopy
 from dataclasses import dataclass
@@ -63,3 +63,23 @@ class Located:
         target[last] = value
         kept = {old: at for old, at in self.places.items() if not old.startswith(f"{key}.")}
         return Located(values, kept | places, self.start)
+
+
+def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """`{"train": {"epochs": 5}}` becomes `{"train.epochs": 5}`; lists stay whole."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
+def nest(flat: dict[str, Any]) -> dict[str, Any]:
+    """`{"train.epochs": 5}` becomes `{"train": {"epochs": 5}}`."""
+    values: dict[str, Any] = {}
+    for key, value in flat.items():
+        *parents, last = key.split(".")
+        target = values
+        for parent in parents:
+            target = target.setdefault(parent, {})
+        target[last] = value
+    return values
