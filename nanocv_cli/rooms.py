@@ -18,11 +18,39 @@ ENTRY_POINTS = "nanocv.tasks"
 
 
 @dataclass(frozen=True)
+class Score:
+    """The metric by which epochs are evaluated, and which of them gives the weights to keep.
+
+    Attributes:
+        name: its key among the metrics.
+        last_is_best: keep the last epoch's weights whatever the metric says, else those of its best value.
+        lowest_is_best: whether the best value is the lowest, as of an error; else the highest.
+        is_share: whether values are shares 0..1, told as percentages.
+    """
+
+    name: str
+    last_is_best: bool = False
+    lowest_is_best: bool = False
+    is_share: bool = True
+
+    def better(self, value: float, best: float | None) -> bool:
+        """Whether to keep the weights of a value, given the value of those kept so far, if there are any."""
+        if self.last_is_best or best is None:
+            return True
+        return value < best if self.lowest_is_best else value > best
+
+    def shown(self, value: float) -> str:
+        """A value for people."""
+        return f"{value:.2%}" if self.is_share else f"{value:.4f}"
+
+
+@dataclass(frozen=True)
 class Room:
     """Where a task's parts stand; paths are `package.module` or `package.module:name`.
 
     Attributes:
         task: the class of the training side, a `tasks.base.Task` that is made without arguments.
+        score: the metric that epochs and runs are judged by; not a path, so that runs are listed without torch.
         postprocessor: the class of what understands and draws the graph's answers to images, without torch, a
             `tasks.postprocessor.Postprocessor` that is made without arguments; None where a model answers no images.
         recipe: the class of a train config: the loop's keys and those that the task's loss and augmentation read.
@@ -37,6 +65,7 @@ class Room:
     """
 
     task: str
+    score: Score
     postprocessor: str | None = None
     recipe: str = "nanocv_cli.config.schema:TrainConfig"
     model: str = "nanocv_cli.config.schema:ModelConfig"
@@ -49,6 +78,7 @@ class Room:
 BUILT_IN = {
     "classification": Room(
         task="nanocv_cli.tasks.classification.task:Classification",
+        score=Score("top1"),
         postprocessor="nanocv_cli.tasks.classification.postprocessor:ClassificationPostprocessor",
         recipe="nanocv_cli.tasks.classification.config:Recipe",
         networks={"lenet": "nanocv_cli.models.networks:lenet", "nanores": "nanocv_cli.models.networks:nanores"},
@@ -60,6 +90,7 @@ BUILT_IN = {
     ),
     "detection": Room(
         task="nanocv_cli.tasks.detection.task:Detection",
+        score=Score("map"),
         postprocessor="nanocv_cli.tasks.detection.postprocessor:DetectionPostprocessor",
         recipe="nanocv_cli.tasks.detection.config:Recipe",
         networks={"nanospot": "nanocv_cli.models.networks:nanospot"},
@@ -68,6 +99,7 @@ BUILT_IN = {
     ),
     "segmentation": Room(
         task="nanocv_cli.tasks.segmentation.task:Segmentation",
+        score=Score("miou"),
         postprocessor="nanocv_cli.tasks.segmentation.postprocessor:SegmentationPostprocessor",
         recipe="nanocv_cli.tasks.segmentation.config:Recipe",
         networks={"nanoseg": "nanocv_cli.models.networks:nanoseg"},
@@ -76,6 +108,7 @@ BUILT_IN = {
     ),
     "generation": Room(
         task="nanocv_cli.tasks.generation.task:Generation",
+        score=Score("coverage", last_is_best=True),
         recipe="nanocv_cli.tasks.generation.config:Recipe",
         model="nanocv_cli.tasks.generation.config:Model",
         networks={"nanoflow": "nanocv_cli.models.networks:nanoflow"},

@@ -17,6 +17,7 @@ from nanocv_cli.data.formats.table import read_as
 from nanocv_cli.data.labels.base import Label
 from nanocv_cli.data.labels.class_label import ClassLabel
 from nanocv_cli.engine.card import ModelCard
+from nanocv_cli.rooms import Score, room
 
 if TYPE_CHECKING:
     import onnx
@@ -24,33 +25,6 @@ if TYPE_CHECKING:
 Outputs = Mapping[str, NDArray[Any]]
 Metrics = dict[str, Any]
 Say = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Score:
-    """The metric by which epochs are evaluated, and which of them gives the weights to keep.
-
-    Attributes:
-        name: its key among the metrics.
-        last_is_best: keep the last epoch's weights whatever the metric says, else those of its best value.
-        lowest_is_best: whether the best value is the lowest, as of an error; else the highest.
-        is_share: whether values are shares 0..1, told as percentages.
-    """
-
-    name: str
-    last_is_best: bool = False
-    lowest_is_best: bool = False
-    is_share: bool = True
-
-    def better(self, value: float, best: float | None) -> bool:
-        """Whether to keep the weights of a value, given the value of those kept so far, if there are any."""
-        if self.last_is_best or best is None:
-            return True
-        return value < best if self.lowest_is_best else value > best
-
-    def shown(self, value: float) -> str:
-        """A value for people."""
-        return f"{value:.2%}" if self.is_share else f"{value:.4f}"
 
 
 @dataclass(frozen=True)
@@ -129,7 +103,6 @@ class Task(ABC):
     Attributes:
         name: as configs and cards have it.
         label: the type of label that is learnt from.
-        best: what names the best epoch.
         train_metric_name: of what `train_metric` sums: shown while training as values of `best` are, for which it
             stands in where that takes too long.
         output_names: of the exported graph.
@@ -141,13 +114,17 @@ class Task(ABC):
 
     name: ClassVar[str]
     label: ClassVar[type[Label]] = ClassLabel
-    best: ClassVar[Score]
     train_metric_name: ClassVar[str]
     output_names: ClassVar[tuple[str, ...]]
     tolerance: ClassVar[float] = 1e-3
     wants_train_images: ClassVar[bool] = False
     online_metrics: ClassVar[tuple[str, ...]] = ()
     any_size: ClassVar[bool] = False
+
+    @property
+    def best(self) -> Score:
+        """What names the best epoch, as the task's room declares it."""
+        return room(self.name).score
 
     def read(self, config: DataConfig, root: Path) -> Dataset[Any]:
         """Reads the set with the labels this task learns from; by default in any format that holds such labels.

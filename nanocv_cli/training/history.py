@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from nanocv_cli.charts import save_chart
-from nanocv_cli.tasks.base import Score
+from nanocv_cli.rooms import Score
 
 Row = dict[str, Any]
 LOGGED = ("train_loss", "train_score", "val_loss", "val_score", "learning_rate", "images_per_second")

@@ -3,10 +3,11 @@
 Regression, measured by mean absolute error. All of it stands in this folder; nothing of nanocv knows of it.
 """
 
-from nanocv_cli.rooms import Room
+from nanocv_cli.rooms import Room, Score
 
 ROOM = Room(
     task="tests.fifth_task.task:Counting",
+    score=Score("mae", lowest_is_best=True, is_share=False),
     postprocessor="tests.fifth_task.postprocessor:CountingPostprocessor",
     recipe="tests.fifth_task.config:Recipe",
     networks={"counter": "tests.fifth_task.network:build_counter"},

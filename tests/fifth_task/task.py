@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from nanocv_cli.config.schema import DataConfig, ModelConfig, TrainConfig
 from nanocv_cli.data.augment import resize
 from nanocv_cli.data.dataset import Dataset, Sample
-from nanocv_cli.tasks.base import EvalContext, Evaluator, Metrics, Outputs, Say, Score, StepSettings, Task
+from nanocv_cli.tasks.base import EvalContext, Evaluator, Metrics, Outputs, Say, StepSettings, Task
 from nanocv_cli.tasks.normalised import Normalised, recoloured
 from tests.fifth_task.config import Recipe
 from tests.fifth_task.labels import Count, read_counts
@@ -38,7 +38,6 @@ class CountingEvaluator(Evaluator):
 class Counting(Task):
     name = "counting"
     label = Count
-    best = Score("mae", lowest_is_best=True, is_share=False)
     train_metric_name = "error"
     output_names = ("count",)
 

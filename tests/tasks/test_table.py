@@ -11,7 +11,7 @@ import pytest
 from nanocv_cli import rooms
 from nanocv_cli.config.loader import resolve
 from nanocv_cli.errors import ConfigError, ModelError
-from nanocv_cli.rooms import BUILT_IN, Room, register, room, task_names
+from nanocv_cli.rooms import BUILT_IN, Room, Score, register, room, task_names
 from nanocv_cli.tasks.postprocessor import Postprocessor
 from nanocv_cli.tasks.table import checkpoint_sampler_for, postprocessor_for, task_for
 
@@ -47,7 +47,7 @@ def test_a_task_whose_models_answer_no_images_says_so() -> None:
 
 def test_nobody_enters_a_task_twice() -> None:
     with pytest.raises(ValueError, match="there is a task 'detection' already"):
-        register("detection", Room(task="elsewhere:Detection"))
+        register("detection", Room(task="elsewhere:Detection", score=Score("map")))
 
 
 def test_a_registered_task_is_one_of_the_names_a_config_may_hold(
@@ -56,7 +56,7 @@ def test_a_registered_task_is_one_of_the_names_a_config_may_hold(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "bare.yaml").write_text("name: bare\n")
     monkeypatch.setattr(rooms, "_registered", {})
-    register("telepathy", Room(task="elsewhere:Telepathy"))
+    register("telepathy", Room(task="elsewhere:Telepathy", score=Score("top1")))
     assert task_names()[-1] == "telepathy"
     assert resolve(train="bare.yaml", overrides=["model.task=telepathy"]).config.model.task == "telepathy"
 
@@ -72,6 +72,10 @@ def test_a_wrong_name_in_a_config_is_answered_with_its_place_and_the_nearest(tmp
     assert refused.value.hint == "did you mean detection?"
 
 
+MIND = """
+from nanocv_cli.rooms import Room, Score
+ROOM = Room(task="mind.task:Telepathy", score=Score("top1"))
+"""
 ENTERED = """
 import sys
 sys.path.insert(0, sys.argv[1])
@@ -90,7 +94,7 @@ def enter(folder: Path, value: str, module: str = "") -> None:
 
 
 def test_an_installed_package_enters_its_task(tmp_path: Path) -> None:
-    enter(tmp_path, "mind:ROOM", "from nanocv_cli.rooms import Room\nROOM = Room(task='mind.task:Telepathy')\n")
+    enter(tmp_path, "mind:ROOM", MIND)
     done = subprocess.run([sys.executable, "-c", ENTERED, tmp_path], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == ["telepathy", "mind.task:Telepathy", False, True]
 

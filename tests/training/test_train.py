@@ -22,6 +22,7 @@ SETS = [word for pair in TINY for word in ("--set", pair)]
 
 def test_a_run_learns_and_leaves_everything(trained: TrainedRun) -> None:
     summary = trained.summary
+    assert summary["metric"] == "top1"
     assert summary["metrics"]["top1"] >= 0.9
     assert summary["split"] == "test"
     assert summary["epochs"] == 6

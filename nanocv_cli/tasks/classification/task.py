@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from nanocv_cli.config.schema import ModelConfig, TrainConfig
 from nanocv_cli.data import augment
-from nanocv_cli.tasks.base import EvalContext, Score, StepSettings, Task
+from nanocv_cli.tasks.base import EvalContext, StepSettings, Task
 from nanocv_cli.tasks.classification.config import Recipe
 from nanocv_cli.tasks.classification.metrics import ClassificationEvaluator
 from nanocv_cli.tasks.normalised import Normalised, recoloured
@@ -42,7 +42,6 @@ class Classification(Task):
     """See `tasks.base.Task` for what each method promises."""
 
     name = "classification"
-    best = Score("top1")
     train_metric_name = "top1"
     output_names = ("probabilities",)
 

@@ -13,7 +13,7 @@ from nanocv_cli.data.dataset import Sample
 from nanocv_cli.data.labels.boxes import Boxes, box_targets
 from nanocv_cli.engine.card import ModelCard
 from nanocv_cli.models.assignment import Losses
-from nanocv_cli.tasks.base import EvalContext, Outputs, Say, Score, StepSettings, Task
+from nanocv_cli.tasks.base import EvalContext, Outputs, Say, StepSettings, Task
 from nanocv_cli.tasks.detection.config import Recipe
 from nanocv_cli.tasks.detection.matching import unmatched_distance
 from nanocv_cli.tasks.detection.metrics import DetectionEvaluator
@@ -38,7 +38,6 @@ class Detection(Task):
 
     name = "detection"
     label = Boxes
-    best = Score("map")
     train_metric_name = "overlap"
     output_names = ("boxes", "scores", "labels")
     tolerance = 2e-3

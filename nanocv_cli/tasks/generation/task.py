@@ -18,7 +18,7 @@ from nanocv_cli.engine.noise import image_noise
 from nanocv_cli.engine.reference import find_graph
 from nanocv_cli.errors import NanocvError
 from nanocv_cli.images.resize import resize_to_square
-from nanocv_cli.tasks.base import EvalContext, Score, StepSettings, Task
+from nanocv_cli.tasks.base import EvalContext, StepSettings, Task
 from nanocv_cli.tasks.generation.config import Model, Recipe
 from nanocv_cli.tasks.generation.metrics import Classify, GenerationEvaluator
 from nanocv_cli.tasks.generation.sampler import Sampler
@@ -53,7 +53,6 @@ class Generation(Task):
     name = "generation"
     # On a few hundred images every figure saturates long before samples stop getting better to the eye, and the
     # Frechet distance even takes what noise is left in early samples for texture.
-    best = Score("coverage", last_is_best=True)
     train_metric_name = "explained"
     output_names = ("image",)
     wants_train_images = True

@@ -13,7 +13,7 @@ from nanocv_cli.config.schema import ModelConfig, TrainConfig
 from nanocv_cli.data.dataset import Sample
 from nanocv_cli.data.labels.masks import IGNORED, Mask, cached_masks
 from nanocv_cli.data.mask_augment import augment_masks
-from nanocv_cli.tasks.base import EvalContext, Outputs, Say, Score, StepSettings, Task
+from nanocv_cli.tasks.base import EvalContext, Outputs, Say, StepSettings, Task
 from nanocv_cli.tasks.normalised import Normalised, recoloured
 from nanocv_cli.tasks.segmentation.config import Recipe
 from nanocv_cli.tasks.segmentation.metrics import SegmentationEvaluator
@@ -36,7 +36,6 @@ class Segmentation(Task):
 
     name = "segmentation"
     label = Mask
-    best = Score("miou")
     train_metric_name = "pixels"
     output_names = ("mask", "confidence")
     tolerance = 2e-3
