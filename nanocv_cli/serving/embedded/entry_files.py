@@ -12,8 +12,8 @@ from pathlib import Path
 from tritonclient.grpc import model_config_pb2 as pb
 
 from nanocv_cli.errors import ModelError
+from nanocv_cli.serving.repository.entry import CONFIG, PYTHON_MODEL
 from nanocv_cli.serving.repository.pbtxt import LARGEST_FILE, parse_config
-from nanocv_cli.serving.repository.plan import CONFIG, PYTHON_MODEL
 from nanocv_cli.serving.repository.versions import GRAPH
 from nanocv_cli.untrusted import printable, read_regular
 

@@ -13,7 +13,7 @@ from tritonclient.grpc import model_config_pb2 as pb
 
 from nanocv_cli.errors import ModelError
 from nanocv_cli.serving.embedded.entry_files import WRITE_ENTRY, place_in
-from nanocv_cli.serving.repository.plan import PYTHON_MODEL
+from nanocv_cli.serving.repository.entry import PYTHON_MODEL
 from nanocv_cli.serving.repository.python_backend import SHIPPED_MODEL_PY
 from nanocv_cli.serving.repository.versions import GRAPH, LARGEST_GRAPH
 from nanocv_cli.untrusted import holds, printable, read_regular

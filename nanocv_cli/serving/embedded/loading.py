@@ -18,7 +18,7 @@ from nanocv_cli.serving.embedded.jobs import Deliver
 from nanocv_cli.serving.embedded.model import LoadedModel
 from nanocv_cli.serving.embedded.supported import refuse_unsupported
 from nanocv_cli.serving.embedded.watchdog import Watchdog
-from nanocv_cli.serving.repository.plan import CONFIG
+from nanocv_cli.serving.repository.entry import CONFIG
 from nanocv_cli.untrusted import first_line, printable
 
 LOADERS = 2  # a slow one holds no other up, and memory is for few

@@ -9,8 +9,8 @@ from tritonclient.grpc import model_config_pb2 as pb
 from nanocv_cli.engine.signature import NUMPY_TYPES, TensorSignature
 from nanocv_cli.errors import ModelError
 from nanocv_cli.serving.embedded.jobs import Rules
+from nanocv_cli.serving.repository.entry import PYTHON_MODEL
 from nanocv_cli.serving.repository.model_config import TYPES
-from nanocv_cli.serving.repository.plan import PYTHON_MODEL
 from nanocv_cli.serving.repository.versions import GRAPH, MissingVersionError, served, versions
 
 

@@ -7,7 +7,6 @@ from tritonclient.grpc import model_config_pb2 as pb
 
 from nanocv_cli.engine.signature import GraphSignature, TensorSignature
 from nanocv_cli.errors import ModelError
-from nanocv_cli.serving.repository.differences import config_differences
 from nanocv_cli.serving.repository.model_config import build_config
 from tests.serving.repository.entries import settings
 
@@ -108,15 +107,3 @@ def test_version_policies() -> None:
     assert config_of(version_policy="all").version_policy.HasField("all")
     specific = config_of(version_policy="specific", versions=(4, 2)).version_policy.specific
     assert list(specific.versions) == [2, 4]
-
-
-def test_differences_name_fields_and_whole_items() -> None:
-    found, wanted = config_of(max_batch=2, threads=1), config_of(max_batch=4, kind="gpu", version_policy="all")
-    assert config_differences(wanted, wanted) == []
-    lines = config_differences(found, wanted)
-    assert "max_batch_size is 2; expected 4" in lines
-    assert "instance_group[0].kind is KIND_CPU; expected KIND_GPU" in lines
-    assert "parameters[intra_op_thread_count].string_value is '1'; expected '0'" in lines
-    assert "version_policy.all is not set; expected there" in lines
-    assert "model_warmup[batch of 4] is missing" in lines
-    assert "model_warmup[batch of 2] is there; expected none" in lines

@@ -1,4 +1,4 @@
-"""`config.pbtxt` reads back as it was written; a damaged one is told with its line."""
+"""`config.pbtxt` reads back as it was written; a damaged one is told with its line; what differs, by field."""
 
 import os
 from pathlib import Path
@@ -8,8 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
+from nanocv_cli.engine.signature import GraphSignature, TensorSignature
 from nanocv_cli.errors import ModelError
-from nanocv_cli.serving.repository.pbtxt import parse_config, read_config, to_text, write
+from nanocv_cli.serving.repository.model_config import build_config
+from nanocv_cli.serving.repository.pbtxt import config_differences, parse_config, read_config, to_text, write
+from tests.serving.repository.entries import settings
+
+IMAGES = GraphSignature((TensorSignature("images", "tensor(uint8)", (None, 8, 8, 3)),), ())
 
 
 @given(name=st.text(st.characters(exclude_categories=["Cs"])), dims=st.lists(st.integers(-1, 2**40)))
@@ -71,3 +76,16 @@ def test_a_file_may_be_called_something_else_than_its_path(content: bytes) -> No
         assert isinstance(parse_config(content, "SHOWN"), ModelConfig)
     except ModelError as error:
         assert error.message.startswith("SHOWN:")
+
+
+def test_differences_name_fields_and_whole_items() -> None:
+    found = build_config(IMAGES, settings(max_batch=2, threads=1), "colours")
+    wanted = build_config(IMAGES, settings(max_batch=4, kind="gpu", version_policy="all"), "colours")
+    assert config_differences(wanted, wanted) == []
+    lines = config_differences(found, wanted)
+    assert "max_batch_size is 2; expected 4" in lines
+    assert "instance_group[0].kind is KIND_CPU; expected KIND_GPU" in lines
+    assert "parameters[intra_op_thread_count].string_value is '1'; expected '0'" in lines
+    assert "version_policy.all is not set; expected there" in lines
+    assert "model_warmup[batch of 4] is missing" in lines
+    assert "model_warmup[batch of 2] is there; expected none" in lines
