@@ -78,8 +78,7 @@ def run(
             raise ServingError(f"Triton ended with status {status}", "its own words stand above")
         return
 
-    from nanocv_cli.serving.embedded.bounds import DEFAULT_LIMITS, ModelLimits
-    from nanocv_cli.serving.embedded.limits import Limits
+    from nanocv_cli.serving.embedded.limits import DEFAULT_LIMITS, Limits, ModelLimits
     from nanocv_cli.serving.embedded.server import Settings, run, serve
 
     def tell(addresses: Addresses) -> None:

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from nanocv_cli.errors import ModelError, NanocvError
 from nanocv_cli.serving.embedded.background import StillRunningError, in_daemon_thread
-from nanocv_cli.serving.embedded.bounds import DEFAULT_LIMITS, ModelLimits
 from nanocv_cli.serving.embedded.completion import settle
 from nanocv_cli.serving.embedded.entry_files import entry_names
 from nanocv_cli.serving.embedded.faults import Fault, Status
 from nanocv_cli.serving.embedded.jobs import Finish
+from nanocv_cli.serving.embedded.limits import DEFAULT_LIMITS, ModelLimits
 from nanocv_cli.serving.embedded.loading import Loaders, UnknownEntryError, load_entry
 from nanocv_cli.serving.embedded.model import LoadedModel
 from nanocv_cli.serving.embedded.watchdog import GRACE_SECONDS, TICK_SECONDS, Watchdog

@@ -1,9 +1,12 @@
-"""What one server lets its clients do, in numbers."""
+"""What one server lets its clients do, and what one model may take, in numbers."""
 
 import contextlib
 import sys
 from dataclasses import dataclass, replace
 
+from nanocv_cli.processors import usable_processors
+
+PROCESSORS = usable_processors()
 OTHER_FILES = 256  # beside connections: graphs, sockets that listen, what libraries hold
 
 
@@ -43,6 +46,26 @@ class Limits:
     body_rate: float = 16 << 10
     taking_seconds: float = 30.0
     grpc_seconds: float = 60.0
+
+
+@dataclass(frozen=True)
+class ModelLimits:
+    """What one model may take.
+
+    Attributes:
+        copies: sessions, over its versions, instance groups and devices: each holds the weights once more.
+        threads: of one copy within an operator, and across operators.
+        load_seconds: reading an entry, laying out its graph and warming it up.
+        run_seconds: one run of a graph.
+    """
+
+    copies: int = max(16, 4 * PROCESSORS)
+    threads: int = max(8, 2 * PROCESSORS)
+    load_seconds: float = 60.0
+    run_seconds: float = 60.0
+
+
+DEFAULT_LIMITS = ModelLimits()
 
 
 def fitting(limits: Limits) -> Limits:

@@ -11,11 +11,10 @@ from nanocv_cli.engine.graph import graph_signature
 from nanocv_cli.engine.signature import NUMPY_TYPES
 from nanocv_cli.errors import ModelError
 from nanocv_cli.serving.embedded import plan
-from nanocv_cli.serving.embedded.bounds import ModelLimits
-from nanocv_cli.serving.embedded.entry_files import read_labels
+from nanocv_cli.serving.embedded.entry_files import read_graph, read_labels, refuse_external_data
 from nanocv_cli.serving.embedded.faults import Fault, Status, about
-from nanocv_cli.serving.embedded.graph_file import read_graph, refuse_external_data
 from nanocv_cli.serving.embedded.jobs import Answers, Deliver, Finish, Job
+from nanocv_cli.serving.embedded.limits import ModelLimits
 from nanocv_cli.serving.embedded.scheduler import Scheduler
 from nanocv_cli.serving.embedded.session import Session, devices, reason
 from nanocv_cli.serving.embedded.statistics import Execution, Statistics

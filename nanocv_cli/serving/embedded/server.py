@@ -12,14 +12,13 @@ from typing import Any
 from nanocv_cli.errors import ModelError, ServingError
 from nanocv_cli.serving.embedded.access import Access
 from nanocv_cli.serving.embedded.background import SmallestFirstExecutor, exit_in_spite_of_threads
-from nanocv_cli.serving.embedded.bounds import DEFAULT_LIMITS, ModelLimits
 from nanocv_cli.serving.embedded.budget import Budget
 from nanocv_cli.serving.embedded.faults import Fault
 from nanocv_cli.serving.embedded.grpc.server import GrpcServer
 from nanocv_cli.serving.embedded.http.server import HttpServer
 from nanocv_cli.serving.embedded.http.service import HttpService
 from nanocv_cli.serving.embedded.library import Library
-from nanocv_cli.serving.embedded.limits import Limits, fitting
+from nanocv_cli.serving.embedded.limits import DEFAULT_LIMITS, Limits, ModelLimits, fitting
 from nanocv_cli.serving.embedded.polling import prints, watch
 from nanocv_cli.serving.ports import Addresses, Control, Ports, address
 

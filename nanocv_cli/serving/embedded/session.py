@@ -10,8 +10,9 @@ from tritonclient.grpc import model_config_pb2 as pb
 
 from nanocv_cli.engine.sessions import CPU, FATAL_ONLY, Device, available_devices, new_session, session_options
 from nanocv_cli.errors import ModelError, RequestError
-from nanocv_cli.serving.embedded.bounds import ModelLimits, parameters
 from nanocv_cli.serving.embedded.faults import Fault, Status
+from nanocv_cli.serving.embedded.limits import ModelLimits
+from nanocv_cli.serving.embedded.supported import parameters
 from nanocv_cli.serving.embedded.tensors import Array
 from nanocv_cli.serving.embedded.watchdog import Watchdog, nothing
 from nanocv_cli.untrusted import first_line

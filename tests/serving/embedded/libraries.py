@@ -9,11 +9,11 @@ import numpy as np
 from tritonclient.grpc import model_config_pb2 as pb
 
 from nanocv_cli.serving.embedded.background import SmallestFirstExecutor
-from nanocv_cli.serving.embedded.bounds import DEFAULT_LIMITS, ModelLimits
 from nanocv_cli.serving.embedded.budget import Budget
 from nanocv_cli.serving.embedded.completion import complete
 from nanocv_cli.serving.embedded.faults import Fault
 from nanocv_cli.serving.embedded.library import Library
+from nanocv_cli.serving.embedded.limits import DEFAULT_LIMITS, ModelLimits
 from nanocv_cli.serving.embedded.requests import InferInput, InferRequest, RequestedOutput
 from tests.serving.models import entry_config
 

@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 from tritonclient.grpc import model_config_pb2 as pb
 
-from nanocv_cli.serving.embedded.bounds import ModelLimits
 from nanocv_cli.serving.embedded.faults import Fault
 from nanocv_cli.serving.embedded.library import Library
+from nanocv_cli.serving.embedded.limits import ModelLimits
 from nanocv_cli.serving.embedded.supported import HONOURED
 from nanocv_cli.serving.repository.pbtxt import write
 from tests.serving.embedded.libraries import SOON, X, ask, doubling_config, refusal

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from nanocv_cli.serving.embedded import library as library_module
 from nanocv_cli.serving.embedded import loading
-from nanocv_cli.serving.embedded.bounds import ModelLimits
 from nanocv_cli.serving.embedded.faults import Fault, Status
 from nanocv_cli.serving.embedded.library import IndexLine, Library
+from nanocv_cli.serving.embedded.limits import ModelLimits
 from nanocv_cli.serving.repository.pbtxt import LARGEST_FILE
 from tests.serving.embedded.libraries import ask, doubling_config, opened, refusal
 from tests.serving.models import write_model

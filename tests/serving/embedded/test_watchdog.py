@@ -15,8 +15,8 @@ from tritonclient.grpc import model_config_pb2 as pb
 from nanocv_cli.errors import ModelError
 from nanocv_cli.serving.embedded import library as library_module
 from nanocv_cli.serving.embedded import loading, model, watchdog
-from nanocv_cli.serving.embedded.bounds import ModelLimits
 from nanocv_cli.serving.embedded.faults import Fault, Status
+from nanocv_cli.serving.embedded.limits import ModelLimits
 from nanocv_cli.serving.embedded.session import Session
 from nanocv_cli.serving.embedded.watchdog import Watchdog
 from tests.serving.embedded.libraries import SOON, ask, doubling_config, opened, refusal

@@ -18,8 +18,8 @@ from onnx import TensorProto, helper
 
 from nanocv_cli.engine.sessions import CPU
 from nanocv_cli.errors import ModelError
-from nanocv_cli.serving.embedded.bounds import DEFAULT_LIMITS
-from nanocv_cli.serving.embedded.graph_file import FIELDS, refuse_external_data
+from nanocv_cli.serving.embedded.entry_files import ONNX_FIELDS, refuse_external_data
+from nanocv_cli.serving.embedded.limits import DEFAULT_LIMITS
 from nanocv_cli.serving.embedded.session import Session
 from nanocv_cli.serving.embedded.watchdog import Watchdog
 from tests.serving.embedded.libraries import doubling_config, opened, refusal
@@ -56,8 +56,8 @@ def test_every_way_to_a_tensor_is_looked_along() -> None:
         found[NAMES[kind.name]] = {field.number: NAMES[field.message_type.name] for field in below}
         todo += [field.message_type for field in below]
     tensor = TensorProto.DESCRIPTOR.fields_by_name
-    assert {tensor["external_data"].number, tensor["data_location"].number} == FIELDS["Tensor"].keys()
-    assert found == {name: fields for name, fields in FIELDS.items() if name != "Tensor"}
+    assert {tensor["external_data"].number, tensor["data_location"].number} == ONNX_FIELDS["Tensor"].keys()
+    assert found == {name: fields for name, fields in ONNX_FIELDS.items() if name != "Tensor"}
 
 
 def external(name: str = "w") -> TensorProto:

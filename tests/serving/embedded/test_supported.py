@@ -10,18 +10,17 @@ from hypothesis import strategies as st
 from tritonclient.grpc import model_config_pb2 as pb
 
 from nanocv_cli.errors import ModelError
-from nanocv_cli.serving.embedded.bounds import (
+from nanocv_cli.serving.embedded.limits import PROCESSORS, ModelLimits
+from nanocv_cli.serving.embedded.supported import (
+    HONOURED,
     LENGTHS,
     MOST_THREADS,
     PARAMETERS,
-    PROCESSORS,
-    ModelLimits,
     check_copies,
     check_numbers,
     is_number,
     number_bounds,
 )
-from nanocv_cli.serving.embedded.supported import HONOURED
 from tests.serving.embedded.libraries import doubling_config
 
 RANGES = {
