@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from nanocv_cli.data.class_names import class_names
+from nanocv_cli.data.dataset import class_names
 from nanocv_cli.errors import DataError
 from nanocv_cli.foreign import read_json, read_text, read_xml, read_yaml
 from nanocv_cli.plain_yaml import YamlProblem, plain_yaml

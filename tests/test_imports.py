@@ -30,8 +30,6 @@ TRAINING_SIDE = (
     "tasks.generation.sampler_graph",
     "data.augment",
     "data.batches",
-    "data.box_augment",
-    "data.mask_augment",
     "data.views",
     "analysis.analysed_model",
     "analysis.data_dependent",

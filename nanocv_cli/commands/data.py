@@ -94,7 +94,7 @@ def add(
 ) -> None:
     """Register a folder of your own as a data set of this project."""
     from nanocv_cli.config.project import project_root
-    from nanocv_cli.data.register import register
+    from nanocv_cli.data.inventory import register
 
     path, dataset = register(folder, name, project_root())
     counts = {split: len(samples) for split, samples in dataset.splits.items()}

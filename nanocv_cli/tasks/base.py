@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from nanocv_cli.config.schema import DataConfig, ModelConfig, TrainConfig
 from nanocv_cli.data.dataset import Dataset, Sample
 from nanocv_cli.data.formats.table import read_as
-from nanocv_cli.data.labels.base import Label
-from nanocv_cli.data.labels.class_label import ClassLabel
+from nanocv_cli.data.labels.base import ClassLabel, Label
 from nanocv_cli.engine.card import ModelCard
 from nanocv_cli.rooms import Score, room
 

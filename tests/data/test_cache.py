@@ -13,7 +13,6 @@ from rich.console import Console
 
 from nanocv_cli.config.schema import DataConfig
 from nanocv_cli.data import cache as cache_module
-from nanocv_cli.data import cached_array
 from nanocv_cli.data.cache import cached_split
 from nanocv_cli.data.dataset import Sample
 from nanocv_cli.data.formats.table import read_as
@@ -167,7 +166,7 @@ def test_another_process_may_have_made_the_cache_meanwhile(
         return decode(path, size, rule)
 
     monkeypatch.setattr(cache_module, "open_square", slow)
-    monkeypatch.setattr(cached_array, "usable_processors", lambda: 1)
+    monkeypatch.setattr(cache_module, "usable_processors", lambda: 1)
     outer = cached_split(tmp_path / "cache", samples, 24, "crop").images
     assert np.array_equal(outer, inner[1])
     only_entry(tmp_path / "cache")

@@ -17,8 +17,8 @@ from nanocv_cli.data.cache import cached_split
 from nanocv_cli.data.check import check_dataset
 from nanocv_cli.data.dataset import Dataset, Sample
 from nanocv_cli.data.formats.table import WRITERS, read_as, read_labels
+from nanocv_cli.data.labels.base import ClassLabel
 from nanocv_cli.data.labels.boxes import Boxes, box_targets
-from nanocv_cli.data.labels.class_label import ClassLabel
 from nanocv_cli.data.labels.masks import Mask, cached_masks
 from tests.boxed import write_boxed_set
 from tests.conftest import TINY, Command, write_tiny_set

@@ -9,7 +9,7 @@ import torch
 
 from nanocv_cli.config.loader import resolve
 from nanocv_cli.data.dataset import Sample
-from nanocv_cli.data.labels.class_label import ClassLabel
+from nanocv_cli.data.labels.base import ClassLabel
 from nanocv_cli.rooms import Score
 from nanocv_cli.tasks.base import StepSettings, Task
 from nanocv_cli.tasks.classification.task import Classification

@@ -13,7 +13,7 @@ MAY_NAME_TASKS = {"rooms.py", "config/schema.py"}
 # Words that others chose: Triton's extension and its parameter, COCO's key.
 MAY_USE_THE_WORD = {
     "classification": ("serving/",),
-    "segmentation": ("data/formats/coco_document.py", "data/formats/coco_masks.py", "data/formats/run_lengths.py"),
+    "segmentation": ("data/formats/coco.py", "data/formats/coco_masks.py"),
 }
 DEFAULT = "classification"  # of `model.task`
 

@@ -3,9 +3,8 @@
 from pathlib import Path
 
 from nanocv_cli.config.schema import DataConfig
-from nanocv_cli.data.class_names import class_names
-from nanocv_cli.data.dataset import Dataset, Sample
-from nanocv_cli.data.labels.class_label import ClassLabel
+from nanocv_cli.data.dataset import Dataset, Sample, class_names
+from nanocv_cli.data.labels.base import ClassLabel
 from nanocv_cli.foreign import read_text
 
 

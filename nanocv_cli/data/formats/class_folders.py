@@ -4,10 +4,8 @@ from collections import Counter
 from pathlib import Path
 
 from nanocv_cli.config.schema import DataConfig
-from nanocv_cli.data.class_names import class_names
-from nanocv_cli.data.dataset import Dataset, Sample
-from nanocv_cli.data.formats.splits import SPLIT_FOLDERS, divide, sizes
-from nanocv_cli.data.labels.class_label import ClassLabel
+from nanocv_cli.data.dataset import SPLIT_FOLDERS, Dataset, Sample, class_names, divide, sizes
+from nanocv_cli.data.labels.base import ClassLabel
 from nanocv_cli.errors import DataError
 from nanocv_cli.folders import files_below, subfolders
 from nanocv_cli.images.resize import SUFFIXES

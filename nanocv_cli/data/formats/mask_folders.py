@@ -10,8 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from nanocv_cli.config.schema import DataConfig
-from nanocv_cli.data.dataset import Dataset, Sample
-from nanocv_cli.data.formats.splits import SPLIT_FOLDERS, complete_splits
+from nanocv_cli.data.dataset import SPLIT_FOLDERS, Dataset, Sample, complete_splits
 from nanocv_cli.data.labels.masks import IGNORED, Mask, MaskFile, UnreadableMaskError, check_class_count, map_values
 from nanocv_cli.errors import DataError
 from nanocv_cli.folders import files_below

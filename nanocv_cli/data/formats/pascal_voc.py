@@ -11,10 +11,8 @@ from pathlib import Path
 from xml.sax.saxutils import escape
 
 from nanocv_cli.config.schema import DataConfig
-from nanocv_cli.data.class_names import name_problem
-from nanocv_cli.data.dataset import Dataset, Sample
-from nanocv_cli.data.formats.coco_document import FARTHEST, LARGEST_SIDE
-from nanocv_cli.data.formats.splits import SPLIT_FOLDERS, complete_splits
+from nanocv_cli.data.dataset import SPLIT_FOLDERS, Dataset, Sample, complete_splits, name_problem
+from nanocv_cli.data.formats.coco import FARTHEST, LARGEST_SIDE
 from nanocv_cli.data.labels.boxes import Boxes, Corners
 from nanocv_cli.errors import DataError
 from nanocv_cli.files import write_text

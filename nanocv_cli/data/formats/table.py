@@ -8,9 +8,8 @@ from typing import Any
 from nanocv_cli.config.schema import DataConfig
 from nanocv_cli.data.dataset import Dataset, LabelType
 from nanocv_cli.data.formats import class_folders, coco, coco_masks, mask_folders, pascal_voc, yolo
-from nanocv_cli.data.labels.base import Label
+from nanocv_cli.data.labels.base import ClassLabel, Label
 from nanocv_cli.data.labels.boxes import Boxes
-from nanocv_cli.data.labels.class_label import ClassLabel
 from nanocv_cli.data.labels.masks import Mask
 from nanocv_cli.errors import DataError, RequestError
 

@@ -8,9 +8,7 @@ import yaml
 from pydantic import TypeAdapter
 
 from nanocv_cli.config.schema import DataConfig
-from nanocv_cli.data.class_names import class_names
-from nanocv_cli.data.dataset import Dataset, Sample
-from nanocv_cli.data.formats.splits import SPLIT_FOLDERS, complete_splits
+from nanocv_cli.data.dataset import SPLIT_FOLDERS, Dataset, Sample, class_names, complete_splits
 from nanocv_cli.data.labels.boxes import Boxes, Corners
 from nanocv_cli.errors import DataError
 from nanocv_cli.files import write_text

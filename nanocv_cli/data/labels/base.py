@@ -1,4 +1,7 @@
-"""What every type of label can do: check itself, be drawn, say which classes it shows, take other class numbers."""
+"""What every type of label can do: check itself, be drawn, say which classes it shows, take other class numbers.
+
+`ClassLabel`, that of an image that shows one class, has little to add.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -90,3 +93,33 @@ class Label(ABC):
     @abstractmethod
     def remap(self, numbers: Sequence[int]) -> Self | "Label":
         """The same label with class `numbers[n]` in place of class `n`."""
+
+
+@dataclass(frozen=True)
+class ClassLabel(Label):
+    """The class of a whole image.
+
+    Attributes:
+        index: of the class, from 0.
+    """
+
+    plural = "class labels"
+    resize = "crop"
+
+    index: int
+
+    def identity(self) -> str:
+        """The number alone."""
+        return str(self.index)
+
+    def classes(self) -> set[int]:
+        """The one."""
+        return {self.index}
+
+    def draw(self, image: NDArray[np.uint8], names: tuple[str, ...]) -> NDArray[np.uint8]:
+        """The image as it is: nothing in it has a place."""
+        return image
+
+    def remap(self, numbers: Sequence[int]) -> "ClassLabel":
+        """See `Label`."""
+        return ClassLabel(numbers[self.index])

@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from nanocv_cli.data.cached_array import Progress, Say, cached_array
-from nanocv_cli.data.contents import file_state
+from nanocv_cli.data.cache import Progress, Say, cached_array, file_state
 from nanocv_cli.data.dataset import Sample
 from nanocv_cli.data.labels.base import Label, Problem
 from nanocv_cli.errors import DataError

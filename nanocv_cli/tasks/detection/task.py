@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from nanocv_cli.config.schema import ModelConfig, TrainConfig
-from nanocv_cli.data.box_augment import augment_boxes
 from nanocv_cli.data.dataset import Sample
 from nanocv_cli.data.labels.boxes import Boxes, box_targets
+from nanocv_cli.data.views import augment_boxes
 from nanocv_cli.engine.card import ModelCard
 from nanocv_cli.models.assignment import Losses
 from nanocv_cli.tasks.base import EvalContext, Outputs, Say, StepSettings, Task

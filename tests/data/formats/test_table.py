@@ -6,9 +6,8 @@ import pytest
 
 from nanocv_cli.config.schema import DataConfig
 from nanocv_cli.data.formats.table import READERS, guess_format, read_as, read_labels
-from nanocv_cli.data.labels.base import Label
+from nanocv_cli.data.labels.base import ClassLabel, Label
 from nanocv_cli.data.labels.boxes import Boxes
-from nanocv_cli.data.labels.class_label import ClassLabel
 from nanocv_cli.data.labels.masks import Mask
 from nanocv_cli.errors import DataError, RequestError
 from tests.boxed import write_boxed_set

@@ -6,16 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from PIL import Image
 
-from nanocv_cli.config.schema import DataConfig, MaskConfig, ViewAugment
+from nanocv_cli.config.schema import DataConfig, MaskConfig
 from nanocv_cli.data.check import check_dataset
 from nanocv_cli.data.formats.table import guess_format, read_as
 from nanocv_cli.data.labels.masks import IGNORED, Mask, cached_masks, square_mask
-from nanocv_cli.data.mask_augment import augment_masks
 from nanocv_cli.errors import DataError
 from tests.conftest import SHARED_DATA, Command
 from tests.masked import write_masked_set
@@ -119,30 +115,6 @@ def test_polygons_and_run_lengths_of_coco(tmp_path: Path) -> None:
     assert (mask[1:4, 21:24] == 2).all()
     assert (mask[16:18, 1:3] == IGNORED).all()
     assert int((mask == 0).sum()) > 400
-
-
-@settings(max_examples=40, deadline=None)
-@given(
-    seed=st.integers(0, 10_000), size=st.sampled_from([32, 48, 64]), mosaic=st.sampled_from([0.0, 1.0]),
-    zoom=st.sampled_from([1.0, 1.5]), scale=st.floats(0.2, 1.0), aspect=st.sampled_from([1.0, 1.3]),
-)  # fmt: skip
-def test_augmentation_invents_no_label_and_keeps_masks_on_their_pixels(
-    seed: int, size: int, mosaic: float, zoom: float, scale: float, aspect: float
-) -> None:
-    generator = torch.Generator().manual_seed(seed)
-    masks = torch.tensor([0, 3, 7, 250], dtype=torch.uint8)[torch.randint(4, (3, 6, 6), generator=generator)]
-    masks = masks.repeat_interleave(8, 1).repeat_interleave(8, 2)
-    # Grey value and label tell the same, so each pixel can be held against its label.
-    images = masks.unsqueeze(-1).repeat(1, 1, 1, 3)
-    options = ViewAugment(flip=True, min_scale=scale, aspect=aspect, zoom_out=zoom, mosaic=mosaic)
-    views, labels = augment_masks(images, masks, size, options, torch.Generator().manual_seed(seed))
-    assert set(labels.unique().tolist()) <= {0, 3, 7, 250, IGNORED}
-    counted = labels != IGNORED
-    right = (views[..., 0].int() - labels.int()).abs() <= 3
-    # Only along edges between labels does interpolation blend.
-    assert (right & counted).sum() >= 0.5 * counted.sum()
-    if (mosaic, zoom, aspect) == (0.0, 1.0, 1.0):
-        assert counted.all()
 
 
 def test_resizing_a_mask_takes_nearest_pixels_and_the_images_crop() -> None:

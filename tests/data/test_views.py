@@ -1,4 +1,4 @@
-"""Boxes follow their pixels: rectangles of one colour each are painted, augmented, and found again."""
+"""Labels follow their pixels: rectangles of one colour each are painted, augmented, and found again; so are masks."""
 
 import pytest
 import torch
@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nanocv_cli.config.schema import ViewAugment
-from nanocv_cli.data.box_augment import SMALLEST_SHARE, augment_boxes
+from nanocv_cli.data.labels.masks import IGNORED
+from nanocv_cli.data.views import SMALLEST_SHARE, augment_boxes, augment_masks
 
 SIDE = 96
 
@@ -132,3 +133,27 @@ def test_the_same_generator_gives_the_same_and_no_objects_stay_none() -> None:
     _, moved = augment_boxes(images, torch.full((3, 1, 6), -1.0), 64, config, torch.Generator().manual_seed(5))
     assert moved.shape == (3, 1, 6)
     assert (moved == -1).all()
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 10_000), size=st.sampled_from([32, 48, 64]), mosaic=st.sampled_from([0.0, 1.0]),
+    zoom=st.sampled_from([1.0, 1.5]), scale=st.floats(0.2, 1.0), aspect=st.sampled_from([1.0, 1.3]),
+)  # fmt: skip
+def test_augmentation_invents_no_label_and_keeps_masks_on_their_pixels(
+    seed: int, size: int, mosaic: float, zoom: float, scale: float, aspect: float
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    masks = torch.tensor([0, 3, 7, 250], dtype=torch.uint8)[torch.randint(4, (3, 6, 6), generator=generator)]
+    masks = masks.repeat_interleave(8, 1).repeat_interleave(8, 2)
+    # Grey value and label tell the same, so each pixel can be held against its label.
+    images = masks.unsqueeze(-1).repeat(1, 1, 1, 3)
+    options = ViewAugment(flip=True, min_scale=scale, aspect=aspect, zoom_out=zoom, mosaic=mosaic)
+    views, labels = augment_masks(images, masks, size, options, torch.Generator().manual_seed(seed))
+    assert set(labels.unique().tolist()) <= {0, 3, 7, 250, IGNORED}
+    counted = labels != IGNORED
+    right = (views[..., 0].int() - labels.int()).abs() <= 3
+    # Only along edges between labels does interpolation blend.
+    assert (right & counted).sum() >= 0.5 * counted.sum()
+    if (mosaic, zoom, aspect) == (0.0, 1.0, 1.0):
+        assert counted.all()

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nanocv_cli.data.formats.run_lengths import runs_of
+from nanocv_cli.data.formats.coco_masks import runs_of
 
 
 def drawn(code: Any, width: int, height: int) -> np.ndarray:
