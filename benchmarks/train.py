@@ -20,7 +20,7 @@ from nanocv_cli.data.batches import Batches
 from nanocv_cli.data.sources import image_folder
 from nanocv_cli.display import Display
 from nanocv_cli.evaluation.split import load_split
-from nanocv_cli.memory import keep_freed_memory
+from nanocv_cli.machine import keep_freed_memory
 from nanocv_cli.models.device import autocast, pick_device, pick_precision
 from nanocv_cli.models.registry import build_model
 from nanocv_cli.tasks.table import task_for

@@ -11,9 +11,8 @@ from typing import Annotated, Any
 import typer
 
 from nanocv_cli import __version__
-from nanocv_cli.commands import analyze, bench, config, data, evaluate, export, infer, sample, serve, serve_run, train
-from nanocv_cli.errors import NanocvError, RequestError
-from nanocv_cli.failures import as_failure
+from nanocv_cli.commands import analyze, bench, config, data, evaluate, export, infer, sample, serve, train
+from nanocv_cli.errors import NanocvError, RequestError, as_failure
 from nanocv_cli.interrupts import EXIT_CODE, raising
 from nanocv_cli.output import OutputError, emit, prepare_streams, say, say_failure, silence, tell
 
@@ -53,7 +52,7 @@ app.add_typer(export_app, name="export")
 
 serve_app = _group("Trained models on a server.")
 serve_app.command("config")(serve.config)
-serve_app.command("run")(serve_run.run)
+serve_app.command("run")(serve.run)
 app.add_typer(serve_app, name="serve")
 
 bench_app = _group("How fast a model answers: on a server, or in this process.")

@@ -11,6 +11,7 @@ import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 
+LONGEST_IN_CHART = 60  # characters
 LONGEST_NAME = 120  # bytes; file systems allow 255, and suffixes and numbers are added
 UNWRITABLE = {"Cc", "Cs", "Zl", "Zp"}
 RESERVED = {"CON", "PRN", "AUX", "NUL", *(f"{port}{number}" for port in ("COM", "LPT") for number in range(1, 10))}
@@ -85,6 +86,13 @@ def printable(text: object, longest: int = 200) -> str:
         return shown
     half = (longest - 1) // 2
     return f"{shown[:half]}…{escaped(whole[-half:])[-half:]}"
+
+
+def in_chart(name: str) -> str:
+    """A name of others as a text of a chart: a `$` in it begins no formula, nothing in it breaks a line."""
+    shown = printable(name, LONGEST_IN_CHART).replace("$", r"\$")
+    # What begins with an underscore is left out of legends.
+    return f" {shown}" if shown.startswith("_") else shown
 
 
 def is_one_line(text: str) -> bool:

@@ -13,8 +13,7 @@ from pydantic import TypeAdapter
 
 from nanocv_cli.data.dataset import class_names
 from nanocv_cli.errors import DataError
-from nanocv_cli.foreign import read_json, read_text, read_xml, read_yaml
-from nanocv_cli.plain_yaml import YamlProblem, plain_yaml
+from nanocv_cli.foreign import YamlProblem, plain_yaml, read_json, read_text, read_xml, read_yaml
 
 ANY = TypeAdapter(Any)
 SHAPE = TypeAdapter(dict[str, list[tuple[int, float]]])

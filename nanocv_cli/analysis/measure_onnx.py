@@ -17,7 +17,7 @@ from nanocv_cli.analysis.layer import Model
 from nanocv_cli.analysis.measured import Measured
 from nanocv_cli.engine.sessions import new_session, session_options, stoppable
 from nanocv_cli.errors import ModelError, NanocvError
-from nanocv_cli.memory import expect_room
+from nanocv_cli.machine import expect_room
 from nanocv_cli.untrusted import first_line
 
 WARM_RUNS = 3

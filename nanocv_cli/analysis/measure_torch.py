@@ -17,7 +17,7 @@ from nanocv_cli.analysis.measured import Measured
 from nanocv_cli.analysis.operators import TORCH
 from nanocv_cli.analysis.torch_trace import NamesOfModules, whole_attention, without_fused_encoder
 from nanocv_cli.errors import RequestError
-from nanocv_cli.memory import expect_room
+from nanocv_cli.machine import expect_room
 
 WARM_RUNS = 3
 FEWEST_RUNS = 5

@@ -11,7 +11,8 @@ from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 from nanocv_cli.analysis.layer import Model
 from nanocv_cli.analysis.roofline import CACHE, COMPUTE, LATENCY, MEMORY, Roofline
 from nanocv_cli.analysis.sweep import Point
-from nanocv_cli.charts import in_chart, save_chart
+from nanocv_cli.files import save_chart
+from nanocv_cli.untrusted import in_chart
 
 COLOURS = {MEMORY: "C0", CACHE: "C1", COMPUTE: "C2", LATENCY: "C7"}
 MARKERS = {"conv2d": ("o", 55.0), "linear": ("s", 45.0), "matmul": ("D", 40.0), "attention": ("P", 70.0)}

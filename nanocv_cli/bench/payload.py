@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from nanocv_cli.engine.kserve import infer_request
 from nanocv_cli.engine.signature import NUMPY_TYPES
 from nanocv_cli.errors import RequestError
-from nanocv_cli.memory import expect_room
+from nanocv_cli.machine import expect_room
 
 FILLINGS = ("random", "zeros")
 INDICES = ("INT32", "INT64")

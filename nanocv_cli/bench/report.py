@@ -100,7 +100,8 @@ def draw(rows: Sequence[Row], choice: Choice, title: str, target: Path) -> None:
     """
     from matplotlib.figure import Figure
 
-    from nanocv_cli.charts import in_chart, save_chart
+    from nanocv_cli.files import save_chart
+    from nanocv_cli.untrusted import in_chart
 
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.add_subplot()

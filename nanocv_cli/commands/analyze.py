@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nanocv_cli.commands.common import (
+from nanocv_cli.commands.options import (
     DataOption,
     DebugFlag,
     JsonFlag,

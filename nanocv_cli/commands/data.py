@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from nanocv_cli.commands.common import DebugFlag, JsonFlag, SetOption, end_as_failed, number_option, one_of
+from nanocv_cli.commands.options import DebugFlag, JsonFlag, SetOption, end_as_failed, number_option, one_of
 from nanocv_cli.output import emit, say, tell
 
 NameArgument = Annotated[str | None, typer.Argument(help="A data config's name or file, or a folder of images.")]

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from nanocv_cli.commands.common import (
+from nanocv_cli.commands.options import (
     DataOption,
     DebugFlag,
     EngineDeviceOption,

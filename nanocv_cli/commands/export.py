@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from nanocv_cli.commands.common import DataOption, DebugFlag, JsonFlag, RefOption
+from nanocv_cli.commands.options import DataOption, DebugFlag, JsonFlag, RefOption
 from nanocv_cli.output import emit, tell
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nanocv_cli.commands.common import (
+from nanocv_cli.commands.options import (
     DebugFlag,
     JsonFlag,
     ServedRefOption,

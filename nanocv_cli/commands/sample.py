@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from nanocv_cli.commands.common import DebugFlag, EngineDeviceOption, JsonFlag, number_option
+from nanocv_cli.commands.options import DebugFlag, EngineDeviceOption, JsonFlag, number_option
 from nanocv_cli.output import emit, tell
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def sample(
     from nanocv_cli.errors import RequestError
     from nanocv_cli.files import expect_file, expect_folder
     from nanocv_cli.images.grid import write_grid, write_image
-    from nanocv_cli.memory import expect_room
+    from nanocv_cli.machine import expect_room
     from nanocv_cli.untrusted import safe_names
 
     in_one = out.suffix.lower() == ".png"

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from nanocv_cli.commands.common import (
+from nanocv_cli.commands.options import (
     BatchSizeOption,
     DataOption,
     DebugFlag,

@@ -22,7 +22,7 @@ from nanocv_cli.data.dataset import Sample
 from nanocv_cli.errors import DataError, StorageError
 from nanocv_cli.files import folder_beside, write_json
 from nanocv_cli.images.resize import UnreadableImageError, open_square
-from nanocv_cli.processors import usable_processors
+from nanocv_cli.machine import usable_processors
 from nanocv_cli.untrusted import read_regular
 
 # Raised whenever an image would be decoded or resized differently: older caches are then made anew.

@@ -11,7 +11,7 @@ from nanocv_cli.data.dataset import SPLITS, Dataset, Sample, content_hash
 from nanocv_cli.data.labels.base import Problem
 from nanocv_cli.folders import is_file
 from nanocv_cli.images.resize import UnreadableImageError, measure_image
-from nanocv_cli.processors import usable_processors
+from nanocv_cli.machine import usable_processors
 
 SMALL_SIDE = 32
 IGNORED_NAMES = {"Thumbs.db", "desktop.ini"}

@@ -15,7 +15,7 @@ from nanocv_cli.engine.card import ModelCard
 from nanocv_cli.engine.reference import find_graph, is_url
 from nanocv_cli.engine.signature import GraphSignature
 from nanocv_cli.errors import ModelError, RequestError
-from nanocv_cli.memory import expect_room
+from nanocv_cli.machine import expect_room
 
 NOISE = "noise"  # the input of a graph that makes images
 EXPORT_AGAIN = "export it again: nanocv export onnx --model RUN"

@@ -9,7 +9,7 @@ import onnxruntime
 
 from nanocv_cli.errors import RequestError
 from nanocv_cli.interrupts import tell_at_once
-from nanocv_cli.processors import thread_limit
+from nanocv_cli.machine import thread_limit
 
 FATAL_ONLY = 4  # ONNX Runtime's log level: a failure is answered, not printed
 PROVIDERS = {

@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 
 from nanocv_cli.errors import RequestError
-from nanocv_cli.processors import thread_limit
+from nanocv_cli.machine import thread_limit
 
 AUTOCAST_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 

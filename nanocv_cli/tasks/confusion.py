@@ -6,7 +6,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from nanocv_cli.charts import in_chart, save_chart
+from nanocv_cli.files import save_chart
+from nanocv_cli.untrusted import in_chart
 
 MOST_NAMED = 100
 

@@ -19,8 +19,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from nanocv_cli.errors import TrainingError
 from nanocv_cli.interrupts import Terminated
+from nanocv_cli.machine import usable_processors
 from nanocv_cli.output import say
-from nanocv_cli.processors import usable_processors
 
 POLL_SECONDS = 0.2
 GRACE_SECONDS = 10.0

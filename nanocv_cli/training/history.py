@@ -8,7 +8,7 @@ from dvclive import Live
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from nanocv_cli.charts import save_chart
+from nanocv_cli.files import save_chart
 from nanocv_cli.rooms import Score
 
 Row = dict[str, Any]

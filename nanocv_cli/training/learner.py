@@ -8,8 +8,7 @@ from torch import Tensor, nn
 
 from nanocv_cli.config.schema import RunConfig
 from nanocv_cli.data.batches import generator_for
-from nanocv_cli.errors import TrainingError
-from nanocv_cli.failures import is_shortage
+from nanocv_cli.errors import TrainingError, is_shortage
 from nanocv_cli.models.device import autocast, computing_type
 from nanocv_cli.tasks.base import StepSettings, Task
 from nanocv_cli.training.optimiser import MovingAverage, build_optimiser, optimiser_tensors, restore_optimiser

@@ -16,7 +16,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from nanocv_cli.parts import PREFIX
+from nanocv_cli.files import PREFIX
 from tests.conftest import Command
 from tests.engine.graphs import SIDE, colour_card, write_graph
 from tests.images.image_bytes import write_image

@@ -16,7 +16,7 @@ from PIL import Image
 from nanocv_cli.config.schema import FlowersConfig
 from nanocv_cli.data.flowers.drawing import SPECIES, FlowerImage, draw_image
 from nanocv_cli.files import atomic_path, write_json
-from nanocv_cli.processors import usable_processors
+from nanocv_cli.machine import usable_processors
 
 JPEG_QUALITY = 88
 # Background black; species in colours that stand apart.

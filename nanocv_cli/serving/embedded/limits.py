@@ -4,7 +4,7 @@ import contextlib
 import sys
 from dataclasses import dataclass, replace
 
-from nanocv_cli.processors import usable_processors
+from nanocv_cli.machine import usable_processors
 
 PROCESSORS = usable_processors()
 OTHER_FILES = 256  # beside connections: graphs, sockets that listen, what libraries hold

@@ -9,8 +9,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
-from nanocv_cli.charts import in_chart, save_chart
 from nanocv_cli.data.labels.boxes import LABEL
+from nanocv_cli.files import save_chart
+from nanocv_cli.untrusted import in_chart
 
 if TYPE_CHECKING:
     from nanocv_cli.tasks.detection.matching import Evaluated

@@ -9,8 +9,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
-from nanocv_cli.charts import in_chart, save_chart
+from nanocv_cli.files import save_chart
 from nanocv_cli.images.drawing import BACKGROUND, class_colour, overlay_classes
+from nanocv_cli.untrusted import in_chart
 
 if TYPE_CHECKING:
     from nanocv_cli.tasks.segmentation.metrics import Evaluated

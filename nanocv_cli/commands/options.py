@@ -1,4 +1,4 @@
-"""What every command shares: its usual options, and the one law for numbers in options."""
+"""The options that commands share, and the one law for numbers in options."""
 
 import math
 from collections.abc import Callable

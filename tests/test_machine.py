@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from nanocv_cli.processors import thread_limit, usable_processors
+from nanocv_cli.machine import thread_limit, usable_processors
 
 
 @pytest.fixture(autouse=True)
@@ -64,5 +64,5 @@ def test_without_affinity_the_machine_is_asked(tmp_path: Path, monkeypatch: pyte
 def test_libraries_are_limited_only_where_they_would_start_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1, 2}, raising=False)
     assert thread_limit() == min(3, usable_processors())
-    monkeypatch.setattr("nanocv_cli.processors.usable_processors", lambda: 8)
+    monkeypatch.setattr("nanocv_cli.machine.usable_processors", lambda: 8)
     assert thread_limit() == 0
