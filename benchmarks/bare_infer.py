@@ -21,11 +21,11 @@ import onnxruntime
 
 from nanocv_cli.serving.embedded.access import Access
 from nanocv_cli.serving.embedded.budget import Budget
+from nanocv_cli.serving.embedded.encoding import DATATYPES
 from nanocv_cli.serving.embedded.http.messages import HttpAnswer, HttpRequest
 from nanocv_cli.serving.embedded.http.server import HttpServer
 from nanocv_cli.serving.embedded.limits import Limits
 from nanocv_cli.serving.embedded.server import run
-from nanocv_cli.serving.embedded.tensors import DATATYPES
 
 HEADER_LENGTH = "inference-header-content-length"
 KIND = "application/octet-stream"

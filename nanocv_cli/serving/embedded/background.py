@@ -1,11 +1,8 @@
 """Work that would hold up the event loop, in threads beside it."""
 
 import asyncio
-import atexit
 import contextlib
 import heapq
-import os
-import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -107,17 +104,3 @@ async def in_daemon_thread(work: Callable[[], Result], seconds: float, too_late:
         return arrives.result()
     finally:
         arrives.cancel()
-
-
-def exit_in_spite_of_threads(code: int) -> None:
-    """Lets the process end with this exit status though a thread still runs a graph.
-
-    The interpreter would end such a thread in the midst of foreign code, which aborts the process, or wait for it.
-    """
-
-    def leave() -> None:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-
-    atexit.register(leave)

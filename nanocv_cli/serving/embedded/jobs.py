@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from nanocv_cli.serving.embedded.encoding import Array
 from nanocv_cli.serving.embedded.faults import Fault
-from nanocv_cli.serving.embedded.tensors import Array
 
 
 @dataclass(eq=False, slots=True)

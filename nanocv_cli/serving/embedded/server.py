@@ -1,7 +1,9 @@
-"""The server's life: load, listen, serve, watch the repository, drain, end."""
+"""The server's life: load, listen, serve, follow the repository's folder as Triton's poll mode does, drain, end."""
 
 import asyncio
+import atexit
 import contextlib
+import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine
@@ -9,18 +11,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nanocv_cli.errors import ModelError, ServingError
+from nanocv_cli.errors import ModelError, NanocvError, ServingError
 from nanocv_cli.serving.embedded.access import Access
-from nanocv_cli.serving.embedded.background import SmallestFirstExecutor, exit_in_spite_of_threads
+from nanocv_cli.serving.embedded.background import SmallestFirstExecutor
 from nanocv_cli.serving.embedded.budget import Budget
-from nanocv_cli.serving.embedded.faults import Fault
+from nanocv_cli.serving.embedded.faults import Fault, Status
 from nanocv_cli.serving.embedded.grpc.server import GrpcServer
 from nanocv_cli.serving.embedded.http.server import HttpServer
 from nanocv_cli.serving.embedded.http.service import HttpService
 from nanocv_cli.serving.embedded.library import Library
 from nanocv_cli.serving.embedded.limits import DEFAULT_LIMITS, Limits, ModelLimits, fitting
-from nanocv_cli.serving.embedded.polling import prints, watch
 from nanocv_cli.serving.ports import Addresses, Control, Ports, address
+from nanocv_cli.untrusted import first_line
 
 SHUTDOWN_SECONDS = 30.0
 # What is still under way after so long is stopped, so that all have their answer before the connections are closed.
@@ -28,6 +30,7 @@ DRAIN_SECONDS = 20.0
 # A thread that waits for the interpreter gets it after this long: with the default of 5 ms a finished batch would wait
 # longer for its next one than it ran.
 SWITCH_SECONDS = 0.0005
+Fingerprint = tuple[tuple[str, int, int, int], ...]
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,43 @@ async def serve(
         # The ports are closed and their clients answered: nobody waits for anything any more.
         if not await library.close():
             say("some requests were still running and were given up")
-            exit_in_spite_of_threads(exit_code)
+            _exit_in_spite_of_threads(exit_code)
+
+
+async def watch(library: Library, seconds: float, known: dict[str, Fingerprint], say: Callable[[str], None]) -> None:
+    """Looks at the repository every `seconds` and loads or unloads what changed; runs until cancelled.
+
+    Args:
+        library: what is served.
+        seconds: between two looks.
+        known: `fingerprints` of before the library was first loaded, so that nothing that came since is overlooked.
+        say: takes a line about each change.
+    """
+    while True:
+        await asyncio.sleep(seconds)
+        try:
+            found = await asyncio.to_thread(fingerprints, library)
+            for name in sorted(known.keys() - found.keys()):
+                await library.unload(name)
+                say(f"{name} was removed")
+            for name in sorted(name for name, mark in found.items() if known.get(name) != mark):
+                try:
+                    await library.load(name)
+                    say(f"{name} was loaded again" if name in known else f"{name} was loaded")
+                except Fault as fault:
+                    say(f"{fault.message}; what was served before goes on")
+                    if fault.status is Status.UNAVAILABLE:  # the server was busy: to be tried again
+                        found[name] = known.get(name, ())
+            known = found
+        except (NanocvError, Fault) as error:
+            say(error.message)
+        except Exception as error:  # a look that fails, whatever the reason, is not the last one
+            say(f"the repository could not be looked at: {first_line(error)}")
+
+
+def fingerprints(library: Library) -> dict[str, Fingerprint]:
+    """What tells a changed entry: every file's name, inode, size and time."""
+    return {name: _fingerprint(library.repository / name) for name in library.entries()}
 
 
 async def _serve(
@@ -95,7 +134,7 @@ async def _serve(
     ports, limits = settings.ports, fitting(settings.limits)
     budget, executor = Budget(limits.flight_bytes), SmallestFirstExecutor()
     access = Access(ports.host, settings.allowed_hosts, settings.control)
-    known = prints(library)
+    known = fingerprints(library)
     await _load_all(library, say)
     http = HttpService(library, access, limits, executor)
     stopping = asyncio.Event()
@@ -144,3 +183,28 @@ async def _listen(side: HttpServer | GrpcServer, host: str, port: int) -> int:
         raise ServingError(
             f"cannot listen on {address(host, port)}: the port is taken or not allowed", "choose another port"
         ) from error
+
+
+def _fingerprint(entry: Path) -> Fingerprint:
+    marks = []
+    for path in sorted(entry.rglob("*")):
+        try:
+            status = path.stat()
+        except OSError:  # replaced while we look: the next look sees the new one
+            continue
+        marks.append((str(path.relative_to(entry)), status.st_ino, status.st_size, status.st_mtime_ns))
+    return tuple(marks)
+
+
+def _exit_in_spite_of_threads(code: int) -> None:
+    """Lets the process end with this exit status though a thread still runs a graph.
+
+    The interpreter would end such a thread in the midst of foreign code, which aborts the process, or wait for it.
+    """
+
+    def leave() -> None:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+    atexit.register(leave)

@@ -1,23 +1,108 @@
-"""ONNX Runtime's sessions as the server holds them: from bytes that refer to nothing outside, built and run in time."""
+"""ONNX Runtime's sessions as the server holds them: from bytes that refer to nothing outside, built and run in time.
 
+ONNX Runtime looks between two operators, and at each turn of a loop, whether it shall stop. One thread, the watchdog,
+tells it so when the time is up: a thread that runs a graph cannot look at the clock itself.
+"""
+
+import logging
 import re
+import threading
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self
 
 import onnxruntime
 from tritonclient.grpc import model_config_pb2 as pb
 
 from nanocv_cli.engine.sessions import CPU, FATAL_ONLY, Device, available_devices, new_session, session_options
 from nanocv_cli.errors import ModelError, RequestError
+from nanocv_cli.serving.embedded.encoding import Array
 from nanocv_cli.serving.embedded.faults import Fault, Status
 from nanocv_cli.serving.embedded.limits import ModelLimits
 from nanocv_cli.serving.embedded.supported import parameters
-from nanocv_cli.serving.embedded.tensors import Array
-from nanocv_cli.serving.embedded.watchdog import Watchdog, nothing
 from nanocv_cli.untrusted import first_line
 
+TICK_SECONDS = 0.25
+# What was told to stop and has not after so long is taken for lost: no operator of a small model runs that long.
+GRACE_SECONDS = 5.0
+LOG = logging.getLogger(__name__)
 SOURCE_PLACE = re.compile(r"\S*/onnxruntime_src/\S+ ?")
+
+
+def nothing() -> None:
+    """Does nothing."""
+
+
+class Turn:
+    """One piece of work that must end in time; a context that lasts as long as the work.
+
+    Attributes:
+        stopped: whether it was told to stop.
+    """
+
+    __slots__ = ("_deadline", "_lost", "_stop", "_told", "_watchdog", "stopped")
+
+    def __init__(self, watchdog: "Watchdog", deadline: float, stop: Callable[[], None], lost: Callable[[], None]):
+        self._watchdog, self._deadline, self._stop, self._lost = watchdog, deadline, stop, lost
+        self._told = 0.0
+        self.stopped = False
+
+    def __enter__(self) -> Self:
+        self._watchdog.turns.add(self)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._watchdog.turns.discard(self)
+
+    def look(self, now: float, ending: bool) -> None:
+        """Tells the work to stop if its time is up, and gives it up if that has not helped."""
+        if not self.stopped and (ending or now >= self._deadline):
+            self.stopped, self._told = True, now
+            self._stop()
+        elif self.stopped and now >= self._told + GRACE_SECONDS:
+            lost, self._lost = self._lost, nothing
+            lost()
+
+
+class Watchdog:
+    """A thread that looks several times a second at all work that must end in time; it lives as long as the server.
+
+    Attributes:
+        turns: the work under way. Threads add and take away, each in one step of the interpreter.
+        ending: all work is to stop, whatever time it has left.
+    """
+
+    def __init__(self) -> None:
+        self.turns: set[Turn] = set()
+        self.ending = False
+        self._closed = threading.Event()
+        threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
+
+    def watch(self, deadline: float, stop: Callable[[], None], lost: Callable[[], None] = nothing) -> Turn:
+        """Work that must end.
+
+        Args:
+            deadline: of `time.monotonic`.
+            stop: called once, from the watchdog's thread, when the deadline is past.
+            lost: called once when the work goes on in spite of that.
+        """
+        return Turn(self, deadline, stop, lost)
+
+    def close(self) -> None:
+        """Ends the thread."""
+        self._closed.set()
+
+    def _watch(self) -> None:
+        while not self._closed.wait(TICK_SECONDS):
+            now = time.monotonic()
+            for turn in self.turns.copy():
+                try:
+                    turn.look(now, self.ending)
+                except Exception as error:  # whatever it is, the others have to be looked after
+                    LOG.error("work could not be stopped: %s", type(error).__name__)
 
 
 class Session:

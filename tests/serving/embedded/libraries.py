@@ -10,11 +10,10 @@ from tritonclient.grpc import model_config_pb2 as pb
 
 from nanocv_cli.serving.embedded.background import SmallestFirstExecutor
 from nanocv_cli.serving.embedded.budget import Budget
-from nanocv_cli.serving.embedded.completion import complete
 from nanocv_cli.serving.embedded.faults import Fault
+from nanocv_cli.serving.embedded.inference import InferInput, InferRequest, RequestedOutput, complete
 from nanocv_cli.serving.embedded.library import Library
 from nanocv_cli.serving.embedded.limits import DEFAULT_LIMITS, ModelLimits
-from nanocv_cli.serving.embedded.requests import InferInput, InferRequest, RequestedOutput
 from tests.serving.models import entry_config
 
 SOON = 20.0  # seconds: far more than anything here takes, unless it hangs

@@ -20,8 +20,7 @@ from nanocv_cli.engine.sessions import CPU
 from nanocv_cli.errors import ModelError
 from nanocv_cli.serving.embedded.entry_files import ONNX_FIELDS, refuse_external_data
 from nanocv_cli.serving.embedded.limits import DEFAULT_LIMITS
-from nanocv_cli.serving.embedded.session import Session
-from nanocv_cli.serving.embedded.watchdog import Watchdog
+from nanocv_cli.serving.embedded.session import Session, Watchdog
 from tests.serving.embedded.libraries import doubling_config, opened, refusal
 from tests.serving.models import GRAPHS, doubling, write_model
 

@@ -232,8 +232,8 @@ def test_several_instances_and_versions(tmp_path: Path, start: Callable[..., Run
 
 
 IMPATIENT = """
-from nanocv_cli.serving.embedded import library, server, watchdog
-server.DRAIN_SECONDS = watchdog.GRACE_SECONDS = 0.5
+from nanocv_cli.serving.embedded import library, server, session
+server.DRAIN_SECONDS = session.GRACE_SECONDS = 0.5
 library.PATIENCE_SECONDS = 1.5
 """
 # As if one operator took for ever: nothing looks whether it shall stop.

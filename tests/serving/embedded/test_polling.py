@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from nanocv_cli.serving.embedded import polling
+from nanocv_cli.serving.embedded import server
 from nanocv_cli.serving.embedded.faults import Fault, Status
 from nanocv_cli.serving.embedded.library import Library
-from nanocv_cli.serving.embedded.polling import prints, watch
+from nanocv_cli.serving.embedded.server import fingerprints, watch
 from tests.serving.models import entry_config, write_model
 
 
@@ -20,7 +20,7 @@ def test_an_entry_that_came_while_the_server_started_is_loaded(tmp_path: Path) -
 
     async def follow() -> set[str]:
         library = Library(tmp_path)
-        known = prints(library)
+        known = fingerprints(library)
         await library.load("first")
         write_model(tmp_path, entry_config("second", "doubling"), "doubling")
         watching = asyncio.create_task(watch(library, 0.01, known, lambda line: None))
@@ -44,9 +44,9 @@ def test_a_look_that_fails_is_not_the_last_one(tmp_path: Path, monkeypatch: pyte
     def look(library: Library) -> Any:
         if failures:
             raise failures.pop()
-        return prints(library)
+        return fingerprints(library)
 
-    monkeypatch.setattr(polling, "prints", look)
+    monkeypatch.setattr(server, "fingerprints", look)
 
     async def follow() -> bool:
         library = Library(tmp_path)

@@ -14,11 +14,10 @@ from tritonclient.grpc import model_config_pb2 as pb
 
 from nanocv_cli.errors import ModelError
 from nanocv_cli.serving.embedded import library as library_module
-from nanocv_cli.serving.embedded import loading, model, watchdog
+from nanocv_cli.serving.embedded import loading, model, session
 from nanocv_cli.serving.embedded.faults import Fault, Status
 from nanocv_cli.serving.embedded.limits import ModelLimits
-from nanocv_cli.serving.embedded.session import Session
-from nanocv_cli.serving.embedded.watchdog import Watchdog
+from nanocv_cli.serving.embedded.session import Session, Watchdog
 from tests.serving.embedded.libraries import SOON, ask, doubling_config, opened, refusal
 from tests.serving.models import FOR_EVER, entry_config, write_model
 
@@ -153,7 +152,7 @@ def test_no_run_begins_and_no_graph_is_laid_out_after_the_time_to_load_is_up(
 def test_a_run_that_does_not_stop_takes_its_model_out_of_service(
     repository: Path, sessions: list[Session], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(watchdog, "GRACE_SECONDS", 0.3)
+    monkeypatch.setattr(session, "GRACE_SECONDS", 0.3)
     endless = Endless()
 
     async def run() -> None:
@@ -250,6 +249,6 @@ def test_what_fails_while_it_is_stopped_does_not_keep_others_from_it(caplog: pyt
 def test_what_is_done_in_time_is_left_alone() -> None:
     watching, stopped = Watchdog(), threading.Event()
     with watching.watch(time.monotonic() + 3600, stopped.set) as turn:
-        assert not stopped.wait(2 * watchdog.TICK_SECONDS)
+        assert not stopped.wait(2 * session.TICK_SECONDS)
     assert not turn.stopped
     watching.close()

@@ -8,7 +8,7 @@ from tritonclient.grpc import service_pb2 as pb
 from nanocv_cli.engine.signature import NUMPY_TYPES
 from nanocv_cli.serving.embedded.background import SMALL
 from nanocv_cli.serving.embedded.faults import Fault, Status, shown
-from nanocv_cli.serving.embedded.requests import LARGEST_RANK, LONGEST_ID, InferInput, InferRequest, RequestedOutput
+from nanocv_cli.serving.embedded.inference import LARGEST_RANK, LONGEST_ID, InferInput, InferRequest, RequestedOutput
 
 MOST_FIELDS = 4096
 CONTENTS = {

@@ -8,13 +8,13 @@ from tritonclient.grpc import service_pb2 as pb
 from nanocv_cli.serving.embedded import management
 from nanocv_cli.serving.embedded.access import Access
 from nanocv_cli.serving.embedded.background import SmallestFirstExecutor
-from nanocv_cli.serving.embedded.completion import complete
+from nanocv_cli.serving.embedded.encoding import to_bytes
 from nanocv_cli.serving.embedded.faults import Fault, Status
 from nanocv_cli.serving.embedded.grpc.messages import parameters_of, parse_request
 from nanocv_cli.serving.embedded.grpc.open_calls import OpenCall
+from nanocv_cli.serving.embedded.inference import complete
 from nanocv_cli.serving.embedded.library import Library
 from nanocv_cli.serving.embedded.management import counted_models, expect_name, load_override
-from nanocv_cli.serving.embedded.tensors import to_bytes
 
 
 class GrpcService:

@@ -4,13 +4,18 @@ from functools import lru_cache
 from typing import Any
 
 from nanocv_cli.engine.signature import NUMPY_TYPES
-from nanocv_cli.serving.embedded.completion import InferOutput
+from nanocv_cli.serving.embedded.encoding import ENCODE, parse_object, text_size, to_bytes, to_text
 from nanocv_cli.serving.embedded.faults import Fault, Status, TooLarge, shown
 from nanocv_cli.serving.embedded.http.messages import Body
-from nanocv_cli.serving.embedded.json_text import ENCODE, parse_object, text_size, to_text
+from nanocv_cli.serving.embedded.inference import (
+    LARGEST_RANK,
+    LONGEST_ID,
+    InferInput,
+    InferOutput,
+    InferRequest,
+    RequestedOutput,
+)
 from nanocv_cli.serving.embedded.model import LoadedModel
-from nanocv_cli.serving.embedded.requests import LARGEST_RANK, LONGEST_ID, InferInput, InferRequest, RequestedOutput
-from nanocv_cli.serving.embedded.tensors import to_bytes
 
 HEADER_LENGTH = "inference-header-content-length"
 LARGEST_SIZE = 1 << 40

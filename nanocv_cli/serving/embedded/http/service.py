@@ -8,15 +8,14 @@ from urllib.parse import unquote_to_bytes
 from nanocv_cli.serving.embedded import management
 from nanocv_cli.serving.embedded.access import Access
 from nanocv_cli.serving.embedded.background import SmallestFirstExecutor
-from nanocv_cli.serving.embedded.completion import complete
+from nanocv_cli.serving.embedded.encoding import ENCODE, parse_object
 from nanocv_cli.serving.embedded.faults import DEFECTS, Fault, Status, TooLarge
 from nanocv_cli.serving.embedded.http import codec
 from nanocv_cli.serving.embedded.http.messages import HttpAnswer, HttpRequest, refused, uncompressed
-from nanocv_cli.serving.embedded.json_text import ENCODE, parse_object
+from nanocv_cli.serving.embedded.inference import complete
 from nanocv_cli.serving.embedded.library import Library
 from nanocv_cli.serving.embedded.limits import Limits
-from nanocv_cli.serving.embedded.management import counted_models, expect_name, load_override
-from nanocv_cli.serving.embedded.metrics import exposition
+from nanocv_cli.serving.embedded.management import counted_models, expect_name, exposition, load_override
 
 UNSUPPORTED = ("systemsharedmemory", "cudasharedmemory", "trace", "logging")
 DEEPEST_PATH = 8  # parts of the longest path there is

@@ -15,16 +15,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from nanocv_cli.serving.embedded.faults import Fault
-from nanocv_cli.serving.embedded.json_text import (
+from nanocv_cli.serving.embedded.encoding import (
     DEEPEST,
     MOST_CONTAINERS,
+    byte_size,
     expect_bounded,
     parse_object,
     text_size,
+    to_bytes,
     to_text,
 )
-from nanocv_cli.serving.embedded.tensors import byte_size, to_bytes
+from nanocv_cli.serving.embedded.faults import Fault
 from nanocv_cli.serving.launch import Server, started
 from tests.serving.conformance.clients import Client
 from tests.serving.models import entry_config, write_model

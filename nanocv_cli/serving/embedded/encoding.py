@@ -1,27 +1,79 @@
-"""JSON that others wrote, read within bounds; tensors as JSON, and how long they will be."""
+"""What messages hold, to NumPy and back: KServe's tensors as raw bytes and as JSON, which is read within bounds."""
 
 import json
 import re
+import struct
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nanocv_cli.engine.signature import NUMPY_TYPES
 from nanocv_cli.serving.embedded.faults import Fault, shown
-from nanocv_cli.serving.embedded.tensors import Array, as_bytes, elements
 
+Array = NDArray[Any]
+Buffer = bytes | bytearray | memoryview
+
+DATATYPES = {np.dtype(kind): name for name, kind in NUMPY_TYPES.items()}
+LENGTH = struct.Struct("<I")
 DEEPEST = 40  # a tensor's lists may be nested by its rank, in a document of five levels
 DEEPEST_TENSOR = 16  # lists in lists
 MOST_CONTAINERS = 1 << 18  # each of them takes twenty times its text in memory; an image of 512x512 has as many pixels
-WRONG = "failed to parse the request JSON buffer"
-STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+NO_JSON = "failed to parse the request JSON buffer"
+JSON_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 STEP = 1 << 12  # values that are worked on at once: a larger step would keep the interpreter from all other threads
 # The most characters of one value and its comma in JSON.
 TEXT_WIDTH = {1: 5, 2: 7, 4: 12, 8: 21}
 FLOAT_WIDTH, ESCAPED = 25, 6
-
 ENCODE = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+
+
+def elements(shape: tuple[int, ...]) -> int:
+    """How many values a shape holds, in Python's unbounded integers."""
+    count = 1
+    for size in shape:
+        count *= size
+    return count
+
+
+def from_bytes(content: Buffer, datatype: str, shape: tuple[int, ...]) -> Array | None:
+    """A tensor from its raw little-endian bytes; None where their number does not fit the shape.
+
+    Args:
+        content: row-major values; BYTES are each preceded by their length as uint32.
+        datatype: KServe's name.
+        shape: no negative sizes.
+
+    Returns:
+        read-only; an object array of `bytes` for BYTES.
+    """
+    if datatype == "BYTES":
+        texts = _split_texts(content, elements(shape))
+        return None if texts is None else texts.reshape(shape)
+    kind = np.dtype(NUMPY_TYPES[datatype])
+    if elements(shape) * kind.itemsize != len(content):
+        return None
+    return np.frombuffer(content, kind).reshape(shape)
+
+
+def to_bytes(array: Array) -> bytes:
+    """The inverse of `from_bytes`."""
+    if array.dtype != np.object_:
+        return array.tobytes()
+    return b"".join(LENGTH.pack(len(text)) + text for text in map(as_bytes, array.ravel()))
+
+
+def byte_size(array: Array) -> int:
+    """How many bytes `to_bytes` makes of it."""
+    if array.dtype != np.object_:
+        return array.nbytes
+    return sum(LENGTH.size + len(as_bytes(text)) for text in array.ravel())
+
+
+def as_bytes(value: object) -> bytes:
+    """An element of BYTES, as a graph may return it."""
+    return value if isinstance(value, bytes) else str(value).encode()
 
 
 def parse_object(text: bytes) -> dict[str, Any]:
@@ -34,9 +86,9 @@ def parse_object(text: bytes) -> dict[str, Any]:
     try:
         document = json.loads(text.decode())
     except (ValueError, RecursionError) as error:
-        raise Fault(f"{WRONG}: {error}") from error
+        raise Fault(f"{NO_JSON}: {error}") from error
     if not isinstance(document, dict):
-        raise Fault(f"{WRONG}: expected an object")
+        raise Fault(f"{NO_JSON}: expected an object")
     return document
 
 
@@ -50,14 +102,14 @@ def expect_bounded(text: bytes) -> None:
     if containers <= DEEPEST:
         return
     if containers > MOST_CONTAINERS:
-        raise Fault(f"{WRONG}: it holds more than {MOST_CONTAINERS:,} lists and objects; send tensors as binary data")
-    brackets = STRING.sub(b"", text).translate(None, NO_BRACKETS)
+        raise Fault(f"{NO_JSON}: it holds more than {MOST_CONTAINERS:,} lists and objects; send tensors as binary data")
+    brackets = JSON_STRING.sub(b"", text).translate(None, NO_BRACKETS)
     for _ in range(DEEPEST):
         if not brackets:
             return
         brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")
     if brackets:
-        raise Fault(f"{WRONG}: it is nested more than {DEEPEST} deep, or its brackets do not match")
+        raise Fault(f"{NO_JSON}: it is nested more than {DEEPEST} deep, or its brackets do not match")
 
 
 def from_values(values: Any, datatype: str, shape: tuple[int, ...], name: str) -> Array:
@@ -127,6 +179,26 @@ def text_size(array: Array) -> int:
     if array.dtype.kind == "f":
         return FLOAT_WIDTH * array.size
     return array.size * (6 if array.dtype.kind == "b" else TEXT_WIDTH[array.dtype.itemsize])
+
+
+def _split_texts(content: Buffer, count: int) -> Array | None:
+    view, place, found = memoryview(content), 0, []
+    # No text is shorter than its length field, so a lying shape is found out before memory is spent on it.
+    if count * LENGTH.size > len(view):
+        return None
+    for _ in range(count):
+        if place + LENGTH.size > len(view):
+            return None
+        end = place + LENGTH.size + LENGTH.unpack_from(view, place)[0]
+        if end > len(view):
+            return None
+        found.append(bytes(view[place + LENGTH.size : end]))
+        place = end
+    if place != len(view):
+        return None
+    array = np.empty(count, np.object_)
+    array[:] = found
+    return array
 
 
 def _flatten(values: Any, into: list[Any], limit: int, depth: int) -> None:

@@ -6,7 +6,7 @@ from typing import cast
 from prometheus_client.parser import text_string_to_metric_families
 
 from nanocv_cli.serving.embedded.library import Library
-from nanocv_cli.serving.embedded.metrics import exposition
+from nanocv_cli.serving.embedded.management import exposition
 from nanocv_cli.serving.embedded.statistics import Execution, Statistics
 
 

@@ -1,4 +1,4 @@
-"""Tensor types and their bytes."""
+"""Tensors as bytes and as JSON values, and back."""
 
 import numpy as np
 import pytest
@@ -7,9 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from nanocv_cli.engine.signature import NUMPY_TYPES
+from nanocv_cli.serving.embedded.encoding import DATATYPES, from_bytes, from_values, to_bytes, to_values
 from nanocv_cli.serving.embedded.faults import Fault
-from nanocv_cli.serving.embedded.json_text import from_values, to_values
-from nanocv_cli.serving.embedded.tensors import DATATYPES, from_bytes, to_bytes
 
 NUMBERS = sorted(set(NUMPY_TYPES) - {"BYTES"})
 
