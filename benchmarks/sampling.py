@@ -19,13 +19,13 @@ import torch
 
 from nanocv_cli.config.project import project_root
 from nanocv_cli.engine.graph import Graph
-from nanocv_cli.engine.noise import image_noise
 from nanocv_cli.engine.reference import find_checkpoint, find_graph
-from nanocv_cli.engine.sampling import GraphSampler, SamplingSettings
 from nanocv_cli.errors import NanocvError
 from nanocv_cli.models.checkpoint import load_network
 from nanocv_cli.models.onnx_exporter import quiet
 from nanocv_cli.tasks.generation.sampler import evaluation_count
+from nanocv_cli.tasks.generation.sampling import GraphSampler, image_noise
+from nanocv_cli.tasks.sampler import SamplingSettings
 
 
 def main() -> None:
@@ -58,7 +58,7 @@ def main() -> None:
         whole, bare = [], []
         for _ in range(arguments.rounds + 1):
             began = time.perf_counter()
-            sampler(noise, labels, settings)
+            sampler.make(noise, labels, settings)
             between = time.perf_counter()
             for _ in range(evaluations):
                 network.run(None, both)

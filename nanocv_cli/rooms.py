@@ -60,8 +60,11 @@ class Room:
         arguments: by the same names, the class of `model.args`: what the network may be built with; a network that
             is left out takes none.
         torchvision: likewise, what builds torchvision's networks by their names there; None where it has none.
-        sampler: a checkpoint that makes images, from its path and a device (`engine.sampling.Sampler`); None where
-            a model makes none.
+        graph_sampler: what makes images by an opened graph, without torch (`tasks.sampler.Sampler`); None where a
+            model makes none.
+        checkpoint_sampler: likewise by a checkpoint, from its path and a device.
+        readers: names that `data.format` may have for labels of the task's own, each with what reads them
+            (`data.formats.table.Reader`); none where nanocv's own formats hold its labels.
     """
 
     task: str
@@ -72,7 +75,9 @@ class Room:
     networks: Mapping[str, str] = field(default_factory=dict)
     arguments: Mapping[str, str] = field(default_factory=dict)
     torchvision: str | None = None
-    sampler: str | None = None
+    graph_sampler: str | None = None
+    checkpoint_sampler: str | None = None
+    readers: Mapping[str, str] = field(default_factory=dict)
 
 
 BUILT_IN = {
@@ -113,7 +118,8 @@ BUILT_IN = {
         model="nanocv_cli.tasks.generation.config:Model",
         networks={"nanoflow": "nanocv_cli.models.networks:nanoflow"},
         arguments={"nanoflow": "nanocv_cli.models.arguments:NanoFlowArgs"},
-        sampler="nanocv_cli.tasks.generation.checkpoint_sampler:CheckpointSampler",
+        graph_sampler="nanocv_cli.tasks.generation.sampling:GraphSampler",
+        checkpoint_sampler="nanocv_cli.tasks.generation.sampler:CheckpointSampler",
     ),
 }
 
@@ -154,20 +160,39 @@ def room(name: str) -> Room:
     if name not in entries:
         known = ", ".join(task_names())
         raise ModelError(f"unknown task {name!r}", f"this nanocv knows {known}; a newer one may know more")
+    entered = part(name, entries[name])
+    if not isinstance(entered, Room):
+        raise broken(name, f"{entries[name]} is no Room", "see nanocv_cli/rooms.py")
+    return entered
+
+
+def part(name: str, path: str) -> object:
+    """What stands at a path that the package of a task names.
+
+    Raises:
+        ModelError: the package is broken.
+    """
     from pkgutil import resolve_name
 
     try:
-        found = resolve_name(entries[name])
+        return resolve_name(path)
     except (ImportError, AttributeError, ValueError) as error:
-        raise ModelError(
-            f"the package that brings the task {name!r} is broken: {error}", f"its entry point is {entries[name]}"
-        ) from error
-    if not isinstance(found, Room):
-        raise ModelError(
-            f"the package that brings the task {name!r} is broken: {entries[name]} is no Room",
-            "see nanocv_cli/rooms.py",
-        )
-    return found
+        raise broken(name, str(error), f"it names {path}") from error
+
+
+def broken(name: str, why: str, hint: str) -> ModelError:
+    """The error of a package whose task cannot be used."""
+    return ModelError(f"the package that brings the task {name!r} is broken: {why}", hint)
+
+
+def entered_readers() -> list[tuple[str, str, str]]:
+    """The label formats of other packages: task, name of the format, path of its reader.
+
+    Raises:
+        ModelError: such a package is broken.
+    """
+    others = (name for name in task_names() if name not in BUILT_IN)
+    return [(name, format, path) for name in others for format, path in room(name).readers.items()]
 
 
 def _entered() -> dict[str, str]:

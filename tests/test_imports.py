@@ -24,7 +24,6 @@ TRAINING_SIDE = (
     "tasks.*.metrics",
     "tasks.*.torchvision_*",
     "tasks.detection.matching",
-    "tasks.generation.checkpoint_sampler",
     "tasks.generation.features",
     "tasks.generation.sampler",
     "tasks.generation.sampler_graph",

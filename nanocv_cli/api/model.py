@@ -125,17 +125,16 @@ class Model:
             RequestError: the model knows no such class, or a number is out of its range.
             ModelError: the model reads images and makes none, or fails.
         """
-        from nanocv_cli.engine.samples import samples
-        from nanocv_cli.engine.sampling import GraphSampler, SamplingSettings
+        from nanocv_cli.tasks.table import graph_sampler_for
 
         for name, number, least in (("n", n, 1), ("seed", seed, 0), ("steps", steps, 1), ("batch_size", batch_size, 1)):
             _expect_at_least(name, number, least)
-        sampler = GraphSampler(self._engine)
-        settings = SamplingSettings.resolve(self.card, steps, guidance, solver)
+        sampler = graph_sampler_for(self.card.task)(self._engine)
+        settings = sampler.settings(steps, guidance, solver)
         names = known_classes(list(classes) if classes is not None else list(self.card.classes), self.card)
         labels = [self.card.classes.index(name) for name in names]
         made: dict[str, list[NDArray[np.uint8]]] = {name: [] for name in names}
-        for label, _, images in samples(sampler, self.card.input_size, labels, n, seed, settings, batch_size):
+        for label, _, images in sampler.samples(labels, n, seed, settings, batch_size):
             made[self.card.classes[label]].append(images)
         return {name: np.concatenate(batches) for name, batches in made.items()}
 

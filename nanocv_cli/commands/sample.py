@@ -12,7 +12,7 @@ from nanocv_cli.output import emit, tell
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from nanocv_cli.engine.sampling import Sampler
+    from nanocv_cli.tasks.sampler import Sampler
 
 MOST_IN_A_GRID = 1024
 MOST_IN_A_ROW = 16
@@ -53,13 +53,11 @@ def sample(
     from nanocv_cli.display import Display
     from nanocv_cli.engine.engine import open_engine
     from nanocv_cli.engine.reference import find_checkpoint
-    from nanocv_cli.engine.samples import samples
-    from nanocv_cli.engine.samples import trajectory as frames_of
-    from nanocv_cli.engine.sampling import GraphSampler, SamplingSettings
     from nanocv_cli.errors import RequestError
     from nanocv_cli.files import expect_file, expect_folder
     from nanocv_cli.images.grid import write_grid, write_image
     from nanocv_cli.machine import expect_room
+    from nanocv_cli.tasks.table import graph_sampler_for
     from nanocv_cli.untrusted import safe_names
 
     in_one = out.suffix.lower() == ".png"
@@ -69,14 +67,14 @@ def sample(
     root = project_root()
     if engine == "onnx":
         opened = open_engine(ref, root, device, threads)
-        sampler: Sampler = GraphSampler(opened)
+        sampler: Sampler = graph_sampler_for(opened.card.task)(opened)
         file = opened.origin
     else:
         checkpoint = find_checkpoint(ref, root)
         sampler = _by_torch(checkpoint, device)
         file = str(checkpoint)
     card = sampler.card
-    settings = SamplingSettings.resolve(card, steps, guidance, solver)
+    settings = sampler.settings(steps, guidance, solver)
     labels = [card.classes.index(name) for name in known_classes(classes or list(card.classes), card)]
     names = [card.classes[label] for label in labels]
     folders = safe_names(card.classes)
@@ -99,7 +97,7 @@ def sample(
     done = 0
     with Display().bar("sampling") as progress:
         progress(0, total)
-        for label, first, images in samples(sampler, card.input_size, labels, count, seed, settings, batch_size):
+        for label, first, images in sampler.samples(labels, count, seed, settings, batch_size):
             done += len(images)
             progress(done, total, card.classes[label])
             if in_one:
@@ -113,13 +111,13 @@ def sample(
     strip = None
     if trajectory:
         strip = out.with_name(f"{out.stem}-trajectory.png") if in_one else out / "trajectory.png"
-        write_grid([frames_of(sampler, card.input_size, label, seed, settings) for label in labels], strip, names)
+        write_grid([sampler.trajectory(label, seed, settings) for label in labels], strip, names)
     if as_json:
         document = {"model": card.name, "file": file, "engine": engine, "classes": names, "seed": seed, "n": total}
         told = {
             "steps": settings.steps,
             "guidance": settings.guidance,
-            "solver": "heun" if settings.heun else "euler",
+            "solver": settings.solver,
         }
         files = {"pictures": [str(path) for path in written], "trajectory": str(strip) if strip else None}
         emit({**document, **told, **files})

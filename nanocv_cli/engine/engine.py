@@ -16,8 +16,8 @@ from nanocv_cli.engine.reference import find_graph, is_url
 from nanocv_cli.engine.signature import GraphSignature
 from nanocv_cli.errors import ModelError, RequestError
 from nanocv_cli.machine import expect_room
+from nanocv_cli.rooms import is_task, room
 
-NOISE = "noise"  # the input of a graph that makes images
 EXPORT_AGAIN = "export it again: nanocv export onnx --model RUN"
 EXAMPLE_TYPES = {"tensor(uint8)": np.uint8, "tensor(float)": np.float32, "tensor(int64)": np.int64}
 
@@ -92,15 +92,20 @@ class Engine(ABC):
         Raises:
             ModelError: it reads something else.
         """
-        if NOISE not in (tensor.name for tensor in self.signature.inputs):
+        if not self._makes_images:
             self.expect_images()
+
+    @property
+    def _makes_images(self) -> bool:
+        """Whether models of the card's task read no images."""
+        return is_task(self.card.task) and room(self.card.task).postprocessor is None
 
     @cached_property
     def _images_input(self) -> str:
         """The name of the graph's one input, if it is what the card promises."""
         inputs = self.signature.inputs
         side = self.card.input_size
-        if NOISE in (tensor.name for tensor in inputs):
+        if self._makes_images:
             raise ModelError(f"{self.card.name} makes images, it reads none", "nanocv sample --model REF")
         # A dimension that is None may be any.
         fits = (

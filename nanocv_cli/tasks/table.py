@@ -12,9 +12,10 @@ from nanocv_cli.rooms import room
 if TYPE_CHECKING:  # the training side imports torch
     import torch
 
-    from nanocv_cli.engine.sampling import Sampler
+    from nanocv_cli.engine.engine import Engine
     from nanocv_cli.tasks.base import Task
     from nanocv_cli.tasks.postprocessor import Postprocessor
+    from nanocv_cli.tasks.sampler import Sampler
 
 
 def task_for(name: str) -> "Task":
@@ -38,16 +39,28 @@ def postprocessor_for(name: str) -> "Postprocessor[Any]":
     return cast("Postprocessor[Any]", _made_once(path))
 
 
+def graph_sampler_for(name: str) -> "Callable[[Engine], Sampler]":
+    """What makes images by an opened graph, of a task that a card names; imports no torch.
+
+    Raises:
+        ModelError: there is no such task, or its models make no images.
+    """
+    return cast("Callable[[Engine], Sampler]", _sampler(name, room(name).graph_sampler))
+
+
 def checkpoint_sampler_for(name: str) -> "Callable[[Path, torch.device], Sampler]":
     """What opens a checkpoint as a sampler, of a task that a card names.
 
     Raises:
         ModelError: there is no such task, or its models make no images.
     """
-    path = room(name).sampler
+    return cast("Callable[[Path, torch.device], Sampler]", _sampler(name, room(name).checkpoint_sampler))
+
+
+def _sampler(name: str, path: str | None) -> object:
     if path is None:
         raise ModelError(f"a {name} model makes no images", "nanocv infer IMAGES --model REF")
-    return cast("Callable[[Path, torch.device], Sampler]", resolve_name(path))
+    return resolve_name(path)
 
 
 @cache

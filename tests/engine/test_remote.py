@@ -18,11 +18,11 @@ from nanocv_cli.engine.graph import Graph
 from nanocv_cli.engine.kserve import parse_model_url
 from nanocv_cli.engine.reference import find_checkpoint, find_graph
 from nanocv_cli.engine.remote import RemoteModel
-from nanocv_cli.engine.sampling import GraphSampler, SamplingSettings
 from nanocv_cli.errors import ModelError, NanocvError, RequestError, ServingError
 from nanocv_cli.serving.launch import started
 from nanocv_cli.serving.repository.entry import write_entry
 from nanocv_cli.serving.repository.pbtxt import read_config, write
+from nanocv_cli.tasks.generation.sampling import GraphSampler
 from tests.contract.world import write_maker
 from tests.engine.graphs import COLOURS, SIDE, colour_card, write_graph
 
@@ -65,11 +65,11 @@ def test_a_served_sampler_makes_the_images_of_its_own_settings(served: tuple[str
     here, there = (
         GraphSampler(engine) for engine in (Graph(folder / "maker.onnx"), RemoteModel(f"http://{address}/maker"))
     )
-    own = SamplingSettings.resolve(here.card, None, None, None)
+    own = here.settings()
     noise, label = np.full((6, 3, 8, 8), 5.0, np.float32), np.zeros(6, np.int64)
-    np.testing.assert_array_equal(there(noise, label, own), here(noise, label, own))
+    np.testing.assert_array_equal(there.make(noise, label, own), here.make(noise, label, own))
     with pytest.raises(RequestError, match="own steps, guidance and solver"):
-        there(noise, label, SamplingSettings.resolve(here.card, 7, None, None))
+        there.make(noise, label, here.settings(steps=7))
     with pytest.raises(ModelError, match="makes images"):
         RemoteModel(f"http://{address}/maker").expect_images()
 

@@ -13,7 +13,7 @@ from nanocv_cli.config.loader import resolve
 from nanocv_cli.errors import ConfigError, ModelError
 from nanocv_cli.rooms import BUILT_IN, Room, Score, register, room, task_names
 from nanocv_cli.tasks.postprocessor import Postprocessor
-from nanocv_cli.tasks.table import checkpoint_sampler_for, postprocessor_for, task_for
+from nanocv_cli.tasks.table import checkpoint_sampler_for, graph_sampler_for, postprocessor_for, task_for
 
 
 def test_every_room_of_the_table_has_its_parts() -> None:
@@ -23,7 +23,7 @@ def test_every_room_of_the_table_has_its_parts() -> None:
             postprocessor = postprocessor_for(name)
             assert isinstance(postprocessor, Postprocessor)
             assert postprocessor is postprocessor_for(name)
-        for path in (*one.networks.values(), one.torchvision, one.sampler):
+        for path in (*one.networks.values(), one.torchvision, one.graph_sampler, one.checkpoint_sampler):
             assert path is None or callable(resolve_name(path))
 
 
@@ -41,8 +41,9 @@ def test_unknown_tasks_are_refused_on_both_sides() -> None:
 def test_a_task_whose_models_answer_no_images_says_so() -> None:
     with pytest.raises(ModelError, match="a generation model makes images, it reads none"):
         postprocessor_for("generation")
-    with pytest.raises(ModelError, match="a detection model makes no images"):
-        checkpoint_sampler_for("detection")
+    for sampler_for in (graph_sampler_for, checkpoint_sampler_for):
+        with pytest.raises(ModelError, match="a detection model makes no images"):
+            sampler_for("detection")
 
 
 def test_nobody_enters_a_task_twice() -> None:

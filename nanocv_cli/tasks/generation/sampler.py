@@ -4,13 +4,19 @@ One evaluation of the field is one module without branches, so that torch calls 
 holds it once, as the body of an ONNX `Loop` (`sampler_graph.py`).
 """
 
+from pathlib import Path
 from typing import cast
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from nanocv_cli.config.schema import ModelConfig
+from nanocv_cli.models.checkpoint import load_network
 from nanocv_cli.tasks.generation.config import Model
+from nanocv_cli.tasks.generation.sampling import FlowSampler
+from nanocv_cli.tasks.sampler import Images, SamplingSettings
 
 
 class Evaluation(nn.Module):
@@ -72,7 +78,7 @@ class Evaluation(nn.Module):
         return guided
 
 
-class Sampler(nn.Module):
+class SamplerModule(nn.Module):
     """A velocity field with the way from noise to images.
 
     Args:
@@ -128,3 +134,29 @@ class Sampler(nn.Module):
 def evaluation_count(steps: int, heun: bool) -> int:
     """How often the field is evaluated."""
     return 2 * steps - 1 if heun else steps
+
+
+class CheckpointSampler(FlowSampler):
+    """A generative model's checkpoint: the torch side of `nanocv sample`.
+
+    Args:
+        path: its file.
+        device: where it runs.
+
+    Raises:
+        ModelError: the file is damaged.
+    """
+
+    def __init__(self, path: Path, device: torch.device) -> None:
+        network, config, self.card = load_network(path)
+        self._module = SamplerModule(network, config).to(device).eval()
+        self._device = device
+
+    def make(self, noise: NDArray[np.float32], label: NDArray[np.int64], settings: SamplingSettings) -> Images:
+        with torch.inference_mode():
+            start, classes = (torch.from_numpy(array).to(self._device) for array in (noise, label))
+            (images,) = self._module(
+                start, classes, settings.steps, settings.guidance, settings.heun, settings.evaluations
+            )
+        found: Images = images.cpu().numpy()
+        return found

@@ -12,12 +12,11 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from nanocv_cli.engine.card import ModelCard
-from nanocv_cli.engine.engine import NOISE
-from nanocv_cli.engine.sampling import EVALUATIONS, GUIDANCE, HEUN, LABEL, STEPS
 from nanocv_cli.errors import ExportError
 from nanocv_cli.models.onnx_exporter import OPSET, check_graph, quiet
 from nanocv_cli.tasks.generation.config import SamplingConfig
-from nanocv_cli.tasks.generation.sampler import Sampler
+from nanocv_cli.tasks.generation.sampler import SamplerModule
+from nanocv_cli.tasks.generation.sampling import EVALUATIONS, GUIDANCE, HEUN, LABEL, NOISE, STEPS
 from nanocv_cli.untrusted import first_line
 
 STATE = ("state", "saved", "slope")
@@ -25,7 +24,7 @@ ALL_THE_WAY = 2**31 - 1
 FLOAT, INT64, BOOL = TensorProto.FLOAT, TensorProto.INT64, TensorProto.BOOL
 
 
-def build_sampler_graph(sampler: Sampler, output_names: tuple[str, ...], card: ModelCard) -> onnx.ModelProto:
+def build_sampler_graph(sampler: SamplerModule, output_names: tuple[str, ...], card: ModelCard) -> onnx.ModelProto:
     """Exports a sampler: `noise` float32 [N,3,S,S] and `label` int64 [N] to `image` uint8 [N,S,S,3].
 
     Args:
@@ -68,7 +67,7 @@ def build_sampler_graph(sampler: Sampler, output_names: tuple[str, ...], card: M
     return model
 
 
-def _evaluation(sampler: Sampler, card: ModelCard) -> onnx.ModelProto:
+def _evaluation(sampler: SamplerModule, card: ModelCard) -> onnx.ModelProto:
     """One evaluation as a graph of its own, by torch's exporter."""
     images = torch.zeros(3, 3, card.input_size, card.input_size)
     example = {
@@ -109,7 +108,7 @@ def _defaults(sampling: SamplingConfig) -> list[TensorProto]:
     return [numpy_helper.from_array(np.array(value), name) for name, value in values.items()]
 
 
-def _constants(sampler: Sampler) -> list[TensorProto]:
+def _constants(sampler: SamplerModule) -> list[TensorProto]:
     values = {
         "one": np.array(1, np.int64),
         "true": np.array(True),
@@ -136,7 +135,7 @@ def _loop(body: onnx.GraphProto) -> onnx.NodeProto:
     return helper.make_node("Loop", ["trips", "true", NOISE, NOISE, NOISE], outputs, body=body)
 
 
-def _to_pixels(sampler: Sampler, name: str) -> list[onnx.NodeProto]:
+def _to_pixels(sampler: SamplerModule, name: str) -> list[onnx.NodeProto]:
     return [
         helper.make_node("Mul", ["at_end", "scale"], ["scaled"]),
         helper.make_node("Add", ["scaled", "shift"], ["levels"]),

@@ -14,14 +14,14 @@ from nanocv_cli.config.schema import ModelConfig, TrainConfig
 from nanocv_cli.data import augment
 from nanocv_cli.engine.card import ModelCard
 from nanocv_cli.engine.graph import Graph
-from nanocv_cli.engine.noise import image_noise
 from nanocv_cli.engine.reference import find_graph
 from nanocv_cli.errors import NanocvError
 from nanocv_cli.images.resize import resize_to_square
 from nanocv_cli.tasks.base import EvalContext, StepSettings, Task
 from nanocv_cli.tasks.generation.config import Model, Recipe
 from nanocv_cli.tasks.generation.metrics import Classify, GenerationEvaluator
-from nanocv_cli.tasks.generation.sampler import Sampler
+from nanocv_cli.tasks.generation.sampler import SamplerModule
+from nanocv_cli.tasks.generation.sampling import LABEL, NOISE, image_noise
 from nanocv_cli.tasks.normalised import recoloured
 
 if TYPE_CHECKING:
@@ -89,10 +89,10 @@ class Generation(Task):
     def graph_inputs(self, images: NDArray[np.uint8], targets: NDArray[Any], first: int) -> dict[str, NDArray[Any]]:
         """Noise for as many images, and their classes."""
         noise = image_noise(JUDGED_SEED, first, len(images), images.shape[1])
-        return {"noise": noise, "label": np.asarray(targets, np.int64)}
+        return {NOISE: noise, LABEL: np.asarray(targets, np.int64)}
 
     def export_model(self, network: nn.Module, model: ModelConfig) -> nn.Module:
-        return Sampler(network, model)
+        return SamplerModule(network, model)
 
     def to_onnx(
         self, network: nn.Module, model: ModelConfig, card: ModelCard, any_size: bool = False
@@ -100,7 +100,7 @@ class Generation(Task):
         """With the way from noise to images as a loop in the graph, which holds the network once."""
         from nanocv_cli.tasks.generation.sampler_graph import build_sampler_graph
 
-        return build_sampler_graph(Sampler(network, model).eval(), self.output_names, card)
+        return build_sampler_graph(SamplerModule(network, model).eval(), self.output_names, card)
 
     def evaluator(self, classes: tuple[str, ...], model: ModelConfig, context: EvalContext) -> GenerationEvaluator:
         return GenerationEvaluator(classes, _classifier(classes, model), context.train_images, context.online)

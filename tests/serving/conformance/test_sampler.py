@@ -13,11 +13,11 @@ from tritonclient.utils import InferenceServerException
 from nanocv_cli.config.loader import resolve
 from nanocv_cli.engine.card import ModelCard
 from nanocv_cli.engine.graph import Graph
-from nanocv_cli.engine.noise import image_noise
 from nanocv_cli.models.nanoflow import NanoFlow
 from nanocv_cli.serving.launch import Server
-from nanocv_cli.tasks.generation.sampler import Sampler
+from nanocv_cli.tasks.generation.sampler import SamplerModule
 from nanocv_cli.tasks.generation.sampler_graph import build_sampler_graph
+from nanocv_cli.tasks.generation.sampling import image_noise
 from tests.serving.conformance.conftest import serving
 
 pytestmark = pytest.mark.slow(17)
@@ -35,7 +35,7 @@ def graph(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = resolve(model="nanoflow", overrides=("model.input_size=16", "model.sampling.steps=2")).config.model
     card = ModelCard("maker", "generation", ("a", "b", "c"), SIDE, "crop", "none", {}, "")
     path = tmp_path_factory.mktemp("graph") / "maker.onnx"
-    path.write_bytes(build_sampler_graph(Sampler(network, config), ("image",), card).SerializeToString())
+    path.write_bytes(build_sampler_graph(SamplerModule(network, config), ("image",), card).SerializeToString())
     return path
 
 

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from nanocv_cli.config.loader import resolve
-from nanocv_cli.engine.noise import image_noise
-from nanocv_cli.tasks.generation.sampler import Sampler
+from nanocv_cli.tasks.generation.sampler import SamplerModule
+from nanocv_cli.tasks.generation.sampling import image_noise
 
 SIDE = 16
 
@@ -27,8 +27,8 @@ class Field(nn.Module):
         return found
 
 
-def sampler(formula) -> Sampler:  # type: ignore[no-untyped-def]
-    return Sampler(Field(formula), resolve(model="nanoflow").config.model)
+def sampler(formula) -> SamplerModule:  # type: ignore[no-untyped-def]
+    return SamplerModule(Field(formula), resolve(model="nanoflow").config.model)
 
 
 def level(value: float) -> int:
@@ -36,7 +36,7 @@ def level(value: float) -> int:
     return round((value * 0.5 + 0.5) * 255)
 
 
-def ends_at(made: Sampler, start: float, label: int = 0, **way: object) -> int:
+def ends_at(made: SamplerModule, start: float, label: int = 0, **way: object) -> int:
     noise = torch.full((2, 3, SIDE, SIDE), start)
     (images,) = made(noise, torch.full((2,), label), **way)
     assert (images.shape, images.dtype) == ((2, SIDE, SIDE, 3), torch.uint8)

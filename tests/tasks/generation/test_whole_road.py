@@ -12,13 +12,13 @@ from safetensors import safe_open
 
 from nanocv_cli.config.loader import resolve
 from nanocv_cli.engine.graph import Graph
-from nanocv_cli.engine.noise import image_noise
-from nanocv_cli.engine.sampling import GraphSampler, SamplingSettings
 from nanocv_cli.errors import ModelError
 from nanocv_cli.models.nanoflow import NanoFlow
 from nanocv_cli.tasks.base import StepSettings
-from nanocv_cli.tasks.generation.checkpoint_sampler import CheckpointSampler
+from nanocv_cli.tasks.generation.sampler import CheckpointSampler
+from nanocv_cli.tasks.generation.sampling import GraphSampler, image_noise
 from nanocv_cli.tasks.generation.task import Generation
+from nanocv_cli.tasks.sampler import SamplingSettings
 from tests.conftest import COLOURS, Command, TrainedRun, training_run, write_tiny_set
 
 TINY = (
@@ -94,13 +94,13 @@ def test_the_graph_follows_steps_guidance_and_solver_as_the_checkpoint_does(gene
         SamplingSettings(5, 1.5, False, 2),
         SamplingSettings(1, 0.0, True, 0),
     ):
-        by_graph, by_torch = (sampler(noise, labels, settings).astype(int) for sampler in samplers)
+        by_graph, by_torch = (sampler.make(noise, labels, settings).astype(int) for sampler in samplers)
         assert np.abs(by_graph - by_torch).max() <= 1
         made.append(by_graph.tobytes())
     assert len(set(made)) == len(made)
     plain = Graph(generator.graph).answer({"noise": noise, "label": labels})["image"]
     assert (
-        np.abs(plain.astype(int) - samplers[0](noise, labels, SamplingSettings(3, 1.5, True))).max() == 0
+        np.abs(plain.astype(int) - samplers[0].make(noise, labels, SamplingSettings(3, 1.5, True))).max() == 0
     )  # the config's own way
 
 
