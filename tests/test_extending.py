@@ -50,7 +50,7 @@ LINES = {
         "nanocv_cli/data/formats/table.py": [
             ("from nanocv_cli.data.labels.base", "from nanocv_cli.data.formats import label_list\n"),
             (
-                "    Reader(CLASS_FOLDERS, ClassLabel",
+                '    Reader("coco", Mask',
                 '    Reader("label_list", ClassLabel, label_list.find_list, label_list.read_list, "labels.csv"),\n',
             ),
         ],

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationInf
 
 from nanocv_cli.config.expected_type import OneOf
 from nanocv_cli.config.project import GROUPS
-from nanocv_cli.rooms import is_task, task_names
+from nanocv_cli.rooms import entered_readers, is_task, task_names
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Channels3 = tuple[float, float, float]
@@ -43,13 +43,27 @@ class MaskConfig(Config):
     ignored_colours: tuple[Colour, ...] = Field((), description="colours that are neither learnt nor judged")
 
 
+# Of labels; `auto` looks which it is.
+FORMATS = ("auto", "class_folders", "coco", "pascal_voc", "yolo", "masks")
+
+
+def format_names() -> tuple[str, ...]:
+    """The names of all formats: those of this package first, then those of others."""
+    return tuple(dict.fromkeys((*FORMATS, *(format for _, format, _ in entered_readers()))))
+
+
+def is_format(name: str) -> bool:
+    """Whether there is a format of this name; looks at the installed packages only where nanocv has none."""
+    return name in FORMATS or name in format_names()
+
+
 class DataConfig(Config):
     """One data set: where it lies, what format it has, how it is split."""
 
     name: str = Field(min_length=1, description="of the set, as cards and summaries tell it")
     path: str = Field(description="folder of the images; a relative path starts at the project root")
     archive: str | None = Field(None, description="the one DVC-tracked tar file that `path` is unpacked from")
-    format: Literal["auto", "class_folders", "coco", "pascal_voc", "yolo", "masks"] = Field(
+    format: Annotated[str, OneOf(format_names, is_format)] = Field(
         "auto", description="layout of the labels; auto looks"
     )
     classes: tuple[str, ...] | None = Field(None, description="class names in label order; none: read from the set")

@@ -10,5 +10,6 @@ ROOM = Room(
     score=Score("mae", lowest_is_best=True, is_share=False),
     postprocessor="tests.fifth_task.postprocessor:CountingPostprocessor",
     recipe="tests.fifth_task.config:Recipe",
+    readers={"counts": "tests.fifth_task.labels:READER"},
     networks={"counter": "tests.fifth_task.network:build_counter"},
 )

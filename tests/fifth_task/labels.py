@@ -11,8 +11,8 @@ from PIL import Image, ImageDraw
 
 from nanocv_cli.config.schema import DataConfig
 from nanocv_cli.data.dataset import Dataset, Sample
+from nanocv_cli.data.formats.table import Reader
 from nanocv_cli.data.labels.base import Label, Problem
-from nanocv_cli.errors import DataError
 
 MOST = 4
 
@@ -41,15 +41,21 @@ class Count(Label):
         return self  # a count, whatever number its class has
 
 
+def find_counts(root: Path) -> list[Path]:
+    return [file for split in ("train", "val") if (file := root / split / "counts.json").is_file()]
+
+
 def read_counts(config: DataConfig, root: Path) -> Dataset[Count]:
     splits = {}
-    for split in ("train", "val"):
-        file = root / split / "counts.json"
-        if not file.is_file():
-            raise DataError(f"{file} is not there", "a set to count has one in each split")
+    for file in find_counts(root):
         counts = json.loads(file.read_text())
-        splits[split] = tuple(Sample(file.parent / name, Count(count)) for name, count in sorted(counts.items()))
+        splits[file.parent.name] = tuple(
+            Sample(file.parent / name, Count(count)) for name, count in sorted(counts.items())
+        )
     return Dataset(config.name, root, ("flower",), splits)
+
+
+READER = Reader("counts", Count, find_counts, read_counts, "counts.json beside the images of each split")
 
 
 def write_counted_set(folder: Path, counts: dict[str, int], size: int = 32) -> Path:

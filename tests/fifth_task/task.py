@@ -8,13 +8,13 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from nanocv_cli.config.schema import DataConfig, ModelConfig, TrainConfig
+from nanocv_cli.config.schema import ModelConfig, TrainConfig
 from nanocv_cli.data.augment import resize
-from nanocv_cli.data.dataset import Dataset, Sample
+from nanocv_cli.data.dataset import Sample
 from nanocv_cli.tasks.base import EvalContext, Evaluator, Metrics, Outputs, Say, StepSettings, Task
 from nanocv_cli.tasks.normalised import Normalised, recoloured
 from tests.fifth_task.config import Recipe
-from tests.fifth_task.labels import Count, read_counts
+from tests.fifth_task.labels import Count
 
 
 class ExportModel(Normalised):
@@ -40,9 +40,6 @@ class Counting(Task):
     label = Count
     train_metric_name = "error"
     output_names = ("count",)
-
-    def read(self, config: DataConfig, root: Path) -> Dataset[Count]:
-        return read_counts(config, root)
 
     def targets(self, samples: list[Sample[Count]], size: int, resize: str, cache: Path, say: Say) -> NDArray[np.int64]:
         return np.array([sample.label.number for sample in samples], np.int64)

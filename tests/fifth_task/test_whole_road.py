@@ -11,7 +11,7 @@ import tritonclient.http as http
 from PIL import Image
 
 from nanocv_cli.serving.launch import started
-from tests.conftest import Command, TrainedRun, training_run
+from tests.conftest import Command, TrainedRun, Write, training_run
 from tests.fifth_task.labels import write_counted_set
 
 pytestmark = pytest.mark.slow(25)
@@ -96,6 +96,28 @@ def test_it_is_served_and_answers_as_in_process(counter: TrainedRun, nanocv: Com
         image = counter.data / "val" / f"{number:03d}.png"
         (answer,) = nanocv("infer", image, "--model", counter.folder, "--json").document["predictions"]
         assert count == pytest.approx(answer["count"], abs=2e-3)
+
+
+def test_its_labels_are_checked_shown_and_registered(
+    counter: TrainedRun, nanocv: Command, project: Path, write: Write
+) -> None:
+    checked = nanocv("data", "check", counter.data, "--json")
+    assert (checked.code, checked.document["splits"]) == (0, {"train": 160, "val": 32})
+    shown = nanocv("data", "show", counter.data, "--out", project / "sheet.png", "-n", "4", "--json")
+    assert (shown.code, shown.document["n"]) == (0, 4)
+    added = nanocv("data", "add", counter.data, "--name", "counted", "--json")
+    assert added.code == 0, added.err
+    assert "format: counts\n" in Path(added.document["config"]).read_text()
+    assert nanocv("config", "check").code == 0
+    few = write_counted_set(project / "few", {"train": 2, "val": 1})
+    (few / "train" / "counts.json").write_text('{"000.png": -1, "001.png": 2}')
+    checked = nanocv("data", "check", few, "--json")
+    assert checked.code == 1
+    assert [one["kind"] for one in checked.document["findings"] if one["level"] == "error"] == ["negative"]
+    write("configs/data/other.yaml", f"name: other\npath: {few}\nformat: count\n")
+    refused = nanocv("data", "check", "other")
+    assert refused.code == 2
+    assert "did you mean counts?" in refused.err
 
 
 def test_it_is_benched(counter: TrainedRun, nanocv: Command) -> None:

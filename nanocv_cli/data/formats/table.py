@@ -12,6 +12,7 @@ from nanocv_cli.data.labels.base import ClassLabel, Label
 from nanocv_cli.data.labels.boxes import Boxes
 from nanocv_cli.data.labels.masks import Mask
 from nanocv_cli.errors import DataError, RequestError
+from nanocv_cli.rooms import broken, entered_readers, part
 
 AUTO, CLASS_FOLDERS = "auto", "class_folders"
 
@@ -35,8 +36,6 @@ class Reader:
     layout: str
 
 
-# `auto` takes the first that finds its labels. Class folders may carry boxes and masks beside them, as the set that
-# nanocv draws does, and are what a folder is taken for that is nothing else.
 READERS = [
     Reader("coco", Boxes, coco.find_documents, coco.read_coco, "COCO JSON (annotations/train.json)"),
     Reader("pascal_voc", Boxes, pascal_voc.find_annotations, pascal_voc.read_pascal_voc,
@@ -45,6 +44,9 @@ READERS = [
     Reader("masks", Mask, mask_folders.find_folders, mask_folders.read_mask_folders,
            "images/ and masks/ side by side"),
     Reader("coco", Mask, coco.find_documents, coco_masks.read_coco_masks, "COCO JSON with polygons or RLE"),
+]  # fmt: skip
+# They may carry boxes and masks beside them, as the set that nanocv draws does.
+CLASS_FOLDER_READERS = [
     Reader(CLASS_FOLDERS, ClassLabel, Path.exists, class_folders.read_class_folders, "a folder for each class"),
     Reader(CLASS_FOLDERS, Boxes, coco.find_documents, coco.read_coco, "COCO JSON beside class folders"),
     Reader(CLASS_FOLDERS, Mask, mask_folders.find_folders, mask_folders.read_mask_folders,
@@ -53,9 +55,24 @@ READERS = [
 WRITERS = {"coco": coco.write_coco, "pascal_voc": pascal_voc.write_pascal_voc, "yolo": yolo.write_yolo}
 
 
+def readers() -> list[Reader]:
+    """All readers, in the order in which `auto` asks whose labels a folder has; it is class folders if nothing else.
+
+    Raises:
+        ModelError: a package that brings a format is broken.
+    """
+    entered = []
+    for task, name, path in entered_readers():
+        reader = part(task, path)
+        if not isinstance(reader, Reader) or reader.format != name:
+            raise broken(task, f"{path} is no Reader of the format {name}", "see nanocv_cli/data/formats/table.py")
+        entered.append(reader)
+    return [*READERS, *entered, *CLASS_FOLDER_READERS]
+
+
 def guess_format(root: Path) -> str:
     """The first format whose labels a folder has; `class_folders` where there is no such folder."""
-    return next((reader.format for reader in READERS if reader.find(root)), CLASS_FOLDERS)
+    return next((reader.format for reader in readers() if reader.find(root)), CLASS_FOLDERS)
 
 
 def stated_format(root: Path) -> str:
@@ -71,7 +88,7 @@ def read_labels(config: DataConfig, root: Path) -> Dataset[Any]:
         DataError: it is not there, or cannot be read.
     """
     name = guess_format(root) if config.format == AUTO else config.format
-    return _read(next(reader for reader in READERS if reader.format == name), config, root)
+    return _read(next(reader for reader in readers() if reader.format == name), config, root)
 
 
 def read_as(label: type[LabelType], config: DataConfig, root: Path) -> Dataset[LabelType]:
@@ -86,11 +103,12 @@ def read_as(label: type[LabelType], config: DataConfig, root: Path) -> Dataset[L
         RequestError: the format that the config names holds no such labels.
         DataError: the set is not there, has no such labels, or they cannot be read.
     """
-    able = [reader for reader in READERS if reader.label is label]
+    with_label = [reader for reader in readers() if reader.label is label]
+    able = with_label
     if config.format != AUTO:
-        able = [reader for reader in able if reader.format == config.format]
+        able = [reader for reader in with_label if reader.format == config.format]
         if not able:
-            names = dict.fromkeys(reader.format for reader in READERS if reader.label is label)
+            names = dict.fromkeys(reader.format for reader in with_label)
             raise RequestError(
                 f"data set {config.name} has data.format {config.format}, which holds no {label.plural}",
                 f"{label.plural} are in {', '.join(names)}; --set data.format=auto looks for them",

@@ -13,7 +13,7 @@ from PIL import Image
 from nanocv_cli.config.schema import DataConfig
 from nanocv_cli.data.check import check_dataset
 from nanocv_cli.data.dataset import Dataset, Sample
-from nanocv_cli.data.formats.table import READERS, WRITERS, guess_format, read_as
+from nanocv_cli.data.formats.table import WRITERS, guess_format, read_as, readers
 from nanocv_cli.data.labels.boxes import Boxes, box_targets
 from nanocv_cli.errors import DataError
 from tests.boxed import write_boxed_set
@@ -55,7 +55,7 @@ def test_what_is_written_is_read_back(
     dataset = Dataset("set", folder, CLASSES, {"train": tuple(samples), "val": tuple(samples[-1:])})
     WRITERS[form](dataset, folder / "to")
     assert guess_format(folder / "to") == form
-    reader = next(reader.read for reader in READERS if reader.format == form)
+    reader = next(reader.read for reader in readers() if reader.format == form)
     found = reader(config(folder / "to", classes=CLASSES), folder / "to")
     assert found.classes == CLASSES
     assert found.notes == ()

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from nanocv_cli.config.schema import DataConfig
-from nanocv_cli.data.formats.table import READERS, guess_format, read_as, read_labels
+from nanocv_cli.data.formats.table import guess_format, read_as, read_labels, readers
 from nanocv_cli.data.labels.base import ClassLabel, Label
 from nanocv_cli.data.labels.boxes import Boxes
 from nanocv_cli.data.labels.masks import Mask
@@ -16,7 +16,7 @@ from tests.masked import write_masked_set
 
 LABELS = (ClassLabel, Boxes, Mask)
 FORMATS = ("class_folders", "coco", "pascal_voc", "yolo", "masks")
-ABLE = {(reader.format, reader.label) for reader in READERS}
+ABLE = {(reader.format, reader.label) for reader in readers()}
 
 
 def config(**values: str) -> DataConfig:
