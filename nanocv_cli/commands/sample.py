@@ -55,7 +55,7 @@ def sample(
     from nanocv_cli.engine.reference import find_checkpoint
     from nanocv_cli.errors import RequestError
     from nanocv_cli.files import expect_file, expect_folder
-    from nanocv_cli.images.grid import write_grid, write_image
+    from nanocv_cli.images.drawing import write_grid, write_image
     from nanocv_cli.machine import expect_room
     from nanocv_cli.tasks.table import graph_sampler_for
     from nanocv_cli.untrusted import safe_names

@@ -1,15 +1,19 @@
-"""Drawing on images: sizes follow the image, text is readable on any ground, colours stay with their class."""
+"""Drawing on images, and images side by side in one: sizes follow the image, text is readable on any ground, colours
+stay with their class.
+"""
 
 import colorsys
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from nanocv_cli.files import atomic_path
 from nanocv_cli.untrusted import printable
 
 Colour = tuple[int, int, int]
@@ -31,6 +35,11 @@ TEXT_COLOUR = (255, 255, 255, 255)
 OPACITY = 0.55  # of classes over an image
 BACKGROUND = "background"  # the class that stays clear
 ROWS = 256
+
+GRID_GAP = 2
+GRID_HEAD = 18  # height of a title
+SMALLEST_SHOWN = 96  # pixels; smaller images are enlarged by whole factors
+GRID_GROUND, GRID_INK = (245, 245, 245), (30, 30, 30)
 
 
 def class_colour(label: int) -> Colour:
@@ -196,3 +205,47 @@ def _draw_row(pen: ImageDraw.ImageDraw, place: tuple[int, int, int], face: Any, 
     under = top + face.size + bar // 2
     pen.rectangle((left, under, right, under + bar - 1), fill=TRACK_COLOUR)
     pen.rectangle((left, under, left + round(share * (right - left)), under + bar - 1), fill=colour)
+
+
+def write_grid(
+    blocks: Sequence[NDArray[np.uint8]], path: Path, titles: Sequence[str] = (), columns: int | None = None
+) -> Path:
+    """Writes blocks of images one below the other, each under its title where there are titles.
+
+    Args:
+        blocks: uint8 [n,S,S,3] each, not all empty.
+        path: PNG to write.
+        titles: one for each block, or none.
+        columns: images in a row; None: a block is a row.
+    """
+    side = max(block.shape[1] for block in blocks if len(block))
+    shown = side * max(1, -(-SMALLEST_SHOWN // side))
+    columns = columns or max(len(block) for block in blocks)
+    head = GRID_HEAD if titles else 0
+    lines = sum(-(-len(block) // columns) for block in blocks)
+    size = (columns * (shown + GRID_GAP) + GRID_GAP, lines * (shown + GRID_GAP) + len(blocks) * head + GRID_GAP)
+    grid = Image.new("RGB", size, GRID_GROUND)
+    pen, face = ImageDraw.Draw(grid), ImageFont.load_default(13)
+    top = GRID_GAP
+    for number, block in enumerate(blocks):
+        if titles:
+            pen.text(
+                (GRID_GAP + 2, top + 1),
+                fit_text(plain_letters(titles[number]), face, grid.width - 8),
+                GRID_INK,
+                font=face,
+            )
+        top += head
+        for start in range(0, len(block), columns):
+            for column, image in enumerate(block[start : start + columns]):
+                enlarged = Image.fromarray(image).resize((shown, shown), Image.Resampling.NEAREST)
+                grid.paste(enlarged, (GRID_GAP + column * (shown + GRID_GAP), top))
+            top += shown + GRID_GAP
+    return write_image(np.asarray(grid), path)
+
+
+def write_image(image: NDArray[np.uint8], path: Path) -> Path:
+    """Writes uint8 [H,W,3] as a PNG file, its folders as well."""
+    with atomic_path(path) as temporary:
+        Image.fromarray(image).save(temporary, "PNG")
+    return path

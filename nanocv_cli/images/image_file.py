@@ -6,6 +6,7 @@ list below are ever tried, of the many that Pillow knows.
 
 import io
 import struct
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -15,8 +16,6 @@ from typing import BinaryIO
 from PIL import Image, UnidentifiedImageError
 
 from nanocv_cli.errors import DataError
-from nanocv_cli.images.budget import Budget
-from nanocv_cli.images.tiff import check_tiff
 from nanocv_cli.untrusted import first_line, open_regular, printable
 
 # Those that Pillow has at hand come first, the one without a signature last.
@@ -34,14 +33,19 @@ MOST_SCANS = 200
 HELD = {"WEBP": 16, "AVIF": 16, "JPEG2000": 20, "TIFF": 8}
 PROGRESSIVE = 8
 PLAIN, CONVERTED = 4, 8  # Pillow's three channels; the same and what they are made from
-# For all images that are being decoded: one of MAX_PIXELS that has to be converted.
-MEMORY = Budget(MAX_PIXELS * CONVERTED)
 
 POSTSCRIPT = (b"%!PS", b"\xc5\xd0\xd3\xc6")
 ICON = b"\0\0\1\0"
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 START_OF_SCAN = b"\xff\xda"
 BLOCK = 1 << 20
+
+# More strips or tiles than any image has that is not meant to fill the memory with their list.
+MOST_TIFF_VALUES = 1 << 18
+TILE_WIDTH, TILE_HEIGHT = 322, 323
+TIFF_WHOLE = {1: "B", 3: "H", 4: "L", 6: "b", 8: "h", 9: "l", 16: "Q", 17: "q"}  # types of whole numbers
+TIFF_PLACES = (273, 279, 324, 325)  # offsets and lengths of strips and of tiles
+TIFF_SINGLE_BYTES = (1, 2, 6, 7)  # types whose values are not taken apart
 
 # Blocks of more than 32 MiB go back to the system when they are freed; of smaller ones the C library keeps as much for
 # each thread as that thread once held.
@@ -51,6 +55,46 @@ if hasattr(getattr(Image, "core", None), "set_block_size"):
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2
 # A doubtful tag in a file that can be read is no news to the user; what cannot be read raises.
 warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
+class Budget:
+    """An amount of memory that all threads together take parts of, each waiting until there is enough.
+
+    Args:
+        total: bytes.
+    """
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self._free = total
+        self._changed = threading.Condition()
+        self._own = threading.local()
+
+    @contextmanager
+    def reserved(self, amount: int) -> Iterator[None]:
+        """Holds `amount` bytes; more than there are in all is all of them, so that the largest has them alone.
+
+        Raises:
+            RuntimeError: this thread holds a part already, and might wait for itself.
+        """
+        if getattr(self._own, "holds", False):
+            raise RuntimeError("a thread reserves memory once at a time")
+        amount = min(amount, self.total)
+        with self._changed:
+            self._changed.wait_for(lambda: self._free >= amount)
+            self._free -= amount
+        self._own.holds = True
+        try:
+            yield
+        finally:
+            self._own.holds = False
+            with self._changed:
+                self._free += amount
+                self._changed.notify_all()
+
+
+# For all images that are being decoded: one of MAX_PIXELS that has to be converted.
+MEMORY = Budget(MAX_PIXELS * CONVERTED)
 
 
 class UnreadableImageError(DataError):
@@ -107,7 +151,7 @@ def _identified(source: Path | bytes) -> Iterator[tuple[Image.Image, "_Guarded",
                 # An icon is decoded as it is opened, and says nothing of its size before.
                 held.enter_context(MEMORY.reserved(MEMORY.total))
             elif prefix.startswith(TIFF):
-                check_tiff(guarded, MAX_PIXELS)
+                _check_tiff(guarded)
             formats = ["ICO"] if is_icon else FORMATS
             with Image.open(guarded, formats=formats) as image:  # type: ignore[arg-type]
                 yield image, guarded, held
@@ -205,3 +249,37 @@ def _reason(prefix: bytes, error: Exception) -> str:
     if isinstance(error, MemoryError):
         return "there is not enough memory to decode it"
     return "the file is cut short" if isinstance(error, struct.error) else first_line(error)
+
+
+def _check_tiff(file: _Guarded) -> None:
+    """Looks at what a TIFF file says of itself before Pillow believes it: its first directory (TIFF 6.0; BigTIFF).
+
+    The file is left at its start. A tile is decoded whole, however small the image is.
+
+    Raises:
+        ValueError: lists that no image has, or a tile that is too large.
+        struct.error: it is cut short.
+    """
+    file.seek(0)
+    order = "<" if file.read(2) == b"II" else ">"
+    big = struct.unpack(f"{order}H", file.read(2))[0] == 43
+    if big:
+        file.seek(8)
+    (offset,) = struct.unpack(f"{order}{'Q' if big else 'L'}", file.read(8 if big else 4))
+    file.seek(offset)
+    (count,) = struct.unpack(f"{order}{'Q' if big else 'H'}", file.read(8 if big else 2))
+    if count > 1 << 16:
+        raise ValueError(f"its directory has {count:,} entries")
+    layout = f"{order}HH{'Q8s' if big else 'L4s'}"
+    content = file.read(count * struct.calcsize(layout))
+    sides = {TILE_WIDTH: 1, TILE_HEIGHT: 1}
+    for tag, kind, values, value in struct.iter_unpack(layout, content):
+        if values > MOST_TIFF_VALUES and (kind not in TIFF_SINGLE_BYTES or tag in TIFF_PLACES):
+            raise ValueError(f"its tag {tag} has {values:,} values")
+        if tag in sides:
+            if kind not in TIFF_WHOLE:
+                raise ValueError(f"its tag {tag} is no whole number")
+            sides[tag] = max(sides[tag], struct.unpack_from(order + TIFF_WHOLE[kind], value.ljust(8, b"\0"))[0])
+    if sides[TILE_WIDTH] * sides[TILE_HEIGHT] > MAX_PIXELS:
+        raise ValueError(f"its tiles are {sides[TILE_WIDTH]} x {sides[TILE_HEIGHT]} pixels")
+    file.seek(0)

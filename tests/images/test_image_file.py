@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
 from nanocv_cli.images import image_file, pixels
-from nanocv_cli.images.budget import Budget
+from nanocv_cli.images.image_file import Budget
 from nanocv_cli.images.resize import SUFFIXES, UnreadableImageError, measure_image, open_image, open_square
 from nanocv_cli.images.resize import resize_to_square as squared
 from tests.images.test_resize import encoded, png_that_claims
@@ -291,7 +291,7 @@ import resource, sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from nanocv_cli.images import image_file
-from nanocv_cli.images.budget import Budget
+from nanocv_cli.images.image_file import Budget
 from nanocv_cli.images.resize import open_square
 image_file.MEMORY = Budget(2 * 8 * 7000**2)
 scale = 1 if sys.platform == "darwin" else 1024

@@ -87,7 +87,7 @@ class GenerationEvaluator(Evaluator):
     def draw(self, folder: Path, images: Images) -> list[Path]:
         """Writes `samples.png`, a row of samples for each class, and `nearest.png`, samples above the training
         images that they are nearest to."""
-        from nanocv_cli.images.grid import write_grid
+        from nanocv_cli.images.drawing import write_grid
 
         rows = self._rows()
         drawn = [write_grid(rows, folder / "samples.png", self.classes)]
@@ -99,7 +99,7 @@ class GenerationEvaluator(Evaluator):
 
     def snapshot(self, folder: Path, epoch: int) -> None:
         """Writes `samples/epoch-0001.png`."""
-        from nanocv_cli.images.grid import write_grid
+        from nanocv_cli.images.drawing import write_grid
 
         write_grid(self._rows(), folder / "samples" / f"epoch-{epoch:04d}.png", self.classes)
 
