@@ -15,9 +15,8 @@ from nanocv_cli.serving.embedded.access import Access
 from nanocv_cli.serving.embedded.background import SmallestFirstExecutor
 from nanocv_cli.serving.embedded.budget import Budget
 from nanocv_cli.serving.embedded.faults import DEFECTS, Fault, Status, TooLarge
-from nanocv_cli.serving.embedded.grpc.messages import beside_tensors, decoded, named
 from nanocv_cli.serving.embedded.grpc.open_calls import OpenCall, OpenCalls, Phase
-from nanocv_cli.serving.embedded.grpc.service import GrpcService
+from nanocv_cli.serving.embedded.grpc.service import GrpcService, beside_tensors, decoded, named
 from nanocv_cli.serving.embedded.library import Library
 from nanocv_cli.serving.embedded.limits import Limits
 from nanocv_cli.serving.ports import address

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tritonclient.grpc import service_pb2 as pb
 
 from nanocv_cli.serving.embedded.faults import Fault
-from nanocv_cli.serving.embedded.grpc.messages import MOST_FIELDS, beside_tensors
+from nanocv_cli.serving.embedded.grpc.service import MOST_FIELDS, beside_tensors
 from tests.serving.conformance.clients import Client
 from tests.serving.embedded.grpc.raw_http2 import METHOD
 from tests.serving.embedded.small_server import SmallServer, small_server
