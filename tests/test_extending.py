@@ -17,11 +17,6 @@ from tests.conftest import COLOURS, REPOSITORY, write_tiny_set
 
 TEMPLATES = Path(__file__).parent / "templates"
 
-BUILDER = """def pixelnet(config: ModelConfig, classes: int) -> nn.Module:
-    return PixelNet(classes)
-
-
-"""
 # By what is added: new files, by template; and lines of tables, each put before what stands there already.
 ADDED = {
     "A model": {
@@ -35,15 +30,8 @@ ADDED = {
 }
 LINES = {
     "A model": {
-        "nanocv_cli/models/networks.py": [
-            (
-                "def lenet(",
-                "def pixelnet(config: ModelConfig, classes: int) -> nn.Module:\n    return PixelNet(classes)\n\n\n",
-            ),
-            ("from nanocv_cli.models.nanospot", "from nanocv_cli.models.pixelnet import PixelNet\n"),
-        ],
         "nanocv_cli/rooms.py": [
-            ('"lenet": "nanocv_cli.models.networks', '"pixelnet": "nanocv_cli.models.networks:pixelnet", ')
+            ('"lenet": "nanocv_cli.models.lenet:', '"pixelnet": "nanocv_cli.models.pixelnet:build_pixelnet", ')
         ],
     },
     "A label format": {

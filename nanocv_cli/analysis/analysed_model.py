@@ -17,8 +17,7 @@ from nanocv_cli.config.schema import ModelConfig
 from nanocv_cli.engine.reference import find_checkpoint
 from nanocv_cli.errors import ConfigError, RequestError
 from nanocv_cli.models.checkpoint import model_config, read_card
-from nanocv_cli.models.registry import build_model
-from nanocv_cli.models.without_weights import without_weights
+from nanocv_cli.models.registry import build_model, without_weights
 from nanocv_cli.untrusted import first_line
 
 

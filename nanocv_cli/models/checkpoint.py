@@ -1,11 +1,16 @@
-"""Weights as `.safetensors`: a network's finished weights with a model card, read back into the network they name."""
+"""Weights as `.safetensors`: a network's finished weights with a model card, read back into the network they name.
+
+Also weights that others have published, from torch's cache or downloaded into it.
+"""
 
 import json
+import pickle
 from collections.abc import Mapping
 from pathlib import Path
 
 import safetensors
 import safetensors.torch
+import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
@@ -15,8 +20,7 @@ from nanocv_cli.config.upgrade import upgraded_model
 from nanocv_cli.engine.card import ModelCard
 from nanocv_cli.errors import ConfigError, ModelError
 from nanocv_cli.files import atomic_path
-from nanocv_cli.models.registry import build_model
-from nanocv_cli.models.without_weights import without_weights
+from nanocv_cli.models.registry import build_model, without_weights
 from nanocv_cli.untrusted import first_line
 
 
@@ -116,3 +120,29 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             f"{path} ({path.stat().st_size} bytes) is no whole .safetensors file: {first_line(error)}",
             "use another checkpoint, or train again",
         ) from error
+
+
+def published_state(url: str, name: str, instead: str) -> dict[str, Tensor]:
+    """A published state dict, with the hash that its name carries checked.
+
+    Such files are pickles by their publishers' choice; torch's restricted unpickler, which runs no code, reads them.
+
+    Args:
+        url: where it is published, the name ending in `-HASH.pth`.
+        name: whose weights, for people.
+        instead: what to do without them.
+
+    Raises:
+        ModelError: they cannot be had.
+    """
+    try:
+        state: dict[str, Tensor] = torch.hub.load_state_dict_from_url(
+            url, map_location="cpu", progress=False, check_hash=True, weights_only=True
+        )
+    except (OSError, RuntimeError, pickle.UnpicklingError) as error:
+        reason = getattr(error, "reason", error)
+        raise ModelError(
+            f"{name} could not be had from {url}: {reason}",
+            f"{instead}, or place the file in {torch.hub.get_dir()}/checkpoints",
+        ) from error
+    return state

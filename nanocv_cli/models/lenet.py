@@ -6,10 +6,13 @@ At 224x224 and 4 classes: 443,284 parameters; 126.5 MFLOPs (2 per multiply-add: 
 """
 
 from itertools import pairwise
+from typing import cast
 
 from torch import Tensor, nn
 
+from nanocv_cli.config.schema import ModelConfig
 from nanocv_cli.models.arguments import LeNetArgs
+from nanocv_cli.models.registry import expect_multiple
 
 DEFAULT = LeNetArgs()
 
@@ -38,3 +41,13 @@ class LeNet(nn.Module):
         """Maps normalised float [N, 3, S, S] to logits float [N, classes]."""
         logits: Tensor = self.classifier(self.dropout(self.features(images).flatten(1)))
         return logits
+
+
+def build_lenet(config: ModelConfig, classes: int) -> LeNet:
+    """The network of a model config.
+
+    Raises:
+        ConfigError: its input size is no multiple of 32, as for all that halve their input five times.
+    """
+    expect_multiple(config, 32, "halves its input five times")
+    return LeNet(classes, config.input_size, cast(LeNetArgs, config.args))

@@ -8,12 +8,15 @@ At 32x32 and 4 classes: 2.2 M parameters, 0.37 GFLOPs for one evaluation.
 """
 
 import math
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nanocv_cli.config.schema import ModelConfig
 from nanocv_cli.models.arguments import NanoFlowArgs
+from nanocv_cli.models.registry import expect_multiple
 
 GRID = 16
 FREQUENCIES = 32
@@ -130,3 +133,13 @@ def _waves(time: Tensor) -> Tensor:
     powers = torch.arange(FREQUENCIES, device=time.device, dtype=torch.float32) / (FREQUENCIES - 1)
     angles = time.float().unsqueeze(1) * torch.exp(powers * math.log(1000.0))
     return torch.cat([angles.sin(), angles.cos()], 1)
+
+
+def build_nanoflow(config: ModelConfig, classes: int) -> NanoFlow:
+    """The network of a model config.
+
+    Raises:
+        ConfigError: its image size is no multiple of 16.
+    """
+    expect_multiple(config, 16, "works on a grid of 16x16 patches")
+    return NanoFlow(classes, config.input_size, cast(NanoFlowArgs, config.args))

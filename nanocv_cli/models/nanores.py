@@ -5,8 +5,11 @@ After He et al., Deep residual learning (arXiv:1512.03385) with the stem and poo
 Reads any square size from 32 pixels on.
 """
 
+from typing import cast
+
 from torch import Tensor, nn
 
+from nanocv_cli.config.schema import ModelConfig
 from nanocv_cli.models.arguments import NanoResArgs
 
 DEFAULT = NanoResArgs()
@@ -74,3 +77,8 @@ class NanoRes(nn.Module):
         features = self.pool(self.stages(self.stem(images))).flatten(1)
         logits: Tensor = self.classifier(self.dropout(features))
         return logits
+
+
+def build_nanores(config: ModelConfig, classes: int) -> NanoRes:
+    """The network of a model config, for images of any size."""
+    return NanoRes(classes, cast(NanoResArgs, config.args))

@@ -6,9 +6,12 @@ adds the encoder's finer maps on the way up (arXiv:1612.03144). Labels are found
 At 256x256 and 5 classes: 0.41 M parameters, 0.75 GFLOPs.
 """
 
+from typing import cast
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nanocv_cli.config.schema import ModelConfig
 from nanocv_cli.models.arguments import NanoSegArgs
 from nanocv_cli.models.nanospot import Bottleneck, convolution
 
@@ -54,3 +57,8 @@ class NanoSeg(nn.Module):
 
 def _enlarged(features: Tensor, like: Tensor) -> Tensor:
     return F.interpolate(features, size=like.shape[2:], mode="bilinear", align_corners=False)
+
+
+def build_nanoseg(config: ModelConfig, classes: int) -> NanoSeg:
+    """The network of a model config, for images of any size."""
+    return NanoSeg(classes, cast(NanoSegArgs, config.args))

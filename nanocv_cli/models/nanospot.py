@@ -3,20 +3,22 @@
 One prediction per place of three feature maps, as in FCOS (arXiv:1904.01355): class scores and the distances to the
 four sides. A residual backbone of dense 3x3 convolutions (arXiv:1512.03385), a top-down and bottom-up pyramid
 (arXiv:1612.03144, arXiv:1803.01534), towers for classes and sides at each level, and task-aligned assignment
-(`assignment.py`). Differs from FCOS: no centre-ness, for the score itself learns the overlap; no weights shared between
-levels, which keeps each level's batch statistics its own.
+(`dense_detection.py`). Differs from FCOS: no centre-ness, for the score itself learns the overlap; no weights shared
+between levels, which keeps each level's batch statistics its own.
 At 320x320 and 4 classes: 0.95 M parameters, 1.05 GFLOPs.
 """
 
 import math
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nanocv_cli.config.schema import ModelConfig
 from nanocv_cli.models.arguments import NanoSpotArgs
-from nanocv_cli.models.assignment import Losses, detection_losses
-from nanocv_cli.models.nms import CANDIDATES, DETECTIONS, best_detections
+from nanocv_cli.models.dense_detection import CANDIDATES, DETECTIONS, Losses, best_detections, detection_losses
+from nanocv_cli.models.registry import expect_multiple
 
 STRIDES = (8, 16, 32)
 STEM_KERNEL = 7
@@ -156,3 +158,13 @@ def corners(sides: Tensor, centres: Tensor, strides: Tensor) -> Tensor:
     """Boxes [N,A,4] xyxy in pixels from distances in strides."""
     distances = sides * strides
     return torch.cat([centres - distances[..., :2], centres + distances[..., 2:]], -1)
+
+
+def build_nanospot(config: ModelConfig, classes: int) -> NanoSpot:
+    """The network of a model config.
+
+    Raises:
+        ConfigError: its input size is no multiple of 32.
+    """
+    expect_multiple(config, 32, "halves its input five times")
+    return NanoSpot(classes, config.input_size, cast(NanoSpotArgs, config.args))

@@ -1,10 +1,15 @@
-"""One door to every network: a task's room names those of its own and who builds torchvision's for it."""
+"""One door to every network: a task's room names those of its own and who builds torchvision's for it.
 
-from collections.abc import Callable
+A network is built with its weights, or without memory: parameters exist as shapes only, whatever their size.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
 from pkgutil import resolve_name
-from typing import cast
+from typing import Any, cast
 
+import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from nanocv_cli.config.nearest import nearest
 from nanocv_cli.config.schema import ModelConfig
@@ -13,6 +18,10 @@ from nanocv_cli.rooms import room, task_names
 
 # From a model config and the number of classes.
 Builder = Callable[[ModelConfig, int], nn.Module]
+
+# What layers make their parameters with. Everything else a builder computes (regnet's widths, Swin's window indices)
+# runs as it stands, for builders read values from it.
+FACTORIES = {torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn}
 
 
 def build_model(config: ModelConfig, classes: int) -> nn.Module:
@@ -43,6 +52,25 @@ def build_model(config: ModelConfig, classes: int) -> nn.Module:
     return _builder(networks[config.architecture])(config, classes)
 
 
+def expect_multiple(config: ModelConfig, multiple: int, why: str) -> None:
+    """Makes sure that a network can read images of its config's size.
+
+    Args:
+        config: of the model.
+        multiple: what its input size must be a multiple of, pixels.
+        why: what the network does that asks for it, for the message.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    size = config.input_size
+    if size % multiple:
+        raise ConfigError(
+            f"model.input_size is {size}; {config.architecture} {why} and needs a multiple of {multiple}",
+            f"--set model.input_size={max(multiple, size // multiple * multiple)}",
+        )
+
+
 def _builder(path: str) -> Builder:
     return cast(Builder, resolve_name(path))
 
@@ -62,3 +90,28 @@ def _no_such_network(config: ModelConfig) -> ConfigError:
         f"model.architecture is {config.architecture!r}; nanocv has {', '.join(tasks)}",
         near or "set source: torchvision for a torchvision classifier",
     )
+
+
+class _ParametersOnMeta(TorchFunctionMode):
+    def __torch_function__(
+        self,
+        function: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        options = dict(kwargs or {})
+        if function in FACTORIES and options.get("device") is None:
+            options["device"] = "meta"
+        return function(*args, **options)
+
+
+def without_weights(build: Callable[[], nn.Module]) -> nn.Module:
+    """Calls a builder so that what it returns holds no values: every parameter and buffer is on torch's meta device.
+
+    Returns:
+        the module in evaluation mode.
+    """
+    with _ParametersOnMeta():
+        network = build()
+    return network.to("meta").eval()

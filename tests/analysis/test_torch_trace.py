@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from nanocv_cli.analysis.layer import Layer
 from nanocv_cli.analysis.torch_trace import trace
-from nanocv_cli.models.without_weights import without_weights
+from nanocv_cli.models.registry import without_weights
 
 
 def layers_of(network: nn.Module, *shape: int) -> tuple[Layer, ...]:

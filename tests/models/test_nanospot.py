@@ -1,18 +1,17 @@
-"""NanoSpot's size, its answers, and who learns what."""
+"""NanoSpot's size, its answers, and what it learns from."""
 
 from pathlib import Path
 
 import pytest
 import torch
-from torchvision.ops import generalized_box_iou
 
 from nanocv_cli.analysis.torch_trace import trace
 from nanocv_cli.config.owners import model_class
 from nanocv_cli.engine.card import ModelCard
-from nanocv_cli.models.assignment import Losses, assign, generalised_overlap
 from nanocv_cli.models.checkpoint import load_network, save_weights
-from nanocv_cli.models.nanospot import NanoSpot, anchor_points
-from nanocv_cli.models.without_weights import without_weights
+from nanocv_cli.models.dense_detection import Losses
+from nanocv_cli.models.nanospot import NanoSpot
+from nanocv_cli.models.registry import without_weights
 
 
 def test_it_keeps_to_its_budget() -> None:
@@ -62,29 +61,6 @@ def test_ignored_objects_teach_nothing() -> None:
     # All places lie inside the crowd: none is to learn that nothing is there, and none learns an object.
     assert isinstance(losses, Losses)
     assert losses.total.item() == 0.0
-
-
-def test_each_object_gets_places_inside_it_and_a_tiny_one_too() -> None:
-    centres, strides = anchor_points(64)
-    truth = torch.tensor([[[4.0, 4.0, 40.0, 40.0], [50.0, 50.0, 52.0, 51.0]]])
-    boxes = torch.cat([centres - 8, centres + 8], -1).unsqueeze(0)
-    scores = torch.full((1, len(centres), 2), 0.5)
-    found = assign(scores, boxes, truth, torch.tensor([[0, 1]]), torch.tensor([[True, True]]), centres, strides)
-    for number in (0, 1):
-        own = centres[found.learns[0] & (found.objects[0] == number)]
-        assert len(own) >= 1
-        low, high = truth[0, number, :2] - 16, truth[0, number, 2:] + 16
-        assert ((own >= low) & (own <= high)).all()
-    assert (found.alignment[~found.learns] == 0).all()
-    assert ((found.alignment >= 0) & (found.alignment <= 1)).all()
-
-
-def test_generalised_overlap_is_torchvisions() -> None:
-    corner = torch.rand(50, 4)
-    left = torch.cat([corner[:, :2], corner[:, :2] + corner[:, 2:] + 0.1], 1)
-    right = left.roll(1, 0)
-    expected = generalized_box_iou(left, right).diagonal()
-    torch.testing.assert_close(generalised_overlap(left, right)[0], expected, atol=1e-5, rtol=1e-4)
 
 
 def test_weights_of_its_former_name_load(tmp_path: Path) -> None:

@@ -17,8 +17,7 @@ from nanocv_cli.config.project import shipped_configs
 from nanocv_cli.config.schema import ModelConfig
 from nanocv_cli.config.torchvision_names import TORCHVISION_CLASSIFIERS
 from nanocv_cli.errors import ConfigError, ModelError
-from nanocv_cli.models.registry import build_model
-from nanocv_cli.models.without_weights import without_weights
+from nanocv_cli.models.registry import build_model, without_weights
 from nanocv_cli.rooms import BUILT_IN, room, task_names
 from nanocv_cli.tasks.classification import torchvision_classifiers
 

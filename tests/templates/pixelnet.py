@@ -5,6 +5,8 @@ A perceptron (Rosenblatt, Psychological Review 65, 1958) on three numbers: 3 x c
 
 from torch import Tensor, nn
 
+from nanocv_cli.config.schema import ModelConfig
+
 
 class PixelNet(nn.Module):
     """Logits of images of any size.
@@ -21,3 +23,8 @@ class PixelNet(nn.Module):
         """Maps normalised float [N,3,S,S] to logits float [N,classes]."""
         logits: Tensor = self.classifier(images.mean((2, 3)))
         return logits
+
+
+def build_pixelnet(config: ModelConfig, classes: int) -> PixelNet:
+    """The network of a model config, for images of any size."""
+    return PixelNet(classes)

@@ -7,7 +7,7 @@ from torchvision import models
 
 from nanocv_cli.config.schema import ModelConfig
 from nanocv_cli.errors import ConfigError
-from nanocv_cli.models.published_weights import published_state
+from nanocv_cli.models.checkpoint import published_state
 from nanocv_cli.untrusted import first_line
 
 # Below these sizes a builder's last feature map would be empty.

@@ -12,7 +12,7 @@ from nanocv_cli.data.dataset import Sample
 from nanocv_cli.data.labels.boxes import Boxes, box_targets
 from nanocv_cli.data.views import augment_boxes
 from nanocv_cli.engine.card import ModelCard
-from nanocv_cli.models.assignment import Losses
+from nanocv_cli.models.dense_detection import Losses
 from nanocv_cli.tasks.base import EvalContext, Outputs, Say, StepSettings, Task
 from nanocv_cli.tasks.detection.config import Recipe
 from nanocv_cli.tasks.detection.matching import unmatched_distance

@@ -10,8 +10,7 @@ from nanocv_cli.config.schema import ModelConfig
 from nanocv_cli.config.torchvision_names import TORCHVISION_DETECTORS
 from nanocv_cli.data.labels.boxes import IGNORED, LABEL
 from nanocv_cli.errors import ConfigError, ModelError
-from nanocv_cli.models.assignment import Losses
-from nanocv_cli.models.nms import DETECTIONS
+from nanocv_cli.models.dense_detection import DETECTIONS, Losses
 
 # These learn masks or key points too, which boxes do not give them.
 NEED_MORE_THAN_BOXES = ("maskrcnn", "keypointrcnn")

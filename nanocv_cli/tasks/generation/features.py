@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from nanocv_cli.models.published_weights import published_state
+from nanocv_cli.models.checkpoint import published_state
 
 # Changing any of these changes every figure.
 SEED = 2002_09797
