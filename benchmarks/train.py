@@ -19,7 +19,7 @@ from nanocv_cli.config.project import cache_folder, project_root
 from nanocv_cli.data.batches import Batches
 from nanocv_cli.data.sources import image_folder
 from nanocv_cli.display import Display
-from nanocv_cli.evaluation.split import load_split
+from nanocv_cli.evaluation.evaluate import load_split
 from nanocv_cli.machine import keep_freed_memory
 from nanocv_cli.models.device import autocast, pick_device, pick_precision
 from nanocv_cli.models.registry import build_model

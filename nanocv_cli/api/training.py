@@ -13,7 +13,8 @@ from nanocv_cli.output import say
 if TYPE_CHECKING:
     from nanocv_cli.evaluation.measure import Measured
     from nanocv_cli.exporting.onnx_file import Exported
-    from nanocv_cli.training.start_run import TrainRequest
+    from nanocv_cli.training.context import TrainContext, TrainRequest
+    from nanocv_cli.training.train import Trained
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def train(
         TrainingError: the loss became NaN, or another process trains in that folder.
         ExportError: the graph does not answer like the checkpoint; the run stays and can be resumed.
     """
-    from nanocv_cli.training.start_run import TrainRequest
+    from nanocv_cli.training.context import TrainRequest
 
     overrides = tuple(
         f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in (settings or {}).items()
@@ -91,10 +92,9 @@ def run_training(request: "TrainRequest", device: str) -> TrainedRun | None:
     Raises:
         as `train`.
     """
-    from nanocv_cli.exporting.finish_run import finish_run
     from nanocv_cli.models.device import pick_device
+    from nanocv_cli.training.context import start_run
     from nanocv_cli.training.distributed import joined_group
-    from nanocv_cli.training.start_run import start_run
     from nanocv_cli.training.train import train as train_to_the_end
 
     root, chosen = project_root(), pick_device(device)
@@ -102,7 +102,7 @@ def run_training(request: "TrainRequest", device: str) -> TrainedRun | None:
         trained = train_to_the_end(context)
         if trained is None:
             return None
-        summary = finish_run(context, trained, root)
+        summary = _finish(context, trained, root)
     run, best = context.run, context.task.best
     return TrainedRun(
         folder=run.path,
@@ -116,6 +116,38 @@ def run_training(request: "TrainRequest", device: str) -> TrainedRun | None:
         seconds=trained.seconds,
         summary=summary,
     )
+
+
+def _finish(context: "TrainContext", trained: "Trained", root: Path) -> dict[str, Any]:
+    """Exports the best weights into the run folder and writes its `summary.json`.
+
+    Returns:
+        the summary, as `nanocv train --json` prints it.
+
+    Raises:
+        ExportError: the graph does not match; the checkpoints stay, and the run can be resumed to try again.
+    """
+    from nanocv_cli.exporting.onnx_file import export_onnx, parity_images
+
+    run, config = context.run, context.config
+    exported = export_onnx(run.best, run.graph, parity_images(run.best, None, root, context.display.say))
+    summary: dict[str, Any] = {
+        "run": str(run.path),
+        "model": config.model.name,
+        "data": config.data.name,
+        "checkpoint": str(run.best),
+        "onnx": str(run.graph),
+        "epochs": trained.epochs,
+        "seconds": trained.seconds,
+        "images_per_second": trained.images_per_second,
+        "split": trained.split,
+        "metric": context.task.best.name,
+        "metrics": trained.metrics,
+        "pictures": [str(path) for path in trained.images],
+        "parity": {"max_abs_error": exported.parity.max_abs_error, "n": exported.parity.n},
+    }
+    run.finish(summary)
+    return summary
 
 
 def evaluate(

@@ -45,8 +45,8 @@ def train(
     """Train a model; write a run folder and the graph."""
     from nanocv_cli.api.training import run_training
     from nanocv_cli.config.overrides import TrainOptions
+    from nanocv_cli.training.context import TrainRequest
     from nanocv_cli.training.distributed import is_member, launch
-    from nanocv_cli.training.start_run import TrainRequest
 
     if nproc > 1 and not is_member():
         raise typer.Exit(launch(nproc, sys.argv[1:]))

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from nanocv_cli.config.schema import DataConfig
 from nanocv_cli.data.archive import STAMP, adopt, is_unpacked, place_of, unpack
-from nanocv_cli.dvc import command
+from nanocv_cli.dvc import retrieve
 from nanocv_cli.dvc.records import tracked_files
-from nanocv_cli.dvc.remote import default_remote
+from nanocv_cli.dvc.retrieve import default_remote
 from nanocv_cli.errors import DataError, RequestError
 from nanocv_cli.files import expect_folder, expect_writable, folder_beside
 
@@ -78,7 +78,7 @@ def pull_files(root: Path, paths: list[str], say: Say, remote: str | None = None
         own = None if remote else default_remote(root)
         # DVC is not asked for what a folder does not hold: its failure would be told before what is done about it.
         missing = own is not None and any(own.lacks(tracked[path]) for path in paths)
-        if not missing and command.pull(root, paths, remote):
+        if not missing and retrieve.pull(root, paths, remote):
             return "pulled"
     stages = sorted({stage for path in paths if (stage := tracked[path].stage)})
     if not stages:
@@ -87,7 +87,7 @@ def pull_files(root: Path, paths: list[str], say: Say, remote: str | None = None
         )
     say(f"the remote does not hold {', '.join(paths)}: reproducing stage {', '.join(stages)}")
     for stage in stages:
-        command.reproduce(root, stage)
+        retrieve.reproduce(root, stage)
     return "reproduced"
 
 

@@ -208,7 +208,7 @@ def fetch_weights(name: str, root: Path, suffix: str) -> Path | None:
         return None
     # Most commands find their model without these: pydantic takes a tenth of a second.
     from nanocv_cli.dvc.records import tracked_files
-    from nanocv_cli.dvc.remote import default_remote, fetch
+    from nanocv_cli.dvc.retrieve import default_remote, fetch
 
     tracked = {
         place.stem: file

@@ -1,6 +1,8 @@
-"""Measures a model on a split: one evaluator judges the network in training, a checkpoint and an exported graph."""
+"""A split, decoded once, answered by a model and judged: the network in training, a checkpoint, an exported graph."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,7 +11,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from nanocv_cli.config.schema import ModelConfig
-from nanocv_cli.evaluation.split import Split
+from nanocv_cli.data.cache import cached_split
+from nanocv_cli.data.dataset import Dataset
+from nanocv_cli.display import Display
 from nanocv_cli.models.device import autocast
 from nanocv_cli.tasks.base import EvalContext, Evaluator, Outputs, Task, named_outputs
 
@@ -17,6 +21,30 @@ Answer = Callable[[Mapping[str, NDArray[Any]]], Outputs]
 Progress = Callable[[int, int], None]
 
 NO_CONTEXT = EvalContext()
+WARNINGS_SHOWN = 10
+
+
+@dataclass(frozen=True)
+class Split:
+    """One cached split: uint8 [n,S,S,3] and its targets [n,...]."""
+
+    images: NDArray[np.uint8]
+    targets: NDArray[Any]
+
+
+def load_split(
+    dataset: Dataset[Any], split: str, task: Task, cache: Path, size: int, resize: str, display: Display
+) -> Split:
+    """Maps one split's images, decoding them at first use, and says which could not be read."""
+    samples = dataset.split(split)
+    with display.bar(f"decoding {split}") as progress:
+        cached = cached_split(cache, samples, size, resize, progress, display.say)
+    for path, reason in cached.unreadable[:WARNINGS_SHOWN]:
+        display.say(f"warning: left out of {split}: {path}: {reason}")
+    if len(cached.unreadable) > WARNINGS_SHOWN:
+        display.say(f"warning: {len(cached.unreadable)} unreadable images in {split}; nanocv data check names all")
+    kept = [samples[place] for place in cached.kept]
+    return Split(cached.images, task.targets(kept, size, resize, cache, display.say))
 
 
 def torch_answer(task: Task, export_model: nn.Module, device: torch.device, precision: str = "fp32") -> Answer:

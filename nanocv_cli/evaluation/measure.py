@@ -15,8 +15,7 @@ from nanocv_cli.display import Display
 from nanocv_cli.engine.card import ModelCard
 from nanocv_cli.engine.engine import open_engine
 from nanocv_cli.errors import RequestError
-from nanocv_cli.evaluation.evaluate import Answer, evaluate, torch_answer
-from nanocv_cli.evaluation.split import load_split
+from nanocv_cli.evaluation.evaluate import Answer, evaluate, load_split, torch_answer
 from nanocv_cli.models.checkpoint import load_network, model_config
 from nanocv_cli.models.device import pick_device
 from nanocv_cli.tasks.base import EvalContext, Evaluator, Metrics

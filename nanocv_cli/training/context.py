@@ -1,5 +1,7 @@
-"""What one training works with; nothing in it is replaced while it runs."""
+"""What one training is asked for and works with; nothing in it is replaced while it runs."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -7,16 +9,21 @@ from typing import Any
 import torch
 
 from nanocv_cli import __version__
-from nanocv_cli.config.loader import config_hash
+from nanocv_cli.config.loader import config_hash, load_resolved, resolve
+from nanocv_cli.config.overrides import NO_OPTIONS, TrainOptions
 from nanocv_cli.config.schema import RunConfig
 from nanocv_cli.data.dataset import Dataset
+from nanocv_cli.data.sources import image_folder
 from nanocv_cli.display import Display
-from nanocv_cli.engine.card import ModelCard
-from nanocv_cli.evaluation.split import Split, load_split
+from nanocv_cli.engine.card import ModelCard, wrong_classes
+from nanocv_cli.errors import ConfigError, DataError, RequestError
+from nanocv_cli.evaluation.evaluate import Split, load_split
+from nanocv_cli.files import write_text
 from nanocv_cli.tasks.base import Metrics, Task
 from nanocv_cli.tasks.table import task_for
 from nanocv_cli.training.distributed import ProcessGroup
 from nanocv_cli.training.run_directory import RunDirectory
+from nanocv_cli.untrusted import is_plain, printable
 
 
 @dataclass(frozen=True)
@@ -68,3 +75,78 @@ class TrainContext:
             split=split,
             version=__version__,
         )
+
+
+@dataclass(frozen=True)
+class TrainRequest:
+    """The options of `nanocv train` that say what to train; `resume` excludes the others."""
+
+    data: str | None = None
+    model: str | None = None
+    recipe: str | None = None
+    overrides: tuple[str, ...] = ()
+    out: Path | None = None
+    resume: str | None = None
+    options: TrainOptions = NO_OPTIONS
+
+
+@contextmanager
+def start_run(
+    request: TrainRequest, root: Path, cache: Path, device: torch.device, group: ProcessGroup
+) -> Iterator[TrainContext]:
+    """A context whose run folder is locked by the group's main process until the block ends.
+
+    A new run's folder appears only once config and images are found to be usable.
+
+    Raises:
+        RequestError, ConfigError: what was asked for cannot be.
+        DataError: the set is not here or cannot be read.
+        TrainingError: another training has the run folder.
+    """
+    display = Display() if group.is_main else Display.silent()
+    if request.resume:
+        if request != TrainRequest(resume=request.resume):
+            raise RequestError(
+                "--resume continues a run as it was begun; only --device and --nproc may change",
+                f"nanocv train --resume {request.resume}, without others; other values need a new run",
+            )
+        resumed = RunDirectory.existing(root, request.resume)
+        config, text = load_resolved(resumed.config), ""
+    else:
+        resolved = resolve(
+            request.data, request.model, request.recipe, overrides=request.overrides, options=request.options
+        )
+        config, text = resolved.config, resolved.to_yaml()
+    folder = group.leader_first(lambda: image_folder(config.data, root, display.say))
+    dataset = task_for(config.model.task).read(config.data, folder)
+    _expect_names(config, dataset)
+    if group.is_main:
+        run = resumed if request.resume else RunDirectory.create(root, request.out, config.model.name, config.data.name)
+    else:
+        run = RunDirectory(group.from_leader(None))
+    with run:
+        if group.is_main:
+            run.lock()
+            if text:
+                write_text(run.config, text)
+            group.from_leader(run.path)
+        for note in dataset.notes:
+            display.say(f"note: {note}")
+        yield TrainContext(config, run, dataset, cache, device, display, group)
+
+
+def _expect_names(config: RunConfig, dataset: Dataset[Any]) -> None:
+    """Makes sure that what is learnt can be named in a model card.
+
+    Raises:
+        ConfigError: the model's or the set's name cannot.
+        DataError: the names of the classes cannot.
+    """
+    for key, name in (("model", config.model.name), ("data", config.data.name)):
+        if not is_plain(name):
+            raise ConfigError(
+                f"{key}.name is {printable(repr(name), 60)}: it cannot name what others read",
+                f"--set {key}.name=NAME, with 200 characters at most, in one line",
+            )
+    if wrong := wrong_classes(dataset.classes):
+        raise DataError(f"data set {dataset.name}: {wrong}", "rename the classes")

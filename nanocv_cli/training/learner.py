@@ -11,8 +11,14 @@ from nanocv_cli.data.batches import generator_for
 from nanocv_cli.errors import TrainingError, is_shortage
 from nanocv_cli.models.device import autocast, computing_type
 from nanocv_cli.tasks.base import StepSettings, Task
-from nanocv_cli.training.optimiser import MovingAverage, build_optimiser, optimiser_tensors, restore_optimiser
-from nanocv_cli.training.schedule import image_size, learning_rate
+from nanocv_cli.training.optimiser import (
+    MovingAverage,
+    build_optimiser,
+    image_size,
+    learning_rate,
+    optimiser_tensors,
+    restore_optimiser,
+)
 from nanocv_cli.untrusted import first_line
 
 

@@ -8,8 +8,7 @@ import torch
 
 from nanocv_cli.data.batches import Batches
 from nanocv_cli.errors import ModelError, RequestError
-from nanocv_cli.evaluation.evaluate import evaluate, torch_answer
-from nanocv_cli.evaluation.split import Split
+from nanocv_cli.evaluation.evaluate import Split, evaluate, torch_answer
 from nanocv_cli.interrupts import watch_interrupts
 from nanocv_cli.machine import keep_freed_memory
 from nanocv_cli.models.checkpoint import load_network, save_weights

@@ -206,7 +206,7 @@ def stand_ins(address: str) -> Iterator[None]:
     from nanocv_cli.bench import sweep
     from nanocv_cli.bench.measure import Figures
     from nanocv_cli.data import flowers
-    from nanocv_cli.dvc import command
+    from nanocv_cli.dvc import retrieve
     from nanocv_cli.errors import TrainingError
     from nanocv_cli.exporting import onnx_file
     from nanocv_cli.exporting.parity import Parity
@@ -236,7 +236,7 @@ def stand_ins(address: str) -> Iterator[None]:
         patch.setattr(sweep, "measure", lambda *arguments: figures)
         patch.setattr(launch, "serving", serving)
         patch.setattr(flowers, "draw_set", draw_set)
-        patch.setattr(command, "_dvc", lambda root, *arguments: 1)
+        patch.setattr(retrieve, "_dvc", lambda root, *arguments: 1)
         patch.setattr(train, "learn_epoch", learn_epoch)
         patch.setattr(onnx_exporter, "build_graph", lambda *arguments: onnx.load("tiny.onnx"))
         patch.setattr(onnx_file, "check_parity", lambda *arguments: Parity(0.0, 1, (1,)))

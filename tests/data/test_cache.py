@@ -19,7 +19,7 @@ from nanocv_cli.data.formats.table import read_as
 from nanocv_cli.data.labels.masks import Mask, cached_masks
 from nanocv_cli.display import Display
 from nanocv_cli.errors import DataError, StorageError
-from nanocv_cli.evaluation.split import load_split
+from nanocv_cli.evaluation.evaluate import load_split
 from nanocv_cli.images.resize import open_image, resize_to_square
 from nanocv_cli.tasks.table import task_for
 from tests.conftest import draw_class_image

@@ -10,7 +10,7 @@ from pathlib import Path
 _CONTEXT = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
 _IMPORTED = [
     "nanocv_cli.training.train",
-    "nanocv_cli.exporting.finish_run",
+    "nanocv_cli.exporting.onnx_file",
     "torch._dynamo",
     "torch.onnx._internal.exporter._core",
 ]

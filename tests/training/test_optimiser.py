@@ -3,7 +3,7 @@
 import pytest
 
 from nanocv_cli.config.schema import TrainConfig
-from nanocv_cli.training.schedule import image_size, learning_rate
+from nanocv_cli.training.optimiser import image_size, learning_rate
 
 
 def test_one_cycle_rises_to_the_peak_and_ends_at_zero() -> None:
