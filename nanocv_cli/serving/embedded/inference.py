@@ -25,9 +25,9 @@ from nanocv_cli.serving.embedded.encoding import (
     text_size,
 )
 from nanocv_cli.serving.embedded.faults import Fault, about, shown
-from nanocv_cli.serving.embedded.jobs import Finish, Job
 from nanocv_cli.serving.embedded.model import LoadedModel
 from nanocv_cli.serving.embedded.plan import datatype
+from nanocv_cli.serving.embedded.scheduler import Finish, Job
 
 ONE_SIZE_TOO_MANY = (
     "NOTE: Setting a non-zero max_batch_size in the model config requires a batch dimension to be prepended to each "

@@ -13,9 +13,9 @@ from nanocv_cli.errors import ModelError
 from nanocv_cli.serving.embedded import plan
 from nanocv_cli.serving.embedded.entry_files import check_names, check_override, is_entry, read_entry_config
 from nanocv_cli.serving.embedded.faults import Fault, Status
-from nanocv_cli.serving.embedded.jobs import Deliver
 from nanocv_cli.serving.embedded.limits import ModelLimits
 from nanocv_cli.serving.embedded.model import LoadedModel
+from nanocv_cli.serving.embedded.scheduler import Deliver
 from nanocv_cli.serving.embedded.session import Watchdog
 from nanocv_cli.serving.embedded.supported import check_copies, check_numbers, refuse_unsupported
 from nanocv_cli.serving.repository.entry import CONFIG

@@ -1,6 +1,7 @@
 """An entry's `ModelConfig`, checked against its graph and filled with Triton's defaults: what a model is run by."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,34 @@ from tritonclient.grpc import model_config_pb2 as pb
 
 from nanocv_cli.engine.signature import NUMPY_TYPES, TensorSignature
 from nanocv_cli.errors import ModelError
-from nanocv_cli.serving.embedded.jobs import Rules
 from nanocv_cli.serving.repository.entry import PYTHON_MODEL
 from nanocv_cli.serving.repository.model_config import TYPES
 from nanocv_cli.serving.repository.versions import GRAPH, MissingVersionError, served, versions
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How a queue is batched and bounded.
+
+    Attributes:
+        batching: False runs every request alone.
+        max_batch: most rows of a batch.
+        preferred: batch sizes worth running without waiting; empty means `max_batch`.
+        delay_ns: longest wait for a better batch.
+        max_queue: most requests that wait; 0 for any number.
+        timeout_ns: of requests that name none; 0 for any.
+        timeout_override: a request may name a shorter one.
+        reject_late: late requests get an error; else they are served after all others.
+    """
+
+    batching: bool
+    max_batch: int
+    preferred: frozenset[int] = frozenset()
+    delay_ns: int = 0
+    max_queue: int = 0
+    timeout_ns: int = 0
+    timeout_override: bool = False
+    reject_late: bool = True
 
 
 def datatype(kind: int) -> str:

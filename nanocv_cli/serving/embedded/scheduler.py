@@ -13,12 +13,48 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
+from nanocv_cli.serving.embedded.encoding import Array
 from nanocv_cli.serving.embedded.faults import Fault, Status, about
-from nanocv_cli.serving.embedded.jobs import Answers, Deliver, Execute, Finish, Job, Rules
+from nanocv_cli.serving.embedded.plan import Rules
 from nanocv_cli.untrusted import first_line
 
 LOG = logging.getLogger(__name__)
+
+
+@dataclass(eq=False, slots=True)
+class Job:
+    """A request on its way through the queue.
+
+    Attributes:
+        inputs: by name, a row per image.
+        rows: images in it.
+        request_id: the client's name for it, may be empty.
+        timeout_ns: longest wait in the queue; 0 for any.
+        arrives: whatever `deliver` needs to hand the answer on.
+        arrived: nanoseconds of `time.monotonic_ns`.
+        abandoned: nobody waits for the answer any more.
+        layout: the inputs' shapes without rows: only requests of one layout can share a batch.
+    """
+
+    inputs: dict[str, Array]
+    rows: int
+    request_id: str
+    timeout_ns: int
+    arrives: Any
+    arrived: int = 0
+    abandoned: bool = False
+    layout: tuple[tuple[int, ...], ...] = ()
+
+
+Outcome = dict[str, Array] | Fault
+Answers = list[tuple[Job, Outcome]]
+# What is left to do after a batch has run, by whoever hands the answers on: while an instance does it, no batch runs.
+Finish = Callable[[], Answers]
+Execute = Callable[[list[Job]], Finish]
+Deliver = Callable[[Finish], None]
 
 
 class Scheduler:

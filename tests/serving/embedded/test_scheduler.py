@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from nanocv_cli.serving.embedded.faults import Fault, Status
-from nanocv_cli.serving.embedded.jobs import Finish, Job, Rules
-from nanocv_cli.serving.embedded.scheduler import Scheduler
+from nanocv_cli.serving.embedded.plan import Rules
+from nanocv_cli.serving.embedded.scheduler import Finish, Job, Scheduler
 
 MS = 1_000_000
 

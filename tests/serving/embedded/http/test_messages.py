@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 
 from nanocv_cli.serving.embedded.budget import Budget
 from nanocv_cli.serving.embedded.faults import Fault
-from nanocv_cli.serving.embedded.http.messages import HttpRequest
-from nanocv_cli.serving.embedded.http.reader import LARGEST_HEAD, PIECE, RequestReader, body_length
+from nanocv_cli.serving.embedded.http.messages import LARGEST_HEAD, PIECE, HttpRequest, RequestReader, body_length
 
 LARGEST_BODY = 5000
 Told = tuple[str, bytes, tuple[tuple[str, str], ...], bytes]
