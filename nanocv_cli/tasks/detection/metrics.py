@@ -1,7 +1,10 @@
-"""COCO's average precision, by faster-coco-eval (the same figures as pycocotools, in C++)."""
+"""COCO's average precision, by faster-coco-eval (the same figures as pycocotools, in C++), and each image's mistakes:
+answers matched with its objects.
+"""
 
 import contextlib
 import io
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +13,72 @@ from numpy.typing import NDArray
 
 from nanocv_cli.data.labels.boxes import IGNORED, LABEL
 from nanocv_cli.tasks.base import Evaluator, Metrics, Outputs
-from nanocv_cli.tasks.detection.matching import Evaluated, evaluate_image
+from nanocv_cli.tasks.detection.boxes import overlaps
 
 AREAS = ("all", "small", "medium", "large")
 IOU_50, IOU_75 = 0, 5  # rows of COCO's thresholds 0.50, 0.55, ..., 0.95
+
+# Answers below this score are not held against the objects; a match overlaps by so much.
+CONFIDENT = 0.3
+OVERLAP = 0.5
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """One image's answers against its objects.
+
+    Attributes:
+        number: of the image in its split.
+        boxes: float [n,4] of confident answers, surest first, in 0..1.
+        scores: of them.
+        labels: of them.
+        right: which of them found an object of their class.
+        missed: objects float [m,6] that none found.
+    """
+
+    number: int
+    boxes: NDArray[np.float64]
+    scores: NDArray[np.float64]
+    labels: NDArray[np.int64]
+    right: NDArray[np.bool_]
+    missed: NDArray[np.float64]
+
+    @property
+    def cost(self) -> float:
+        """Objects missed, and the scores of wrong answers."""
+        return float(len(self.missed) + self.scores[~self.right].sum())
+
+
+def evaluate_image(
+    number: int,
+    boxes: NDArray[np.float64],
+    scores: NDArray[np.float64],
+    labels: NDArray[np.int64],
+    rows: NDArray[np.float64],
+) -> Evaluated:
+    """Gives each answer, surest first, the object of its class that it overlaps most and that is still free (IoU 0.5).
+
+    Args:
+        number: of the image.
+        boxes: float [K,4] xyxy in 0..1.
+        scores: float [K].
+        labels: int [K].
+        rows: float [M,6] as in `data/labels/boxes.py`; answers on ignored objects count as right.
+    """
+    places = np.flatnonzero(scores >= CONFIDENT)
+    places = places[np.argsort(-scores[places], kind="stable")]
+    objects = rows[rows[:, LABEL] >= 0]
+    free = np.ones(len(objects), bool)
+    right = np.zeros(len(places), bool)
+    for order, place in enumerate(places):
+        overlap = overlaps(boxes[place], objects[:, :4]) * (objects[:, LABEL] == labels[place])
+        ignored = objects[:, IGNORED] > 0
+        overlap = np.where(free | ignored, overlap, 0.0)
+        best = int(overlap.argmax()) if len(objects) else -1
+        if best >= 0 and overlap[best] >= OVERLAP:
+            right[order], free[best] = True, False
+    missed = objects[free & (objects[:, IGNORED] == 0)]
+    return Evaluated(number, boxes[places], scores[places], labels[places], right, missed)
 
 
 class DetectionEvaluator(Evaluator):

@@ -14,8 +14,7 @@ from nanocv_cli.files import save_chart
 from nanocv_cli.untrusted import in_chart
 
 if TYPE_CHECKING:
-    from nanocv_cli.tasks.detection.matching import Evaluated
-    from nanocv_cli.tasks.detection.metrics import Curves
+    from nanocv_cli.tasks.detection.metrics import Curves, Evaluated
 
 IOU_50, IOU_75 = 0, 5
 MOST_CLASSES = 20

@@ -7,8 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nanocv_cli.tasks.base import Evaluator, Metrics, Outputs
-from nanocv_cli.tasks.generation.distances import frechet, nearest, neighbourhoods
-from nanocv_cli.tasks.generation.features import features, inception_features
+from nanocv_cli.tasks.generation.distances import features, frechet, inception_features, nearest, neighbourhoods
 
 Images = NDArray[np.uint8]
 Classify = Callable[[Images], NDArray[np.int64]]
@@ -52,7 +51,7 @@ class GenerationEvaluator(Evaluator):
         """All metrics; what cannot be measured is null.
 
         Returns:
-            `frechet` (distance), `precision`, `recall`, `density`, `coverage` in the features of `features.py`, each
+            `frechet` (distance), `precision`, `recall`, `density`, `coverage` in the features of `distances.py`, each
             in units of its deviation among the real images, but at least `SMALLEST_SPREAD` of their mean; `fid`;
             `class_accuracy` of samples and `classifier_accuracy` of real images under the classifier; `copies`: the
             share of samples that lie nearer to a training image than any real image of this split does, pixel by

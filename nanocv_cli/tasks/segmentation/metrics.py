@@ -1,5 +1,6 @@
-"""Intersection over union, Dice, pixel accuracy and the boundary F-score."""
+"""Intersection over union, Dice, pixel accuracy and the boundary F-score; the worst images beside their labels."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -7,18 +8,26 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from numpy.typing import NDArray
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from nanocv_cli.data.labels.masks import IGNORED
+from nanocv_cli.files import save_chart
+from nanocv_cli.images.drawing import BACKGROUND, class_colour, overlay_classes
 from nanocv_cli.tasks.base import Evaluator, Metrics, Outputs
+from nanocv_cli.tasks.confusion import draw_confusion
+from nanocv_cli.untrusted import in_chart
 
 # A boundary counts as found if one of the same class is this near, as a share of the image's diagonal (Csurka et al.,
 # What is a good evaluation measure for semantic segmentation?, BMVC 2013).
 BOUNDARY_TOLERANCE = 0.0075
 # How many of the worst images are kept and drawn.
 SHOWN = 6
+OPACITY = 0.6  # of classes over them
+COLUMNS = ("image", "labels", "answer")
 
 
 @dataclass(frozen=True)
@@ -108,8 +117,6 @@ class SegmentationEvaluator(Evaluator):
 
     def draw(self, folder: Path, images: NDArray[np.uint8]) -> list[Path]:
         """Writes `confusion.png`, shares of each true class's pixels, and `overlays.png`, the worst images."""
-        from nanocv_cli.tasks.confusion import draw_confusion
-        from nanocv_cli.tasks.segmentation.plots import draw_overlays
 
         drawn = [draw_confusion(self._confusion.numpy(), self.classes, folder / "confusion.png", in_percent=True)]
         if self.worst:
@@ -141,3 +148,38 @@ def _edges(mask: Tensor) -> Tensor:
 def _grown(edges: Tensor, reach: int) -> Tensor:
     grown: Any = F.max_pool2d(edges.float().unsqueeze(1), 2 * reach + 1, 1, reach).squeeze(1) > 0.5
     return torch.as_tensor(grown)
+
+
+def draw_overlays(
+    evaluated: Sequence[Evaluated], images: NDArray[np.uint8], classes: tuple[str, ...], path: Path
+) -> Path:
+    """Draws images, their labels and their answers side by side, two images to a row.
+
+    Args:
+        evaluated: the images, at least one.
+        images: uint8 [n,S,S,3] of the split.
+        classes: class names in label order; a class `background` stays clear.
+        path: PNG to write.
+    """
+    rows = -(-len(evaluated) // 2)
+    figure = Figure(figsize=(2.3 * 6, 2.45 * rows + 0.7), layout="constrained")
+    grid = figure.subplots(rows, 6, squeeze=False)
+    for axes in grid.ravel():
+        axes.axis("off")
+    for place, entry in enumerate(evaluated):
+        own = grid[place // 2, 3 * (place % 2) : 3 * (place % 2) + 3]
+        image = images[entry.number]
+        titles = (*COLUMNS[:2], f"{COLUMNS[2]}: {entry.right:.0%} right")
+        masks = (overlay_classes(image, mask, classes, OPACITY, OPACITY) for mask in (entry.truth, entry.answer))
+        for axes, title, panel in zip(own, titles, (image, *masks), strict=True):
+            axes.imshow(panel)
+            axes.set_title(title, fontsize=9)
+    present = {int(label) for entry in evaluated for mask in (entry.truth, entry.answer) for label in np.unique(mask)}
+    handles = [
+        Patch(color=f"#{bytes(class_colour(label)).hex()}", label=in_chart(name))
+        for label, name in enumerate(classes)
+        if label in present and name != BACKGROUND
+    ]
+    if handles:
+        figure.legend(handles=handles, loc="outside lower center", ncols=min(8, len(handles)), fontsize=9)
+    return save_chart(figure, path, dpi=110)

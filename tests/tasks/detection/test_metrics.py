@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from nanocv_cli.tasks.detection.matching import evaluate_image, unmatched_distance
-from nanocv_cli.tasks.detection.metrics import DetectionEvaluator
+from nanocv_cli.tasks.detection.metrics import DetectionEvaluator, evaluate_image
+from nanocv_cli.tasks.detection.task import unmatched_distance
 
 SIDE = 320
 NO_IMAGES = np.zeros((0, SIDE, SIDE, 3), np.uint8)
