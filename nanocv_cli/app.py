@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from nanocv_cli import __version__
-from nanocv_cli.commands import analyze, bench, config, data, evaluate, export, infer, sample, serve, train
+from nanocv_cli.commands import analyze, bench, config, data, evaluate, export, infer, report, sample, serve, train
 from nanocv_cli.errors import NanocvError, RequestError, as_failure
 from nanocv_cli.interrupts import EXIT_CODE, raising
 from nanocv_cli.output import OutputError, emit, prepare_streams, say, say_failure, silence, tell
@@ -63,6 +63,8 @@ app.add_typer(bench_app, name="bench")
 analyze_app = _group("What a model costs: arithmetic, bytes, and where each layer stands on a device's roofline.")
 analyze_app.command("flops")(analyze.flops)
 app.add_typer(analyze_app, name="analyze")
+
+app.command("report")(report.report)
 
 config_app = _group("Configs: what a command would use, valid or not, and what a key means.")
 config_app.command("show")(config.show)

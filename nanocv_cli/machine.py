@@ -1,4 +1,4 @@
-"""What this machine has and gives this process: processors, in containers too, and memory."""
+"""What this machine has and gives this process: processors, in containers too, memory, and packages that compute."""
 
 import ctypes
 import math
@@ -15,6 +15,23 @@ FED_PART = 16
 UNKNOWN_MEMORY = 8 * GIB
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 LARGEST_KEPT = 1 << 30
+COMPUTING = ("torch", "torchvision", "onnx", "onnxruntime", "numpy", "pillow")
+
+
+def versions() -> dict[str, str]:
+    """What a result depends on beside its data and config: versions by name, of packages those that are installed."""
+    import platform
+    from importlib.metadata import PackageNotFoundError, version
+
+    from nanocv_cli import __version__
+
+    found = {"nanocv": __version__, "python": platform.python_version(), "platform": platform.platform(terse=True)}
+    for name in COMPUTING:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
 
 
 def usable_processors(root: Path = ROOT) -> int:

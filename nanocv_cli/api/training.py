@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from nanocv_cli.config.project import cache_folder, project_root
 from nanocv_cli.errors import RequestError
+from nanocv_cli.machine import versions
 from nanocv_cli.output import say
 
 if TYPE_CHECKING:
@@ -144,6 +145,8 @@ def _finish(context: "TrainContext", trained: "Trained", root: Path) -> dict[str
         "metric": context.task.best.name,
         "metrics": trained.metrics,
         "pictures": [str(path) for path in trained.images],
+        "device": context.device.type,
+        "versions": versions(),
         "parity": {"max_abs_error": exported.parity.max_abs_error, "n": exported.parity.n},
     }
     run.finish(summary)

@@ -18,7 +18,7 @@ from nanocv_cli.display import Display
 from nanocv_cli.engine.card import ModelCard, wrong_classes
 from nanocv_cli.errors import ConfigError, DataError, RequestError
 from nanocv_cli.evaluation.evaluate import Split, load_split
-from nanocv_cli.files import write_text
+from nanocv_cli.files import write_json, write_text
 from nanocv_cli.tasks.base import Metrics, Task
 from nanocv_cli.tasks.table import task_for
 from nanocv_cli.training.distributed import ProcessGroup
@@ -111,12 +111,12 @@ def start_run(
                 f"nanocv train --resume {request.resume}, without others; other values need a new run",
             )
         resumed = RunDirectory.existing(root, request.resume)
-        config, text = load_resolved(resumed.config), ""
+        config, resolved = load_resolved(resumed.config), None
     else:
         resolved = resolve(
             request.data, request.model, request.recipe, overrides=request.overrides, options=request.options
         )
-        config, text = resolved.config, resolved.to_yaml()
+        config = resolved.config
     folder = group.leader_first(lambda: image_folder(config.data, root, display.say))
     dataset = task_for(config.model.task).read(config.data, folder)
     _expect_names(config, dataset)
@@ -127,8 +127,9 @@ def start_run(
     with run:
         if group.is_main:
             run.lock()
-            if text:
-                write_text(run.config, text)
+            if resolved:
+                write_text(run.config, resolved.to_yaml())
+                write_json(run.origins, resolved.origins)
             group.from_leader(run.path)
         for note in dataset.notes:
             display.say(f"note: {note}")

@@ -8,7 +8,8 @@ from dvclive import Live
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from nanocv_cli.files import save_chart
+from nanocv_cli.files import save_chart, write_json
+from nanocv_cli.output import finite
 from nanocv_cli.rooms import Score
 
 Row = dict[str, Any]
@@ -43,6 +44,17 @@ class DvcLog:
             if isinstance(value, int | float):
                 self._live.log_metric(f"final/{name}", value, plot=False)
         self._live.make_summary()
+
+
+def write_history(history: list[Row], live: str, path: Path) -> None:
+    """Keeps the evaluated epochs where the run's report reads them.
+
+    Args:
+        history: one row per evaluated epoch.
+        live: name of the score while training.
+        path: JSON to write, atomically.
+    """
+    write_json(path, finite({"live": live, "epochs": history}))
 
 
 def epoch_line(row: Row, epochs: int, live: str, score: Score) -> str:

@@ -25,10 +25,12 @@ class RunDirectory:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.config = path / "config.yaml"
+        self.origins = path / "origins.json"
         self.best = path / "checkpoints" / "best.safetensors"
         self.last = path / "checkpoints" / "last.safetensors"
         self.graph = path / "model.onnx"
         self.summary = path / "summary.json"
+        self.history = path / "history.json"
         self.curves = path / "curves.png"
         self.dvclive = path / "dvclive"
         self._lock: int | None = None
@@ -131,6 +133,7 @@ class RunDirectory:
     def _unmake(self) -> None:
         """Removes what a run makes before it learns, and the folders that were made for it."""
         self.config.unlink(missing_ok=True)
+        self.origins.unlink(missing_ok=True)
         shutil.rmtree(self.dvclive, ignore_errors=True)
         (self.path / LOCK).unlink(missing_ok=True)
         for folder in (self.best.parent, *self._made):

@@ -17,7 +17,7 @@ from nanocv_cli.models.registry import build_model
 from nanocv_cli.tasks.base import EvalContext, Metrics
 from nanocv_cli.training.context import TrainContext
 from nanocv_cli.training.epoch import diverged, learn_epoch
-from nanocv_cli.training.history import DvcLog, draw_curves, epoch_line
+from nanocv_cli.training.history import DvcLog, draw_curves, epoch_line, write_history
 from nanocv_cli.training.learner import Learner
 from nanocv_cli.training.state import TrainingState, load_training, save_training
 from nanocv_cli.untrusted import first_line
@@ -155,6 +155,7 @@ def _judge(
         state.best = score
         save_weights(context.run.best, network.state_dict(), context.card(metrics, "val"))
     state.history.append(row)
+    write_history(state.history, task.train_metric_name, context.run.history)
     log.add(row)
     context.display.say(epoch_line(row, context.config.train.epochs, task.train_metric_name, task.best))
 

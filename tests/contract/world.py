@@ -47,6 +47,7 @@ BASES: dict[tuple[str, ...], dict[str, str]] = {
     ("bench", "server"): {"url": "{server}", "ref": "fake", "figure": "bench.png", "save_baseline": "kept.json"},
     ("bench", "model"): {"refs": "tiny.onnx", "batch_sizes": "1", "threads": "1", "rounds": "1", "round_s": "0.01"},
     ("analyze", "flops"): {"ref": "tiny.onnx", "figures": "costs"},
+    ("report",): {"refs": "tiny.onnx", "out": "report.html"},
     ("config", "show"): {},
     ("config", "explain"): {"key": "train.epochs"},
     ("config", "check"): {"files": "configs/data/drawn.yaml"},

@@ -1,0 +1,47 @@
+"""`nanocv report`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nanocv_cli.commands.options import DebugFlag, JsonFlag
+from nanocv_cli.output import emit, tell
+
+
+def report(
+    refs: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[REF]...", help="Runs, names or model files; default: the project's model."),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="The page to write.")] = Path("report.html"),
+    as_json: JsonFlag = False,
+    debug: DebugFlag = False,
+) -> None:
+    """Tell a run's story in one HTML page: what was asked, learnt and measured."""
+    from nanocv_cli.config.project import project_root
+    from nanocv_cli.files import expect_writable
+    from nanocv_cli.report.subject import find_subject
+    from nanocv_cli.report.write_report import write_report
+
+    root = project_root()
+    named: list[str | None] = [*(refs or ())] or [None]
+    subjects = [find_subject(ref, root) for ref in named]
+    expect_writable(out)
+    sections = write_report(subjects[0], out)
+    if as_json:
+        emit(
+            {
+                "report": str(out),
+                "bytes": out.stat().st_size,
+                "models": [{"ref": subject.ref, "name": subject.name, "run": subject.run and str(subject.run)}
+                           for subject in subjects],
+                "sections": [{"name": section.key, "told": section.body is not None, "why_not": section.why_not}
+                             for section in sections],
+            }
+        )  # fmt: skip
+        return
+    tell(f"{out}: {', '.join(section.title.lower() for section in sections if section.body is not None)}")
+    for section in sections:
+        if section.body is None:
+            tell(f"left out: {section.title.lower()}: {section.why_not}")

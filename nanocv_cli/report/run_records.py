@@ -1,0 +1,92 @@
+"""What a run folder says of itself: how it was asked for, its epochs, and how it ended."""
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter
+
+from nanocv_cli.errors import RequestError
+from nanocv_cli.foreign import read_json
+
+ORIGINS, HISTORY, SUMMARY = "origins.json", "history.json", "summary.json"
+
+
+class Record(BaseModel):
+    """A document of maybe another version of nanocv: what it lacks is None, what it adds is passed over."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False, protected_namespaces=())
+
+
+class Epoch(Record):
+    """One evaluated epoch."""
+
+    epoch: int
+    train_loss: float | None = None
+    train_score: float | None = None
+    val_loss: float | None = None
+    val_score: float | None = None
+    learning_rate: float | None = None
+    images_per_second: float | None = None
+    seconds: float | None = None
+    is_best: bool = False
+
+
+class History(Record):
+    """All evaluated epochs; `live` names the score while training."""
+
+    live: str
+    epochs: list[Epoch]
+
+
+class Parity(Record):
+    """How far the graph strays from its checkpoint, on how many images."""
+
+    max_abs_error: float
+    n: int
+
+
+class Summary(Record):
+    """How a run ended."""
+
+    epochs: int | None = None
+    seconds: float | None = None
+    images_per_second: float | None = None
+    split: str | None = None
+    metrics: dict[str, Any] = {}
+    pictures: list[str] = []
+    device: str | None = None
+    versions: dict[str, str] = {}
+    parity: Parity | None = None
+
+
+def read_origins(run: Path) -> dict[str, str]:
+    """Where each config value came from, by dotted key.
+
+    Raises:
+        RequestError, DataError: it was not kept, or is damaged.
+    """
+    return read_json(_kept(run / ORIGINS), TypeAdapter(dict[str, str]), "the values themselves stand in config.yaml")
+
+
+def read_history(run: Path) -> History:
+    """The epochs.
+
+    Raises:
+        RequestError, DataError: they were not kept, or the file is damaged.
+    """
+    return read_json(_kept(run / HISTORY), TypeAdapter(History), "curves.png of the run may show them")
+
+
+def read_summary(run: Path) -> Summary:
+    """The end of the run.
+
+    Raises:
+        RequestError, DataError: it has not ended, or the file is damaged.
+    """
+    return read_json(_kept(run / SUMMARY), TypeAdapter(Summary), "train it to its end: nanocv train --resume RUN")
+
+
+def _kept(path: Path) -> Path:
+    if not path.is_file():
+        raise RequestError(f"{path} is not there", "runs of earlier versions, and unfinished ones, do not have it")
+    return path

@@ -1,0 +1,81 @@
+"""What a report is about: a model's file, its card, and the run that it belongs to, if it belongs to one."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from nanocv_cli.config.project import shown
+from nanocv_cli.engine.card import ModelCard
+from nanocv_cli.engine.graph import Graph
+from nanocv_cli.engine.reference import GRAPH, SUMMARY, default_model, find_graph
+from nanocv_cli.report.run_records import History, Summary, read_history, read_origins, read_summary
+from nanocv_cli.report.section import Found, attempt
+from nanocv_cli.rooms import Score, room
+
+NO_RUN = "{} is no run folder, and only those keep it"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model that is reported on.
+
+    Attributes:
+        ref: what the user named.
+        graph: its `.onnx` file.
+        card: its card.
+        score: the metric that its task is judged by.
+        run: its run folder; None where it lies in none.
+        origins: where the values of its config came from.
+        history: its epochs.
+        summary: how its training ended.
+    """
+
+    ref: str
+    graph: Path
+    card: ModelCard
+    score: Score
+    run: Path | None
+    origins: Found[dict[str, str]]
+    history: Found[History]
+    summary: Found[Summary]
+
+    @property
+    def name(self) -> str:
+        """What to call it: its run folder's name, else its file's."""
+        return self.run.resolve().name if self.run else self.graph.stem
+
+    @property
+    def place(self) -> str:
+        """Where it lies, for people."""
+        return shown(self.run or self.graph)
+
+
+def find_subject(ref: str | None, root: Path) -> Subject:
+    """The model of a reference and whatever its run keeps.
+
+    Args:
+        ref: a name, run folder or model file; None: the project's default model.
+        root: the project.
+
+    Raises:
+        RequestError: there is nothing of that name.
+        ModelError: no graph was exported, it is damaged, or of a task that is not known.
+    """
+    graph = find_graph(ref, root)
+    card = Graph(graph).card
+    score = room(card.task).score
+    named = ref or default_model(root)
+    is_run = graph.name == GRAPH.name and any((graph.parent / name).is_file() for name in (SUMMARY, "config.yaml"))
+    if not is_run:
+        why_not = NO_RUN.format(shown(graph))
+        return Subject(named, graph, card, score, None, *(Found(None, why_not) for _ in range(3)))
+    run = graph.parent
+    return Subject(
+        ref=named,
+        graph=graph,
+        card=card,
+        score=score,
+        run=run,
+        origins=attempt(lambda: read_origins(run)),
+        history=attempt(lambda: read_history(run)),
+        summary=attempt(lambda: read_summary(run)),
+    )

@@ -1,0 +1,75 @@
+"""The page of a run, of a file that is no run, and of what is damaged or gone."""
+
+import base64
+import hashlib
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Command, TrainedRun
+from tests.engine.graphs import colour_card, write_graph
+
+
+def told(document: dict[str, list[dict[str, object]]]) -> set[object]:
+    return {section["name"] for section in document["sections"] if section["told"]}
+
+
+def test_a_run_tells_what_was_asked_and_how_it_learnt(trained: TrainedRun, nanocv: Command, tmp_path: Path) -> None:
+    done = nanocv("report", trained.folder, "--out", tmp_path / "page.html", "--json")
+    assert done.code == 0, done.err
+    assert done.document["report"] == str(tmp_path / "page.html")
+    assert {"metrics", "curves", "config"} <= told(done.document)
+    page = (tmp_path / "page.html").read_text()
+    assert "6 more" not in page and "--set" in page
+    chart = json.loads(re.search(r'data-chart="([^"]*)"', page)[1].replace("&quot;", '"'))  # type: ignore[index]
+    assert chart["texts"] == [str(epoch) for epoch in range(1, 7)]
+    assert [line["name"] for line in chart["lines"]] == ["train", "val"]
+
+
+def test_the_policy_allows_the_pages_own_script_and_style_alone(
+    trained: TrainedRun, nanocv: Command, tmp_path: Path
+) -> None:
+    assert nanocv("report", trained.folder, "--out", tmp_path / "page.html").code == 0
+    page = (tmp_path / "page.html").read_text()
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', page)[1]  # type: ignore[index]
+    assert policy.startswith("default-src &#x27;none&#x27;; ")
+    for tag in ("style", "script"):
+        content = re.search(rf"<{tag}>(.*?)</{tag}>", page, re.DOTALL)[1]  # type: ignore[index]
+        digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
+        assert f"{tag}-src &#x27;sha256-{digest}&#x27;" in policy
+    assert not re.search(r"""(src|href)=["'](?!data:|#)""", page)
+    assert "unsafe" not in policy and " style=" not in page
+
+
+def test_a_file_that_is_no_run_tells_what_it_can(project: Path, nanocv: Command) -> None:
+    hostile = "<b>\x1b[31m\"'"
+    write_graph(project / "model.onnx", colour_card(name="plain", classes=("a", "b", "c"), metrics={hostile: 0.5}))
+    done = nanocv("report", "model.onnx", "--json")
+    assert done.code == 0, done.err
+    assert "metrics" in told(done.document)
+    (curves,) = [section for section in done.document["sections"] if section["name"] == "curves"]
+    assert not curves["told"] and "no run folder" in curves["why_not"]
+    page = (project / "report.html").read_text()
+    assert r"&lt;b&gt;\x1b[31m&quot;&#x27;" in page and "<b>\x1b" not in page
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"epochs": "many"}', '{"score": {"name": "x"}, "epochs": [{}]}'])
+def test_a_damaged_record_is_said_and_the_page_goes_on(
+    trained: TrainedRun, nanocv: Command, tmp_path: Path, content: str
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(trained.folder, run)
+    (run / "history.json").write_text(content)
+    done = nanocv("report", run, "--out", tmp_path / "page.html", "--json")
+    assert done.code == 0, done.err
+    assert "config" in told(done.document)
+    assert "history.json" in (tmp_path / "page.html").read_text()
+
+
+def test_an_unknown_model_leaves_no_page(project: Path, nanocv: Command) -> None:
+    refused = nanocv("report", "nothing-of-that-name")
+    assert refused.code == 2
+    assert not (project / "report.html").exists()
