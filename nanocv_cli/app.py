@@ -11,7 +11,20 @@ from typing import Annotated, Any
 import typer
 
 from nanocv_cli import __version__
-from nanocv_cli.commands import analyze, bench, config, data, evaluate, export, infer, report, sample, serve, train
+from nanocv_cli.commands import (
+    analyze,
+    bench,
+    config,
+    data,
+    evaluate,
+    export,
+    infer,
+    report,
+    runs,
+    sample,
+    serve,
+    train,
+)
 from nanocv_cli.errors import NanocvError, RequestError, as_failure
 from nanocv_cli.interrupts import EXIT_CODE, raising
 from nanocv_cli.output import OutputError, emit, prepare_streams, say, say_failure, silence, tell
@@ -42,6 +55,12 @@ data_app.command("convert")(data.convert)
 app.add_typer(data_app, name="data")
 
 app.command("train")(train.train)
+runs_app = _group("Runs: their scores, time and size; remove what is needless.")
+runs_app.callback()(runs.list_all)
+runs_app.command("rm")(runs.remove)
+runs_app.command("prune")(runs.prune)
+app.add_typer(runs_app, name="runs")
+
 app.command("eval")(evaluate.evaluate)
 app.command("infer")(infer.infer)
 app.command("sample")(sample.sample)

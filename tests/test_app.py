@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from nanocv_cli import __version__
+from nanocv_cli.training.progress import TrainingState
 from tests.conftest import Command
+from tests.training.run_folders import write_interrupted_run, write_run
 
 COMMANDS = ["train", "eval", "infer", "data list", "data pull", "data make", "data add", "data check", "data show",
             "export onnx", "serve config", "config show", "config check"]  # fmt: skip
@@ -63,6 +65,15 @@ def test_help_imports_nothing_heavy() -> None:
         "sys.argv = ['nanocv', '--help']\nfrom nanocv_cli.app import main\ntry: main()\nexcept SystemExit: pass"
     )
     assert not loaded & (HEAVY | {"numpy", "onnxruntime", "PIL", "yaml"})
+
+
+def test_runs_are_listed_without_a_training_library(project: Path) -> None:
+    write_run(project, "finished", 0.5)
+    write_interrupted_run(project, "stopped", TrainingState(3))
+    loaded = _modules_after(
+        "sys.argv = ['nanocv', 'runs', '--json']\nfrom nanocv_cli.app import main\ntry: main()\nexcept SystemExit: pass"
+    )
+    assert not loaded & (HEAVY | {"onnxruntime", "pydantic"})
 
 
 def test_infer_imports_no_training_library(trained, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]

@@ -6,13 +6,16 @@ weights (`lenet-flowers`). Weights that are not here are taken from the reposito
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from nanocv_cli.config.nearest import FORMER_NAMES, nearest
 from nanocv_cli.config.project import config_folders
 from nanocv_cli.errors import ConfigError, ModelError, RequestError
+from nanocv_cli.files import PREFIX
 from nanocv_cli.output import say
 from nanocv_cli.untrusted import printable, read_regular
 
@@ -100,26 +103,34 @@ def default_model(root: Path) -> str:
 def finished_runs(root: Path) -> list[FinishedRun]:
     """All finished runs under `root/runs`, newest first; folders that are no runs of ours are passed over."""
     runs = []
-    for folder in _folders_with(SUMMARY, root / "runs"):
-        summary = folder / SUMMARY
-        try:
-            model = json.loads(read_regular(summary, LARGEST_SUMMARY))["model"]
-            finished = summary.stat().st_mtime
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
-            continue
+    for folder in folders_with([SUMMARY], root / "runs"):
+        model = read_summary(folder).get("model")
         if isinstance(model, str):
-            runs.append(FinishedRun(summary.parent, model, finished))
+            with suppress(OSError):
+                runs.append(FinishedRun(folder, model, (folder / SUMMARY).stat().st_mtime))
     return sorted(runs, key=lambda run: run.finished, reverse=True)
 
 
-def _folders_with(name: str, top: Path) -> Iterator[Path]:
-    """Folders at any depth, through links, that hold a file of this name; nothing is looked for inside of them."""
+def read_summary(folder: Path) -> dict[str, Any]:
+    """What a finished run says of itself; empty where the folder holds no such file, or one that is not ours."""
+    try:
+        summary = json.loads(read_regular(folder / SUMMARY, LARGEST_SUMMARY))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return summary if isinstance(summary, dict) else {}
+
+
+def folders_with(names: Collection[str], top: Path) -> Iterator[Path]:
+    """Folders at any depth, through links, that hold a file of one of these names; nothing is sought inside of them.
+
+    What is just being removed, or was left by a process that was killed at that, is passed over.
+    """
     seen = set()
     for folder, inner, files in os.walk(top, followlinks=True):
         place = os.path.realpath(folder)
-        if place in seen or name in files:
-            inner.clear()
-        if place not in seen and name in files:
+        is_one = not set(names).isdisjoint(files)
+        inner[:] = [] if place in seen or is_one else sorted(name for name in inner if not name.startswith(PREFIX))
+        if place not in seen and is_one:
             yield Path(folder)
         seen.add(place)
 

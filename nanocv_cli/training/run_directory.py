@@ -3,6 +3,7 @@
 import fcntl
 import os
 import shutil
+import time
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -13,6 +14,7 @@ from nanocv_cli.files import expect_folder, write_json
 from nanocv_cli.untrusted import safe_name
 
 LOCK = "run.lock"
+MOMENT = 0.05  # seconds; a listing of runs looks at a lock for less
 
 
 class RunDirectory:
@@ -102,7 +104,7 @@ class RunDirectory:
         while True:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _take(descriptor)
             except OSError as error:
                 owner = os.read(descriptor, 32).decode(errors="replace").strip()
                 os.close(descriptor)
@@ -143,3 +145,12 @@ class RunDirectory:
     def finish(self, summary: dict[str, Any]) -> None:
         """Writes `summary.json`: from now on the run counts as finished and can be found by its model's name."""
         write_json(self.summary, summary)
+
+
+def _take(descriptor: int) -> None:
+    """Takes a lock, or fails at once, but for the moment in which somebody only looks whether it is taken."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        time.sleep(MOMENT)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,58 +1,12 @@
 """The whole state of a training as `.safetensors`: what an interrupted run goes on from."""
 
 import json
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
-from nanocv_cli.errors import ModelError
 from nanocv_cli.models.checkpoint import load_tensors, save_tensors
-
-STATE_KEY = "nanocv.training"
-
-
-@dataclass
-class TrainingState:
-    """Where a training stands, apart from its tensors.
-
-    Attributes:
-        epoch: the epoch under way, from 0.
-        step: batches of that epoch already trained on.
-        loss_sum: sum of their losses, each times its images.
-        hits: images of them that were right.
-        seen: images of them.
-        seconds: spent on training steps so far, all epochs.
-        best: value of the best epoch's metric so far.
-        history: one row per finished epoch.
-        fingerprint: of the data set.
-    """
-
-    epoch: int = 0
-    step: int = 0
-    loss_sum: float = 0.0
-    hits: float = 0.0
-    seen: int = 0
-    seconds: float = 0.0
-    best: float | None = None
-    history: list[dict[str, Any]] = field(default_factory=list)
-    fingerprint: str = ""
-
-    def is_sound(self) -> bool:
-        """Whether all values are of their kinds."""
-        return (
-            all(type(count) is int and count >= 0 for count in (self.epoch, self.step, self.seen))
-            and all(type(value) in (int, float) for value in (self.loss_sum, self.hits, self.seconds))
-            and (self.best is None or type(self.best) in (int, float))
-            and isinstance(self.fingerprint, str)
-            and isinstance(self.history, list)
-            and all(isinstance(row, dict) for row in self.history)
-        )
-
-    def begin_next_epoch(self) -> None:
-        """Moves to the start of the next epoch."""
-        self.epoch, self.step, self.loss_sum, self.hits, self.seen = self.epoch + 1, 0, 0.0, 0.0, 0
+from nanocv_cli.training.progress import STATE_KEY, TrainingState, state_of
 
 
 def save_training(path: Path, groups: dict[str, dict[str, Tensor]], state: TrainingState) -> None:
@@ -68,12 +22,7 @@ def load_training(path: Path) -> tuple[dict[str, dict[str, Tensor]], TrainingSta
         ModelError: the file is damaged or no training state.
     """
     tensors, metadata = load_tensors(path)
-    try:
-        state = TrainingState(**json.loads(metadata[STATE_KEY]))
-        if not state.is_sound():
-            raise ValueError("a value of the wrong kind")
-    except (KeyError, ValueError, TypeError, RecursionError) as error:
-        raise ModelError(f"{path} is no training state that can be resumed", "start a new run") from error
+    state = state_of(path, metadata)
     groups: dict[str, dict[str, Tensor]] = {}
     for full_name, tensor in tensors.items():
         group, _, name = full_name.partition(":")

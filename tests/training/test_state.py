@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from nanocv_cli.errors import ModelError, StorageError
-from nanocv_cli.training.state import TrainingState, load_training, save_training
+from nanocv_cli.training.progress import TrainingState, read_progress
+from nanocv_cli.training.state import load_training, save_training
 from tests.training.weights import same_weights
 
 
@@ -17,7 +18,7 @@ def test_training_state_comes_back_exactly(tmp_path: Path) -> None:
     state = TrainingState(epoch=2, step=5, loss_sum=0.1 + 0.2, history=[{"epoch": 1}], fingerprint="f")
     save_training(tmp_path / "last.safetensors", groups, state)
     found, found_state = load_training(tmp_path / "last.safetensors")
-    assert found_state == state
+    assert found_state == state == read_progress(tmp_path / "last.safetensors")
     assert torch.equal(found["network"]["a.b"], groups["network"]["a.b"])
     assert torch.equal(found["optimiser"]["a.b/step"], groups["optimiser"]["a.b/step"])
 
@@ -26,8 +27,9 @@ def test_training_state_comes_back_exactly(tmp_path: Path) -> None:
 def test_a_damaged_file_is_one_clear_error(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "x.safetensors"
     path.write_bytes(content)
-    with pytest.raises(ModelError, match=r"x\.safetensors"):
-        load_training(path)
+    for read in (load_training, read_progress):
+        with pytest.raises(ModelError, match=r"x\.safetensors"):
+            read(path)
 
 
 def test_a_full_disk_leaves_the_previous_checkpoint_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
