@@ -14,8 +14,7 @@ import torch
 from nanocv_cli.analysis.analysed_model import Query, analyse, find_analysed_model
 from nanocv_cli.analysis.local import local_peaks
 from nanocv_cli.analysis.measure_torch import measure_torch
-from nanocv_cli.analysis.roofline import Roofline
-from nanocv_cli.analysis.sweep import point
+from nanocv_cli.analysis.roofline import Roofline, point
 
 MODELS = (
     "lenet", "nanores", "resnet18", "resnet50", "mobilenet_v3_small", "efficientnet_b0", "convnext_tiny", "vit_b_16",

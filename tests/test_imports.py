@@ -34,7 +34,6 @@ TRAINING_SIDE = (
     "analysis.local",
     "analysis.measure_torch",
     "analysis.ptflops_check",
-    "analysis.torchvision_networks",
     "analysis.torch_layers",
     "analysis.torch_trace",
     # They reach the training side from inside their functions only, which the last test here holds.

@@ -7,7 +7,7 @@ from typing import Any
 
 from nanocv_cli.analysis.layer import Model
 from nanocv_cli.analysis.report import render
-from nanocv_cli.analysis.sweep import Point
+from nanocv_cli.analysis.roofline import Point
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,16 @@
 """An ONNX graph as a list of layers, from its shapes alone: no torch, no weights read, nothing run."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import onnx
+from numpy.typing import NDArray
+from onnx.reference import ReferenceEvaluator
 
 from nanocv_cli.analysis.layer import Layer, Model
-from nanocv_cli.analysis.onnx_constants import constant_value
 from nanocv_cli.analysis.onnx_layers import Node, layer_of
 from nanocv_cli.analysis.onnx_shapes import Tensor, element_type, images_in, shaped, tensors_of
 from nanocv_cli.config.project import shown
@@ -19,8 +22,23 @@ FREE = {
     "Constant", "Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Shape", "Size", "Dropout",
     "SequenceConstruct", "SequenceAt", "Optional",
 }  # fmt: skip
+MOST_NODES = 64  # that a constant is worked out from
+# Arithmetic of single numbers, in which nothing can grow.
+ARITHMETIC = {
+    "Abs", "Add", "And", "Cast", "Ceil", "Constant", "Div", "Equal", "Floor", "Greater", "GreaterOrEqual", "Identity",
+    "Less", "LessOrEqual", "Max", "Min", "Mod", "Mul", "Neg", "Not", "Or", "Sub", "Where",
+}  # fmt: skip
 MOST_TURNS = 10_000  # of a loop
 MOST_LAYERS = 200_000
+PARAMETER_TYPES = {
+    onnx.TensorProto.FLOAT,
+    onnx.TensorProto.FLOAT16,
+    onnx.TensorProto.BFLOAT16,
+    onnx.TensorProto.DOUBLE,
+    # Quantised weights are parameters too.
+    onnx.TensorProto.INT8,
+    onnx.TensorProto.UINT8,
+}
 
 
 @dataclass(frozen=True)
@@ -159,12 +177,34 @@ class _GraphReader:
         return name if self._names[name] == 1 else f"{name}#{self._names[name]}"
 
 
-PARAMETER_TYPES = {
-    onnx.TensorProto.FLOAT,
-    onnx.TensorProto.FLOAT16,
-    onnx.TensorProto.BFLOAT16,
-    onnx.TensorProto.DOUBLE,
-    # Quantised weights are parameters too.
-    onnx.TensorProto.INT8,
-    onnx.TensorProto.UINT8,
-}
+def constant_value(graph: onnx.GraphProto, name: str) -> NDArray[np.generic] | None:
+    """The value of a tensor that depends on initializers only, inputs with a default among them.
+
+    Args:
+        graph: that the tensor belongs to.
+        name: of the tensor.
+
+    Returns:
+        the value; None where it is no single number, or depends on an input, or on more than a little arithmetic.
+    """
+    initializers = {tensor.name: tensor for tensor in graph.initializer}
+    makers = {output: node for node in graph.node for output in node.output}
+    wanted = [name]
+    needed: list[onnx.NodeProto] = []
+    taken: dict[str, onnx.TensorProto] = {}
+    while wanted:
+        current = wanted.pop()
+        if current in initializers:
+            if math.prod(initializers[current].dims) != 1:
+                return None
+            taken[current] = initializers[current]
+        elif current not in makers or len(needed) == MOST_NODES or makers[current].op_type not in ARITHMETIC:
+            return None
+        elif makers[current] not in needed:
+            needed.append(makers[current])
+            wanted += [part for part in makers[current].input if part]
+    nodes = [node for node in graph.node if node in needed]
+    output = onnx.ValueInfoProto(name=name)
+    small = onnx.helper.make_graph(nodes, "constant", [], [output], list(taken.values()))
+    (found,) = ReferenceEvaluator(onnx.helper.make_model(small)).run([name], {})
+    return np.asarray(found) if np.size(found) == 1 else None

@@ -9,8 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
 from nanocv_cli.analysis.layer import Model
-from nanocv_cli.analysis.roofline import CACHE, COMPUTE, LATENCY, MEMORY, Roofline
-from nanocv_cli.analysis.sweep import Point
+from nanocv_cli.analysis.roofline import CACHE, COMPUTE, LATENCY, MEMORY, Point, Roofline
 from nanocv_cli.files import save_chart
 from nanocv_cli.untrusted import in_chart
 

@@ -7,8 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from nanocv_cli.analysis.layer import Layer, Model
-from nanocv_cli.analysis.roofline import Roofline
-from nanocv_cli.analysis.sweep import Point, Turn
+from nanocv_cli.analysis.roofline import Point, Roofline, Turn
 from nanocv_cli.untrusted import escaped
 
 FORMATS = ("table", "markdown", "csv")

@@ -82,8 +82,7 @@ def flops(
 ) -> None:
     """Where a model spends its arithmetic and its bytes, and how a GPU's roofline stands to each layer."""
     from nanocv_cli.analysis import report
-    from nanocv_cli.analysis.roofline import Roofline
-    from nanocv_cli.analysis.sweep import compute_bound_from, sweep
+    from nanocv_cli.analysis.roofline import Roofline, compute_bound_from, sweep
     from nanocv_cli.files import expect_folder
 
     if figures:

@@ -5,8 +5,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nanocv_cli.analysis.layer import Layer, Model, Product, Values
-from nanocv_cli.analysis.roofline import CACHE, COMPUTE, LATENCY, MEMORY, Roofline, blocks_of
-from nanocv_cli.analysis.sweep import LARGEST_BATCH, compute_bound_from, point
+from nanocv_cli.analysis.roofline import (
+    CACHE,
+    COMPUTE,
+    LARGEST_BATCH,
+    LATENCY,
+    MEMORY,
+    Roofline,
+    blocks_of,
+    compute_bound_from,
+    point,
+)
 from nanocv_cli.config.loader import load_group
 from nanocv_cli.config.schema import GpuConfig
 from nanocv_cli.errors import RequestError

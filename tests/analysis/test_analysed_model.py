@@ -2,8 +2,14 @@
 
 import pytest
 
-from nanocv_cli.analysis.analysed_model import AnalysedModel, analyse
-from nanocv_cli.analysis.torchvision_networks import DETECTOR_INPUT, build_published, published, published_inputs
+from nanocv_cli.analysis.analysed_model import (
+    DETECTOR_INPUT,
+    AnalysedModel,
+    analyse,
+    build_published,
+    published,
+    published_inputs,
+)
 from nanocv_cli.config.torchvision_names import TORCHVISION_CLASSIFIERS, TORCHVISION_DETECTORS, TORCHVISION_SEGMENTERS
 from nanocv_cli.models.registry import without_weights
 
