@@ -29,6 +29,24 @@ def test_the_same_arguments_draw_the_same_image() -> None:
         assert not np.array_equal(first.image, other.image)
 
 
+@pytest.mark.parametrize(
+    ("index", "species", "area", "mean"),
+    [
+        (1, (2, 1), 3943, (91.35, 109.64, 76.15)),
+        (2, (2,), 2986, (102.1, 149.5, 99.89)),
+        (3, (3,), 3108, (81.74, 90.79, 65.88)),
+    ],
+)
+def test_the_set_stays_what_its_weights_were_trained_on(
+    index: int, species: tuple[int, ...], area: int, mean: tuple[float, ...]
+) -> None:
+    """Not to the bit, which processors round differently: dvc.lock records the archive of the one that drew it."""
+    image = draw_image(0, "test", index, 128)
+    assert tuple(flower.species for flower in image.flowers) == species
+    assert sum(flower.area for flower in image.flowers) == pytest.approx(area, abs=5)
+    assert image.image.mean((0, 1)) == pytest.approx(mean, abs=0.5)
+
+
 @pytest.mark.parametrize("index", range(16))
 def test_labels_say_what_is_visible(index: int) -> None:
     image = draw_image(0, "train", index, 128)

@@ -1,6 +1,8 @@
 """The one brush of the set: a shaded petal (or leaf) painted over what lies below it."""
 
+import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +11,12 @@ Pixels = NDArray[np.float32]
 Colour = tuple[float, float, float]
 
 SHADOW_WIDTH = 0.12  # of what a petal throws on what lies below it, flower radii
+# float32 of no dimensions: NumPy would convert Python's own numbers anew at each of the many small steps of a petal.
+ZERO, HALF, ONE = np.array(0.0, np.float32), np.array(0.5, np.float32), np.array(1.0, np.float32)
+FIRST, LAST = np.array(1e-3, np.float32), np.array(1.0 - 1e-3, np.float32)  # of a petal's length, as it is shaded
+ROUNDING, LEAN = np.array(0.22, np.float32), np.array(0.12, np.float32)  # light lost at the sides, and gained at one
+VEINS, VEIN_DEPTH = np.array(9.0, np.float32), np.array(0.035, np.float32)
+CURL_START, CURL_LENGTH = np.array(0.72, np.float32), np.array(0.28, np.float32)
 
 
 @dataclass
@@ -19,9 +27,10 @@ class Layer:
         x: float32 [S, S], rightward coordinate of each pixel; the flower's radius is 1.
         y: float32 [S, S], downward coordinate.
         pixel: one pixel's width in the same unit.
-        colour: float32 [S, S, 3] in 0..1.
+        colour: float32 [3, S, S] in 0..1. One plane per channel: rows of three values would be slow to compute with.
         alpha: float32 [S, S], 0..1.
-        to_pixels: [2, 2], pixels right and down of the centre for a step along x and along y.
+        places: int64 [S, S], each pixel's place in a plane.
+        to_pixels: pixels right of the centre for a step along x and along y, and pixels down of it.
     """
 
     x: Pixels
@@ -29,15 +38,23 @@ class Layer:
     pixel: float
     colour: Pixels
     alpha: Pixels
-    to_pixels: NDArray[np.float64]
+    places: NDArray[np.int64]
+    to_pixels: tuple[tuple[float, float], tuple[float, float]]
 
-    def window(self, corners: NDArray[np.float64]) -> tuple[slice, slice]:
-        """Rows and columns that hold all points float64 [n, 2] (x, y), and a pixel more."""
-        side, half = len(self.x), len(self.x) // 2
-        spots = corners @ self.to_pixels.T + half
-        low = np.clip(np.floor(spots.min(0)).astype(int) - 1, 0, side)
-        high = np.clip(np.ceil(spots.max(0)).astype(int) + 2, 0, side)
-        return slice(low[1], high[1]), slice(low[0], high[0])
+    def window(
+        self, start: tuple[float, float], end: tuple[float, float], side: tuple[float, float]
+    ) -> tuple[slice, slice]:
+        """Rows and columns that hold the strip from `start` to `end` that reaches `side` to both sides, and more."""
+        # For so few numbers Python's own arithmetic is faster than an array's.
+        (right_x, right_y), (down_x, down_y) = self.to_pixels
+        rights = [right_x * x + right_y * y for x, y in (start, end, side)]
+        downs = [down_x * x + down_y * y for x, y in (start, end, side)]
+        return self._span(*downs), self._span(*rights)
+
+    def _span(self, start: float, end: float, side: float) -> slice:
+        size, half = len(self.x), len(self.x) // 2
+        low, high = math.floor(min(start, end) - abs(side)) - 1, math.ceil(max(start, end) + abs(side)) + 2
+        return slice(min(max(low + half, 0), size), min(max(high + half, 0), size))
 
 
 def blank_layer(radius: float, reach: float, squash: float, tilt: float) -> Layer:
@@ -51,23 +68,23 @@ def blank_layer(radius: float, reach: float, squash: float, tilt: float) -> Laye
     """
     half = int(np.ceil(radius * reach)) + 1
     axis = np.arange(-half, half + 1, dtype=np.float32) / np.float32(radius)
-    x, y = np.meshgrid(axis, axis)
+    x, y = np.meshgrid(axis, axis, sparse=True)
     cos, sin = np.float32(np.cos(tilt)), np.float32(np.sin(tilt))
     along, across = (x * cos + y * sin) / np.float32(squash), y * cos - x * sin
-    shape = (*x.shape, 3)
     turn = np.array([[np.cos(tilt), np.sin(tilt)], [-np.sin(tilt), np.cos(tilt)]])
+    (xx, xy), (yx, yy) = (radius * turn.T @ np.diag([squash, 1.0]) @ turn).tolist()
     return Layer(
         along * cos - across * sin,
         along * sin + across * cos,
         1.0 / radius,
-        np.zeros(shape, np.float32),
-        np.zeros(x.shape, np.float32),
-        radius * turn.T @ np.diag([squash, 1.0]) @ turn,
+        np.zeros((3, *along.shape), np.float32),
+        np.zeros(along.shape, np.float32),
+        np.arange(along.size).reshape(along.shape),
+        ((xx, xy), (yx, yy)),
     )
 
 
-@dataclass(frozen=True)
-class Petal:
+class Petal(NamedTuple):
     """A petal's shape and shading; lengths in flower radii.
 
     Attributes:
@@ -102,42 +119,72 @@ def paint_petal(layer: Layer, petal: Petal, light: float, shadow: float = 0.35) 
         light: direction the light comes from, radians.
         shadow: how dark the shadow on what lies below is, 0..1.
     """
-    window = _reach(layer, petal)
-    ground, covered = layer.colour[window], layer.alpha[window]
+    rows, columns = _reach(layer, petal)
     cos, sin = np.float32(np.cos(petal.angle)), np.float32(np.sin(petal.angle))
-    dx, dy = layer.x[window] - np.float32(petal.origin[0]), layer.y[window] - np.float32(petal.origin[1])
-    along = (dx * cos + dy * sin) / np.float32(petal.length)
-    across = dy * cos - dx * sin
-    inside = np.clip(along, 1e-3, 1.0 - 1e-3)
+    x = layer.x[rows, columns] - np.float32(petal.origin[0])
+    y = layer.y[rows, columns] - np.float32(petal.origin[1])
+    along = x * cos
+    along += y * sin
+    along /= np.float32(petal.length)
+    x *= sin
+    y *= cos
+    across = np.subtract(y, x, out=y)
+    # A petal is a slanted strip of its window: what lies beside it is left out of all that follows.
+    near = np.abs(across, out=x) < np.float32(petal.width / 2 + SHADOW_WIDTH + layer.pixel)
+    near &= along > ZERO
+    near &= along < ONE
+    kept = np.flatnonzero(near)
+    along, across = along.ravel().take(kept), across.ravel().take(kept)
+    places = layer.places[rows, columns].ravel().take(kept)
+    colours, alpha = layer.colour.reshape(3, -1), layer.alpha.reshape(-1)
+    ground = colours.take(places, axis=1)
+
+    inside = np.minimum(np.maximum(along, FIRST, out=along), LAST, out=along)
+    outside = ONE - inside
     # A beta curve: zero at base and tip, widest at `belly`.
     rise = petal.blunt * petal.belly / (1.0 - petal.belly)
     peak = petal.belly**rise * (1.0 - petal.belly) ** petal.blunt
-    half_width = np.float32(petal.width / 2 / peak) * inside**rise * (1.0 - inside) ** petal.blunt
-    half_width = np.where((along > 0.0) & (along < 1.0), half_width, np.float32(-1.0))
+    half_width = inside**rise
+    half_width *= np.float32(petal.width / 2 / peak)
+    half_width *= outside**petal.blunt
     distance = half_width - np.abs(across)
 
-    veil = np.clip(distance / np.float32(SHADOW_WIDTH) + 1.0, 0.0, 1.0) * np.float32(shadow)
-    ground *= (1.0 - veil * (distance < 0))[..., None]
+    veil = distance / np.float32(SHADOW_WIDTH)
+    veil += ONE
+    np.maximum(veil, ZERO, out=veil)
+    veil *= np.float32(shadow)
+    veil *= distance < ZERO
+    ground *= np.subtract(ONE, veil, out=veil)
 
-    cover = np.clip(distance / np.float32(layer.pixel) + 0.5, 0.0, 1.0)
-    side = across / np.maximum(half_width, np.float32(1e-3))
-    blend = np.clip(inside, 0.0, 1.0)[..., None]
-    colour = np.asarray(petal.base_colour, np.float32) * (1.0 - blend) + np.asarray(petal.colour, np.float32) * blend
+    distance /= np.float32(layer.pixel)
+    distance += HALF
+    cover = np.minimum(np.maximum(distance, ZERO, out=distance), ONE, out=distance)
+    side = np.divide(across, np.maximum(half_width, FIRST, out=half_width), out=across)
     facing = np.float32(np.sin(light - petal.angle))
-    shade = 1.0 - 0.22 * side**2 + 0.12 * facing * side + 0.035 * np.cos(side * 9.0)
-    shade += np.float32(petal.rim) * np.clip((inside - 0.72) / 0.28, 0.0, 1.0) ** 2
-    painted = colour * shade[..., None]
-    ground += (painted - ground) * cover[..., None]
-    np.maximum(covered, cover, out=covered)
+    shade = ONE - ROUNDING * side**2 + LEAN * facing * side + VEIN_DEPTH * np.cos(side * VEINS)
+    if petal.rim:
+        curl = (inside - CURL_START) / CURL_LENGTH
+        np.maximum(curl, ZERO, out=curl)
+        shade += np.float32(petal.rim) * curl**2
+    base, tip = np.array(petal.base_colour, np.float32), np.array(petal.colour, np.float32)
+    change = base[:, None] * outside
+    change += tip[:, None] * inside
+    change *= shade
+    change -= ground
+    change *= cover
+    ground += change
+    for plane, values in zip(colours, ground, strict=True):
+        plane[places] = values
+    alpha[places] = np.maximum(alpha.take(places), cover)
 
 
 def _reach(layer: Layer, petal: Petal) -> tuple[slice, slice]:
     """The part of the layer that a petal or its shadow changes: no other pixel need be looked at."""
-    tip = np.array([np.cos(petal.angle), np.sin(petal.angle)])
-    side = np.array([-tip[1], tip[0]]) * (petal.width / 2 + SHADOW_WIDTH + layer.pixel)
-    base = np.array(petal.origin)
-    end = base + petal.length * tip
-    return layer.window(np.stack([base - side, base + side, end - side, end + side]))
+    across, along = math.sin(petal.angle), math.cos(petal.angle)
+    half = petal.width / 2 + SHADOW_WIDTH + layer.pixel
+    x, y = petal.origin
+    end = (x + petal.length * along, y + petal.length * across)
+    return layer.window((x, y), end, (-across * half, along * half))
 
 
 def paint_disc(layer: Layer, radius: float, colour: Colour, rim: Colour, seeds: int, light: float) -> None:
@@ -151,22 +198,39 @@ def paint_disc(layer: Layer, radius: float, colour: Colour, rim: Colour, seeds: 
         seeds: number of florets.
         light: direction the light comes from, radians.
     """
-    distance = np.hypot(layer.x, layer.y)
+    edge = radius * 1.18  # of the shadow
+    rows, columns = layer.window((-edge, 0.0), (edge, 0.0), (0.0, edge))
+    x, y, ground = layer.x[rows, columns], layer.y[rows, columns], layer.colour[:, rows, columns]
+    distance = np.hypot(x, y)
     cover = np.clip((radius - distance) / np.float32(layer.pixel) + 0.5, 0.0, 1.0)
-    share = np.clip(distance / np.float32(radius), 0.0, 1.0)
-    blend = share[..., None] ** 2
-    dome = np.asarray(colour, np.float32) * (1.0 - blend) + np.asarray(rim, np.float32) * blend
+    blend = np.clip(distance / np.float32(radius), 0.0, 1.0) ** 2
+    middle, edge_colour = np.array(colour, np.float32), np.array(rim, np.float32)
+    dome = middle[:, None, None] * (1.0 - blend) + edge_colour[:, None, None] * blend
+    lit = (x * np.float32(np.cos(light)) + y * np.float32(np.sin(light))) / np.float32(radius)
+    grain = _grain(layer, radius, seeds)[rows, columns]
+    shade = 0.72 + 0.5 * grain + 0.18 * np.clip(lit, -1.0, 1.0)
+    veil = np.clip((edge - distance) / np.float32(radius * 0.18), 0.0, 1.0) * 0.4
+    ground *= 1.0 - veil * (1.0 - cover)
+    ground += (dome * shade - ground) * cover
+    np.maximum(layer.alpha[rows, columns], cover, out=layer.alpha[rows, columns])
+
+
+def _grain(layer: Layer, radius: float, seeds: int) -> Pixels:
+    """How near each pixel is to a floret: float32 [S, S]; 1 in its middle, 0 where none is near."""
     k = np.arange(seeds, dtype=np.float32)
     reach = np.float32(radius) * np.sqrt((k + 0.5) / np.float32(seeds))
     angle = k * np.float32(np.pi * (3.0 - np.sqrt(5.0)))
-    seed_x, seed_y = reach * np.cos(angle), reach * np.sin(angle)
-    inside = cover > 0.0
-    gaps = np.hypot(layer.x[inside][:, None] - seed_x, layer.y[inside][:, None] - seed_y).min(1)
-    grain = np.zeros_like(distance)
-    grain[inside] = 1.0 - np.clip(gaps / np.float32(radius * 0.9 / np.sqrt(seeds)), 0.0, 1.0)
-    lit = (layer.x * np.float32(np.cos(light)) + layer.y * np.float32(np.sin(light))) / np.float32(radius)
-    shade = 0.72 + 0.5 * grain + 0.18 * np.clip(lit, -1.0, 1.0)
-    veil = np.clip((radius * 1.18 - distance) / np.float32(radius * 0.18), 0.0, 1.0) * 0.4
-    layer.colour *= (1.0 - veil * (1.0 - cover))[..., None]
-    layer.colour += (dome * shade[..., None] - layer.colour) * cover[..., None]
-    np.maximum(layer.alpha, cover, out=layer.alpha)
+    x, y = (reach * np.cos(angle))[:, None, None], (reach * np.sin(angle))[:, None, None]
+    size = np.float32(radius * 0.9 / np.sqrt(seeds))
+    # Only the pixels around a floret are asked how far it is: [seeds, rows, columns].
+    (right_x, right_y), (down_x, down_y) = layer.to_pixels
+    side, near = len(layer.x), math.ceil(size / layer.pixel) + 1
+    around = np.arange(-near, near + 1) + side // 2
+    columns = np.clip(np.rint(right_x * x + right_y * y).astype(int) + around, 0, side - 1)
+    rows = np.clip(np.rint(down_x * x + down_y * y).astype(int) + around[:, None], 0, side - 1)
+    places = (rows * side + columns).ravel()
+    to_right, down = (plane.take(places).reshape(seeds, -1) for plane in (layer.x, layer.y))
+    gaps = np.hypot(to_right - x[:, 0], down - y[:, 0])
+    grain = np.zeros(side * side, np.float32)
+    np.maximum.at(grain, places, 1.0 - np.clip(gaps / size, 0.0, 1.0).ravel())
+    return grain.reshape(side, side)

@@ -1,6 +1,7 @@
 """What surrounds the flowers: ground and sky, stems and leaves, blades in front, light and lens."""
 
 import colorsys
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,8 +10,8 @@ from PIL import Image, ImageDraw, ImageFilter
 from nanocv_cli.data.flowers.petals import Layer, Petal, Pixels, blank_layer, paint_petal
 
 
-def background(size: int, rng: np.random.Generator) -> Pixels:
-    """A garden out of focus: float32 [size, size, 3] in 0..1. Grass, soil, sky over grass, or bokeh."""
+def background(size: int, rng: np.random.Generator) -> Image.Image:
+    """A garden out of focus, size x size RGB. Grass, soil, sky over grass, or bokeh."""
     kind = rng.choice(("grass", "soil", "sky", "bokeh"), p=(0.4, 0.15, 0.2, 0.25))
     far, near = (_garden_colour(rng) for _ in range(2))
     if kind == "soil":
@@ -22,9 +23,12 @@ def background(size: int, rng: np.random.Generator) -> Pixels:
     height = np.linspace(0, 1, size, dtype=np.float32)
     horizon = rng.uniform(0.25, 0.7)
     blend = 1 / (1 + np.exp(-(height - horizon) * rng.uniform(6, 25)))
-    canvas = far * (1 - blend)[:, None, None] + near * blend[:, None, None] + np.zeros((size, size, 3))
-    canvas *= 1.0 + rng.uniform(0.1, 0.35) * (smooth_noise(size, int(rng.integers(4, 12)), rng)[..., None])
-    image = _to_image(canvas)
+    colours = far[:, None] * (1 - blend) + near[:, None] * blend
+    patches = 1.0 + rng.uniform(0.1, 0.35) * smooth_noise(size, int(rng.integers(4, 12)), rng)
+    levels = np.empty((3, size, size), np.uint8)
+    for rows in _strips(size):
+        levels[:, rows] = _levels(colours[:, rows, None] * patches[rows])
+    image = _image_of(levels)
     pen = ImageDraw.Draw(image)
     if kind in ("grass", "sky"):
         for _ in range(int(rng.integers(50, 140))):
@@ -36,7 +40,7 @@ def background(size: int, rng: np.random.Generator) -> Pixels:
             pen.ellipse((x - r, y - r, x + r, y + r), fill=tone)
     if kind == "bokeh":
         image = _bokeh(image, size, rng)
-    return np.asarray(image.filter(ImageFilter.GaussianBlur(rng.uniform(0.5, 4.0) * size / 256)), np.float32) / 255.0
+    return image.filter(ImageFilter.GaussianBlur(rng.uniform(0.5, 4.0) * size / 256))
 
 
 def smooth_noise(size: int, cells: int, rng: np.random.Generator) -> Pixels:
@@ -86,29 +90,44 @@ def paste_layer(image: Image.Image, layer: Layer, centre: tuple[float, float]) -
     """Pastes a painted layer on an RGB image, or its alpha on a cover of mode L, in place."""
     half = layer.alpha.shape[0] // 2
     alpha = Image.fromarray((layer.alpha * 255).astype(np.uint8))
-    source = _to_image(layer.colour) if image.mode == "RGB" else alpha
+    source = _image_of(_levels(layer.colour)) if image.mode == "RGB" else alpha
     image.paste(source, (round(centre[0]) - half, round(centre[1]) - half), alpha)
 
 
-def through_the_lens(canvas: Pixels, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Light, colour cast, vignette, blur and sensor noise: float32 [S,S,3] in 0..1 to uint8 [S,S,3]."""
-    size = canvas.shape[0]
+def through_the_lens(canvas: Image.Image, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Light, colour cast, vignette, blur and sensor noise of an RGB image; uint8 [S,S,3]."""
+    size = canvas.size[0]
     axis = np.linspace(-1, 1, size, dtype=np.float32)
-    x, y = np.meshgrid(axis, axis)
+    x, y = axis[None], axis[:, None]
     direction = rng.uniform(0, 2 * np.pi)
-    glow = 1 + rng.uniform(0, 0.35) * (x * np.cos(direction) + y * np.sin(direction))
-    vignette = 1 - rng.uniform(0, 0.35) * (x**2 + y**2) / 2
+    slope = x * np.cos(direction), y * np.sin(direction)
+    glow, vignette = rng.uniform(0, 0.35), rng.uniform(0, 0.35)
     patches = 1 + rng.uniform(0, 0.25) * smooth_noise(size, int(rng.integers(3, 7)), rng)
-    cast = rng.uniform(0.88, 1.12, 3)
-    lit = canvas * (glow * vignette * patches)[..., None] * cast * rng.uniform(0.85, 1.4)
-    grey = lit.mean(2, keepdims=True)
-    lit = grey + (lit - grey) * rng.uniform(0.75, 1.15)
-    lit = np.clip(lit, 0, 1) ** rng.uniform(0.85, 1.2)
-    image = _to_image(lit)
+    cast = rng.uniform(0.88, 1.12, 3)[:, None, None]
+    exposure, saturation, gamma = rng.uniform(0.85, 1.4), rng.uniform(0.75, 1.15), rng.uniform(0.85, 1.2)
+    taken, seen = np.asarray(canvas), np.empty((3, size, size), np.uint8)
+    for rows in _strips(size):
+        light = 1 + glow * (slope[0] + slope[1][rows])
+        light *= 1 - vignette * (x**2 + y[rows] ** 2) / 2
+        light *= patches[rows]
+        lit = taken[rows].transpose(2, 0, 1).astype(np.float32, order="C") / 255.0 * light
+        lit *= cast
+        lit *= exposure
+        grey = lit.mean(0)
+        lit -= grey
+        lit *= saturation
+        lit += grey
+        seen[:, rows] = _levels(np.clip(lit, 0, 1, out=lit) ** gamma)
+    image = _image_of(seen)
     if rng.random() < 0.6:
         image = image.filter(ImageFilter.GaussianBlur(rng.uniform(0.2, 1.4) * size / 256))
-    noise = rng.normal(0, rng.uniform(0.5, 7), canvas.shape)
-    return np.clip(np.asarray(image, np.float32) + noise, 0, 255).astype(np.uint8)
+    strength, sensed = rng.uniform(0.5, 7), np.array(image)
+    for rows in _strips(size):
+        noise = rng.standard_normal(sensed[rows].shape)
+        noise *= strength
+        noise += sensed[rows]
+        sensed[rows] = np.clip(noise, 0, 255, out=noise)
+    return sensed
 
 
 def _leaf(length: float, rng: np.random.Generator) -> Layer:
@@ -147,12 +166,13 @@ def _blade(
 def _bokeh(image: Image.Image, size: int, rng: np.random.Generator) -> Image.Image:
     """Blurred discs of light; some have flower colours, so colour in the background tells nothing."""
     for _ in range(int(rng.integers(8, 25))):
-        spot = Image.new("L", (size, size))
         x, y, r = rng.uniform(0, size), rng.uniform(0, size), rng.uniform(size / 40, size / 10)
-        ImageDraw.Draw(spot).ellipse((x - r, y - r, x + r, y + r), fill=int(rng.uniform(40, 140)))
+        left, top, right, bottom = int(x - r), int(y - r), int(x + r), int(y + r)
+        spot = Image.new("L", (right - left + 1, bottom - top + 1))
+        ImageDraw.Draw(spot).ellipse((0, 0, right - left, bottom - top), fill=int(rng.uniform(40, 140)))
         hue = rng.choice((rng.uniform(0.15, 0.4), rng.uniform(0, 1)))
         colour = tuple(int(255 * c) for c in colorsys.hsv_to_rgb(hue, rng.uniform(0.2, 0.7), rng.uniform(0.6, 1.0)))
-        image.paste(Image.new("RGB", (size, size), colour), mask=spot)
+        image.paste(colour, (left, top), spot)
     return image
 
 
@@ -164,5 +184,20 @@ def _leaf_colour(rng: np.random.Generator) -> tuple[float, float, float]:
     return colorsys.hsv_to_rgb(rng.uniform(0.2, 0.38), rng.uniform(0.35, 0.7), rng.uniform(0.25, 0.65))
 
 
-def _to_image(canvas: NDArray[np.floating]) -> Image.Image:
-    return Image.fromarray((np.clip(canvas, 0, 1) * 255).round().astype(np.uint8))
+def _strips(size: int) -> Iterator[slice]:
+    """Rows of an image, a few at a time: what is computed of them stays in the processor's cache, twice as fast."""
+    for start in range(0, size, 32):
+        yield slice(start, start + 32)
+
+
+def _levels(planes: NDArray[np.floating]) -> NDArray[np.uint8]:
+    """Planes of 0..1 as bytes; what lies outside is clipped."""
+    levels = np.clip(planes, 0, 1)
+    levels *= 255
+    rounded: NDArray[np.uint8] = np.rint(levels, out=levels).astype(np.uint8)
+    return rounded
+
+
+def _image_of(planes: NDArray[np.uint8]) -> Image.Image:
+    """The RGB image of planes uint8 [3, S, S]."""
+    return Image.merge("RGB", [Image.fromarray(plane) for plane in planes])
