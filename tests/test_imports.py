@@ -41,6 +41,7 @@ TRAINING_SIDE = (
     "commands.analyze",
     "commands.evaluate",
     "commands.export",
+    "commands.report",
     "commands.sample",
     "commands.train",
 )

@@ -1,12 +1,17 @@
 """`nanocv report`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from nanocv_cli.commands.options import DebugFlag, JsonFlag
 from nanocv_cli.output import emit, tell
+
+if TYPE_CHECKING:
+    from nanocv_cli.evaluation.evidence import Evidence
+    from nanocv_cli.report.subject import Subject
+    from nanocv_cli.report.write_report import Story
 
 
 def report(
@@ -28,7 +33,7 @@ def report(
     named: list[str | None] = [*(refs or ())] or [None]
     subjects = [find_subject(ref, root) for ref in named]
     expect_writable(out)
-    sections = write_report(subjects[0], out)
+    sections = write_report(_story(subjects[0], root), out)
     if as_json:
         emit(
             {
@@ -45,3 +50,20 @@ def report(
     for section in sections:
         if section.body is None:
             tell(f"left out: {section.title.lower()}: {section.why_not}")
+
+
+def _story(subject: "Subject", root: Path) -> "Story":
+    """A model with the answers it gives; the training side is imported where there is one."""
+    from nanocv_cli.config.project import cache_folder
+    from nanocv_cli.display import Display
+    from nanocv_cli.report.section import attempt
+    from nanocv_cli.report.write_report import Story
+
+    display, cache = Display(), cache_folder(root)
+
+    def gather() -> "Evidence":
+        from nanocv_cli.evaluation.evidence import gather_evidence
+
+        return gather_evidence(subject.graph, subject.card, root, cache, display)
+
+    return Story(subject, attempt(gather))

@@ -1,5 +1,7 @@
 """The spine of `nanocv eval`: a model file, a data set, the task's metrics."""
 
+import hashlib
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -31,6 +33,7 @@ class Measured:
         card: its card.
         data: name of the set.
         split: of it.
+        fingerprint: changes with the image files that the split is made of, whatever their labels.
         images: uint8 [n,S,S,3] of the split, in its order.
         evaluator: has seen the answers to all of them.
     """
@@ -39,6 +42,7 @@ class Measured:
     card: ModelCard
     data: str
     split: str
+    fingerprint: str
     images: NDArray[np.uint8]
     evaluator: Evaluator
 
@@ -126,7 +130,12 @@ def measure(
     context = EvalContext(train_images, online)
     with display.bar(f"measuring {chosen}") as progress:
         evaluator = evaluate(task, opened.answer, images, card.classes, model, context, batch_size, progress)
-    return Measured(opened.origin, card, dataset.name, chosen, images.images, evaluator)
+    return Measured(opened.origin, card, dataset.name, chosen, _fingerprint(dataset, chosen), images.images, evaluator)
+
+
+def _fingerprint(dataset: Dataset[Any], split: str) -> str:
+    paths = "\0".join(os.path.realpath(sample.path) for sample in dataset.split(split))
+    return hashlib.sha256(paths.encode(errors="surrogateescape")).hexdigest()[:16]
 
 
 def match_classes(dataset: Dataset[Any], classes: tuple[str, ...]) -> Dataset[Any]:

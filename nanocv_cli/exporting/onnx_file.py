@@ -1,6 +1,5 @@
 """The spine of `nanocv export onnx`: checkpoint, graph, parity, file."""
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +9,12 @@ import torch
 from numpy.typing import NDArray
 
 from nanocv_cli.config.loader import resolve
-from nanocv_cli.config.schema import DataConfig
 from nanocv_cli.data.sources import image_folder
 from nanocv_cli.engine.card import ModelCard
 from nanocv_cli.engine.graph import Graph
-from nanocv_cli.errors import DataError, ModelError, RequestError
+from nanocv_cli.errors import DataError, RequestError
 from nanocv_cli.evaluation.evaluate import Answer, torch_answer
+from nanocv_cli.evaluation.evidence import trained_on
 from nanocv_cli.exporting.parity import BATCH_SIZES, AnswersImages, Parity, check_parity
 from nanocv_cli.files import atomic_path
 from nanocv_cli.images.resize import UnreadableImageError, open_square
@@ -85,7 +84,7 @@ def parity_images(checkpoint: Path, data: str | None, root: Path, say: Say) -> N
         DataError: the set has no readable image.
     """
     card = read_card(checkpoint)
-    config = resolve(data=data).config.data if data else _trained_on(card, checkpoint)
+    config = resolve(data=data).config.data if data else trained_on(card, checkpoint)
     try:
         dataset = task_for(card.task).read(config, image_folder(config, root, say))
     except DataError as error:
@@ -106,20 +105,3 @@ def parity_images(checkpoint: Path, data: str | None, root: Path, say: Say) -> N
     if not images:
         raise DataError(f"data set {config.name} has no readable image in {dataset.held_out}", "nanocv data check")
     return np.stack(images)
-
-
-def _trained_on(card: ModelCard, checkpoint: Path) -> DataConfig:
-    """The set that a card says its model was trained on: as a folder to read, never as an archive to unpack.
-
-    A card may come from anybody, and unpacking replaces the folder that it names.
-
-    Raises:
-        ModelError: the card names none.
-    """
-    try:
-        config = DataConfig.model_validate_json(json.dumps(card.config["data"]))
-    except (KeyError, TypeError, ValueError) as error:
-        raise ModelError(
-            f"{checkpoint}: its model card is damaged: it holds no data config", "give any set with --data FOLDER"
-        ) from error
-    return config.model_copy(update={"archive": None})

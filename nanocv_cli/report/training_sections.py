@@ -11,28 +11,31 @@ from nanocv_cli.report.section import Section
 from nanocv_cli.report.subject import Subject
 from nanocv_cli.rooms import Score
 
-DEFAULT = "default"
+OPTION, DEFAULT = "--", "default"
 
 
 def asked_section(subject: Subject) -> Section:
-    """Every value of the config; those that somebody chose stand first and open."""
+    """Every value of the config; those that an option of the command gave stand first and open."""
     values = flatten(subject.card.config)
     if not values:
         return Section("config", "What was asked", None, f"the card of {subject.name} holds no config")
     origins = subject.origins.value
     if origins is None:
-        rows = [(key, value_text(value)) for key, value in values.items()]
+        untraced = [(key, value_text(value)) for key, value in values.items()]
         told = [
             note(f"Where each value came from is not known: {subject.origins.why_not}"),
-            folded(f"All {len(rows)} values", table(["key", "value"], rows, words=(0, 1))),
+            folded(f"All {len(untraced)} values", table(["key", "value"], untraced, words=(0, 1))),
         ]
         return Section("config", "What was asked", joined(told))
     asked = [(key, value_text(value), origins.get(key, "not told")) for key, value in values.items()]
     header = ["key", "value", "from"]
-    chosen, left = ([row for row in asked if (row[2] == DEFAULT) == is_default] for is_default in (False, True))
-    told = [table(header, chosen, words=(0, 1, 2))] if chosen else []
-    if left:
-        told.append(folded(f"{len(left)} more that were left at their defaults", table(header, left, words=(0, 1, 2))))
+    chosen = [row for row in asked if row[2].startswith(OPTION)]
+    left = [row for row in asked if row[2] == DEFAULT]
+    filed = [row for row in asked if row not in chosen and row not in left]
+    told = [table(header, chosen, words=(0, 1, 2)) if chosen else note("No option gave a value.")]
+    for title, rows in ((f"{len(filed)} from config files", filed), (f"{len(left)} defaults", left)):
+        if rows:
+            told.append(folded(title, table(header, rows, words=(0, 1, 2))))
     return Section("config", "What was asked", joined(told))
 
 

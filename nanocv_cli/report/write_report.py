@@ -1,36 +1,68 @@
 """From subjects to the page."""
 
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nanocv_cli.report.markup import Html, bytes_text, element, joined
-from nanocv_cli.report.measured_section import metrics_section, single_figures
+from nanocv_cli.report.measured_section import (
+    interval_text,
+    made_section,
+    metrics_section,
+    mistakes_section,
+    single_figures,
+)
 from nanocv_cli.report.page import tiles, write_page
-from nanocv_cli.report.section import Section
+from nanocv_cli.report.section import Found, Section
 from nanocv_cli.report.subject import Subject
 from nanocv_cli.report.training_sections import asked_section, learning_section
 
+if TYPE_CHECKING:  # the training side imports torch
+    from nanocv_cli.evaluation.evidence import Evidence
 
-def write_report(subject: Subject, target: Path) -> list[Section]:
+
+@dataclass(frozen=True)
+class Story:
+    """All that is known of one model.
+
+    Attributes:
+        subject: which it is.
+        evidence: its answers to the images it is judged on.
+    """
+
+    subject: Subject
+    evidence: "Found[Evidence]"
+
+
+def write_report(story: Story, target: Path) -> list[Section]:
     """Writes the page of one model and returns its sections.
 
     Raises:
         StorageError: it cannot be written.
     """
+    subject = story.subject
     sections = [
-        metrics_section(subject),
+        metrics_section(subject, story.evidence),
+        made_section(story.evidence),
+        mistakes_section(story.evidence),
         learning_section(subject, None),
         asked_section(subject),
     ]
-    write_page(target, f"{subject.name}: {subject.card.name} on {subject.card.data}", _header(subject), sections)
-    return sections
+    told = [section for section in sections if section is not None]
+    write_page(target, f"{subject.name}: {subject.card.name} on {subject.card.data}", _header(story), told)
+    return told
 
 
-def _header(subject: Subject) -> Html:
+def _header(story: Story) -> Html:
+    subject, evidence = story.subject, story.evidence.value
     card, summary = subject.card, subject.summary.value
     when = datetime.fromtimestamp(subject.graph.stat().st_mtime).strftime("%Y-%m-%d %H:%M")
-    best = single_figures(card.metrics).get(subject.score.name)
-    figures = [(f"{subject.score.name}, {card.split}", subject.score.shown(best))] if best is not None else []
+    metrics, split = (evidence.metrics, evidence.split) if evidence else (card.metrics, card.split)
+    figures: list[tuple[str, str]] = []
+    if (best := single_figures(metrics).get(subject.score.name)) is not None:
+        within = interval_text(evidence, subject.score.name) if evidence else ""
+        figures.append((f"{subject.score.name}, {split}{within and f' ({within})'}", subject.score.shown(best)))
     if summary and summary.epochs is not None:
         figures.append(("epochs", f"{summary.epochs:,}"))
     if summary and summary.seconds is not None:

@@ -17,6 +17,7 @@ from nanocv_cli.data.formats.table import read_as
 from nanocv_cli.data.labels.base import ClassLabel, Label
 from nanocv_cli.engine.card import ModelCard
 from nanocv_cli.rooms import Score, room
+from nanocv_cli.tasks.exhibits import Exhibits
 
 if TYPE_CHECKING:
     import onnx
@@ -74,6 +75,28 @@ class Evaluator(ABC):
     @abstractmethod
     def compute(self) -> Metrics:
         """The metrics over all that was added, JSON-ready; `loss`, where there is one, is drawn beside training's."""
+
+    def resampled(self, counts: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
+        """The metrics of splits that hold each image of this one so many times; none by default.
+
+        Those that depend on the images one by one, or on sums over them; a split that holds each image once has the
+        figures of `compute`.
+
+        Args:
+            counts: [B,n], n the images that were added, in their order; each row is a split.
+
+        Returns:
+            float64 [B] by the names of `compute`; NaN where a split does not decide a figure.
+        """
+        return {}
+
+    def exhibits(self, images: NDArray[np.uint8]) -> Exhibits:
+        """What there is to see of the answers: matrices, curves, the worst mistakes; nothing by default.
+
+        Args:
+            images: uint8 [n,S,S,3], what was evaluated, in the order of the updates.
+        """
+        return Exhibits()
 
     def draw(self, folder: Path, images: NDArray[np.uint8]) -> list[Path]:
         """Writes the task's images (a confusion matrix, say) as PNG and returns their paths; none by default.

@@ -23,7 +23,9 @@ def test_a_run_tells_what_was_asked_and_how_it_learnt(trained: TrainedRun, nanoc
     assert done.document["report"] == str(tmp_path / "page.html")
     assert {"metrics", "curves", "config"} <= told(done.document)
     page = (tmp_path / "page.html").read_text()
-    assert "6 more" not in page and "--set" in page
+    assert "model.input_size" in page and "--set" in page
+    assert {"mistakes"} <= {section["name"] for section in done.document["sections"]}
+    assert re.search(r"<td[^>]*>top1</td><td[^>]*>[01]\.\d{4}</td><td[^>]*>[01]\.\d{4} to [01]\.\d{4}</td>", page)
     chart = json.loads(re.search(r'data-chart="([^"]*)"', page)[1].replace("&quot;", '"'))  # type: ignore[index]
     assert chart["texts"] == [str(epoch) for epoch in range(1, 7)]
     assert [line["name"] for line in chart["lines"]] == ["train", "val"]

@@ -50,6 +50,32 @@ def test_the_confusion_matrix_is_drawn(tmp_path) -> None:  # type: ignore[no-unt
         assert image.format == "PNG"
 
 
+def test_resampled_figures_are_those_of_the_split_that_is_drawn() -> None:
+    random = np.random.default_rng(0)
+    probabilities = random.dirichlet(np.ones(7), 40).astype(np.float32)
+    labels = random.integers(0, 5, 40)  # of two classes there is no image
+    evaluator = filled(tuple("abcdefg"), probabilities.tolist(), labels.tolist())
+    counts = np.stack([np.ones(40, np.int64), random.multinomial(40, np.full(40, 1 / 40))])
+    found = evaluator.resampled(counts)
+    for row, count in enumerate(counts):
+        places = np.repeat(np.arange(40), count)
+        drawn = filled(tuple("abcdefg"), probabilities[places].tolist(), labels[places].tolist()).compute()
+        assert {name: values[row] for name, values in found.items()} == pytest.approx(
+            {name: drawn[name] for name in found}, abs=1e-5
+        )
+    assert set(found) == {"top1", "top5", "loss", "calibration_error", "macro_recall"}
+
+
+def test_the_surest_mistakes_are_shown_first() -> None:
+    evaluator = filled(("a", "b"), [[0.9, 0.1], [0.6, 0.4], [0.2, 0.8], [0.8, 0.2]], [0, 1, 0, 1])
+    images = np.arange(4, dtype=np.uint8).repeat(8 * 8 * 3).reshape(4, 8, 8, 3)
+    shown = evaluator.exhibits(images)
+    (gallery,) = shown.galleries
+    assert gallery.are_mistakes and [image.image[0, 0, 0] for image in gallery.images] == [2, 3, 1]
+    assert gallery.images[0].lines == ("is a (20.0%)", "answer b (80.0%)")
+    assert shown.matrices[0].counts.tolist() == [[1, 1], [2, 0]]
+
+
 def test_mixed_labels_share_the_loss() -> None:
     task, train = Classification(), Recipe(name="x", label_smoothing=0.0)
     logits = torch.tensor([[2.0, 0.0], [0.0, 3.0]])
