@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from nanocv_cli import __version__
-from nanocv_cli.training.progress import TrainingState
+from nanocv_cli.training.state import TrainingState
 from tests.conftest import Command
 from tests.training.run_folders import write_interrupted_run, write_run
 

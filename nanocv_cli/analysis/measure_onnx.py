@@ -4,7 +4,6 @@ import json
 import math
 import statistics
 import tempfile
-import time
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -14,16 +13,13 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from nanocv_cli.analysis.layer import Model
-from nanocv_cli.analysis.measured import Measured
+from nanocv_cli.analysis.measured import WARM_RUNS, Measured, seconds_of
 from nanocv_cli.engine.sessions import new_session, session_options, stoppable
 from nanocv_cli.errors import ModelError, NanocvError
 from nanocv_cli.machine import expect_room
 from nanocv_cli.untrusted import first_line
 
-WARM_RUNS = 3
-FEWEST_RUNS = 5
 LAYER_ROUNDS = 15
-SECONDS = 2.0
 EVENT = "_kernel_time"
 TYPES = {
     "tensor(uint8)": np.uint8, "tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(int64)": np.int64,
@@ -47,14 +43,7 @@ def measure_onnx(path: Path, model: Model, shapes: dict[str, tuple[int, ...]], b
         session = new_session(str(path), session_options())
         running = stoppable()
         graph_inputs = {entry.name: _filled(entry, shapes[entry.name], batch) for entry in session.get_inputs()}
-        for _ in range(WARM_RUNS):
-            session.run(None, graph_inputs, running)
-        whole: list[float] = []
-        end = time.perf_counter() + SECONDS
-        while time.perf_counter() < end or len(whole) < FEWEST_RUNS:
-            start = time.perf_counter()
-            session.run(None, graph_inputs, running)
-            whole.append(time.perf_counter() - start)
+        whole = seconds_of(lambda: session.run(None, graph_inputs, running))
         with tempfile.TemporaryDirectory() as folder:
             options = session_options()
             # Fused nodes would have no time of their own.

@@ -13,16 +13,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from nanocv_cli.analysis.analysed_model import AnalysedModel
 from nanocv_cli.analysis.layer import Model
 from nanocv_cli.analysis.local import DTYPES, synchronise
-from nanocv_cli.analysis.measured import Measured
+from nanocv_cli.analysis.measured import Measured, seconds_of
 from nanocv_cli.analysis.operators import TORCH
 from nanocv_cli.analysis.torch_trace import NamesOfModules, whole_attention, without_fused_encoder
 from nanocv_cli.errors import RequestError
 from nanocv_cli.machine import expect_room
 
-WARM_RUNS = 3
-FEWEST_RUNS = 5
 LAYER_ROUNDS = 7
-SECONDS = 2.0
 FLOAT = 4  # bytes
 
 Key = tuple[str, str]
@@ -47,17 +44,13 @@ def measure_torch(analysed: AnalysedModel, model: Model, device: torch.device, d
     expect_room(batch * 3 * size * size * FLOAT, f"{batch:,} images of {size}x{size}", "a smaller --batch-sizes")
     network = analysed.build().eval().to(device, DTYPES[dtype])
     inputs = _filled(analysed.inputs(str(device), batch), DTYPES[dtype])
-    with torch.no_grad():
-        for _ in range(WARM_RUNS):
-            network(*inputs)
+
+    def run() -> None:
+        network(*inputs)
         synchronise(device)
-        whole: list[float] = []
-        end = time.perf_counter() + SECONDS
-        while time.perf_counter() < end or len(whole) < FEWEST_RUNS:
-            start = time.perf_counter()
-            network(*inputs)
-            synchronise(device)
-            whole.append(time.perf_counter() - start)
+
+    with torch.no_grad():
+        whole = seconds_of(run)
         rounds = []
         for _ in range(LAYER_ROUNDS):
             names = NamesOfModules(network)

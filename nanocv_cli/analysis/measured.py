@@ -1,13 +1,18 @@
-"""Predicted beside measured: how long each layer really took, and which share of the roof that is."""
+"""Predicted beside measured: how long a model and each layer really took, and which share of the roof that is."""
 
 import statistics
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from nanocv_cli.analysis.layer import Model
 from nanocv_cli.analysis.report import render
 from nanocv_cli.analysis.roofline import Point
+
+WARM_RUNS = 3
+FEWEST_RUNS = 5
+SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,19 @@ class Measured:
         pairs = zip(at.layers, self.layers, strict=True)
         errors = [abs(estimate.seconds / seconds - 1.0) for estimate, seconds in pairs if seconds]
         return statistics.median(errors) if errors else 0.0
+
+
+def seconds_of(run: Callable[[], object]) -> list[float]:
+    """Wall times of a call, repeated for two seconds and five times at least, after three that are not counted."""
+    for _ in range(WARM_RUNS):
+        run()
+    times: list[float] = []
+    end = time.perf_counter() + SECONDS
+    while time.perf_counter() < end or len(times) < FEWEST_RUNS:
+        start = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - start)
+    return times
 
 
 def share_of_roof(roof_seconds: float, seconds: float | None) -> float | None:

@@ -9,9 +9,8 @@ from nanocv_cli.data.batches import Batches
 from nanocv_cli.errors import TrainingError
 from nanocv_cli.interrupts import Interrupts
 from nanocv_cli.training.context import TrainContext
-from nanocv_cli.training.learner import Learner
-from nanocv_cli.training.progress import TrainingState
-from nanocv_cli.training.state import save_training
+from nanocv_cli.training.learner import Learner, save_training
+from nanocv_cli.training.state import TrainingState
 
 SECONDS_BETWEEN_SAVES = 300.0
 STEPS_BETWEEN_CHECKS = 20

@@ -1,6 +1,8 @@
-"""The network that learns, with everything that changes when it takes a step."""
+"""The network that learns, with everything that changes when it takes a step, and the file that keeps it."""
 
 import copy
+import json
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -9,6 +11,7 @@ from torch import Tensor, nn
 from nanocv_cli.config.schema import RunConfig
 from nanocv_cli.data.batches import generator_for
 from nanocv_cli.errors import TrainingError, is_shortage
+from nanocv_cli.models.checkpoint import load_tensors, save_tensors
 from nanocv_cli.models.device import autocast, computing_type
 from nanocv_cli.tasks.base import StepSettings, Task
 from nanocv_cli.training.optimiser import (
@@ -19,6 +22,7 @@ from nanocv_cli.training.optimiser import (
     optimiser_tensors,
     restore_optimiser,
 )
+from nanocv_cli.training.state import STATE_KEY, TrainingState, state_of
 from nanocv_cli.untrusted import first_line
 
 
@@ -123,7 +127,7 @@ class Learner:
         return self._judged
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
-        """All state by group, for `checkpoint.save_training`."""
+        """All state by group, for `save_training`."""
         groups = {"network": self.network.state_dict(), "optimiser": optimiser_tensors(self.network, self.optimiser)}
         if self.average:
             groups["average"] = self.average.state
@@ -142,3 +146,24 @@ class Learner:
         if self._scaler.is_enabled():
             state = {key: value.item() for key, value in groups["scaler"].items()}
             self._scaler.load_state_dict({**state, "growth_interval": int(state["growth_interval"])})
+
+
+def save_training(path: Path, groups: dict[str, dict[str, Tensor]], state: TrainingState) -> None:
+    """Writes the training state atomically; `groups` are named sets of tensors, stored as `group:name`."""
+    tensors = {f"{group}:{name}": tensor for group, members in groups.items() for name, tensor in members.items()}
+    save_tensors(path, tensors, {STATE_KEY: json.dumps(vars(state), allow_nan=False)})
+
+
+def load_training(path: Path) -> tuple[dict[str, dict[str, Tensor]], TrainingState]:
+    """Reads back what `save_training` wrote.
+
+    Raises:
+        ModelError: the file is damaged or no training state.
+    """
+    tensors, metadata = load_tensors(path)
+    state = state_of(path, metadata)
+    groups: dict[str, dict[str, Tensor]] = {}
+    for full_name, tensor in tensors.items():
+        group, _, name = full_name.partition(":")
+        groups.setdefault(group, {})[name] = tensor
+    return groups, state

@@ -11,8 +11,8 @@ from nanocv_cli.engine.reference import SUMMARY, folders_with, read_summary
 from nanocv_cli.errors import ConfigError, ModelError
 from nanocv_cli.files import is_locked
 from nanocv_cli.rooms import Score, room
-from nanocv_cli.training.progress import TrainingState, read_progress
 from nanocv_cli.training.run_directory import LOCK, RunDirectory
+from nanocv_cli.training.state import TrainingState, read_progress
 from nanocv_cli.untrusted import is_plain
 
 State = Literal["running", "interrupted", "finished"]

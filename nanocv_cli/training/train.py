@@ -18,9 +18,8 @@ from nanocv_cli.tasks.base import EvalContext, Metrics
 from nanocv_cli.training.context import TrainContext
 from nanocv_cli.training.epoch import diverged, learn_epoch
 from nanocv_cli.training.history import DvcLog, draw_curves, epoch_line, write_history
-from nanocv_cli.training.learner import Learner
-from nanocv_cli.training.progress import TrainingState
-from nanocv_cli.training.state import load_training, save_training
+from nanocv_cli.training.learner import Learner, load_training, save_training
+from nanocv_cli.training.state import TrainingState
 from nanocv_cli.untrusted import first_line
 
 # Training images are cached a little larger than the network reads them, so that crops stay sharp.

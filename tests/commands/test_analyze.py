@@ -98,8 +98,7 @@ def test_classes_sizes_and_overrides(nanocv: Command, project: Path) -> None:
 
 
 def test_measured_beside_predicted(nanocv: Command, trained: TrainedRun, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nanocv_cli.analysis.measure_torch.SECONDS", 0.05)
-    monkeypatch.setattr("nanocv_cli.analysis.measure_onnx.SECONDS", 0.05)
+    monkeypatch.setattr("nanocv_cli.analysis.measured.SECONDS", 0.05)
     for model in (trained.folder, trained.folder / "model.onnx"):
         document = nanocv("analyze", "flops", "--model", model, "--dtype", "fp32", "--measure", "--json").document
         measured = document["measured"]

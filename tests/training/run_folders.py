@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import safetensors.numpy
 
-from nanocv_cli.training.progress import STATE_KEY, TrainingState
+from nanocv_cli.training.state import STATE_KEY, TrainingState
 
 DAY = 86_400.0
 

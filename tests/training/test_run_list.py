@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from nanocv_cli.files import part_folder
-from nanocv_cli.training.progress import TrainingState
 from nanocv_cli.training.run_directory import RunDirectory
 from nanocv_cli.training.run_list import list_runs, read_run
+from nanocv_cli.training.state import TrainingState
 from tests.conftest import TrainedRun
 from tests.training.run_folders import write_begun_run, write_interrupted_run, write_run
 

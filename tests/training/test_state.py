@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from nanocv_cli.errors import ModelError, StorageError
-from nanocv_cli.training.progress import TrainingState, read_progress
-from nanocv_cli.training.state import load_training, save_training
+from nanocv_cli.training.learner import load_training, save_training
+from nanocv_cli.training.state import TrainingState, read_progress
 from tests.training.weights import same_weights
 
 
