@@ -26,7 +26,7 @@ def find_classes(root: Path) -> set[str]:
 def read_class_folders(config: DataConfig, root: Path) -> Dataset[ClassLabel]:
     """Reads a set of class folders; images are listed, not opened. Files and folders may be links.
 
-    A set without `train` is split by image content (see `splits.divide`); one with `train` but no `val` gives
+    A set without `train` is split by image content (see `dataset.divide`); one with `train` but no `val` gives
     part of `train` to `val`.
 
     Args:
