@@ -6,12 +6,16 @@ The public functions, imported when they are first used (docs/python.md):
     model.predict("photo.jpg")
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nanocv_cli.api.model import Model, load
     from nanocv_cli.api.training import TrainedRun, evaluate, export, train
+
+# ONNX Runtime tells its makers of its use from the moment it is imported, unless this says otherwise by then.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __version__ = "0.1.0"
 __all__ = ["Model", "TrainedRun", "__version__", "evaluate", "export", "load", "train"]

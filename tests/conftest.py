@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import nanocv_cli  # noqa: F401  # before anything imports ONNX Runtime, which it keeps from telling of its use
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 SHARED_DATA = REPOSITORY.parent / "shared" / "data"
 COLOURS = {"blue": (40, 60, 200), "green": (40, 190, 60), "red": (210, 40, 50)}

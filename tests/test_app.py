@@ -1,6 +1,7 @@
 """The command line as a whole: help, exit codes, one-line failures, nothing heavy at start."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -93,3 +94,17 @@ def test_a_missing_extra_says_how_to_install_it(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert json.loads(done.stdout)["error"]["hint"] == "pip install 'nanocv[train]'"
+
+
+def test_onnx_runtime_is_told_to_report_nothing_before_it_is_imported() -> None:
+    script = (
+        "import os, sys\n"
+        "class Watch:\n"
+        "    def find_spec(self, name, *others):\n"
+        "        if name == 'onnxruntime': print(os.environ.get('ORT_DISABLE_TELEMETRY'))\n"
+        "sys.meta_path.insert(0, Watch())\n"
+        "import nanocv_cli.engine.sessions\n"
+    )
+    environment = {key: value for key, value in os.environ.items() if key != "ORT_DISABLE_TELEMETRY"}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "1\n"

@@ -8,6 +8,8 @@ import json
 import os
 from typing import Any
 
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when ONNX Runtime is imported
+
 import numpy as np
 import onnxruntime
 import triton_python_backend_utils as pb_utils  # provided by Triton
