@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Literal
 from nanocv_cli.config.project import cache_folder, project_root
 from nanocv_cli.errors import RequestError
 from nanocv_cli.machine import versions
-from nanocv_cli.output import say
 
 if TYPE_CHECKING:
     from nanocv_cli.evaluation.measure import Measured
@@ -131,7 +130,7 @@ def _finish(context: "TrainContext", trained: "Trained", root: Path) -> dict[str
     from nanocv_cli.exporting.onnx_file import export_onnx, parity_images
 
     run, config = context.run, context.config
-    exported = export_onnx(run.best, run.graph, parity_images(run.best, None, root, context.display.say))
+    exported = export_onnx(run.best, run.graph, parity_images(run.best, None, root, context.display))
     summary: dict[str, Any] = {
         "run": str(run.path),
         "model": config.model.name,
@@ -217,6 +216,7 @@ def export(
         RequestError: there is no such model, or no image to compare on.
         StorageError: the file cannot be written.
     """
+    from nanocv_cli.display import Display
     from nanocv_cli.engine.reference import find_checkpoint
     from nanocv_cli.exporting.onnx_file import export_onnx, parity_images
     from nanocv_cli.files import expect_writable
@@ -225,4 +225,4 @@ def export(
     checkpoint = find_checkpoint(None if ref is None else str(ref), root)
     target = Path(out) if out else checkpoint.with_suffix(".onnx")
     expect_writable(target)
-    return export_onnx(checkpoint, target, parity_images(checkpoint, data, root, say), any_size)
+    return export_onnx(checkpoint, target, parity_images(checkpoint, data, root, Display()), any_size)

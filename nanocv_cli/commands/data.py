@@ -46,8 +46,7 @@ def pull(
     else:
         config = load_group("data", name)[0]
         assert isinstance(config, DataConfig)
-        with display.bar(f"drawing {config.name}") as progress:
-            how = pull_set(config, root, display.say, progress, remote)
+        how = pull_set(config, root, display, remote)
         where = [str(root / config.path)]
     if as_json:
         emit({"name": name, "how": how, "paths": where})
@@ -69,11 +68,10 @@ def make(
     from nanocv_cli.display import Display
     from nanocv_cli.untrusted import safe_name
 
-    root, display = project_root(), Display()
+    root = project_root()
     config = resolve(data=name, overrides=overrides or ()).config.data
     archive = out or root / (config.archive or f"data/{safe_name(config.name)}.tar")
-    with display.bar(f"drawing {config.name}") as progress:
-        draw(config, root, archive, progress)
+    draw(config, root, archive, Display())
     document = {
         "name": config.name,
         "path": str(root / config.path),
@@ -179,7 +177,7 @@ def convert(
 
     one_of("--format", form, tuple(WRITERS))
     config = resolve(data=name).config.data
-    dataset = read_as(Boxes, config, image_folder(config, project_root(), Display().say))
+    dataset = read_as(Boxes, config, image_folder(config, project_root(), Display()))
     target = out or Path(f"{safe_name(dataset.name)}-{form}")
     if os.path.lexists(target):
         raise RequestError(f"{target} exists already", "choose another --out, or delete it")
@@ -200,4 +198,4 @@ def _read(name: str | None, display: Any) -> Any:
     from nanocv_cli.data.sources import image_folder
 
     config = resolve(data=name).config.data
-    return read_labels(config, image_folder(config, project_root(), display.say))
+    return read_labels(config, image_folder(config, project_root(), display))

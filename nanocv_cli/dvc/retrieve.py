@@ -11,11 +11,12 @@ from pathlib import Path
 
 from nanocv_cli.dvc.records import Tracked
 from nanocv_cli.errors import DataError
-from nanocv_cli.files import write_bytes
+from nanocv_cli.files import atomic_path
 from nanocv_cli.interrupts import Terminated
-from nanocv_cli.untrusted import read_regular
+from nanocv_cli.untrusted import open_regular, read_regular
 
 LARGEST_CONFIG = 1 << 20  # bytes
+BLOCK = 1 << 20  # bytes
 MD5 = re.compile("[0-9a-f]{32}")
 STDERR = 2
 
@@ -76,16 +77,20 @@ def fetch(root: Path, wanted: Tracked, remote: Remote) -> bool:
     """
     if remote.folder is None or wanted.md5 is None or not MD5.fullmatch(wanted.md5):
         return False
-    held = _place(remote.folder, wanted.md5)
+    held, hint = _place(remote.folder, wanted.md5), "restore it from version control"
     try:
-        content = read_regular(held, wanted.size or 0)
+        source = open_regular(held)
     except FileNotFoundError:
         return False
     except OSError as error:
-        raise DataError(f"{held} cannot be read: {error.strerror}", "restore it from version control") from error
-    if hashlib.md5(content, usedforsecurity=False).hexdigest() != wanted.md5:
-        raise DataError(f"{held} is not the {wanted.path} that dvc.lock records", "restore it from version control")
-    write_bytes(root / wanted.path, content)
+        raise DataError(f"{held} cannot be read: {error.strerror}", hint) from error
+    with source, atomic_path(root / wanted.path) as temporary, temporary.open("wb") as copy:
+        digest = hashlib.md5(usedforsecurity=False)
+        while block := source.read(BLOCK):
+            digest.update(block)
+            copy.write(block)
+        if digest.hexdigest() != wanted.md5:
+            raise DataError(f"{held} is not the {wanted.path} that DVC recorded", hint)
     return True
 
 

@@ -51,7 +51,7 @@ def read_own_set(card: ModelCard, origin: Path, root: Path, display: Display) ->
         ModelError: the card names none.
     """
     config = trained_on(card, origin)
-    return task_for(card.task).read(config, image_folder(config, root, display.say))
+    return task_for(card.task).read(config, image_folder(config, root, display))
 
 
 def gather_evidence(graph: Path, card: ModelCard, root: Path, cache: Path, display: Display) -> Evidence:

@@ -120,7 +120,7 @@ def measure(
     task, model = task_for(card.task), model_config(card, opened.origin)
     if online and not task.online_metrics:
         raise RequestError(f"no figure of {card.task} needs a download", "leave --online out")
-    dataset = match_classes(task.read(data, image_folder(data, root, display.say)), card.classes)
+    dataset = match_classes(task.read(data, image_folder(data, root, display)), card.classes)
     chosen = split or dataset.held_out
     expect_split(dataset, chosen)
     images = load_split(dataset, chosen, task, cache, card.input_size, card.resize, display)

@@ -1,6 +1,5 @@
 """The spine of `nanocv export onnx`: checkpoint, graph, parity, file."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +8,9 @@ import torch
 from numpy.typing import NDArray
 
 from nanocv_cli.config.loader import resolve
+from nanocv_cli.data.flowers import draw_image
 from nanocv_cli.data.sources import image_folder
+from nanocv_cli.display import Display
 from nanocv_cli.engine.card import ModelCard
 from nanocv_cli.engine.graph import Graph
 from nanocv_cli.errors import DataError, RequestError
@@ -17,11 +18,9 @@ from nanocv_cli.evaluation.evaluate import Answer, torch_answer
 from nanocv_cli.evaluation.evidence import trained_on
 from nanocv_cli.exporting.parity import BATCH_SIZES, AnswersImages, Parity, check_parity
 from nanocv_cli.files import atomic_path
-from nanocv_cli.images.resize import UnreadableImageError, open_square
+from nanocv_cli.images.resize import UnreadableImageError, open_square, resize_to_square
 from nanocv_cli.models.checkpoint import load_network, read_card
 from nanocv_cli.tasks.table import task_for
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -73,8 +72,10 @@ def export_onnx(checkpoint: Path, target: Path, images: NDArray[np.uint8], any_s
     return Exported(target, target.stat().st_size, parity, card)
 
 
-def parity_images(checkpoint: Path, data: str | None, root: Path, say: Say) -> NDArray[np.uint8]:
+def parity_images(checkpoint: Path, data: str | None, root: Path, display: Display) -> NDArray[np.uint8]:
     """Real images to compare on: the first readable ones, class by class, of `data`, else of the training set.
+
+    Where that is not here but drawn by nanocv, the few that are needed are drawn, and one line says so.
 
     Returns:
         uint8 [n,S,S,3], n at least 1 and at most what `check_parity` uses.
@@ -85,15 +86,19 @@ def parity_images(checkpoint: Path, data: str | None, root: Path, say: Say) -> N
     """
     card = read_card(checkpoint)
     config = resolve(data=data).config.data if data else trained_on(card, checkpoint)
+    wanted = sum(BATCH_SIZES)
+    if config.flowers and not config.archive and not (root / config.path).is_dir():
+        display.say(f"the images of {config.name} are not here: the graph is checked on {wanted} that are drawn for it")
+        drawn = [draw_image(config.flowers.seed, "test", place, config.flowers.size) for place in range(wanted)]
+        return np.stack([resize_to_square(one.image, card.input_size, card.resize) for one in drawn])
     try:
-        dataset = task_for(card.task).read(config, image_folder(config, root, say))
+        dataset = task_for(card.task).read(config, image_folder(config, root, display))
     except DataError as error:
         raise RequestError(
             f"the graph is checked on real images, but those of {config.name} are not here",
             f"{error.hint or 'bring them here'}, or give any set with --data FOLDER",
         ) from error
     samples = dataset.split(dataset.held_out)
-    wanted = sum(BATCH_SIZES)
     images: list[NDArray[np.uint8]] = []
     for sample in samples[:: max(1, len(samples) // (2 * wanted))]:
         try:

@@ -117,7 +117,7 @@ def start_run(
             request.data, request.model, request.recipe, overrides=request.overrides, options=request.options
         )
         config = resolved.config
-    folder = group.leader_first(lambda: image_folder(config.data, root, display.say))
+    folder = group.leader_first(lambda: image_folder(config.data, root, display))
     dataset = task_for(config.model.task).read(config.data, folder)
     _expect_names(config, dataset)
     if group.is_main:

@@ -1,5 +1,6 @@
 """`nanocv data` as the user sees it, on folders of the user's own."""
 
+import hashlib
 import os
 import shutil
 from pathlib import Path
@@ -95,16 +96,24 @@ def test_list_knows_flowers_before_it_is_here(nanocv: Command, project: Path) ->
     assert entries["flowers"]["detail"] == "nanocv data pull flowers"
 
 
-def test_outside_a_dvc_project_flowers_are_drawn(nanocv: Command, project: Path) -> None:
-    (project / "configs" / "data").mkdir(parents=True)
-    (project / "configs" / "data" / "flowers.yaml").write_text(
+@pytest.fixture
+def few_flowers(project: Path) -> Path:
+    """The config of a small set that nanocv draws, and is not here."""
+    config = project / "configs" / "data" / "flowers.yaml"
+    config.parent.mkdir(parents=True)
+    config.write_text(
         "name: flowers\npath: data/flowers\narchive: data/flowers.tar\nformat: class_folders\n"
         "classes: [daisy, rose, sunflower, tulip]\nflowers: {seed: 0, size: 64, train: 8, val: 4, test: 4}\n"
     )
+    return config
+
+
+@pytest.mark.usefixtures("few_flowers")
+def test_outside_a_dvc_project_flowers_are_drawn(nanocv: Command, project: Path) -> None:
     outcome = nanocv("data", "pull", "flowers", "--json")
     assert outcome.code == 0, outcome.err
     assert outcome.document["how"] == "drawn"
-    assert "no DVC project here" in outcome.err
+    assert "drawing flowers: 16 images, about 1 s" in outcome.err
     assert len(list((project / "data" / "flowers" / "train").rglob("*.jpg"))) == 8
     assert nanocv("data", "check", "flowers", "--json").document["splits"] == {"train": 8, "val": 4, "test": 4}
     # The folder is made again from the archive where it was lost.
@@ -124,7 +133,38 @@ def test_pulling_a_folder_of_ones_own_is_answered(nanocv: Command, project: Path
     assert "nothing to pull" in outcome.err
 
 
-def test_images_that_are_not_here_say_how_to_get_them(nanocv: Command, project: Path) -> None:
+@pytest.mark.usefixtures("few_flowers")
+def test_who_needs_a_set_that_is_drawn_need_not_pull_it(nanocv: Command) -> None:
+    first = nanocv("data", "check", "flowers", "--json")
+    assert first.document["splits"] == {"train": 8, "val": 4, "test": 4}
+    assert [line for line in first.err.splitlines() if "drawing" in line] == first.err.splitlines()
+    assert len(first.err.splitlines()) == 1
+    assert nanocv("data", "check", "flowers").err == ""
+
+
+def test_a_set_of_the_repositorys_own_remote_comes_by_itself(nanocv: Command, project: Path, few_flowers: Path) -> None:
+    assert nanocv("data", "pull", "flowers").code == 0
+    archive = project / "data" / "flowers.tar"
+    content = archive.read_bytes()
+    md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    held = project / ".dvc" / "storage" / "files" / "md5" / md5[:2] / md5[2:]
+    held.parent.mkdir(parents=True)
+    held.write_bytes(content)
+    few_flowers.write_text(few_flowers.read_text().partition("flowers: {")[0])  # a set that nobody draws
+    archive.with_suffix(".tar.dvc").write_text(f"outs:\n- md5: {md5}\n  size: {len(content)}\n  path: flowers.tar\n")
+    (project / ".dvc" / "config").write_text("[core]\nremote = own\n['remote \"own\"']\nurl = storage\n")
+
+    def lose() -> None:
+        archive.unlink()
+        shutil.rmtree(project / "data" / "flowers")
+
+    lose()
+    outcome = nanocv("data", "check", "flowers", "--json")
+    assert outcome.document["splits"] == {"train": 8, "val": 4, "test": 4}
+    assert "data/flowers.tar was not here: taken from the repository's own remote" in outcome.err
+    # A network is not asked by surprise.
+    lose()
+    (project / ".dvc" / "config").write_text("[core]\nremote = far\n['remote \"far\"']\nurl = s3://bucket/path\n")
     outcome = nanocv("data", "show", "flowers")
     assert outcome.code == 1
     assert "nanocv data pull flowers" in outcome.err

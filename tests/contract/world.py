@@ -137,6 +137,7 @@ def make_world(folder: Path) -> World:
     for name, text in {
         "drawn": "flowers: {seed: 0, size: 64, train: 4, val: 4, test: 4}\narchive: data/drawn.tar\npath: data/drawn\n",
         "colours": "path: colours\n",
+        "flowers": "path: colours\n",  # the default set: here, else whoever is given no name would draw it
     }.items():
         path = pristine / "configs" / "data" / f"{name}.yaml"
         path.parent.mkdir(parents=True, exist_ok=True)
