@@ -19,7 +19,6 @@ TRAINING_SIDE = (
     "evaluation",
     "exporting",
     "tasks.base",
-    "tasks.normalised",
     "tasks.*.task",
     "tasks.*.metrics",
     "tasks.*.torchvision_*",

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:  # the training side imports torch, and whoever compares intervals need not
-    from nanocv_cli.tasks.base import Evaluator
+    from nanocv_cli.tasks.evaluator import Evaluator
 
 RESAMPLES = 1000
 CONFIDENCE = 0.95

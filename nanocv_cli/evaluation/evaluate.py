@@ -15,7 +15,8 @@ from nanocv_cli.data.cache import cached_split
 from nanocv_cli.data.dataset import Dataset
 from nanocv_cli.display import Display
 from nanocv_cli.models.device import autocast
-from nanocv_cli.tasks.base import EvalContext, Evaluator, Outputs, Task, named_outputs
+from nanocv_cli.tasks.base import Task, named_outputs
+from nanocv_cli.tasks.evaluator import EvalContext, Evaluator, Outputs
 
 Answer = Callable[[Mapping[str, NDArray[Any]]], Outputs]
 Progress = Callable[[int, int], None]

@@ -13,7 +13,7 @@ from nanocv_cli.engine.card import ModelCard
 from nanocv_cli.errors import ModelError
 from nanocv_cli.evaluation.bootstrap import Values, bootstrap
 from nanocv_cli.evaluation.measure import measure, open_graph
-from nanocv_cli.tasks.base import Metrics
+from nanocv_cli.tasks.evaluator import Metrics
 from nanocv_cli.tasks.exhibits import Exhibits
 from nanocv_cli.tasks.table import task_for
 

@@ -20,7 +20,7 @@ from nanocv_cli.errors import RequestError
 from nanocv_cli.evaluation.evaluate import Answer, evaluate, load_split, torch_answer
 from nanocv_cli.models.checkpoint import load_network, model_config
 from nanocv_cli.models.device import pick_device
-from nanocv_cli.tasks.base import EvalContext, Evaluator, Metrics
+from nanocv_cli.tasks.evaluator import EvalContext, Evaluator, Metrics
 from nanocv_cli.tasks.table import task_for
 
 

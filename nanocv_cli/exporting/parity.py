@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nanocv_cli.errors import ExportError
-from nanocv_cli.tasks.base import Outputs
+from nanocv_cli.tasks.evaluator import Outputs
 
 # A model as a function of images uint8 [N,S,S,3].
 AnswersImages = Callable[[NDArray[np.uint8]], Outputs]

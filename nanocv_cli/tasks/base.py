@@ -1,7 +1,10 @@
-"""What a task offers the rest of the house: one room per task fills it in, and nobody else asks which it is."""
+"""What a task offers the rest of the house: one room per task fills it in, and nobody else asks which it is.
+
+Also what tasks share: raw images as networks read them, in training with changed colours, and inside the graph.
+"""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -11,33 +14,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from nanocv_cli.config.schema import DataConfig, ModelConfig, TrainConfig
+from nanocv_cli.config.schema import ColourAugment, DataConfig, ModelConfig, TrainConfig
+from nanocv_cli.data.augment import colour_matrices, normalise
 from nanocv_cli.data.dataset import Dataset, Sample
 from nanocv_cli.data.formats.table import read_as
 from nanocv_cli.data.labels.base import ClassLabel, Label
 from nanocv_cli.engine.card import ModelCard
 from nanocv_cli.rooms import Score, room
-from nanocv_cli.tasks.exhibits import Exhibits
+from nanocv_cli.tasks.evaluator import EvalContext, Evaluator, Outputs
 
 if TYPE_CHECKING:
     import onnx
 
-Outputs = Mapping[str, NDArray[Any]]
-Metrics = dict[str, Any]
 Say = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class EvalContext:
-    """What an evaluator may use beside the images and labels of a split.
-
-    Attributes:
-        train_images: uint8 [n,S,S,3] of the training split, where the task wants it; None: not at hand.
-        online: whether to measure what needs a download.
-    """
-
-    train_images: NDArray[np.uint8] | None = None
-    online: bool = False
 
 
 @dataclass(frozen=True)
@@ -57,64 +46,6 @@ class StepSettings:
     model: ModelConfig
     train: TrainConfig
     generator: torch.Generator
-
-
-class Evaluator(ABC):
-    """Collects finished predictions against labels and turns them into the task's standard metrics."""
-
-    @abstractmethod
-    def update(self, outputs: Outputs, targets: NDArray[Any], images: NDArray[np.uint8]) -> None:
-        """Adds one batch.
-
-        Args:
-            outputs: of the whole model, [N,...] each, by the exported graph's names.
-            targets: [N,...], as `Task.targets` made them.
-            images: uint8 [N,S,S,3].
-        """
-
-    @abstractmethod
-    def compute(self) -> Metrics:
-        """The metrics over all that was added, JSON-ready; `loss`, where there is one, is drawn beside training's."""
-
-    def resampled(self, counts: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
-        """The metrics of splits that hold each image of this one so many times; none by default.
-
-        Those that depend on the images one by one, or on sums over them; a split that holds each image once has the
-        figures of `compute`.
-
-        Args:
-            counts: [B,n], n the images that were added, in their order; each row is a split.
-
-        Returns:
-            float64 [B] by the names of `compute`; NaN where a split does not decide a figure.
-        """
-        return {}
-
-    def exhibits(self, images: NDArray[np.uint8]) -> Exhibits:
-        """What there is to see of the answers: matrices, curves, the worst mistakes; nothing by default.
-
-        Args:
-            images: uint8 [n,S,S,3], what was evaluated, in the order of the updates.
-        """
-        return Exhibits()
-
-    def draw(self, folder: Path, images: NDArray[np.uint8]) -> list[Path]:
-        """Writes the task's images (a confusion matrix, say) as PNG and returns their paths; none by default.
-
-        Args:
-            folder: where to.
-            images: uint8 [n,S,S,3], what was evaluated, in the order of the updates.
-        """
-        return []
-
-    def snapshot(self, folder: Path, epoch: int) -> None:
-        """Writes what shows how far an epoch of training has come; nothing by default, for curves show it.
-
-        Args:
-            folder: of the run.
-            epoch: from 1.
-        """
-        return
 
 
 class Task(ABC):
@@ -304,3 +235,43 @@ def largest_difference(expected: Outputs, actual: Outputs) -> float:
         float(np.max(np.abs(wanted.astype(np.float64) - actual[name].astype(np.float64)), initial=0.0))
         for name, wanted in expected.items()
     )
+
+
+def recoloured(views: Tensor, augment: ColourAugment, settings: StepSettings) -> Tensor:
+    """Colours changed at random as the recipe says, then normalised as the model reads them.
+
+    Args:
+        views: uint8 [N,S,S,3], what geometry has left of the batch's images.
+        augment: the recipe's.
+        settings: of the step.
+
+    Returns:
+        [N,3,S,S] of `settings.dtype`.
+    """
+    model = settings.model
+    matrix, offset = colour_matrices(len(views), augment, settings.generator)
+    return normalise(views, matrix, offset, torch.tensor(model.mean), torch.tensor(model.std), settings.dtype)
+
+
+class Normalised(nn.Module):
+    """A network behind its normalisation; what a task deploys says what becomes of the answers.
+
+    Args:
+        network: reads normalised float [N,3,S,S].
+        mean: per channel, of RGB values in 0..1.
+        std: per channel.
+    """
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, network: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        super().__init__()
+        self.network = network
+        # (x/255 - mean) / std as one multiplication and one addition.
+        self.register_buffer("scale", torch.tensor([1.0 / (255.0 * s) for s in std]).view(1, 3, 1, 1))
+        self.register_buffer("shift", torch.tensor([-m / s for m, s in zip(mean, std, strict=True)]).view(1, 3, 1, 1))
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """Maps uint8 [N,S,S,3] RGB to normalised float [N,3,S,S]."""
+        return images.permute(0, 3, 1, 2).float() * self.scale + self.shift

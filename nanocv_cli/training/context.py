@@ -19,7 +19,8 @@ from nanocv_cli.engine.card import ModelCard, wrong_classes
 from nanocv_cli.errors import ConfigError, DataError, RequestError
 from nanocv_cli.evaluation.evaluate import Split, load_split
 from nanocv_cli.files import write_json, write_text
-from nanocv_cli.tasks.base import Metrics, Task
+from nanocv_cli.tasks.base import Task
+from nanocv_cli.tasks.evaluator import Metrics
 from nanocv_cli.tasks.table import task_for
 from nanocv_cli.training.distributed import ProcessGroup
 from nanocv_cli.training.run_directory import RunDirectory

@@ -14,7 +14,7 @@ from nanocv_cli.machine import keep_freed_memory
 from nanocv_cli.models.checkpoint import load_network, save_weights
 from nanocv_cli.models.device import pick_precision
 from nanocv_cli.models.registry import build_model
-from nanocv_cli.tasks.base import EvalContext, Metrics
+from nanocv_cli.tasks.evaluator import EvalContext, Metrics
 from nanocv_cli.training.context import TrainContext
 from nanocv_cli.training.epoch import diverged, learn_epoch
 from nanocv_cli.training.history import DvcLog, draw_curves, epoch_line, write_history

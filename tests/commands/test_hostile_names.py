@@ -10,7 +10,7 @@ import safetensors.torch
 import torch
 from PIL import Image
 
-from nanocv_cli.tasks.confusion import draw_confusion
+from nanocv_cli.tasks.evaluator import draw_confusion
 from tests.conftest import Command, TrainedRun
 from tests.contract.world import write_maker
 from tests.engine.graphs import colour_card, write_graph

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from nanocv_cli.evaluation.bootstrap import RESAMPLES, bootstrap, drawn_counts, interval
-from nanocv_cli.tasks.base import Evaluator
+from nanocv_cli.tasks.evaluator import Evaluator
 
 
 class Mean(Evaluator):

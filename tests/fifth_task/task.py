@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from nanocv_cli.config.schema import ModelConfig, TrainConfig
 from nanocv_cli.data.augment import resize
 from nanocv_cli.data.dataset import Sample
-from nanocv_cli.tasks.base import EvalContext, Evaluator, Metrics, Outputs, Say, StepSettings, Task
-from nanocv_cli.tasks.normalised import Normalised, recoloured
+from nanocv_cli.tasks.base import Normalised, Say, StepSettings, Task, recoloured
+from nanocv_cli.tasks.evaluator import EvalContext, Evaluator, Metrics, Outputs
 from tests.fifth_task.config import Recipe
 from tests.fifth_task.labels import Count
 

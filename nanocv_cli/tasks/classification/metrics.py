@@ -15,7 +15,7 @@ from torchmetrics.functional.classification import (
     multiclass_recall,
 )
 
-from nanocv_cli.tasks.base import Evaluator, Metrics, Outputs
+from nanocv_cli.tasks.evaluator import Evaluator, Metrics, Outputs
 from nanocv_cli.tasks.exhibits import Captioned, Exhibits, Gallery, Matrix
 
 CALIBRATION_BINS = 15
@@ -118,7 +118,7 @@ class ClassificationEvaluator(Evaluator):
 
     def draw(self, folder: Path, images: NDArray[np.uint8]) -> list[Path]:
         """Writes `confusion.png`."""
-        from nanocv_cli.tasks.confusion import draw_confusion
+        from nanocv_cli.tasks.evaluator import draw_confusion
 
         return [draw_confusion(self.confusion(), self.classes, folder / "confusion.png")]
 

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from nanocv_cli.config.schema import ModelConfig, TrainConfig
 from nanocv_cli.data import augment
-from nanocv_cli.tasks.base import EvalContext, StepSettings, Task
+from nanocv_cli.tasks.base import Normalised, StepSettings, Task, recoloured
 from nanocv_cli.tasks.classification.config import Recipe
 from nanocv_cli.tasks.classification.metrics import ClassificationEvaluator
-from nanocv_cli.tasks.normalised import Normalised, recoloured
+from nanocv_cli.tasks.evaluator import EvalContext
 
 
 @dataclass(frozen=True)

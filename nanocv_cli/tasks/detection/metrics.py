@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nanocv_cli.data.labels.boxes import IGNORED, LABEL
-from nanocv_cli.tasks.base import Evaluator, Metrics, Outputs
 from nanocv_cli.tasks.detection.boxes import overlaps
+from nanocv_cli.tasks.evaluator import Evaluator, Metrics, Outputs
 
 AREAS = ("all", "small", "medium", "large")
 IOU_50, IOU_75 = 0, 5  # rows of COCO's thresholds 0.50, 0.55, ..., 0.95

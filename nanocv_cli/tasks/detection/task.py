@@ -13,12 +13,12 @@ from nanocv_cli.data.labels.boxes import Boxes, box_targets
 from nanocv_cli.data.views import augment_boxes
 from nanocv_cli.engine.card import ModelCard
 from nanocv_cli.models.dense_detection import Losses
-from nanocv_cli.tasks.base import EvalContext, Outputs, Say, StepSettings, Task
+from nanocv_cli.tasks.base import Normalised, Say, StepSettings, Task, recoloured
 from nanocv_cli.tasks.detection.boxes import overlaps
 from nanocv_cli.tasks.detection.config import Recipe
 from nanocv_cli.tasks.detection.metrics import DetectionEvaluator
 from nanocv_cli.tasks.detection.torchvision_detectors import TorchvisionDetector
-from nanocv_cli.tasks.normalised import Normalised, recoloured
+from nanocv_cli.tasks.evaluator import EvalContext, Outputs
 
 if TYPE_CHECKING:
     import onnx

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from nanocv_cli.tasks.base import Evaluator, Metrics, Outputs
+from nanocv_cli.tasks.evaluator import Evaluator, Metrics, Outputs
 from nanocv_cli.tasks.generation.distances import features, frechet, inception_features, nearest, neighbourhoods
 
 Images = NDArray[np.uint8]

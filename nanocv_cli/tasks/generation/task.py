@@ -17,12 +17,12 @@ from nanocv_cli.engine.graph import Graph
 from nanocv_cli.engine.reference import find_graph
 from nanocv_cli.errors import NanocvError
 from nanocv_cli.images.resize import resize_to_square
-from nanocv_cli.tasks.base import EvalContext, StepSettings, Task
+from nanocv_cli.tasks.base import StepSettings, Task, recoloured
+from nanocv_cli.tasks.evaluator import EvalContext
 from nanocv_cli.tasks.generation.config import Model, Recipe
 from nanocv_cli.tasks.generation.metrics import Classify, GenerationEvaluator
 from nanocv_cli.tasks.generation.sampler import SamplerModule
 from nanocv_cli.tasks.generation.sampling import LABEL, NOISE, image_noise
-from nanocv_cli.tasks.normalised import recoloured
 
 if TYPE_CHECKING:
     import onnx

@@ -17,8 +17,7 @@ from torchmetrics.functional.classification import multiclass_confusion_matrix
 from nanocv_cli.data.labels.masks import IGNORED
 from nanocv_cli.files import save_chart
 from nanocv_cli.images.drawing import BACKGROUND, class_colour, overlay_classes
-from nanocv_cli.tasks.base import Evaluator, Metrics, Outputs
-from nanocv_cli.tasks.confusion import draw_confusion
+from nanocv_cli.tasks.evaluator import Evaluator, Metrics, Outputs, draw_confusion
 from nanocv_cli.untrusted import in_chart
 
 # A boundary counts as found if one of the same class is this near, as a share of the image's diagonal (Csurka et al.,

@@ -13,8 +13,8 @@ from nanocv_cli.config.schema import ModelConfig, TrainConfig
 from nanocv_cli.data.dataset import Sample
 from nanocv_cli.data.labels.masks import IGNORED, Mask, cached_masks
 from nanocv_cli.data.views import augment_masks
-from nanocv_cli.tasks.base import EvalContext, Outputs, Say, StepSettings, Task
-from nanocv_cli.tasks.normalised import Normalised, recoloured
+from nanocv_cli.tasks.base import Normalised, Say, StepSettings, Task, recoloured
+from nanocv_cli.tasks.evaluator import EvalContext, Outputs
 from nanocv_cli.tasks.segmentation.config import Recipe
 from nanocv_cli.tasks.segmentation.metrics import SegmentationEvaluator
 
