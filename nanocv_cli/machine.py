@@ -3,6 +3,8 @@
 import ctypes
 import math
 import os
+import platform
+import subprocess
 import sys
 from pathlib import Path
 
@@ -106,6 +108,16 @@ def _text(path: Path) -> str:
         return path.read_text(encoding="ascii").strip()
     except (OSError, ValueError):
         return ""
+
+
+def processor_name() -> str:
+    """What the processor calls itself."""
+    if platform.system() == "Darwin":
+        done = subprocess.run(["sysctl", "-n", "machdep.cpu.brand_string"], capture_output=True, text=True, check=False)
+        return done.stdout.strip() or "Apple"
+    lines = _text(ROOT / "proc/cpuinfo").splitlines()
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, "") or platform.processor() or platform.machine() or "CPU"
 
 
 def physical_memory() -> int:

@@ -25,6 +25,7 @@ ADDED = {
     },
     "A label format": {"label_list.py": "nanocv_cli/data/formats/label_list.py"},
     "A GPU": {"abacus.yaml": "configs/gpu/abacus.yaml"},
+    "A runtime": {"reference_graph.py": "nanocv_cli/engine/reference_graph.py"},
     "A training precision": {},
     "A device of ONNX Runtime": {},
 }
@@ -45,6 +46,14 @@ LINES = {
         "nanocv_cli/config/schema.py": [('"class_folders", "coco"', '"label_list", ')],
     },
     "A GPU": {},
+    "A runtime": {
+        "nanocv_cli/engine/runtimes.py": [
+            (
+                '    "openvino": Runtime(',
+                '    "reference": Runtime("nanocv_cli.engine.reference_graph:open_by_reference", "onnx", "train"),\n',
+            )
+        ]
+    },
     "A training precision": {
         "nanocv_cli/models/device.py": [('"bf16": torch.bfloat16', '"brain": torch.bfloat16, ')],
         "nanocv_cli/config/schema.py": [('"fp32", "bf16", "fp16"]', '"brain", ')],
@@ -108,15 +117,19 @@ def test_a_gpu_and_a_model_are_analysed(extended: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow(15)
-def test_a_format_a_model_and_a_precision_train_and_a_device_infers(
+def test_a_format_a_model_and_a_precision_train_and_a_device_and_a_runtime_infer(
     extended: Path, labelled: Path, tmp_path: Path
 ) -> None:
     sets = ("train.epochs=20", "train.learning_rate=0.1", "train.batch_size=8", "train.precision=brain")
     options = [word for pair in sets for word in ("--set", pair)]
     trained = run(extended, tmp_path, "train", "--data", labelled, "--model", "pixelnet", *options, "--out", "run")
     assert trained["metrics"]["top1"] > 0.8
-    answer = run(extended, tmp_path, "infer", labelled / "val-red-000.png", "--model", "run", "--device", "azure")
+    image = labelled / "val-red-000.png"
+    answer = run(extended, tmp_path, "infer", image, "--model", "run", "--device", "azure")
     assert answer["predictions"][0]["label"] in COLOURS
+    by_reference = run(extended, tmp_path, "infer", image, "--model", "run", "--engine", "reference")
+    scores = [[one["score"] for one in found["predictions"]] for found in (answer, by_reference)]
+    assert scores[1] == pytest.approx(scores[0], abs=1e-4)
 
 
 @pytest.mark.parametrize("what", ADDED)

@@ -3,8 +3,6 @@
 import contextlib
 import json
 import math
-import platform
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +13,7 @@ import torch
 from nanocv_cli.config.schema import GpuConfig
 from nanocv_cli.errors import StorageError
 from nanocv_cli.files import write_json
+from nanocv_cli.machine import processor_name
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 ROUNDS = 3
@@ -162,15 +161,8 @@ def _cache(device: torch.device, memory: float) -> tuple[float, int]:
 def _title(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{_cpu_name()}, {torch.get_num_threads()} threads" if device.type == "cpu" else f"{_cpu_name()} (MPS)"
-
-
-def _cpu_name() -> str:
-    if platform.system() == "Darwin":
-        done = subprocess.run(["sysctl", "-n", "machdep.cpu.brand_string"], capture_output=True, text=True, check=False)
-        return done.stdout.strip() or "Apple"
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine() or "CPU"
+    return (
+        f"{processor_name()}, {torch.get_num_threads()} threads"
+        if device.type == "cpu"
+        else f"{processor_name()} (MPS)"
+    )

@@ -139,24 +139,36 @@ class Model:
         return {name: np.concatenate(batches) for name, batches in made.items()}
 
 
-def load(ref: str | Path | None = None, *, device: str = "auto", threads: int = 0) -> Model:
+def load(
+    ref: str | Path | None = None,
+    *,
+    engine: str | None = None,
+    device: str = "auto",
+    threads: int = 0,
+    precision: str = "fp32",
+) -> Model:
     """Opens a model; imports no torch.
 
     Args:
         ref: a name (`lenet`: the newest finished run of that model, else its pulled weights), a run folder, a
             `.safetensors` or `.onnx` file, the URL of a served model (`http://127.0.0.1:8000/lenet`); None: the
             project's default model.
-        device: of ONNX Runtime: auto, cpu, cuda, cuda:1 or coreml; auto takes a GPU where it has one.
-        threads: of ONNX Runtime; 0: it chooses, but no more than this process may use.
+        engine: what runs a graph in this process: onnxruntime, openvino, or auto, which measures once which of those
+            that are installed is faster here; None: onnxruntime.
+        device: auto, cpu, or of ONNX Runtime: cuda, cuda:1 or coreml; auto takes a GPU where it has one.
+        threads: 0: the engine chooses, but no more than this process may use.
+        precision: what a graph is computed in: fp32, or, by OpenVINO where the processor can, bf16.
 
     Raises:
-        RequestError: there is nothing of that name, or no such device.
+        RequestError: there is nothing of that name, no such engine or device, or the engine is not installed.
         ModelError: the file is damaged, no graph was exported yet, or a served model carries no card.
         ServingError: the server does not answer, or has no such model.
     """
     from nanocv_cli.engine.engine import open_engine
+    from nanocv_cli.engine.runtimes import RunSettings
 
-    return Model(open_engine(None if ref is None else str(ref), project_root(), device, threads))
+    settings = RunSettings(engine, device, threads, precision)
+    return Model(open_engine(None if ref is None else str(ref), project_root(), settings))
 
 
 def _expect_at_least(name: str, number: int | None, least: int) -> None:

@@ -4,10 +4,9 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from nanocv_cli.config.project import cache_folder, project_root
-from nanocv_cli.errors import RequestError
 from nanocv_cli.machine import versions
 
 if TYPE_CHECKING:
@@ -157,8 +156,9 @@ def evaluate(
     data: str | None = None,
     *,
     split: str | None = None,
-    engine: Literal["torch", "onnx"] = "torch",
+    engine: str = "torch",
     device: str = "auto",
+    precision: str = "fp32",
     batch_size: int = 32,
     online: bool = False,
 ) -> "Measured":
@@ -168,8 +168,10 @@ def evaluate(
         ref: see `load`.
         data: a data config's name or file, or a folder of images; None: the project's default.
         split: train, val or test; None: test where the set has one, else val.
-        engine: torch runs the checkpoint, onnx the exported graph, also that of a served model.
-        device: auto or cpu; of torch: cuda or mps; of onnx: cuda, cuda:1 or coreml.
+        engine: torch runs the checkpoint, onnx the exported graph, also that of a served model; onnxruntime, openvino
+            and auto say what runs a graph in this process, see `load`.
+        device: auto or cpu; of torch: cuda or mps; of onnxruntime: cuda, cuda:1 or coreml.
+        precision: what a graph is computed in, see `load`.
         batch_size: images per call.
         online: measure also what needs a download.
 
@@ -184,14 +186,13 @@ def evaluate(
     from nanocv_cli.config.loader import resolve
     from nanocv_cli.display import Display
     from nanocv_cli.engine.reference import find_checkpoint
+    from nanocv_cli.engine.runtimes import by_engine
     from nanocv_cli.evaluation.measure import measure, open_checkpoint, open_graph
 
-    if engine not in ("torch", "onnx"):
-        raise RequestError(f"unknown engine {engine!r}", "use torch or onnx")
     root = project_root()
     name = None if ref is None else str(ref)
-    onnx = engine == "onnx"
-    opened = open_graph(name, root, device) if onnx else open_checkpoint(find_checkpoint(name, root), device)
+    settings = by_engine(engine, device, precision=precision)
+    opened = open_graph(name, root, settings) if settings else open_checkpoint(find_checkpoint(name, root), device)
     config = resolve(data=data).config.data
     return measure(opened, config, split, batch_size, root, cache_folder(root), Display(), online)
 

@@ -1,4 +1,4 @@
-"""A graph in this very process: latency and throughput over batch sizes and threads, without any server."""
+"""A graph in this very process: latency and throughput over engines, batch sizes and threads, without any server."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 
 from nanocv_cli.bench.statistics import nearest_rank
-from nanocv_cli.engine.graph import Graph
-from nanocv_cli.engine.sessions import CPU, Device
+from nanocv_cli.config.project import cache_folder, project_root
+from nanocv_cli.engine.engine import Engine
+from nanocv_cli.engine.runtimes import FP32, RUNTIMES, RunSettings, find_runtime, open_in_process
+from nanocv_cli.errors import RequestError
 
 FEWEST_RUNS = 20
 WARM_RUNS = 3
@@ -19,13 +21,14 @@ WARM_RUNS = 3
 
 @dataclass(frozen=True)
 class ModelRow:
-    """One graph at one batch size and number of threads.
+    """One graph on one engine at one batch size and number of threads.
 
     Attributes:
         model: the graph's file.
-        precision: of its weights.
+        engine: what ran it.
+        precision: what it was computed in.
         batch_size: images per run.
-        threads: ONNX Runtime's intra-op threads.
+        threads: of the engine.
         device: where it ran.
         p50_us: median time of a run.
         p99_us: nearest-rank 99th percentile of it.
@@ -36,6 +39,7 @@ class ModelRow:
     """
 
     model: str
+    engine: str
     precision: str
     batch_size: int
     threads: int
@@ -52,40 +56,65 @@ class ModelRow:
         return asdict(self)
 
 
+def run_settings(
+    engines: Sequence[str], precisions: Sequence[str], threads: Sequence[int], device: str
+) -> list[RunSettings]:
+    """Each engine in each precision that it has, with each number of threads.
+
+    Args:
+        engines: names of `RUNTIMES`.
+        precisions: to compute in.
+        threads: 0 lets the engine choose.
+        device: where all of them run.
+
+    Raises:
+        RequestError: an engine is not installed, or none has one of the precisions.
+    """
+    rows = {name: find_runtime(name) for name in engines}
+    for precision in precisions:
+        if not any(precision in row.precisions for row in rows.values()):
+            able = ",".join(name for name, row in RUNTIMES.items() if precision in row.precisions)
+            raise RequestError(f"{' and '.join(engines)} cannot compute in {precision}", f"--engines {able}")
+    return [
+        RunSettings(name, device, count, precision)
+        for (name, row), precision, count in product(rows.items(), precisions, threads)
+        if precision in row.precisions
+    ]
+
+
 def bench_model(
     graphs: Sequence[Path],
+    settings: Sequence[RunSettings],
     batch_sizes: Sequence[int],
-    threads: Sequence[int],
     rounds: int,
     round_seconds: float,
     progress: Callable[[int, int], None],
-    device: Device = CPU,
 ) -> list[ModelRow]:
     """Times every combination; in each round all take their turn, so that a noisy moment falls on all alike.
 
     Args:
         graphs: exported graphs.
+        settings: how to run each of them.
         batch_sizes: images per run.
-        threads: intra-op threads; 0 lets ONNX Runtime choose.
         rounds: turns that each combination gets.
         round_seconds: length of a turn.
         progress: told (turns done, turns in all).
-        device: where all of them run.
 
     Raises:
         ModelError: a graph cannot be loaded or fails.
-        RequestError: a batch is more than this machine's memory takes.
+        RequestError: a batch is more than this machine's memory takes, or an engine cannot do as the settings say.
     """
-    runners = {(graph, count): Graph(graph, count, device) for graph, count in product(graphs, threads)}
-    cases = [(graph, count, size) for graph, count, size in product(graphs, threads, batch_sizes)]
-    for runner in {graph: runners[graph, threads[0]] for graph in graphs}.values():
-        runner.example(max(batch_sizes))  # says no before an hour of smaller ones
-    times: dict[tuple[Path, int, int], list[int]] = {case: [] for case in cases}
+    cache = cache_folder(project_root())
+    runners = {(graph, one): open_in_process(graph, one, cache) for graph, one in product(graphs, settings)}
+    cases = [(*runner, size) for runner, size in product(runners, batch_sizes)]
+    for graph in graphs:
+        runners[graph, settings[0]].example(max(batch_sizes))  # says no before an hour of smaller ones
+    times: dict[tuple[Path, RunSettings, int], list[int]] = {case: [] for case in cases}
     done = 0
     for _ in range(rounds):
         for case in cases:
-            graph, count, size = case
-            runner = runners[graph, count]
+            graph, one, size = case
+            runner = runners[graph, one]
             graph_inputs = runner.example(size)
             for _ in range(WARM_RUNS):
                 runner.answer(graph_inputs)
@@ -93,28 +122,29 @@ def bench_model(
             done += 1
             progress(done, rounds * len(cases))
     rows = []
-    for graph, count, size in cases:
-        found, card = np.array(times[graph, count, size], np.int64), runners[graph, count].card
+    for graph, one, size in cases:
+        found, runner = np.array(times[graph, one, size], np.int64), runners[graph, one]
         median = nearest_rank(found, 0.5)
         rows.append(
             ModelRow(
                 model=str(graph),
-                precision=card.precision,
+                engine=runner.runtime,
+                precision=runner.card.precision if one.precision == FP32 else one.precision,
                 batch_size=size,
-                threads=count,
-                device=device.name,
+                threads=one.threads,
+                device=runner.device,
                 p50_us=median / 1e3,
                 p99_us=nearest_rank(found, 0.99) / 1e3,
                 throughput=size * 1e9 / median,
                 runs=len(found),
                 bytes=graph.stat().st_size,
-                metrics=card.metrics,
+                metrics=runner.card.metrics,
             )
         )
     return rows
 
 
-def _timed(runner: Graph, graph_inputs: Mapping[str, Any], seconds: float, fewest: int) -> list[int]:
+def _timed(runner: Engine, graph_inputs: Mapping[str, Any], seconds: float, fewest: int) -> list[int]:
     """Nanoseconds of each run, for at least `seconds` and `fewest` runs."""
     found: list[int] = []
     end = time.perf_counter() + seconds

@@ -11,14 +11,16 @@ from nanocv_cli.commands.options import (
     DebugFlag,
     JsonFlag,
     RefOption,
-    SessionDeviceOption,
+    RuntimeDeviceOption,
     SetOption,
     end_as_failed,
     named_sizes,
     number_option,
     numbers,
     one_of,
+    words,
 )
+from nanocv_cli.engine.runtimes import DEFAULT, PRECISIONS, RUNTIMES
 from nanocv_cli.output import emit, say, tell
 
 if TYPE_CHECKING:
@@ -139,34 +141,39 @@ def model(
         list[str] | None, typer.Option("--model", metavar="REF", help="Trained models; may be repeated.")
     ] = None,
     batch_sizes: Annotated[str, typer.Option(metavar="N,N", help="Images per run.")] = "1,2,4,8",
-    threads: Annotated[str, typer.Option(metavar="N,N", help="ONNX Runtime threads; 0: it chooses.")] = "1,2",
-    device: SessionDeviceOption = "auto",
+    threads: Annotated[str, typer.Option(metavar="N,N", help="Of the engine; 0: it chooses.")] = "1,2",
+    engines: Annotated[str, typer.Option(metavar="NAME,NAME", help=f"Of {', '.join(RUNTIMES)}.")] = DEFAULT,
+    precisions: Annotated[
+        str, typer.Option(metavar="NAME,NAME", help="What each engine that can computes in: fp32, bf16.")
+    ] = "fp32",
+    device: RuntimeDeviceOption = "auto",
     rounds: Annotated[int, number_option(low=1, high=1000, text="Turns that each combination gets.")] = 5,
     round_s: Annotated[float, number_option(low=0.01, high=3600.0, text="Length of a turn, seconds.")] = 0.3,
     as_json: JsonFlag = False,
     debug: DebugFlag = False,
 ) -> None:
     """Time a graph in this process, without a server."""
-    from nanocv_cli.bench.model import bench_model
+    from nanocv_cli.bench.model import bench_model, run_settings
     from nanocv_cli.config.project import project_root
     from nanocv_cli.display import Display
     from nanocv_cli.engine.reference import find_graph
-    from nanocv_cli.engine.sessions import pick_session_device
 
-    chosen = pick_session_device(device)
     sizes, counts = numbers("--batch-sizes", batch_sizes, 1, 2**31), numbers("--threads", threads, 0, 1024)
+    settings = run_settings(words("--engines", engines, tuple(RUNTIMES)), words("--precisions", precisions, PRECISIONS),
+                            counts, device)  # fmt: skip
     names: list[str | None] = [*(refs or ())] or [None]
     graphs = [find_graph(name, project_root()) for name in names]
     with Display().bar("bench") as progress:
-        rows = bench_model(graphs, sizes, counts, rounds, round_s, progress, chosen)
+        rows = bench_model(graphs, settings, sizes, rounds, round_s, progress)
     if as_json:
         emit({"rows": [row.to_json() for row in rows]})
         return
-    tell(f"{'precision':>9}  {'batch':>5}  {'threads':>7}  {'p50 us':>8}  {'p99 us':>8}  {'inf/s':>7}  model")
+    head = f"{'engine':>11}  {'precision':>9}  {'batch':>5}  {'threads':>7}"
+    tell(f"{head}  {'p50 us':>8}  {'p99 us':>8}  {'inf/s':>7}  model")
     for row in rows:
         tell(
-            f"{row.precision:>9}  {row.batch_size:>5}  {row.threads:>7}  {row.p50_us:>8.0f}  {row.p99_us:>8.0f}  "
-            f"{row.throughput:>7.0f}  {row.model}"
+            f"{row.engine:>11}  {row.precision:>9}  {row.batch_size:>5}  {row.threads:>7}  {row.p50_us:>8.0f}  "
+            f"{row.p99_us:>8.0f}  {row.throughput:>7.0f}  {row.model}"
         )
 
 

@@ -1,7 +1,7 @@
 """`nanocv eval`."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
@@ -9,7 +9,9 @@ from nanocv_cli.commands.options import (
     DataOption,
     DebugFlag,
     EngineDeviceOption,
+    EngineOption,
     JsonFlag,
+    PrecisionOption,
     ServedRefOption,
     number_option,
     one_of,
@@ -21,8 +23,9 @@ def evaluate(
     ref: ServedRefOption = None,
     data: DataOption = None,
     split: Annotated[str | None, typer.Option(help="train, val or test; default: test where the set has one.")] = None,
-    engine: Annotated[Literal["torch", "onnx"], typer.Option(help="The checkpoint, or the exported graph.")] = "torch",
+    engine: EngineOption = "torch",
     device: EngineDeviceOption = "auto",
+    precision: PrecisionOption = "fp32",
     batch_size: Annotated[int, number_option(low=1, high=4096, text="Images per call.")] = 32,
     online: Annotated[
         bool, typer.Option("--online", help="Also the metrics that need a download, as FID does (extra `fid`).")
@@ -41,7 +44,14 @@ def evaluate(
     if out:
         expect_folder(out)
     measured = training.evaluate(
-        ref, data, split=split, engine=engine, device=device, batch_size=batch_size, online=online
+        ref,
+        data,
+        split=split,
+        engine=engine,
+        device=device,
+        precision=precision,
+        batch_size=batch_size,
+        online=online,
     )
     metrics = measured.metrics
     images = [str(path) for path in measured.evaluator.draw(out, measured.images)] if out else []
@@ -53,6 +63,7 @@ def evaluate(
                 "data": measured.data,
                 "split": measured.split,
                 "engine": engine,
+                "runtime": measured.runtime,
                 "n": len(measured.images),
                 "metrics": metrics,
                 "pictures": images,

@@ -12,8 +12,11 @@ import typer
 from nanocv_cli.commands.options import (
     DebugFlag,
     JsonFlag,
+    PrecisionOption,
+    RuntimeDeviceOption,
+    RuntimeOption,
     ServedRefOption,
-    SessionDeviceOption,
+    ThreadsOption,
     end_as_failed,
     number_option,
 )
@@ -40,8 +43,10 @@ def infer(
         int | None,
         number_option(low=16, high=65_535, text="Cut images into squares of this many pixels that overlap."),
     ] = None,
-    device: SessionDeviceOption = "auto",
-    threads: Annotated[int, number_option(low=0, high=1024, text="ONNX Runtime threads; 0: it chooses.")] = 0,
+    engine: RuntimeOption = None,
+    device: RuntimeDeviceOption = "auto",
+    threads: ThreadsOption = 0,
+    precision: PrecisionOption = "fp32",
     as_json: JsonFlag = False,
     debug: DebugFlag = False,
 ) -> None:
@@ -56,7 +61,7 @@ def infer(
         expect_folder(out)
     sources = Images(images)
     copies = AnnotatedCopies(out, sources) if out else None
-    model = load(ref, device=device, threads=threads)
+    model = load(ref, engine=engine, device=device, threads=threads, precision=precision)
     done = skipped = 0
     for answer, result in _counted(model.stream(sources, top, batch_size, tile or 0, keep_images=copies is not None)):
         done += 1

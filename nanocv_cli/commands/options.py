@@ -6,6 +6,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from nanocv_cli.engine.runtimes import RUNTIMES, runtime_names
 from nanocv_cli.errors import NanocvError, RequestError
 from nanocv_cli.output import say_failure
 
@@ -30,12 +31,6 @@ RefOption = Annotated[
 ServedRefOption = Annotated[
     str | None,
     typer.Option("--model", metavar="REF", help="Name, run folder, model file, or URL of a served model."),
-]
-SessionDeviceOption = Annotated[
-    str, typer.Option("--device", help="Of ONNX Runtime: auto, cpu, cuda, cuda:N or coreml.")
-]
-EngineDeviceOption = Annotated[
-    str, typer.Option("--device", help="auto or cpu; torch: cuda, mps; onnx: cuda, cuda:N, coreml.")
 ]
 
 
@@ -83,6 +78,27 @@ NameOption = Annotated[
 ]
 
 
+RuntimeOption = Annotated[
+    str | None,
+    typer.Option("--engine", help=f"What runs the graph: {', '.join(RUNTIMES)}, or auto: the fastest one here."),
+]
+# Where a checkpoint can be run as well.
+EngineOption = Annotated[
+    str,
+    typer.Option(
+        "--engine", help=f"torch: the checkpoint; onnx: the graph; {', '.join(runtime_names())}: what runs it."
+    ),
+]
+PrecisionOption = Annotated[
+    str, typer.Option("--precision", help="What the graph is computed in: fp32; openvino: bf16 where the CPU can.")
+]
+RuntimeDeviceOption = Annotated[str, typer.Option("--device", help="auto or cpu; onnxruntime: cuda, cuda:N, coreml.")]
+EngineDeviceOption = Annotated[
+    str, typer.Option("--device", help="auto or cpu; torch: cuda, mps; onnxruntime: cuda, cuda:N, coreml.")
+]
+ThreadsOption = Annotated[int, number_option(low=0, high=1024, text="Of the engine; 0: it chooses.")]
+
+
 def numbers(option: str, text: str, low: int, high: int) -> list[int]:
     """`2,4` as whole numbers, each once, in their order.
 
@@ -99,6 +115,18 @@ def numbers(option: str, text: str, low: int, high: int) -> list[int]:
             f"separate them by commas, as in {option} {low},{min(high, low + 1)}",
         )
     return list(dict.fromkeys(found))
+
+
+def words(option: str, text: str, allowed: tuple[str, ...]) -> list[str]:
+    """`fp32,bf16` as names, each once, in their order.
+
+    Raises:
+        RequestError: one is not allowed.
+    """
+    found = list(dict.fromkeys(text.split(",")))
+    for word in found:
+        one_of(option, word, allowed)
+    return found
 
 
 def named_sizes(option: str, text: str) -> tuple[str, tuple[int, ...]]:

@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from nanocv_cli.commands.options import DebugFlag, EngineDeviceOption, JsonFlag, number_option
+from nanocv_cli.commands.options import (
+    DebugFlag,
+    EngineDeviceOption,
+    EngineOption,
+    JsonFlag,
+    PrecisionOption,
+    ThreadsOption,
+    number_option,
+)
 from nanocv_cli.output import emit, tell
 
 if TYPE_CHECKING:
@@ -38,10 +46,11 @@ def sample(
     solver: Annotated[Literal["euler", "heun"] | None, typer.Option(help="Default: the model's.")] = None,
     out: Annotated[Path, typer.Option(help="A .png for a grid; else a folder of single images.")] = Path("samples.png"),
     trajectory: Annotated[bool, typer.Option("--trajectory", help="Also a strip from noise to image.")] = False,
-    engine: Annotated[Literal["onnx", "torch"], typer.Option(help="The exported graph, or the checkpoint.")] = "onnx",
+    engine: EngineOption = "onnx",
     device: EngineDeviceOption = "auto",
     batch_size: Annotated[int, number_option(low=1, high=4096, text="Images at a time.")] = 16,
-    threads: Annotated[int, number_option(low=0, high=1024, text="ONNX Runtime threads; 0: it chooses.")] = 0,
+    threads: ThreadsOption = 0,
+    precision: PrecisionOption = "fp32",
     as_json: JsonFlag = False,
     debug: DebugFlag = False,
 ) -> None:
@@ -53,6 +62,7 @@ def sample(
     from nanocv_cli.display import Display
     from nanocv_cli.engine.engine import open_engine
     from nanocv_cli.engine.reference import find_checkpoint
+    from nanocv_cli.engine.runtimes import by_engine
     from nanocv_cli.errors import RequestError
     from nanocv_cli.files import expect_file, expect_folder
     from nanocv_cli.images.drawing import write_grid, write_image
@@ -65,14 +75,15 @@ def sample(
         raise RequestError(f"--out {out}: grids are written as .png", f"--out {out.with_suffix('.png')}")
     (expect_file if in_one else expect_folder)(out)
     root = project_root()
-    if engine == "onnx":
-        opened = open_engine(ref, root, device, threads)
+    run_settings = by_engine(engine, device, threads, precision)
+    if run_settings:
+        opened = open_engine(ref, root, run_settings)
         sampler: Sampler = graph_sampler_for(opened.card.task)(opened)
-        file = opened.origin
+        file, runtime = opened.origin, opened.runtime
     else:
         checkpoint = find_checkpoint(ref, root)
         sampler = _by_torch(checkpoint, device)
-        file = str(checkpoint)
+        file, runtime = str(checkpoint), engine
     card = sampler.card
     settings = sampler.settings(steps, guidance, solver)
     labels = [card.classes.index(name) for name in known_classes(classes or list(card.classes), card)]
@@ -113,7 +124,15 @@ def sample(
         strip = out.with_name(f"{out.stem}-trajectory.png") if in_one else out / "trajectory.png"
         write_grid([sampler.trajectory(label, seed, settings) for label in labels], strip, names)
     if as_json:
-        document = {"model": card.name, "file": file, "engine": engine, "classes": names, "seed": seed, "n": total}
+        document = {
+            "model": card.name,
+            "file": file,
+            "engine": engine,
+            "runtime": runtime,
+            "classes": names,
+            "seed": seed,
+            "n": total,
+        }
         told = {
             "steps": settings.steps,
             "guidance": settings.guidance,

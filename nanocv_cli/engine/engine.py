@@ -11,8 +11,10 @@ from urllib.parse import urlsplit
 import numpy as np
 from numpy.typing import NDArray
 
+from nanocv_cli.config.project import cache_folder
 from nanocv_cli.engine.card import ModelCard
 from nanocv_cli.engine.reference import find_graph, is_url
+from nanocv_cli.engine.runtimes import BY_DEFAULT, RunSettings, open_in_process
 from nanocv_cli.engine.signature import GraphSignature
 from nanocv_cli.errors import ModelError, RequestError
 from nanocv_cli.machine import expect_room
@@ -30,11 +32,21 @@ class Engine(ABC):
         card: the model card.
         signature: names, types and shapes of the graph's inputs and outputs; inputs with a default are left out.
         most_rows: examples that it takes at a time; None: any number. More are answered in turns.
+        runtime: what runs it: a name of `runtimes.RUNTIMES`, or `server`.
+        device: of the runtime; empty on a server.
     """
 
-    def __init__(self, origin: str, card: ModelCard, signature: GraphSignature, most_rows: int | None) -> None:
-        self.origin, self.card, self.signature = origin, card, signature
-        self._most_rows = most_rows
+    def __init__(
+        self,
+        origin: str,
+        card: ModelCard,
+        signature: GraphSignature,
+        most_rows: int | None,
+        runtime: str,
+        device: str = "",
+    ) -> None:
+        self.origin, self.card, self.signature, self.most_rows = origin, card, signature, most_rows
+        self.runtime, self.device = runtime, device
 
     @property
     def has_settings(self) -> bool:
@@ -53,7 +65,7 @@ class Engine(ABC):
             ServingError: a server does, or answers something else than it promised.
         """
         count = max((len(array) for array in graph_inputs.values() if array.ndim), default=1)
-        step = self._most_rows or count
+        step = self.most_rows or count
         if count <= step:
             return self._run(graph_inputs)
         parts = [
@@ -155,31 +167,50 @@ class Engine(ABC):
         return graph_inputs
 
 
-def open_engine(ref: str | None, root: Path, device: str = "auto", threads: int = 0) -> Engine:
-    """Opens what a reference names: a graph by ONNX Runtime in this process, a URL's model on its server.
+def graph_source(path: Path) -> str | bytes:
+    """A graph's file as runtimes take it: its path, or its content where they cannot be told the path.
+
+    Raises:
+        ModelError: it is missing, empty, or cannot be read.
+    """
+    if not path.is_file():
+        raise ModelError(f"no graph {path}", "nanocv export onnx writes one")
+    if path.stat().st_size == 0:
+        raise ModelError(f"{path} is empty", EXPORT_AGAIN)
+    try:  # they take text, and a path may be any bytes
+        str(path).encode()
+    except UnicodeEncodeError:
+        return path.read_bytes()
+    return str(path)
+
+
+def rows_at_a_time(signature: GraphSignature) -> int | None:
+    """Examples that a graph takes at a time; None: any number. torchvision's detectors read one image."""
+    first = next(iter(signature.inputs), None)
+    return 1 if first is not None and first.shape[:1] == (1,) else None
+
+
+def open_engine(ref: str | None, root: Path, settings: RunSettings = BY_DEFAULT) -> Engine:
+    """Opens what a reference names: a graph in this process, a URL's model on its server.
 
     Args:
         ref: a name, run folder, file or URL; None: the project's default model.
         root: the project.
-        device: of ONNX Runtime, see `sessions.pick_session_device`.
-        threads: of ONNX Runtime; 0: it chooses, but no more than this process may use.
+        settings: how a graph is run in this process.
 
     Raises:
-        RequestError: there is nothing of that name, no such device, or a URL that cannot be.
-        ModelError: the file is damaged or not ours, or the server's model carries no card.
+        RequestError: there is nothing of that name, no such runtime or device, or a URL that cannot be.
+        ModelError: the file is damaged or not ours, the runtime cannot run it, or a server's model carries no card.
         ServingError: the server does not answer, or has no such model.
     """
     if ref is not None and is_url(ref):
-        if device != "auto" or threads:
+        if settings != BY_DEFAULT:
             raise RequestError(
-                f"--device and --threads are for a model in this process; {urlsplit(ref).netloc[:100]} has its own",
+                "--engine, --device, --threads and --precision are for a model in this process; "
+                f"{urlsplit(ref).netloc[:100]} has its own",
                 "leave them out",
             )
         from nanocv_cli.engine.remote import RemoteModel
 
         return RemoteModel(ref)
-    from nanocv_cli.engine.graph import Graph
-    from nanocv_cli.engine.sessions import pick_session_device
-
-    chosen = pick_session_device(device)
-    return Graph(find_graph(ref, root), threads, chosen)
+    return open_in_process(find_graph(ref, root), settings, cache_folder(root))

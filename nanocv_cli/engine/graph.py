@@ -7,8 +7,9 @@ from typing import Any
 from numpy.typing import NDArray
 
 from nanocv_cli.engine.card import ModelCard
-from nanocv_cli.engine.engine import EXPORT_AGAIN, Engine
-from nanocv_cli.engine.sessions import CPU, Device, new_session, session_options, stoppable
+from nanocv_cli.engine.engine import EXPORT_AGAIN, Engine, graph_source, rows_at_a_time
+from nanocv_cli.engine.runtimes import RunSettings
+from nanocv_cli.engine.sessions import CPU, Device, new_session, pick_session_device, session_options, stoppable
 from nanocv_cli.engine.signature import GraphSignature, TensorSignature
 from nanocv_cli.errors import ModelError, RequestError
 from nanocv_cli.untrusted import first_line
@@ -31,12 +32,8 @@ class Graph(Engine):
     """
 
     def __init__(self, path: Path, threads: int = 0, device: Device = CPU) -> None:
-        if not path.is_file():
-            raise ModelError(f"no graph {path}", "nanocv export onnx writes one")
-        if path.stat().st_size == 0:
-            raise ModelError(f"{path} is empty", EXPORT_AGAIN)
+        source = graph_source(path)
         try:
-            source = str(path) if _is_utf8(path) else path.read_bytes()
             self._session = new_session(source, session_options(threads), device)
         except RequestError:
             raise
@@ -49,10 +46,8 @@ class Graph(Engine):
             signature = graph_signature(self._session)
         except UnicodeDecodeError as error:
             raise ModelError(f"{path} holds names that are no UTF-8 text", EXPORT_AGAIN) from error
-        first = next(iter(signature.inputs), None)
-        # torchvision's detectors read one image at a time.
-        one_by_one = first is not None and first.shape[:1] == (1,)
-        super().__init__(str(path), ModelCard.from_metadata(metadata, str(path)), signature, 1 if one_by_one else None)
+        card = ModelCard.from_metadata(metadata, str(path))
+        super().__init__(str(path), card, signature, rows_at_a_time(signature), "onnxruntime", device.name)
         self._outputs = [output.name for output in signature.outputs]
 
     def _run(self, graph_inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
@@ -67,6 +62,11 @@ class Graph(Engine):
         return ModelError(f"{self.path} failed on {count} images: {first_line(error)}", EXPORT_AGAIN)
 
 
+def open_by_onnxruntime(path: Path, settings: RunSettings) -> Engine:
+    """See `runtimes.Opener`; for devices `sessions.pick_session_device`."""
+    return Graph(path, settings.threads, pick_session_device(settings.device))
+
+
 def graph_signature(session: Any) -> GraphSignature:
     """What a loaded `InferenceSession` takes and gives."""
 
@@ -75,12 +75,3 @@ def graph_signature(session: Any) -> GraphSignature:
         return TensorSignature(argument.name, argument.type, shape)
 
     return GraphSignature(tuple(map(told, session.get_inputs())), tuple(map(told, session.get_outputs())))
-
-
-def _is_utf8(path: Path) -> bool:
-    """Whether ONNX Runtime can be told a path: it takes text, and a path may be any bytes."""
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        return False
-    return True

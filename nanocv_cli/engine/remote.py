@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nanocv_cli.engine.card import METADATA_KEY, ModelCard
-from nanocv_cli.engine.engine import Engine
+from nanocv_cli.engine.engine import Engine, rows_at_a_time
 from nanocv_cli.engine.kserve import ModelClient, parse_model_url
 from nanocv_cli.engine.signature import NUMPY_TYPES, ONNX_TYPES, GraphSignature, TensorSignature
 from nanocv_cli.errors import ModelError, ServingError
@@ -55,9 +55,7 @@ class RemoteModel(Engine):
                 f"{url} is described in a way that cannot be: {first_line(error)}", "is it a KServe-v2 server?"
             ) from error
         signature = GraphSignature(_signature(self._inputs), _signature(self._outputs))
-        if not most and signature.inputs and signature.inputs[0].shape[:1] == (1,):
-            most = 1  # torchvision's detectors read one image at a time
-        super().__init__(str(url), card, signature, most or None)
+        super().__init__(str(url), card, signature, most or rows_at_a_time(signature), "server")
 
     @property
     def has_settings(self) -> bool:

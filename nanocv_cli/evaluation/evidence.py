@@ -60,7 +60,7 @@ def gather_evidence(graph: Path, card: ModelCard, root: Path, cache: Path, displ
     Raises:
         NanocvError: the set is not here or has other classes; the graph fails.
     """
-    opened = open_graph(str(graph), root, "auto")
+    opened = open_graph(str(graph), root)
     measured = measure(opened, trained_on(card, graph), None, BATCH_SIZE, root, cache, display)
     with display.bar("resampling"):
         resampled = bootstrap(measured.evaluator, len(measured.images))

@@ -16,6 +16,7 @@ from nanocv_cli.data.sources import image_folder
 from nanocv_cli.display import Display
 from nanocv_cli.engine.card import ModelCard
 from nanocv_cli.engine.engine import open_engine
+from nanocv_cli.engine.runtimes import BY_DEFAULT, RunSettings
 from nanocv_cli.errors import RequestError
 from nanocv_cli.evaluation.evaluate import Answer, evaluate, load_split, torch_answer
 from nanocv_cli.models.checkpoint import load_network, model_config
@@ -31,6 +32,7 @@ class Measured:
     Attributes:
         file: the model's, or its URL.
         card: its card.
+        runtime: what ran it, as `OpenedModel` has it.
         data: name of the set.
         split: of it.
         fingerprint: changes with the image files that the split is made of, whatever their labels.
@@ -40,6 +42,7 @@ class Measured:
 
     file: str
     card: ModelCard
+    runtime: str
     data: str
     split: str
     fingerprint: str
@@ -60,11 +63,13 @@ class OpenedModel:
         origin: its file or URL.
         card: its card.
         answer: from what its task feeds it to named outputs.
+        runtime: what runs it: `torch`, or as an engine has it.
     """
 
     origin: str
     card: ModelCard
     answer: Answer
+    runtime: str
 
 
 def open_checkpoint(file: Path, device: str) -> OpenedModel:
@@ -78,17 +83,17 @@ def open_checkpoint(file: Path, device: str) -> OpenedModel:
     network, config, card = load_network(file)
     task = task_for(card.task)
     answer = torch_answer(task, task.export_model(network, config).to(chosen).eval(), chosen)
-    return OpenedModel(str(file), card, answer)
+    return OpenedModel(str(file), card, answer, "torch")
 
 
-def open_graph(ref: str | None, root: Path, device: str) -> OpenedModel:
+def open_graph(ref: str | None, root: Path, settings: RunSettings = BY_DEFAULT) -> OpenedModel:
     """An exported graph, in this process or on a server.
 
     Raises:
         NanocvError: as `open_engine`.
     """
-    engine = open_engine(ref, root, device)
-    return OpenedModel(engine.origin, engine.card, engine.answer)
+    engine = open_engine(ref, root, settings)
+    return OpenedModel(engine.origin, engine.card, engine.answer, engine.runtime)
 
 
 def measure(
@@ -130,7 +135,8 @@ def measure(
     context = EvalContext(train_images, online)
     with display.bar(f"measuring {chosen}") as progress:
         evaluator = evaluate(task, opened.answer, images, card.classes, model, context, batch_size, progress)
-    return Measured(opened.origin, card, dataset.name, chosen, _fingerprint(dataset, chosen), images.images, evaluator)
+    fingerprint = _fingerprint(dataset, chosen)
+    return Measured(opened.origin, card, opened.runtime, dataset.name, chosen, fingerprint, images.images, evaluator)
 
 
 def _fingerprint(dataset: Dataset[Any], split: str) -> str:

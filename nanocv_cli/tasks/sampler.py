@@ -73,7 +73,7 @@ class Sampler(ABC):
 
         Raises:
             ModelError: the model fails.
-            RequestError: it is served, and a server knows the model's own settings alone.
+            RequestError: what runs it knows the model's own settings alone, as a server does.
         """
 
     @abstractmethod

@@ -18,6 +18,7 @@ from nanocv_cli.engine.graph import Graph
 from nanocv_cli.engine.kserve import parse_model_url
 from nanocv_cli.engine.reference import find_checkpoint, find_graph
 from nanocv_cli.engine.remote import RemoteModel
+from nanocv_cli.engine.runtimes import RunSettings
 from nanocv_cli.errors import ModelError, NanocvError, RequestError, ServingError
 from nanocv_cli.serving.launch import started
 from nanocv_cli.serving.repository.entry import write_entry
@@ -85,7 +86,7 @@ def test_what_is_not_there_is_said(served: tuple[str, Path]) -> None:
         RemoteModel(f"http://{address}/bare")
     assert "nanocv serve config" in without.value.hint
     with pytest.raises(RequestError, match="has its own"):
-        open_engine(f"http://{address}/colours", folder, device="cuda")
+        open_engine(f"http://{address}/colours", folder, RunSettings(device="cuda"))
     for find in (find_graph, find_checkpoint):
         with pytest.raises(RequestError, match="a served one"):
             find(f"http://{address}/colours", folder)

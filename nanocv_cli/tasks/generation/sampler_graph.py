@@ -36,22 +36,24 @@ def build_sampler_graph(sampler: SamplerModule, output_names: tuple[str, ...], c
         ExportError: torch cannot express an evaluation as ONNX, or onnx's checker objects.
     """
     step = _evaluation(sampler, card)
+    side, size = card.input_size, ["batch"]
+    # OpenVINO takes no convolution of what has an unknown number of axes.
+    images = [*size, 3, side, side]
     body = helper.make_graph(
         [helper.make_node("Identity", ["going"], ["goes_on"]), *step.graph.node],
         "evaluation",
-        [_value("index", INT64, []), _value("going", BOOL, []), *(_value(name, FLOAT, None) for name in STATE)],
-        [_value("goes_on", BOOL, []), *(_value(f"next_{name}", FLOAT, None) for name in STATE)],
+        [_value("index", INT64, []), _value("going", BOOL, []), *(_value(name, FLOAT, images) for name in STATE)],
+        [_value("goes_on", BOOL, []), *(_value(f"next_{name}", FLOAT, images) for name in STATE)],
         # Here, not in the outer graph: ONNX Runtime lays out and fuses the weights of convolutions only where it finds
         # them as constants, and sampling takes half the time.
         step.graph.initializer,
     )
-    side, size = card.input_size, ["batch"]
     defaults = _defaults(sampler.sampling)
     graph = helper.make_graph(
         [*_trip_count(), _loop(body), *_to_pixels(sampler, output_names[0])],
         card.name,
         [
-            _value(NOISE, FLOAT, [*size, 3, side, side]),
+            _value(NOISE, FLOAT, images),
             _value(LABEL, INT64, size),
             # An input with an initializer of its name has that as its default.
             *(_value(tensor.name, tensor.data_type, list(tensor.dims)) for tensor in defaults),
@@ -146,5 +148,5 @@ def _to_pixels(sampler: SamplerModule, name: str) -> list[onnx.NodeProto]:
     ]
 
 
-def _value(name: str, kind: int, shape: list[Any] | None) -> onnx.ValueInfoProto:
+def _value(name: str, kind: int, shape: list[Any]) -> onnx.ValueInfoProto:
     return helper.make_tensor_value_info(name, kind, shape)

@@ -113,13 +113,15 @@ class GraphSampler(FlowSampler):
 
         Raises:
             ModelError: the graph fails.
-            RequestError: it is served, and a server knows the model's own settings alone.
+            RequestError: what runs it knows the model's own settings alone, as a server does.
         """
         if not self._graph.has_settings:
             if settings != self.settings():
                 raise RequestError(
-                    f"{self._graph.origin} makes images by the model's own steps, guidance and solver alone",
-                    "leave --steps, --guidance, --solver and --trajectory out, or name the model's file",
+                    f"{self._graph.origin} ({self._graph.runtime}) makes images by the model's own steps, guidance and "
+                    "solver alone",
+                    "leave --steps, --guidance, --solver and --trajectory out, or name the model's file and "
+                    "--engine onnxruntime",
                 )
             return self._graph.answer({NOISE: noise, LABEL: label})["image"]
         given: dict[str, NDArray[Any]] = {

@@ -12,6 +12,7 @@ from safetensors import safe_open
 
 from nanocv_cli.config.loader import resolve
 from nanocv_cli.engine.graph import Graph
+from nanocv_cli.engine.openvino_graph import OpenVinoGraph
 from nanocv_cli.errors import ModelError
 from nanocv_cli.models.nanoflow import NanoFlow
 from nanocv_cli.tasks.base import StepSettings
@@ -102,6 +103,19 @@ def test_the_graph_follows_steps_guidance_and_solver_as_the_checkpoint_does(gene
     assert (
         np.abs(plain.astype(int) - samplers[0].make(noise, labels, SamplingSettings(3, 1.5, True))).max() == 0
     )  # the config's own way
+
+
+def test_openvino_makes_the_same_images_by_the_model_s_own_settings(
+    generator: TrainedRun, nanocv: Command, tmp_path: Path
+) -> None:
+    ways = GraphSampler(Graph(generator.graph)), GraphSampler(OpenVinoGraph(generator.graph))
+    noise, labels = image_noise(0, 0, 5, 16), np.array([0, 1, 2, 0, 1])
+    made = [way.make(noise, labels, way.settings()).astype(int) for way in ways]
+    assert np.abs(made[0] - made[1]).max() <= 1
+    refused = nanocv("sample", "--model", generator.folder, "--engine", "openvino", "--steps", "2", "--out",
+                     tmp_path / "grid.png")  # fmt: skip
+    assert (refused.code, (tmp_path / "grid.png").exists()) == (2, False)
+    assert "own steps, guidance and solver" in refused.err
 
 
 def test_the_graph_holds_the_whole_sampler_and_each_weight_once(generator: TrainedRun) -> None:

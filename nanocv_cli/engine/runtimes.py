@@ -1,0 +1,143 @@
+"""What runs an exported graph in this process: the table of runtimes, and how one is opened. Imports none of them."""
+
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING, Protocol, cast
+
+from nanocv_cli.config.nearest import nearest
+from nanocv_cli.errors import RequestError
+
+if TYPE_CHECKING:
+    from nanocv_cli.engine.engine import Engine
+
+AUTO = "auto"
+TORCH, ONNX = "torch", "onnx"
+PRECISIONS = FP32, BF16 = "fp32", "bf16"
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """How a graph is run in this process.
+
+    Attributes:
+        runtime: a name of `RUNTIMES`; `auto`: the fastest that is installed, see `fastest.py`; None: the default one.
+        device: where it runs: auto, cpu, or another of the runtime's own.
+        threads: 0: the runtime chooses, but no more than this process may use.
+        precision: what it computes in: fp32, or bf16 where the runtime and the processor can.
+    """
+
+    runtime: str | None = None
+    device: str = AUTO
+    threads: int = 0
+    precision: str = FP32
+
+
+BY_DEFAULT = RunSettings()
+
+
+class Opener(Protocol):
+    """Opens a graph; settings are of this runtime, and of a precision that it has.
+
+    Raises:
+        ModelError: the file is missing, damaged, not ours, or nothing that the runtime can run.
+        RequestError: the runtime or this machine cannot do what the settings ask for.
+    """
+
+    def __call__(self, path: Path, settings: RunSettings) -> "Engine": ...
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """A row of the table.
+
+    Attributes:
+        opener: dotted path of its `Opener`.
+        package: what it is imported as, and installed as.
+        extra: of nanocv that brings it; None: nanocv itself does.
+        precisions: what it can be asked to compute a graph of fp32 in.
+    """
+
+    opener: str
+    package: str
+    extra: str | None = None
+    precisions: tuple[str, ...] = (FP32,)
+
+    @property
+    def is_installed(self) -> bool:
+        """Whether it can be imported, as far as one can tell without doing so."""
+        return find_spec(self.package) is not None
+
+
+RUNTIMES = {
+    "onnxruntime": Runtime("nanocv_cli.engine.graph:open_by_onnxruntime", "onnxruntime"),
+    "openvino": Runtime("nanocv_cli.engine.openvino_graph:open_by_openvino", "openvino", "openvino", (FP32, BF16)),
+}
+DEFAULT = "onnxruntime"
+
+
+def runtime_names() -> tuple[str, ...]:
+    """What `--engine` may name for a graph in this process."""
+    return (*RUNTIMES, AUTO)
+
+
+def by_engine(engine: str, device: str, threads: int = 0, precision: str = FP32) -> RunSettings | None:
+    """What `--engine` means where a model may also be run as its checkpoint; None: by torch.
+
+    Args:
+        engine: torch; onnx, which is the graph run by default; or a name of a runtime, or auto.
+        device, threads, precision: of `RunSettings`.
+
+    Raises:
+        RequestError: there is no such engine, or torch is asked for another precision.
+    """
+    if engine == TORCH:
+        if precision != FP32:
+            raise RequestError("--precision is of graphs, torch runs the checkpoint", f"--engine {AUTO}")
+        return None
+    if engine != ONNX and engine not in runtime_names():
+        raise RequestError(f"unknown engine {engine!r}", f"use {', '.join((TORCH, ONNX, *runtime_names()))}")
+    return RunSettings(None if engine == ONNX else engine, device, threads, precision)
+
+
+def find_runtime(name: str) -> Runtime:
+    """The row of a name.
+
+    Raises:
+        RequestError: there is none, or it is not installed.
+    """
+    if name not in RUNTIMES:
+        known = ", ".join(runtime_names())
+        raise RequestError(f"unknown engine {name!r}", nearest(name, runtime_names()) or f"use {known}")
+    runtime = RUNTIMES[name]
+    if not runtime.is_installed:
+        raise RequestError(f"{runtime.package} is not installed", f"pip install 'nanocv[{runtime.extra}]'")
+    return runtime
+
+
+def open_in_process(path: Path, settings: RunSettings, cache: Path) -> "Engine":
+    """Opens a graph's file by the runtime that the settings name.
+
+    Args:
+        path: an exported graph.
+        settings: how to run it.
+        cache: folder of what can be made again: there `auto` keeps what it has measured.
+
+    Raises:
+        RequestError: there is no such runtime or device, it is not installed, or lacks the precision.
+        ModelError: the file is missing, damaged or not ours, or the runtime cannot run it.
+    """
+    if settings.runtime == AUTO:
+        from nanocv_cli.engine.fastest import with_fastest
+
+        settings = with_fastest(path, settings, cache)
+    name = settings.runtime or DEFAULT
+    runtime = find_runtime(name)
+    if settings.precision not in runtime.precisions:
+        able = [other for other, row in RUNTIMES.items() if settings.precision in row.precisions]
+        raise RequestError(
+            f"{name} does not compute in {settings.precision}",
+            f"--engine {able[0]} does" if able else f"it computes in {', '.join(runtime.precisions)}",
+        )
+    return cast(Opener, resolve_name(runtime.opener))(path, settings)
