@@ -38,6 +38,7 @@ triton: .triton/.installed  ## a real Triton server in an environment of its own
 
 bench: $(INSTALLED)  ## the figures that docs/figures.md quotes, as ratios measured in one run
 	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/infer.py
 	$(BIN)/python benchmarks/train.py
 	$(BIN)/python benchmarks/serving.py
 	$(BIN)/python benchmarks/sampling.py

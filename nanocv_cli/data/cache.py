@@ -26,7 +26,7 @@ from nanocv_cli.machine import usable_processors
 from nanocv_cli.untrusted import read_regular
 
 # Raised whenever an image would be decoded or resized differently: older caches are then made anew.
-FORMAT = 2
+FORMAT = 3
 
 Progress = Callable[[int, int], None]
 Say = Callable[[str], None]

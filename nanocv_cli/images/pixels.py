@@ -19,18 +19,18 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+ON_THEIR_SIDE = tuple(TURNS[number] for number in (5, 6, 7, 8))
 
 Convert = Callable[[Image.Image], Image.Image]
 
 
 def eight_bit(image: Image.Image) -> Image.Image:
-    """An image as grey (mode `L`) or colours (`RGB`), upright (EXIF), alpha over white; the one given is used up.
+    """An image as grey (mode `L`) or colours (`RGB`), alpha over white, as it lies; the one given is used up.
 
     16-bit grey is read from 0..65535. Whole numbers of 32 bits and floats are read from the narrowest of 0..1, 0..255
     and 0..65535 that holds them all, else from their own smallest to their largest; NaN and infinities become 0.
     """
     image.load()
-    turn = TURNS.get(image.getexif().get(ORIENTATION, 1))
     mode, convert = _conversion(image)
     if convert is not None and image.width * image.height <= STRIP_PIXELS:
         image = convert(image)
@@ -40,7 +40,23 @@ def eight_bit(image: Image.Image) -> Image.Image:
             converted.paste(convert(strip), (0, top))
         image.close()
         image = converted
+    return image
+
+
+def turn_of(image: Image.Image) -> Image.Transpose | None:
+    """What makes an opened image upright, by its EXIF orientation; None where it is."""
+    image.load()
+    return TURNS.get(image.getexif().get(ORIENTATION, 1))
+
+
+def turned(image: Image.Image, turn: Image.Transpose | None) -> Image.Image:
+    """An image turned or mirrored."""
     return image if turn is None else image.transpose(turn)
+
+
+def turned_size(size: tuple[int, int], turn: Image.Transpose | None) -> tuple[int, int]:
+    """Width and height of an image after `turned`."""
+    return (size[1], size[0]) if turn in ON_THEIR_SIDE else size
 
 
 def strips(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:

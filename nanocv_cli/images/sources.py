@@ -2,7 +2,7 @@
 
 import glob
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import dropwhile
 from pathlib import Path
@@ -26,13 +26,21 @@ class Source:
 
     Attributes:
         shown: its path as the user will read it; `-` for standard input.
-        content: the file, its bytes, or pixels uint8 [H,W,3] RGB.
+        content: the file, its bytes, a function that waits for its bytes, or pixels uint8 [H,W,3] RGB.
         relative: where its annotated copy goes below the output folder.
     """
 
     shown: str
-    content: Path | bytes | NDArray[np.uint8]
+    content: Path | bytes | Callable[[], bytes] | NDArray[np.uint8]
     relative: Path
+
+    @property
+    def file(self) -> Path | bytes:
+        """The image as a file or its bytes, which may have to be waited for; only where `content` is no pixels."""
+        content = self.content
+        if isinstance(content, np.ndarray):
+            raise TypeError("these are pixels, no file")
+        return content if isinstance(content, Path | bytes) else content()
 
 
 class Images:
@@ -75,7 +83,7 @@ class Images:
     def __iter__(self) -> Iterator[Source]:
         for argument, roots in self._arguments.items():
             if argument == STDIN:
-                yield Source(STDIN, _standard_input(), Path("stdin.png"))
+                yield Source(STDIN, _standard_input, Path("stdin.png"))
             else:
                 yield from _below(roots)
 

@@ -1,6 +1,7 @@
 """The stream of answers: in order, a batch at a time, unreadable images in their places."""
 
 import io
+import threading
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from PIL import Image
 from nanocv_cli.engine import infer
 from nanocv_cli.engine.graph import Graph
 from nanocv_cli.engine.infer import answers
+from nanocv_cli.errors import RequestError
 from nanocv_cli.images.sources import Source
 from tests.engine.graphs import COLOURS, write_graph
 
@@ -57,7 +59,7 @@ def test_images_are_kept_only_where_they_are_asked_for(graph: Graph) -> None:
     assert np.array_equal(kept.image, np.full((9, 12, 3), (255, 0, 0), np.uint8))
 
 
-def test_sources_are_taken_a_batch_at_a_time(graph: Graph) -> None:
+def test_sources_are_taken_two_batches_ahead(graph: Graph) -> None:
     taken = 0
 
     def counted() -> Iterator[Source]:
@@ -68,32 +70,80 @@ def test_sources_are_taken_a_batch_at_a_time(graph: Graph) -> None:
 
     stream = answers(graph, counted(), 4)
     next(stream)
-    assert taken == 4
+    assert taken == 8
     for _ in range(4):
         next(stream)
-    assert taken == 8
+    assert taken == 12
+
+
+def test_the_next_images_are_decoded_while_the_graph_answers(graph: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded = [threading.Event() for _ in range(4)]
+    run, decode = graph.run, infer.open_square
+
+    def noted(content: Path | bytes, size: int, rule: str) -> object:
+        square = decode(content, size, rule)
+        next(event for event in decoded if not event.is_set()).set()
+        return square
+
+    monkeypatch.setattr(infer, "open_square", noted)
+    monkeypatch.setattr(graph, "run", lambda images: decoded[3].wait(60) and run(images))
+    assert len(list(answers(graph, [source(str(index), "red") for index in range(4)], 2))) == 4
+
+
+def test_an_image_that_has_to_be_waited_for_does_not_hold_up_those_before(graph: Graph) -> None:
+    read: list[str] = []
+    bytes_of_blue = source("x", "blue").file
+
+    def wait() -> bytes:
+        read.append("-")
+        assert isinstance(bytes_of_blue, bytes)
+        return bytes_of_blue
+
+    stream = answers(graph, [source("x", "red"), Source("-", wait, Path("-")), source("y", "lime")], 1)
+    next(stream)
+    assert read == []
+    assert [answer.source.shown for answer in stream] == ["-", "y"]
+    assert read == ["-"]
+
+
+def test_images_before_a_folder_that_fails_are_answered(graph: Graph) -> None:
+    def failing() -> Iterator[Source]:
+        yield from (source(str(index), "red") for index in range(3))
+        raise RequestError("the folder went away", "look for it")
+
+    stream = answers(graph, failing(), 2)
+    assert [next(stream).source.shown for _ in range(2)] == ["0", "1"]
+    with pytest.raises(RequestError, match="went away"):
+        list(stream)
 
 
 @pytest.mark.parametrize("keep_images", [True, False])
-def test_memory_holds_one_batch_however_many_images(
+def test_memory_holds_two_batches_however_many_images(
     graph: Graph, monkeypatch: pytest.MonkeyPatch, keep_images: bool
 ) -> None:
     alive: weakref.WeakSet[Opened] = weakref.WeakSet()
     most = 0
 
-    def opened(_: Path | bytes) -> Opened:
+    counting = threading.Lock()
+
+    def opened() -> Opened:
         nonlocal most
         image = np.zeros((9, 9, 3), np.uint8).view(Opened)
-        alive.add(image)
-        most = max(most, len(alive))
+        with counting:
+            alive.add(image)
+            most = max(most, len(alive))
         return image
 
-    monkeypatch.setattr(infer, "open_image", opened)
-    monkeypatch.setattr(infer, "open_square", lambda _, size, rule: (opened(b"")[:size, :size], (9, 9)))
+    def both(_: bytes, size: int, rule: str) -> object:
+        image = opened()
+        return image[:size, :size], (9, 9), image
+
+    monkeypatch.setattr(infer, "open_both", both)
+    monkeypatch.setattr(infer, "open_square", lambda _, size, rule: (opened()[:size, :size], (9, 9)))
     for _ in answers(graph, (Source("x", b"", Path("x")) for _ in range(200)), 5, keep_images=keep_images):
         pass
-    # One batch, and the last image of the batch before, which is dropped when the next one takes its name.
-    assert most <= 6
+    # Two batches, and the last image of the batch before, which is dropped when the next one takes its name.
+    assert most <= 11
 
 
 def test_a_batch_ends_where_its_images_come_to_the_bound(graph: Graph, monkeypatch: pytest.MonkeyPatch) -> None:

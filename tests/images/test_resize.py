@@ -11,7 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
-from nanocv_cli.images.resize import UnreadableImageError, open_image, resize_to_square
+from nanocv_cli.images.resize import (
+    UnreadableImageError,
+    measure_image,
+    open_both,
+    open_image,
+    open_square,
+    resize_to_square,
+)
 
 RED = (220, 30, 40)
 
@@ -237,3 +244,66 @@ def test_any_shape_becomes_the_square_and_keeps_its_colour(height: int, width: i
     square = resize_to_square(np.ascontiguousarray(image), size, rule)
     assert square.shape == (size, size, 3)
     assert (square == RED).all()
+
+
+def photograph(width: int, height: int, orientation: int = 1, **options: object) -> bytes:
+    """A large JPEG of smooth shapes and fine grain."""
+    down, across = np.mgrid[0:height, 0:width]
+    waves = 128 + 60 * np.sin(across / 97) + 50 * np.cos(down / 61)
+    grain = np.random.default_rng(0).normal(0, 8, (height, width))
+    pixels = np.stack([waves + grain, 255 - waves, across * 255 / width], -1).clip(0, 255).astype(np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return encoded(Image.fromarray(pixels), "JPEG", quality=92, exif=exif, **options)
+
+
+@pytest.mark.parametrize("rule", ["crop", "stretch"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_large_jpeg_is_read_reduced_and_nearly_the_same(orientation: int, rule: str) -> None:
+    content = photograph(1603, 1207, orientation)
+    whole = open_image(content)
+    square, size = open_square(content, 96, rule)
+    assert size == (whole.shape[1], whole.shape[0]) == measure_image(content)
+    difference = np.abs(square.astype(int) - resize_to_square(whole, 96, rule))
+    assert 0 < difference.mean() < 1
+    assert difference.max() <= 12
+
+
+@pytest.mark.parametrize(("width", "height", "size"), [(900, 700, 32), (1603, 1207, 1000)])
+def test_a_small_jpeg_and_one_read_at_nearly_its_own_size_are_read_whole(width: int, height: int, size: int) -> None:
+    content = photograph(width, height)
+    square, _ = open_square(content, size, "crop")
+    assert np.array_equal(square, resize_to_square(open_image(content), size, "crop"))
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0}])
+def test_an_image_that_is_drawn_on_gives_the_same_square(options: dict[str, object]) -> None:
+    for content in (photograph(1603, 1207, 6, **options), photograph(300, 200, 6, **options)):
+        square, size, image = open_both(content, 96, "crop")
+        alone, same_size = open_square(content, 96, "crop")
+        assert np.array_equal(square, alone)
+        assert size == same_size == (image.shape[1], image.shape[0])
+        assert np.array_equal(image, open_image(content))
+
+
+def test_a_large_jpeg_that_is_cut_short_is_refused_though_it_is_read_reduced() -> None:
+    content = photograph(1603, 1207)
+    for read in (lambda: open_square(content[:-20_000], 96, "crop"), lambda: measure_image(content[:-20_000])):
+        with pytest.raises(UnreadableImageError, match=r"truncated|cut short"):
+            read()
+
+
+@pytest.mark.parametrize("mode", ["L", "CMYK"])
+def test_large_grey_and_printed_jpegs_are_read_reduced_too(mode: str) -> None:
+    content = encoded(Image.open(io.BytesIO(photograph(1603, 1207))).convert(mode), "JPEG", quality=92)
+    square, _ = open_square(content, 96, "stretch")
+    assert 0 < np.abs(square.astype(int) - resize_to_square(open_image(content), 96, "stretch")).mean() < 1
+
+
+@given(st.integers(1, 40), st.integers(26_300, 65_000), st.integers(1, 300), st.sampled_from(["crop", "stretch"]))
+@settings(max_examples=15, deadline=None)
+def test_a_strip_is_read_whatever_its_shape(width: int, height: int, size: int, rule: str) -> None:
+    content = encoded(Image.new("RGB", (width, height), RED), "JPEG")
+    square, _ = open_square(content, size, rule)
+    assert square.shape == (size, size, 3)
+    assert np.abs(square.astype(int) - RED).max() <= 4

@@ -141,7 +141,8 @@ def test_standard_input_is_one_image_of_bounded_size(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(sources, "LARGEST_STDIN", 10)
     monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(b"0123456789")))
     (source,) = Images(["-"])
-    assert (source.shown, source.content) == ("-", b"0123456789")
+    assert (source.shown, source.file) == ("-", b"0123456789")
     monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(b"0123456789X")))
+    (source,) = Images(["-"])
     with pytest.raises(RequestError, match="longer than"):
-        list(Images(["-"]))
+        _ = source.file
