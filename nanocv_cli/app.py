@@ -71,6 +71,7 @@ app.add_typer(export_app, name="export")
 
 serve_app = _group("Trained models on a server.")
 serve_app.command("config")(serve.config)
+serve_app.command("list")(serve.list_models)
 serve_app.command("run")(serve.run)
 app.add_typer(serve_app, name="serve")
 

@@ -1,4 +1,4 @@
-"""`nanocv serve`: config, which writes a model's entry, and run, which serves the repository."""
+"""`nanocv serve`: config, which writes a model's entry, list, which shows them all, and run, which serves them."""
 
 import re
 from enum import StrEnum
@@ -66,6 +66,7 @@ def config(
     from nanocv_cli.files import expect_folder, expect_writable
     from nanocv_cli.serving.repository import targets
     from nanocv_cli.serving.repository.entry import check_entry, write_entry
+    from nanocv_cli.serving.repository.versions import bring_versions
 
     options = {
         "backend": backend,
@@ -84,8 +85,11 @@ def config(
     settings = resolve_serve(serve, options, overrides or ())
     if target is Target.kserve:
         targets.check_storage_uri(storage_uri)
+    root = project_root()
+    if not check:
+        bring_versions(repository, root)  # else a new graph would take the number of one that is not here
     act = check_entry if check else write_entry
-    entry = act(find_graph(ref, project_root()), repository, settings, name, version)
+    entry = act(find_graph(ref, root), repository, settings, name, version)
     document = {
         "model": entry.model,
         "repository": str(entry.repository),
@@ -123,6 +127,35 @@ def config(
     tell(str(entry.config), *entry.config.read_text(encoding="utf-8").splitlines())
     if "deployment" in document:
         tell(str(document["deployment"]))
+
+
+def list_models(
+    repository: Annotated[Path, typer.Option(help="The model repository.")] = Path("model_repository"),
+    out: Annotated[Path | None, typer.Option(help="Also draw the tree: PNG to write.")] = None,
+    as_json: JsonFlag = False,
+    debug: DebugFlag = False,
+) -> None:
+    """Show what a model repository holds, as a tree."""
+    from nanocv_cli.config.project import project_root
+    from nanocv_cli.files import expect_writable
+    from nanocv_cli.serving.repository.listing import list_entries, tree, write_tree
+    from nanocv_cli.serving.repository.versions import bring_versions
+
+    if out:
+        expect_writable(out)
+    bring_versions(repository, project_root())
+    entries = list_entries(repository)
+    lines = tree(repository, entries)
+    if out:
+        write_tree(lines, out)
+    if as_json:
+        models = [entry.to_json() for entry in entries]
+        emit({"repository": str(repository), "models": models, "picture": str(out) if out else None})
+        return
+    width = max(len(line.text(0)) - len(line.note) for line in lines)
+    tell(*(line.text(width) for line in lines))
+    if out:
+        say(f"image: {out}")
 
 
 def run(
@@ -164,8 +197,10 @@ def run(
     debug: DebugFlag = False,
 ) -> None:
     """Serve a model repository: KServe v2 over HTTP and gRPC, and Prometheus metrics."""
+    from nanocv_cli.config.project import project_root
     from nanocv_cli.errors import RequestError, ServingError
     from nanocv_cli.serving.ports import Addresses, Control, Ports
+    from nanocv_cli.serving.repository.versions import bring_versions
 
     ports = Ports(host, http_port, grpc_port, metrics_port)
     one_of("--engine", engine, ("embedded", "triton"))
@@ -178,12 +213,13 @@ def run(
         )
     if poll_s and control == "explicit":
         raise RequestError("--poll-s and --control explicit exclude each other", "leave one of them out")
+    root = project_root()
+    bring_versions(repository, root)
     manner: Control = "poll" if poll_s else "explicit" if control == "explicit" else "none"
     if engine == "triton":
-        from nanocv_cli.config.project import project_root
         from nanocv_cli.serving.triton import find_triton, run_triton
 
-        status = run_triton(find_triton(project_root()), repository, ports, manner, poll_s)
+        status = run_triton(find_triton(root), repository, ports, manner, poll_s)
         if status:
             raise ServingError(f"Triton ended with status {status}", "its own words stand above")
         return

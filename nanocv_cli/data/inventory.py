@@ -51,11 +51,12 @@ def inventory(root: Path) -> list[Entry]:
 
 
 def weight_files(root: Path, name: str) -> list[str]:
-    """The tracked files of pretrained weights `name`: `weights/<name>.safetensors`, `.onnx`."""
+    """The tracked model files of a name: `weights/<name>.safetensors` and `.onnx`, or all in a folder called so."""
     return sorted(
         path
         for path in tracked_files(root)
-        if Path(path).parent.name == "weights" and Path(path).stem == name and Path(path).suffix in MODEL_FILES
+        if (place := Path(path)).suffix in MODEL_FILES
+        and ((place.parent.name == "weights" and place.stem == name) or (name != "weights" and place.parts[0] == name))
     )
 
 

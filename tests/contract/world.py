@@ -46,6 +46,7 @@ BASES: dict[tuple[str, ...], dict[str, str]] = {
     ("sample",): {"ref": "maker.onnx", "count": "1", "batch_size": "1", "out": "samples.png"},
     ("export", "onnx"): {"ref": "first", "out": "exported.onnx", "data": "colours"},
     ("serve", "config"): {"ref": "tiny.onnx", "repository": "models", "name": "served"},
+    ("serve", "list"): {"repository": "served", "out": "tree.png"},
     ("serve", "run"): {"repository": "served", "http_port": "0", "grpc_port": "0", "metrics_port": "0"},
     ("bench", "server"): {"url": "{server}", "ref": "fake", "figure": "bench.png", "save_baseline": "kept.json"},
     ("bench", "model"): {"refs": "tiny.onnx", "batch_sizes": "1", "threads": "1", "rounds": "1", "round_s": "0.01"},

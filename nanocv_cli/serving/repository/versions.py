@@ -1,13 +1,17 @@
-"""The versions of an entry: which are there, which are served, and whether one config can describe them all."""
+"""The versions of an entry: which are there or can be brought, which are served, whether one config describes all."""
 
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from tritonclient.grpc import model_config_pb2 as pb
 
+from nanocv_cli.dvc.records import tracked_files
+from nanocv_cli.dvc.retrieve import default_remote, fetch
 from nanocv_cli.engine.graph import Graph
 from nanocv_cli.errors import ModelError, RequestError
+from nanocv_cli.output import say
 from nanocv_cli.untrusted import holds
 
 GRAPH = "model.onnx"
@@ -92,6 +96,38 @@ def served(there: list[int], policy: pb.ModelVersionPolicy) -> list[int]:
     if policy.HasField("all"):
         return there
     return there[-max(1, policy.latest.num_versions) :]
+
+
+def bring_versions(repository: Path, root: Path) -> None:
+    """Brings the graphs of entries that DVC tracks and that are not here, and says so on stderr; never over a network.
+
+    Args:
+        repository: the folder of entries.
+        root: the project.
+
+    Raises:
+        RequestError: the default remote does not hold them, or lies behind a network.
+        DataError: what DVC or the remote holds is damaged.
+        StorageError: a graph cannot be written.
+    """
+    place = os.path.relpath(os.path.realpath(repository), os.path.realpath(root))
+    if place.startswith(os.pardir) or not (root / "dvc.lock").is_file():
+        return
+    missing = [
+        file
+        for path, file in tracked_files(root).items()
+        # An entry that was removed stays so.
+        if path.startswith(f"{place}/") and not (root / path).exists() and (root / path).parents[1].is_dir()
+    ]
+    remote = default_remote(root)
+    brought = [file for file in missing if remote and fetch(root, file, remote)]
+    if brought:
+        size = sum(file.size or 0 for file in brought)
+        say(f"{len(brought)} graphs were not here: taken from the repository's own remote ({size / 1e6:.1f} MB)")
+    if len(brought) < len(missing):
+        far = remote and remote.folder is None
+        where = f"lie in the remote {remote.name} ({remote.url})" if remote and far else "are not in the default remote"
+        raise RequestError(f"graphs of {repository} are not here; they {where}", f"nanocv data pull {place}")
 
 
 def check_alike(graph: Graph, entry: Path, numbers: list[int]) -> None:
