@@ -4,7 +4,7 @@ B. Efron, R. Tibshirani, An Introduction to the Bootstrap (1993), chapter 13: pe
 same images for every model, so that two models that answered the same split are compared image by image.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:  # the training side imports torch, and whoever compares inter
 RESAMPLES = 1000
 CONFIDENCE = 0.95
 SEED = 0
-# Counts of drawn images that are in memory at a time.
-LARGEST_BLOCK = 1 << 22
+# Draws that are worked on at a time: what is counted of each answer of a detector is held for all of them.
+BLOCK = 50
 
 Values = NDArray[np.float64]
 
@@ -35,31 +35,36 @@ class Interval:
         return self.low <= value <= self.high
 
 
-def bootstrap(evaluator: "Evaluator", images: int) -> dict[str, Values]:
+def bootstrap(
+    evaluator: "Evaluator", images: int, progress: Callable[[int, int], None] | None = None
+) -> dict[str, Values]:
     """The metrics of `RESAMPLES` splits that are drawn, with replacement, from the images that were evaluated.
 
     Args:
         evaluator: filled.
         images: how many it has seen; none gives no figure.
+        progress: called with (done, all) draws.
 
     Returns:
         float64 [RESAMPLES] by metric, of those that the task can tell of parts of a split; NaN where a draw decides
         none.
     """
-    blocks = [evaluator.resampled(counts) for counts in drawn_counts(images)] if images else []
+    blocks = []
+    for counts in drawn_counts(images) if images else ():
+        blocks.append(evaluator.resampled(counts))
+        if progress:
+            progress(BLOCK * len(blocks), RESAMPLES)
     return {name: np.concatenate([block[name] for block in blocks]) for name in (blocks[0] if blocks else ())}
 
 
 def drawn_counts(images: int) -> Iterator[NDArray[np.int64]]:
-    """How often each image is in each resampled split: int64 [b, images], `RESAMPLES` rows in all, each row's sum
-    being `images`.
+    """How often each image is in each resampled split: int64 [BLOCK, images] each, `RESAMPLES` rows in all, each
+    row's sum being `images`.
     """
     random = np.random.default_rng(SEED)
-    rows = max(1, min(RESAMPLES, LARGEST_BLOCK // images))
-    for start in range(0, RESAMPLES, rows):
-        count = min(rows, RESAMPLES - start)
-        places = random.integers(0, images, (count, images)) + images * np.arange(count)[:, None]
-        yield np.bincount(places.ravel(), minlength=count * images).reshape(count, images)
+    for _ in range(RESAMPLES // BLOCK):
+        places = random.integers(0, images, (BLOCK, images)) + images * np.arange(BLOCK)[:, None]
+        yield np.bincount(places.ravel(), minlength=BLOCK * images).reshape(BLOCK, images)
 
 
 def interval(values: Values) -> Interval | None:

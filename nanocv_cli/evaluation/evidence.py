@@ -62,8 +62,8 @@ def gather_evidence(graph: Path, card: ModelCard, root: Path, cache: Path, displ
     """
     opened = open_graph(str(graph), root)
     measured = measure(opened, trained_on(card, graph), None, BATCH_SIZE, root, cache, display)
-    with display.bar("resampling"):
-        resampled = bootstrap(measured.evaluator, len(measured.images))
+    with display.bar("resampling") as progress:
+        resampled = bootstrap(measured.evaluator, len(measured.images), progress)
     return Evidence(
         data=measured.data,
         split=measured.split,

@@ -88,14 +88,29 @@ def _points(across: NDArray[np.float64], up: NDArray[np.float64]) -> tuple[tuple
 
 def gallery_markup(gallery: Gallery) -> Html:
     """The images with their captions."""
-    wide = max(image.image.shape[1] / image.image.shape[0] for image in gallery.images) > 2.0
     return joined(
         [
             element("h3", gallery.title),
-            note(gallery.legend) if gallery.legend else "",
-            element("div", *map(_captioned, gallery.images), class_="gallery wide" if wide else "gallery"),
+            note(f"From left to right: {', '.join(gallery.parts)}.") if gallery.parts else "",
+            _colours(gallery.colours) if gallery.colours else "",
+            element("div", *map(_captioned, gallery.images), class_=_layout(gallery)),
         ]
     )
+
+
+def _layout(gallery: Gallery) -> str:
+    is_small = all(len(shown.image) <= TINY for shown in gallery.images)
+    return f"gallery{' small' if is_small else ''} parts-{len(gallery.parts)}"
+
+
+def _colours(colours: Sequence[tuple[str, str]]) -> Html:
+    swatches = [
+        element(
+            "li", element("svg", element("rect", width=12, height=12, rx=3, fill=colour), viewBox="0 0 12 12"), name
+        )
+        for name, colour in colours
+    ]
+    return element("ul", *swatches, class_="legend")
 
 
 def _captioned(shown: Captioned) -> Html:
@@ -115,7 +130,7 @@ def image_markup(image: NDArray[np.uint8], words: str) -> Html:
         words: what it shows, for who cannot see it.
     """
     height, width = image.shape[:2]
-    is_tiny = max(height, width) <= TINY
+    is_tiny = height <= TINY
     content = io.BytesIO()
     Image.fromarray(image).save(content, "PNG" if is_tiny else "JPEG", quality=QUALITY)
     kind = "png" if is_tiny else "jpeg"

@@ -1,5 +1,6 @@
 """What an evaluator has to show beside its figures, in forms that whoever draws them need not understand. No torch."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,13 +66,22 @@ class Gallery:
         title: what they are.
         images: the first is to be seen first.
         are_mistakes: whether they show what the model got wrong.
-        legend: what drawings on them mean, in words; may be empty.
+        parts: what stands side by side in each, from left to right; empty where it is one image.
+        colours: what is drawn on them, by name, in `#rrggbb`.
     """
 
     title: str
     images: tuple[Captioned, ...]
     are_mistakes: bool = False
-    legend: str = ""
+    parts: tuple[str, ...] = ()
+    colours: tuple[tuple[str, str], ...] = ()
+
+
+def side_by_side(images: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """Images uint8 [S,S,3] as one, a white gap between two."""
+    gap = np.full((images[0].shape[0], max(1, images[0].shape[0] // 32), 3), 255, np.uint8)
+    parts = [part for image in images for part in (gap, image)][1:]
+    return np.concatenate(parts, 1)
 
 
 @dataclass(frozen=True)

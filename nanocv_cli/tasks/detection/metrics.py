@@ -12,8 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nanocv_cli.data.labels.boxes import IGNORED, LABEL
+from nanocv_cli.tasks.detection.average_precision import Matches, match_image, resampled_precision
 from nanocv_cli.tasks.detection.boxes import overlaps
 from nanocv_cli.tasks.evaluator import Evaluator, Metrics, Outputs
+from nanocv_cli.tasks.exhibits import Captioned, Curve, Exhibits, Gallery
+from nanocv_cli.tasks.exhibits import Curves as PlottedCurves
 
 AREAS = ("all", "small", "medium", "large")
 IOU_50, IOU_75 = 0, 5  # rows of COCO's thresholds 0.50, 0.55, ..., 0.95
@@ -95,6 +98,8 @@ class DetectionEvaluator(Evaluator):
         self._side = float(input_size)
         self._images = 0
         self._judged: list[Evaluated] = []
+        self._answers: list[tuple[NDArray[Any], NDArray[Any], NDArray[np.int64], NDArray[Any]]] = []
+        self._matches: list[list[Matches]] | None = None
         self._objects: list[dict[str, Any]] = []
         self._detections: list[dict[str, Any]] = []
 
@@ -108,8 +113,9 @@ class DetectionEvaluator(Evaluator):
         for boxes, scores, labels, rows in zip(
             outputs["boxes"], outputs["scores"], outputs["labels"], targets, strict=True
         ):
-            found = evaluate_image(self._images, boxes.astype(float), scores.astype(float), labels, rows.astype(float))
-            self._judged.append(found)
+            answers = (boxes.astype(float), scores.astype(float), labels, rows.astype(float))
+            self._answers.append(answers)
+            self._judged.append(evaluate_image(self._images, *answers))
             self._images += 1
             for row in rows[rows[:, LABEL] >= 0]:
                 box = self._box(row[:4])
@@ -159,6 +165,36 @@ class DetectionEvaluator(Evaluator):
                 "n": int(counts[label]),
             }
         return metrics
+
+    def resampled(self, counts: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
+        """`map`, `map50`, `map75` and `recall`; see `Evaluator`."""
+        if self._matches is None:
+            self._matches = [match_image(*answers, len(self.classes)) for answers in self._answers]
+        return resampled_precision(self._matches, counts)
+
+    def exhibits(self, images: NDArray[np.uint8]) -> Exhibits:
+        """Precision over recall of each class, and the images with the costliest mistakes."""
+        from nanocv_cli.tasks.detection.plots import COLOURS, drawn_mistakes, worst
+
+        found, recalls = self.curves(), np.linspace(0.0, 1.0, 101)
+        curves = tuple(
+            Curve(name, recalls, found.precision[IOU_50, :, label, 0])
+            for label, name in enumerate(self.classes)
+            if found.precision[IOU_50, 0, label, 0] > -1
+        )
+        shown = [
+            Captioned(
+                drawn_mistakes(entry, images[entry.number], self.classes),
+                (f"{len(entry.missed)} missed, {int((~entry.right).sum())} wrong",),
+            )
+            for entry in worst(self._judged)
+        ]
+        failed = sum(entry.cost > 0 for entry in self._judged)
+        title = f"Mistakes in {failed} of {self._images} images, the costliest first"
+        return Exhibits(
+            curves=(PlottedCurves("Precision over recall, IoU 0.5", "recall", "precision", curves),) if curves else (),
+            galleries=(Gallery(title, tuple(shown), are_mistakes=True, colours=COLOURS),) if shown else (),
+        )
 
     def curves(self) -> "Curves":
         """Precision, recall and score over COCO's thresholds."""

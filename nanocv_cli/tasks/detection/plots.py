@@ -8,9 +8,11 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
+from PIL import Image, ImageColor
 
 from nanocv_cli.data.labels.boxes import LABEL
 from nanocv_cli.files import save_chart
+from nanocv_cli.images.drawing import Frame, draw_frames
 from nanocv_cli.untrusted import in_chart
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ MOST_CLASSES = 20
 SHOWN = 8
 COLUMNS = 4
 RIGHT, WRONG, MISSED = "#35d07f", "#ff4d4d", "#ffd166"
+COLOURS = (("found", RIGHT), ("wrong", WRONG), ("missed", MISSED))
 
 
 def draw_precision_recall(curves: "Curves", classes: tuple[str, ...], path: Path) -> Path:
@@ -52,6 +55,26 @@ def draw_precision_recall(curves: "Curves", classes: tuple[str, ...], path: Path
     return save_chart(figure, path)
 
 
+def worst(evaluated: Sequence["Evaluated"]) -> list["Evaluated"]:
+    """The images with the costliest mistakes, the costliest first."""
+    return sorted((entry for entry in evaluated if entry.cost > 0), key=lambda entry: entry.cost, reverse=True)[:SHOWN]
+
+
+def drawn_mistakes(entry: "Evaluated", image: NDArray[np.uint8], classes: tuple[str, ...]) -> NDArray[np.uint8]:
+    """An image uint8 [S,S,3] with its answers and what none of them found, in `COLOURS`; a copy."""
+    side = image.shape[1]
+    missed = [
+        Frame(tuple(row[:4] * side), classes[int(row[LABEL])], ImageColor.getrgb(MISSED)[:3]) for row in entry.missed
+    ]
+    answers = [
+        Frame(tuple(box * side), f"{classes[label]} {score:.2f}", ImageColor.getrgb(RIGHT if is_right else WRONG)[:3])
+        for box, score, label, is_right in zip(entry.boxes, entry.scores, entry.labels, entry.right, strict=True)
+    ]
+    canvas = Image.fromarray(image)
+    draw_frames(canvas, [*missed, *answers])
+    return np.asarray(canvas)
+
+
 def draw_mistakes(
     evaluated: Sequence["Evaluated"], images: NDArray[np.uint8], classes: tuple[str, ...], path: Path
 ) -> Path | None:
@@ -66,13 +89,13 @@ def draw_mistakes(
     Returns:
         the path; None if there is no mistake.
     """
-    worst = sorted((entry for entry in evaluated if entry.cost > 0), key=lambda entry: entry.cost, reverse=True)[:SHOWN]
-    if not worst:
+    shown = worst(evaluated)
+    if not shown:
         return None
-    columns = min(COLUMNS, len(worst))
-    rows = -(-len(worst) // columns)
+    columns = min(COLUMNS, len(shown))
+    rows = -(-len(shown) // columns)
     figure = Figure(figsize=(3.4 * columns, 3.6 * rows + 0.5), layout="constrained")
-    for axes, entry in zip(np.atleast_1d(figure.subplots(rows, columns)).ravel(), worst, strict=False):
+    for axes, entry in zip(np.atleast_1d(figure.subplots(rows, columns)).ravel(), shown, strict=False):
         axes.imshow(images[entry.number])
         side = images.shape[1]
         for box, score, label, is_right in zip(entry.boxes, entry.scores, entry.labels, entry.right, strict=True):

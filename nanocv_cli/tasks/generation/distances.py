@@ -47,24 +47,25 @@ def frechet(real: Features, made: Features) -> float:
     return max(0.0, float(apart @ apart + np.trace(left) + np.trace(right) - 2.0 * shared))
 
 
-def neighbourhoods(real: Features, made: Features, k: int = NEIGHBOURS) -> dict[str, float]:
-    """Precision and recall (arXiv:1904.06991), density and coverage (arXiv:2002.09797).
+def neighbourhoods(real: Features, made: Features, k: int = NEIGHBOURS) -> dict[str, NDArray[np.float64]]:
+    """Precision and recall (arXiv:1904.06991), density and coverage (arXiv:2002.09797), row by row.
 
     A neighbourhood is the ball around a row that reaches its k-th nearest row of the same set.
 
     Returns:
-        `precision`: share of samples in the neighbourhood of a real image; `recall`: the other way round; `density`:
-        real neighbourhoods around a sample, divided by k; `coverage`: share of real neighbourhoods with a sample.
+        float64, of which the means are the figures: `precision` [m]: whether a sample is in the neighbourhood of a real
+        image; `recall` [n]: the other way round; `density` [m]: real neighbourhoods around a sample, divided by k;
+        `coverage` [n]: whether a real neighbourhood holds a sample.
     """
     within_real, within_made, across = distances(real, real), distances(made, made), distances(real, made)
     reach_real = np.sort(within_real, 1)[:, min(k, len(real) - 1)]  # the nearest is the row itself
     reach_made = np.sort(within_made, 1)[:, min(k, len(made) - 1)]
     inside_real = across <= reach_real[:, None]
     return {
-        "precision": float(inside_real.any(0).mean()),
-        "recall": float((across <= reach_made[None]).any(1).mean()),
-        "density": float(inside_real.sum(0).mean() / k),
-        "coverage": float(inside_real.any(1).mean()),
+        "precision": inside_real.any(0).astype(np.float64),
+        "recall": (across <= reach_made[None]).any(1).astype(np.float64),
+        "density": inside_real.sum(0) / k,
+        "coverage": inside_real.any(1).astype(np.float64),
     }
 
 

@@ -2,17 +2,20 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nanocv_cli.tasks.evaluator import Evaluator, Metrics, Outputs
+from nanocv_cli.tasks.exhibits import Captioned, Exhibits, Gallery, side_by_side
 from nanocv_cli.tasks.generation.distances import features, frechet, inception_features, nearest, neighbourhoods
 
 Images = NDArray[np.uint8]
 Classify = Callable[[Images], NDArray[np.int64]]
 
 SHOWN_PER_CLASS = 8
+EXHIBITED_PER_CLASS, NEAREST_PER_CLASS, MISTAKES_SHOWN = 6, 2, 12
 SMALLEST_SPREAD = 0.1
 
 
@@ -40,12 +43,15 @@ class GenerationEvaluator(Evaluator):
         self._made: list[Images] = []
         self._real: list[Images] = []
         self._labels: list[NDArray[np.int64]] = []
+        self._by_row: dict[str, NDArray[Any]] | None = None  # what `compute` told of each sample or real image
+        self._seen_as: NDArray[np.int64] | None = None  # classes that the classifier gave the samples
 
     def update(self, outputs: Outputs, targets: NDArray[np.int64], images: Images) -> None:
         """Adds `outputs["image"]` uint8 [N,S,S,3], labels int64 [N] and real images uint8 [N,S,S,3]."""
         self._made.append(np.asarray(outputs["image"], np.uint8))
         self._real.append(np.array(images))
         self._labels.append(np.asarray(targets, np.int64))
+        self._by_row = self._seen_as = None
 
     def compute(self) -> Metrics:
         """All metrics; what cannot be measured is null.
@@ -66,22 +72,65 @@ class GenerationEvaluator(Evaluator):
         metrics: Metrics = {"frechet": frechet(left, right)}
         if self._online:
             metrics["fid"] = frechet(inception_features(real), inception_features(made))
-        metrics |= neighbourhoods(left, right)
-        metrics |= {"class_accuracy": None, "classifier_accuracy": None, "copies": None}
+        by_row = neighbourhoods(left, right)
+        metrics |= dict.fromkeys((*by_row, "class_accuracy", "classifier_accuracy", "copies"))
         per_class: dict[str, dict[str, float]] = {}
         if self._classify:
-            asked_for = self._classify(made) == labels
-            metrics["class_accuracy"] = float(asked_for.mean())
-            metrics["classifier_accuracy"] = float((self._classify(real) == labels).mean())
+            self._seen_as = self._classify(made)
+            asked_for = self._seen_as == labels
+            by_row["class_accuracy"], by_row["classifier_accuracy"] = asked_for, self._classify(real) == labels
             per_class = {
                 name: {"class_accuracy": float(asked_for[labels == label].mean())}
                 for label, name in enumerate(self.classes)
                 if (labels == label).any()
             }
         if self._learnt is not None:
-            closest_real = nearest(real, self._learnt)[0].min()
-            metrics["copies"] = float((nearest(made, self._learnt)[0] < closest_real).mean())
-        return {**metrics, "per_class": per_class}
+            by_row["copies"] = nearest(made, self._learnt)[0] < nearest(real, self._learnt)[0].min()
+        self._by_row = by_row
+        return {**metrics, **{name: float(values.mean()) for name, values in by_row.items()}, "per_class": per_class}
+
+    def resampled(self, counts: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
+        """What is told of single samples or real images, each beside the whole sets; see `Evaluator`."""
+        if self._by_row is None:
+            self.compute()
+        return {name: counts @ values / counts.sum(1) for name, values in (self._by_row or {}).items()}
+
+    def exhibits(self, images: Images) -> Exhibits:
+        """Samples of each class, those that the classifier takes for another, and what they are nearest to."""
+        if self._by_row is None:
+            self.compute()
+        galleries = [
+            Gallery("Samples of each class", tuple(
+                Captioned(sample, (name,))
+                for name, row in zip(self.classes, self._rows(), strict=True) for sample in row[:EXHIBITED_PER_CLASS])),
+        ]  # fmt: skip
+        if self._learnt is not None:
+            rows = [row[:NEAREST_PER_CLASS] for row in self._rows()]
+            pairs = [
+                Captioned(side_by_side([sample, np.array(self._learnt[place])]), (name,))
+                for name, row in zip(self.classes, rows, strict=True)
+                for sample, place in zip(row, nearest(row, self._learnt)[1] if len(row) else (), strict=True)
+            ]
+            title = "Beside the training images that they are nearest to, pixel by pixel"
+            galleries.append(Gallery(title, tuple(pairs), parts=("sample", "training image")))
+        return Exhibits(galleries=(*galleries, *self._mistaken()))
+
+    def _mistaken(self) -> list[Gallery]:
+        """The first samples that the classifier takes for another class than was asked for."""
+        if self._seen_as is None:
+            return []
+        made, labels = np.concatenate(self._made), np.concatenate(self._labels)
+        wrong = np.flatnonzero(self._seen_as != labels)
+        shown = [
+            Captioned(made[place], (f"asked for {self.classes[labels[place]]}", f"seen as {self._name(place)}"))
+            for place in wrong[:MISTAKES_SHOWN]
+        ]
+        title = f"Samples that the classifier takes for another class: {len(wrong)} of {len(labels)}"
+        return [Gallery(title, tuple(shown), are_mistakes=True)] if shown else []
+
+    def _name(self, place: int) -> str:
+        seen_as = -1 if self._seen_as is None else int(self._seen_as[place])
+        return self.classes[seen_as] if seen_as >= 0 else "something else"
 
     def draw(self, folder: Path, images: Images) -> list[Path]:
         """Writes `samples.png`, a row of samples for each class, and `nearest.png`, samples above the training

@@ -18,6 +18,7 @@ from nanocv_cli.data.labels.masks import IGNORED
 from nanocv_cli.files import save_chart
 from nanocv_cli.images.drawing import BACKGROUND, class_colour, overlay_classes
 from nanocv_cli.tasks.evaluator import Evaluator, Metrics, Outputs, draw_confusion
+from nanocv_cli.tasks.exhibits import Captioned, Exhibits, Gallery, Matrix, side_by_side
 from nanocv_cli.untrusted import in_chart
 
 # A boundary counts as found if one of the same class is this near, as a share of the image's diagonal (Csurka et al.,
@@ -60,7 +61,7 @@ class SegmentationEvaluator(Evaluator):
         self.classes = classes
         count = len(classes)
         self._confusion = torch.zeros((count, count), dtype=torch.int64)
-        self._boundaries = torch.zeros((count, 4), dtype=torch.float64)
+        self._counts: list[NDArray[np.int64]] = []
         self.worst: list[Evaluated] = []
         self._seen = 0
 
@@ -72,8 +73,8 @@ class SegmentationEvaluator(Evaluator):
         self._confusion += multiclass_confusion_matrix(answers, truth, count, ignore_index=IGNORED)
         counted = truth != IGNORED
         self._keep_worst(answers, truth, counted)
-        for label in range(count):
-            self._boundaries[label] += _boundary_counts(answers == label, truth == label, counted)
+        by_class = [_pixel_counts(answers == label, truth == label, counted) for label in range(count)]
+        self._counts.append(torch.stack(by_class, 1).numpy())
 
     def _keep_worst(self, answers: Tensor, truth: Tensor, counted: Tensor) -> None:
         """The masks of few images are kept: those of a whole split would fill the memory."""
@@ -92,27 +93,38 @@ class SegmentationEvaluator(Evaluator):
             `miou` (mean of the classes that the split or the answers hold), `pixel_accuracy`, `dice` and `boundary_f1`
             (means of the classes that the split holds), and per class `iou`, `dice`, `boundary_f1` and `share`.
         """
-        confusion = self._confusion.double()
-        truth, answers, right = confusion.sum(1), confusion.sum(0), confusion.diagonal()
-        union = truth + answers - right
-        per_class: dict[str, dict[str, float | None]] = {}
-        for label, name in enumerate(self.classes):
-            found, real, near_found, near_real = self._boundaries[label].tolist()
-            precision, recall = near_found / max(found, 1.0), near_real / max(real, 1.0)
-            has = bool(truth[label] > 0)
-            per_class[name] = {
-                "iou": float(right[label] / union[label]) if union[label] else None,
-                "dice": float(2 * right[label] / (truth[label] + answers[label])) if has else None,
-                "boundary_f1": 2 * precision * recall / max(precision + recall, 1e-12) if has else None,
-                "share": float(truth[label] / truth.sum().clamp(min=1)),
+        counts = np.concatenate(self._counts).sum(0, keepdims=True)
+        figures = {name: values[0].tolist() for name, values in _figures(counts).items()}
+        per_class = {
+            label: {
+                **{name: _defined(figures[name][place]) for name in ("iou", "dice", "boundary_f1")},
+                "share": figures["share"][place],
             }
-        return {
-            "miou": _mean(per_class, "iou") or 0.0,
-            "pixel_accuracy": float(right.sum() / truth.sum().clamp(min=1)),
-            "dice": _mean(per_class, "dice"),
-            "boundary_f1": _mean(per_class, "boundary_f1"),
-            "per_class": per_class,
+            for place, label in enumerate(self.classes)
         }
+        single = {name: _defined(value[0]) for name, value in _means(counts).items()}
+        return {**single, "miou": single["miou"] or 0.0, "per_class": per_class}
+
+    def resampled(self, counts: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
+        """All single figures; see `Evaluator`."""
+        own = np.concatenate(self._counts)
+        summed = counts @ own.reshape(len(own), -1)
+        return _means(summed.reshape(len(counts), *own.shape[1:]))
+
+    def exhibits(self, images: NDArray[np.uint8]) -> Exhibits:
+        """The confusion matrix of pixels, and the images with the fewest right ones."""
+        wrong = [entry for entry in self.worst if entry.right < 1.0]
+        shown = [
+            Captioned(side_by_side([images[entry.number], *drawn_masks(entry, images[entry.number], self.classes)]),
+                      (f"{entry.right:.1%} of the labelled pixels are right",))
+            for entry in wrong
+        ]  # fmt: skip
+        gallery = Gallery("The images with the fewest right pixels", tuple(shown), are_mistakes=True,
+                          parts=("image", "labels", "answer"), colours=legend_colours(wrong, self.classes))  # fmt: skip
+        return Exhibits(
+            matrices=(Matrix("Answers by true class, pixels", self.classes, self._confusion.numpy(), are_many=True),),
+            galleries=(gallery,) if shown else (),
+        )
 
     def draw(self, folder: Path, images: NDArray[np.uint8]) -> list[Path]:
         """Writes `confusion.png`, shares of each true class's pixels, and `overlays.png`, the worst images."""
@@ -123,19 +135,55 @@ class SegmentationEvaluator(Evaluator):
         return drawn
 
 
-def _mean(rows: dict[str, dict[str, float | None]], key: str) -> float | None:
-    found = [value for row in rows.values() if (value := row[key]) is not None]
-    return sum(found) / len(found) if found else None
+def _figures(counts: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
+    """Each class's figures [B,classes] from summed pixel counts [B,classes,7]; NaN for what nothing decides."""
+    right, truth, answers, found, real, near_found, near_real = np.moveaxis(counts.astype(np.float64), -1, 0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        precision, recall = near_found / np.maximum(found, 1.0), near_real / np.maximum(real, 1.0)
+        boundary = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
+        return {
+            "iou": right / (truth + answers - right),
+            "dice": np.where(truth > 0, 2 * right / (truth + answers), np.nan),
+            "boundary_f1": np.where(truth > 0, boundary, np.nan),
+            "share": truth / np.maximum(truth.sum(1, keepdims=True), 1.0),
+        }
 
 
-def _boundary_counts(answer: Tensor, truth: Tensor, counted: Tensor) -> Tensor:
-    """Boundary pixels answered, true, answered near a true one, true near an answered one; float64 [4]."""
+def _means(counts: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
+    """The figures of all classes together [B] from summed pixel counts [B,classes,7]."""
+    figures = _figures(counts)
+    right, truth = counts[..., 0].sum(1), counts[..., 1].sum(1)
+    return {
+        "miou": _mean(figures["iou"]),
+        "pixel_accuracy": right / np.maximum(truth, 1),
+        "dice": _mean(figures["dice"]),
+        "boundary_f1": _mean(figures["boundary_f1"]),
+    }
+
+
+def _mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Means [B] of what is defined in [B,classes]; NaN where nothing is."""
+    defined = np.isfinite(values)
+    with np.errstate(invalid="ignore"):
+        found: NDArray[np.float64] = np.where(defined, values, 0.0).sum(1) / defined.sum(1)
+    return found
+
+
+def _defined(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _pixel_counts(answer: Tensor, truth: Tensor, counted: Tensor) -> Tensor:
+    """Of one class in each image, int64 [N,7]: pixels right, true, answered; boundary pixels answered, true, answered
+    near a true one, true near an answered one.
+    """
     height, width = truth.shape[1:]
     reach = max(1, round(BOUNDARY_TOLERANCE * float(np.hypot(height, width))))
+    answered = answer & counted
     found, real = (_edges(mask) & counted for mask in (answer, truth))
     near_real, near_found = (_grown(edges, reach) for edges in (real, found))
-    figures = [found.sum(), real.sum(), (found & near_real).sum(), (real & near_found).sum()]
-    return torch.stack(figures).double()
+    masks = [answered & truth, truth, answered, found, real, found & near_real, real & near_found]
+    return torch.stack([mask.sum((1, 2)) for mask in masks], 1)
 
 
 def _edges(mask: Tensor) -> Tensor:
@@ -147,6 +195,21 @@ def _edges(mask: Tensor) -> Tensor:
 def _grown(edges: Tensor, reach: int) -> Tensor:
     grown: Any = F.max_pool2d(edges.float().unsqueeze(1), 2 * reach + 1, 1, reach).squeeze(1) > 0.5
     return torch.as_tensor(grown)
+
+
+def drawn_masks(entry: Evaluated, image: NDArray[np.uint8], classes: tuple[str, ...]) -> list[NDArray[np.uint8]]:
+    """The image uint8 [S,S,3] with its labels over it, and with the answer; a class `background` stays clear."""
+    return [overlay_classes(image, mask, classes, OPACITY, OPACITY) for mask in (entry.truth, entry.answer)]
+
+
+def legend_colours(evaluated: Sequence[Evaluated], classes: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    """The classes that are drawn in any of these images, each with its colour in `#rrggbb`."""
+    present = {int(label) for entry in evaluated for mask in (entry.truth, entry.answer) for label in np.unique(mask)}
+    return tuple(
+        (name, f"#{bytes(class_colour(label)).hex()}")
+        for label, name in enumerate(classes)
+        if label in present and name != BACKGROUND
+    )
 
 
 def draw_overlays(
@@ -169,16 +232,10 @@ def draw_overlays(
         own = grid[place // 2, 3 * (place % 2) : 3 * (place % 2) + 3]
         image = images[entry.number]
         titles = (*COLUMNS[:2], f"{COLUMNS[2]}: {entry.right:.0%} right")
-        masks = (overlay_classes(image, mask, classes, OPACITY, OPACITY) for mask in (entry.truth, entry.answer))
-        for axes, title, panel in zip(own, titles, (image, *masks), strict=True):
+        for axes, title, panel in zip(own, titles, (image, *drawn_masks(entry, image, classes)), strict=True):
             axes.imshow(panel)
             axes.set_title(title, fontsize=9)
-    present = {int(label) for entry in evaluated for mask in (entry.truth, entry.answer) for label in np.unique(mask)}
-    handles = [
-        Patch(color=f"#{bytes(class_colour(label)).hex()}", label=in_chart(name))
-        for label, name in enumerate(classes)
-        if label in present and name != BACKGROUND
-    ]
+    handles = [Patch(color=colour, label=in_chart(name)) for name, colour in legend_colours(evaluated, classes)]
     if handles:
         figure.legend(handles=handles, loc="outside lower center", ncols=min(8, len(handles)), fontsize=9)
     return save_chart(figure, path, dpi=110)

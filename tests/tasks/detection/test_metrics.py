@@ -165,3 +165,37 @@ def test_the_distance_of_answers_ignores_the_order_of_equals() -> None:
     assert unmatched_distance(outputs, missing) == pytest.approx(outputs["scores"].max())
     broken = {**outputs, "boxes": np.full_like(outputs["boxes"], np.nan)}
     assert np.isnan(unmatched_distance(outputs, broken))
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 100_000), images=st.integers(1, 6), objects=st.integers(1, 9), classes=st.integers(1, 4))
+def test_resampled_figures_are_those_of_the_split_that_is_drawn(
+    seed: int, images: int, objects: int, classes: int
+) -> None:
+    outputs, targets = random_case(seed, images, objects, 30, classes)
+    # Two answers of one image with one score would stand in another order than in a split that holds it twice.
+    random = np.random.default_rng(seed)
+    outputs["scores"] = random.permutation(30 * images).reshape(images, 30) / 1000 + 0.01
+    drawn = random.multinomial(images, np.full(images, 1 / images))
+    found = filled(outputs, targets, classes).resampled(np.stack([np.ones(images, np.int64), drawn]))
+    assert set(found) == {"map", "map50", "map75", "recall"}
+    for row, counts in enumerate((np.ones(images, np.int64), drawn)):
+        places = np.repeat(np.arange(images), counts)
+        own = filled({name: values[places] for name, values in outputs.items()}, targets[places], classes).compute()
+        for name, values in found.items():
+            if own["map50"] is None:  # no object was drawn
+                assert np.isnan(values[row])
+            else:
+                assert values[row] == pytest.approx(own[name], abs=1e-6)
+
+
+def test_mistakes_and_curves_are_shown() -> None:
+    outputs, targets = random_case(3, 6, 6, 20, 3)
+    images = np.full((6, 64, 64, 3), 128, np.uint8)
+    shown = filled(outputs, targets, 3).exhibits(images)
+    (curves,), (gallery,) = shown.curves, shown.galleries
+    assert [curve.name for curve in curves.curves] == ["a", "b", "c"]
+    assert all(((curve.up >= 0) & (curve.up <= 1)).all() for curve in curves.curves)
+    assert gallery.are_mistakes and {name for name, _ in gallery.colours} == {"found", "wrong", "missed"}
+    assert all((image.image != 128).any() and image.image.shape == (64, 64, 3) for image in gallery.images)
+    assert (images == 128).all()

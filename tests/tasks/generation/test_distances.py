@@ -12,7 +12,7 @@ from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorIncepti
 
 from nanocv_cli.errors import ModelError
 from nanocv_cli.tasks.generation import distances
-from nanocv_cli.tasks.generation.distances import features, frechet, neighbourhoods
+from nanocv_cli.tasks.generation.distances import NEIGHBOURS, features, frechet, neighbourhoods
 
 
 def column(*values: float) -> np.ndarray:
@@ -31,20 +31,24 @@ def test_frechet_distance_by_hand() -> None:
     assert frechet(np.eye(3, 10), np.eye(3, 10) + 1.0) == pytest.approx(10.0)
 
 
+def means(real: np.ndarray, made: np.ndarray, k: int = NEIGHBOURS) -> dict[str, float]:
+    return {name: float(values.mean()) for name, values in neighbourhoods(real, made, k).items()}
+
+
 def test_neighbourhoods_by_hand() -> None:
     # Each real neighbourhood reaches 1; the first sample lies in those of 0 and 1, the second in none.
-    found = neighbourhoods(column(0, 1, 2, 3), column(0.5, 10), k=1)
+    found = means(column(0, 1, 2, 3), column(0.5, 10), k=1)
     assert found == {"precision": 0.5, "recall": 1.0, "density": 1.0, "coverage": 0.5}
 
 
 def test_the_same_set_twice_is_perfect_and_a_far_one_is_not() -> None:
     rows = np.random.default_rng(0).normal(size=(30, 3))
-    assert {name: neighbourhoods(rows, rows)[name] for name in ("precision", "recall", "coverage")} == {
+    assert {name: means(rows, rows)[name] for name in ("precision", "recall", "coverage")} == {
         "precision": 1.0,
         "recall": 1.0,
         "coverage": 1.0,
     }
-    assert neighbourhoods(rows, rows + 100) == {"precision": 0.0, "recall": 0.0, "density": 0.0, "coverage": 0.0}
+    assert means(rows, rows + 100) == {"precision": 0.0, "recall": 0.0, "density": 0.0, "coverage": 0.0}
 
 
 @settings(max_examples=30, deadline=None)
@@ -61,7 +65,7 @@ def test_neighbourhoods_are_those_of_plain_loops(seed: int, k: int) -> None:
 
     around_real = [[inside(a, reach, b) for b in made] for a, reach in zip(real, reaches(real), strict=True)]
     around_made = [[inside(b, reach, a) for b, reach in zip(made, reaches(made), strict=True)] for a in real]
-    found = neighbourhoods(real, made, k)
+    found = means(real, made, k)
     assert found["precision"] == pytest.approx(np.mean([any(row[b] for row in around_real) for b in range(7)]))
     assert found["recall"] == pytest.approx(np.mean([any(row) for row in around_made]))
     assert found["density"] == pytest.approx(sum(map(sum, around_real)) / (k * 7))

@@ -71,3 +71,21 @@ def test_online_is_refused_where_nothing_needs_a_download(nanocv: Command, train
     refused = nanocv("eval", "--model", trained.folder, "--data", trained.data, "--online")
     assert refused.code == 2
     assert "no figure of classification needs a download" in refused.err
+
+
+def test_resampled_figures_weigh_samples_and_what_is_shown_is_made_or_mistaken() -> None:
+    real, labels = images([40, 160, 40, 160]), np.array([0, 1, 0, 1])
+    made = images([200, 200, 45, 165])  # the first is of the wrong class
+    evaluator = GenerationEvaluator(CLASSES, by_brightness, made[2:3])
+    evaluator.update({"image": made}, labels, real)
+    found = evaluator.resampled(np.array([[1, 1, 1, 1], [3, 1, 0, 0]]))
+    assert found["class_accuracy"].tolist() == [0.75, 0.25]
+    assert found["copies"].tolist() == [0.25, 0.0]
+    measured = evaluator.compute()
+    assert {name: values[0] for name, values in found.items()} == {name: measured[name] for name in found}
+    assert not {"frechet", "fid"} & set(found)
+    samples, pairs, mistakes = evaluator.exhibits(real).galleries
+    assert [image.lines for image in samples.images] == [("dark",), ("dark",), ("light",), ("light",)]
+    assert pairs.parts == ("sample", "training image") and not pairs.are_mistakes
+    assert mistakes.are_mistakes
+    assert [image.lines for image in mistakes.images] == [("asked for dark", "seen as light")]

@@ -95,3 +95,33 @@ def test_a_split_without_labels_has_no_figures(tmp_path: Path) -> None:
     assert metrics["miou"] == 0.0
     assert metrics["dice"] is None
     assert [path.name for path in evaluator.draw(tmp_path, np.zeros((1, 4, 4, 3), np.uint8))] == ["confusion.png"]
+
+
+def test_resampled_figures_are_those_of_the_split_that_is_drawn() -> None:
+    random = np.random.default_rng(4)
+    truth = random.choice(np.array([0, 1, 2, IGNORED], np.uint8), (9, 8, 8))
+    answer = np.where(random.random((9, 8, 8)) < 0.7, truth % 3, random.integers(0, 3, (9, 8, 8))).astype(np.uint8)
+    drawn = random.multinomial(9, np.full(9, 1 / 9))
+    found = evaluated(answer, truth).resampled(np.stack([np.ones(9, np.int64), drawn]))
+    assert set(found) == {"miou", "pixel_accuracy", "dice", "boundary_f1"}
+    for row, counts in enumerate((np.ones(9, np.int64), drawn)):
+        places = np.repeat(np.arange(9), counts)
+        own = evaluated(answer[places], truth[places]).compute()
+        assert {name: values[row] for name, values in found.items()} == pytest.approx(
+            {name: own[name] for name in found}
+        )
+
+
+def test_the_worst_images_are_shown_beside_labels_and_answers() -> None:
+    truth = np.zeros((3, 8, 8), np.uint8)
+    answer = truth.copy()
+    answer[1, :4], answer[2, :6] = 1, 2
+    shown = evaluated(answer, truth).exhibits(np.full((3, 8, 8, 3), 90, np.uint8))
+    (gallery,) = shown.galleries
+    assert [image.lines for image in gallery.images] == [
+        ("25.0% of the labelled pixels are right",),
+        ("50.0% of the labelled pixels are right",),
+    ]
+    assert gallery.images[0].image.shape == (8, 3 * 8 + 2, 3)
+    assert [name for name, _ in gallery.colours] == ["a", "b", "c"]
+    assert shown.matrices[0].counts.sum() == truth.size
