@@ -14,6 +14,7 @@ from nanocv_cli import __version__
 from nanocv_cli.commands import (
     analyze,
     bench,
+    completion,
     config,
     data,
     evaluate,
@@ -93,8 +94,8 @@ config_app.command("explain")(config.explain)
 app.add_typer(config_app, name="config")
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(context: typer.Context, wanted: bool) -> None:
+    if wanted and not context.resilient_parsing:
         tell(f"nanocv {__version__}")
         raise typer.Exit
 
@@ -104,6 +105,24 @@ def _root(
     context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+    install_completion: Annotated[
+        bool,
+        typer.Option(
+            "--install-completion",
+            callback=completion.install,
+            is_eager=True,
+            help="Let this shell complete commands, options and names.",
+        ),
+    ] = False,
+    show_completion: Annotated[
+        bool,
+        typer.Option(
+            "--show-completion",
+            callback=completion.show,
+            is_eager=True,
+            help="Print the script that --install-completion would install.",
+        ),
     ] = False,
 ) -> None:
     """Small computer-vision models from images to a measured, served model."""
@@ -117,6 +136,8 @@ def main() -> None:
     os.environ.setdefault("DVC_STUDIO_OFFLINE", "1")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     prepare_streams()
+    if instruction := os.environ.get(completion.VARIABLE):
+        sys.exit(completion.answer_shell(_command(), instruction))
     status = _run(sys.argv[1:])
     try:
         sys.stdout.flush()

@@ -9,6 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from nanocv_cli.commands.completion import (
+    completing,
+    config_names,
+    model_names,
+    run_names,
+    torchvision_names,
+    weight_names,
+    word,
+)
 from nanocv_cli.commands.options import (
     DataOption,
     DebugFlag,
@@ -52,9 +61,16 @@ def flops(
             "--model",
             metavar="REF",
             help="A name (trained, of a config, or torchvision's), a run folder, .safetensors or .onnx file.",
+            autocompletion=completing(config_names("model"), torchvision_names, model_names, weight_names, run_names),
         ),
     ] = None,
-    gpu: Annotated[str | None, typer.Option(help="A GPU config's name or file; local: this machine, measured.")] = None,
+    gpu: Annotated[
+        str | None,
+        typer.Option(
+            help="A GPU config's name or file; local: this machine, measured.",
+            autocompletion=completing(config_names("gpu"), word(LOCAL)),
+        ),
+    ] = None,
     dtype: Annotated[
         str | None, typer.Option(metavar="T,T", help=f"{', '.join(DTYPES)}; default fp16 (local: fp32).")
     ] = None,

@@ -13,6 +13,7 @@ from nanocv_cli.commands.options import (
     RefOption,
     RuntimeDeviceOption,
     SetOption,
+    complete_ref,
     end_as_failed,
     named_sizes,
     number_option,
@@ -138,7 +139,8 @@ def server(
 
 def model(
     refs: Annotated[
-        list[str] | None, typer.Option("--model", metavar="REF", help="Trained models; may be repeated.")
+        list[str] | None,
+        typer.Option("--model", metavar="REF", help="Trained models; may be repeated.", autocompletion=complete_ref),
     ] = None,
     batch_sizes: Annotated[str, typer.Option(metavar="N,N", help="Images per run.")] = "1,2,4,8",
     threads: Annotated[str, typer.Option(metavar="N,N", help="Of the engine; 0: it chooses.")] = "1,2",

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from nanocv_cli.commands.completion import completing, config_names
 from nanocv_cli.commands.options import (
     BatchSizeOption,
     DataOption,
@@ -28,7 +29,9 @@ def show(
     data: DataOption = None,
     model: ModelOption = None,
     recipe: RecipeOption = None,
-    gpu: Annotated[str | None, typer.Option(help="A GPU config's name or file.")] = None,
+    gpu: Annotated[
+        str | None, typer.Option(help="A GPU config's name or file.", autocompletion=completing(config_names("gpu")))
+    ] = None,
     epochs: EpochsOption = None,
     batch_size: BatchSizeOption = None,
     lr: RateOption = None,

@@ -6,10 +6,22 @@ from typing import Annotated, Any
 
 import typer
 
-from nanocv_cli.commands.options import DebugFlag, JsonFlag, SetOption, end_as_failed, number_option, one_of
+from nanocv_cli.commands.completion import completing, config_names, weight_names
+from nanocv_cli.commands.options import (
+    DebugFlag,
+    JsonFlag,
+    SetOption,
+    complete_data,
+    end_as_failed,
+    number_option,
+    one_of,
+)
 from nanocv_cli.output import emit, say, tell
 
-NameArgument = Annotated[str | None, typer.Argument(help="A data config's name or file, or a folder of images.")]
+NameArgument = Annotated[
+    str | None,
+    typer.Argument(help="A data config's name or file, or a folder of images.", autocompletion=complete_data),
+]
 
 
 def list_sets(as_json: JsonFlag = False, debug: DebugFlag = False) -> None:
@@ -27,7 +39,13 @@ def list_sets(as_json: JsonFlag = False, debug: DebugFlag = False) -> None:
 
 
 def pull(
-    name: Annotated[str, typer.Argument(help="A data set (flowers) or pretrained weights (lenet-flowers).")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="A data set (flowers) or pretrained weights (lenet-flowers).",
+            autocompletion=completing(config_names("data"), weight_names),
+        ),
+    ],
     remote: Annotated[str | None, typer.Option(help="A DVC remote other than the default one.")] = None,
     as_json: JsonFlag = False,
     debug: DebugFlag = False,

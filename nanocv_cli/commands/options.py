@@ -6,6 +6,14 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from nanocv_cli.commands.completion import (
+    completing,
+    config_names,
+    model_names,
+    run_names,
+    torchvision_names,
+    weight_names,
+)
 from nanocv_cli.engine.runtimes import RUNTIMES, runtime_names
 from nanocv_cli.errors import NanocvError, RequestError
 from nanocv_cli.output import say_failure
@@ -18,19 +26,46 @@ DebugFlag = Annotated[bool, typer.Option("--debug", help="Show the traceback of 
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one config value; may be repeated.")
 ]
-DataOption = Annotated[str | None, typer.Option("--data", help="A data config's name or file, or a folder of images.")]
-ModelOption = Annotated[
-    str | None, typer.Option("--model", help="A model config's name or file, or a torchvision name.")
+complete_data = completing(config_names("data"))
+complete_ref = completing(model_names, weight_names, run_names)
+DataOption = Annotated[
+    str | None,
+    typer.Option("--data", help="A data config's name or file, or a folder of images.", autocompletion=complete_data),
 ]
-RecipeOption = Annotated[str | None, typer.Option("--train", help="A recipe's name or file; default: the model's own.")]
+ModelOption = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        help="A model config's name or file, or a torchvision name.",
+        autocompletion=completing(config_names("model"), torchvision_names),
+    ),
+]
+RecipeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--train",
+        help="A recipe's name or file; default: the model's own.",
+        autocompletion=completing(config_names("train")),
+    ),
+]
 RefOption = Annotated[
     str | None,
-    typer.Option("--model", metavar="REF", help="A trained model: its name, a run folder, .safetensors or .onnx file."),
+    typer.Option(
+        "--model",
+        metavar="REF",
+        help="A trained model: its name, a run folder, .safetensors or .onnx file.",
+        autocompletion=complete_ref,
+    ),
 ]
 
 ServedRefOption = Annotated[
     str | None,
-    typer.Option("--model", metavar="REF", help="Name, run folder, model file, or URL of a served model."),
+    typer.Option(
+        "--model",
+        metavar="REF",
+        help="Name, run folder, model file, or URL of a served model.",
+        autocompletion=complete_ref,
+    ),
 ]
 
 

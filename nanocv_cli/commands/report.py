@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nanocv_cli.commands.options import DebugFlag, JsonFlag
+from nanocv_cli.commands.options import DebugFlag, JsonFlag, complete_ref
 from nanocv_cli.output import emit, tell
 
 if TYPE_CHECKING:
@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 def report(
     refs: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[REF]...", help="Runs, names or model files; default: the project's model."),
+        typer.Argument(
+            metavar="[REF]...",
+            help="Runs, names or model files; default: the project's model.",
+            autocompletion=complete_ref,
+        ),
     ] = None,
     out: Annotated[Path, typer.Option(help="The page to write.")] = Path("report.html"),
     as_json: JsonFlag = False,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from nanocv_cli.commands.completion import completing, run_names
 from nanocv_cli.commands.options import DebugFlag, JsonFlag
 from nanocv_cli.errors import RequestError
 from nanocv_cli.output import emit, say, tell
@@ -44,7 +45,12 @@ def list_all(context: typer.Context, as_json: JsonFlag = False, debug: DebugFlag
 
 def remove(
     names: Annotated[
-        list[str], typer.Argument(metavar="RUN...", help="Names as `nanocv runs` lists them, or folders.")
+        list[str],
+        typer.Argument(
+            metavar="RUN...",
+            help="Names as `nanocv runs` lists them, or folders.",
+            autocompletion=completing(run_names),
+        ),
     ],
     dry_run: DryRunFlag = False,
     yes: YesFlag = False,

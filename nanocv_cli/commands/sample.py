@@ -13,6 +13,7 @@ from nanocv_cli.commands.options import (
     JsonFlag,
     PrecisionOption,
     ThreadsOption,
+    complete_ref,
     number_option,
 )
 from nanocv_cli.output import emit, tell
@@ -29,7 +30,13 @@ FLOAT = 4  # bytes
 
 def sample(
     ref: Annotated[
-        str, typer.Option("--model", metavar="REF", help="A generative model: name, run folder, file, URL.")
+        str,
+        typer.Option(
+            "--model",
+            metavar="REF",
+            help="A generative model: name, run folder, file, URL.",
+            autocompletion=complete_ref,
+        ),
     ] = "nanoflow",
     classes: Annotated[
         list[str] | None, typer.Option("--class", metavar="NAME", help="What to make; may be repeated. Default: all.")

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from nanocv_cli.commands.completion import completing, config_names
 from nanocv_cli.commands.options import (
     DebugFlag,
     JsonFlag,
@@ -33,7 +34,10 @@ class Target(StrEnum):
     kserve = "kserve"
 
 
-ServeOption = Annotated[str | None, typer.Option("--serve", help="A serve config's name or file.")]
+ServeOption = Annotated[
+    str | None,
+    typer.Option("--serve", help="A serve config's name or file.", autocompletion=completing(config_names("serve"))),
+]
 
 
 def config(

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from nanocv_cli.commands.completion import completing, run_names
 from nanocv_cli.commands.options import (
     BatchSizeOption,
     DataOption,
@@ -35,7 +36,12 @@ def train(
     overrides: SetOption = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     resume: Annotated[
-        str | None, typer.Option(metavar="RUN", help="Continue a run as it was begun: its folder or name.")
+        str | None,
+        typer.Option(
+            metavar="RUN",
+            help="Continue a run as it was begun: its folder or name.",
+            autocompletion=completing(run_names),
+        ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder to write; default: runs/<model>-<data>-<time>.")] = None,
     nproc: Annotated[int, number_option(low=1, high=64, text="Processes on this machine, one per device.")] = 1,
