@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from nanocv_cli.evaluation.measure import Measured
     from nanocv_cli.exporting.onnx_file import Exported
     from nanocv_cli.training.context import TrainContext, TrainRequest
+    from nanocv_cli.training.recorders.recorders import Recorders
     from nanocv_cli.training.train import Trained
 
 
@@ -94,14 +95,19 @@ def run_training(request: "TrainRequest", device: str) -> TrainedRun | None:
     from nanocv_cli.models.device import pick_device
     from nanocv_cli.training.context import start_run
     from nanocv_cli.training.distributed import joined_group
+    from nanocv_cli.training.recorders.recorders import Recorders
     from nanocv_cli.training.train import train as train_to_the_end
 
     root, chosen = project_root(), pick_device(device)
-    with joined_group(chosen) as group, start_run(request, root, cache_folder(root), chosen, group) as context:
-        trained = train_to_the_end(context)
+    with (
+        joined_group(chosen) as group,
+        start_run(request, root, cache_folder(root), chosen, group) as context,
+        Recorders(context, root) as recorders,
+    ):
+        trained = train_to_the_end(context, recorders)
         if trained is None:
             return None
-        summary = _finish(context, trained, root)
+        summary = _finish(context, trained, recorders, root)
     run, best = context.run, context.task.best
     return TrainedRun(
         folder=run.path,
@@ -117,8 +123,8 @@ def run_training(request: "TrainRequest", device: str) -> TrainedRun | None:
     )
 
 
-def _finish(context: "TrainContext", trained: "Trained", root: Path) -> dict[str, Any]:
-    """Exports the best weights into the run folder and writes its `summary.json`.
+def _finish(context: "TrainContext", trained: "Trained", recorders: "Recorders", root: Path) -> dict[str, Any]:
+    """Exports the best weights into the run folder, records them, and writes its `summary.json`.
 
     Returns:
         the summary, as `nanocv train --json` prints it.
@@ -147,6 +153,7 @@ def _finish(context: "TrainContext", trained: "Trained", root: Path) -> dict[str
         "versions": versions(),
         "parity": {"max_abs_error": exported.parity.max_abs_error, "n": exported.parity.n},
     }
+    recorders.add_model()
     run.finish(summary)
     return summary
 

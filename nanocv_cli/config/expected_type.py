@@ -62,9 +62,9 @@ def _default(value: Any) -> str:
 
 
 def allowed_names(model: type[BaseModel], path: list[str]) -> list[str]:
-    """The values of a field that takes one of a few names; none for any other field."""
+    """The values of a field that takes one of a few names, or a list of such; none for any other field."""
     field = fields_at(model, path[:-1])[path[-1]]
-    kinds = _alternatives(field.annotation)
+    kinds = [_item(kind) for kind in _alternatives(field.annotation)]
     listed = [
         name for kind in kinds if typing.get_origin(kind) is typing.Literal for name in map(str, typing.get_args(kind))
     ]
@@ -99,6 +99,12 @@ def _alternatives(annotation: Any) -> tuple[Any, ...]:
     return (annotation,)
 
 
+def _item(kind: Any) -> Any:
+    """What a list of any length holds; any other type as it is."""
+    arguments = typing.get_args(kind)
+    return arguments[0] if typing.get_origin(kind) is tuple and arguments[-1] is Ellipsis else kind
+
+
 def _name_rules(field: FieldInfo) -> list[OneOf]:
     return [rule for rule in field.metadata if isinstance(rule, OneOf)]
 
@@ -119,6 +125,8 @@ def _kind(kind: Any) -> str:
         if typing.get_origin(first) is typing.Annotated:
             bounds = " and ".join(_bound(rule) for field in first.__metadata__ for rule in field.metadata)
             return f"a list of {count}{ITEM_NAMES[typing.get_args(first)[0]]}, each {bounds}"
+        if typing.get_origin(first) is typing.Literal:
+            return f"a list of {count}names, each {_kind(first)}"
         items = ITEM_NAMES.get(first) or f"lists of {_kind(arguments[0]).removeprefix('a list of ')}"
         return f"a list of {count}{items}"
     if typing.get_origin(kind) is dict:

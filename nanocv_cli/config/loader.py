@@ -143,9 +143,14 @@ def _typed(groups: Mapping[str, Located]) -> dict[str, BaseModel]:
     return typed
 
 
+def learnt_config(config: RunConfig) -> dict[str, Any]:
+    """The sections that decide what is learnt, as a model card tells them; where a run is recorded does not."""
+    return config.model_dump(mode="json", include={"data", "model", "train"}, exclude={"train": {"log"}})
+
+
 def config_hash(config: RunConfig) -> str:
     """16 hex digits over everything that decides what is learnt: data, model and train, without paths."""
-    content = config.model_dump(mode="json", include={"data", "model", "train"})
+    content = learnt_config(config)
     for key in ("path", "archive"):
         content["data"].pop(key)
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]

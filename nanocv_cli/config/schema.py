@@ -122,6 +122,16 @@ class TrainConfig(Config):
         1.0, gt=0.0, le=1.0, description="share of input_size the first epochs train at; grows to 1 by 2/3 of training"
     )
     seed: int = Field(0, ge=0, lt=2**31, description="one seed trains one network, step by step")
+    log: tuple[Literal["dvclive", "tensorboard", "mlflow", "wandb"], ...] = Field(
+        ("dvclive",), description="where the run is recorded, beside its folder; no part of what is learnt"
+    )
+
+    @field_validator("log")
+    @classmethod
+    def _log_fits(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(names)) < len(names):
+            raise ValueError("expected each name once")
+        return names
 
 
 # Keys of the shared parts of augmentation: a task's recipe takes those it uses. Every strength is 0 for off.

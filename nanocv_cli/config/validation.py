@@ -77,10 +77,17 @@ def _described(model: type[BaseModel], finding: ErrorDetails, located: Located, 
     if finding["type"] == "missing" and not within_list:
         return ConfigError(f"{place}: {full} is missing; expected {wanted}", f"add {path[-1]}: ...")
     value = located.value(key)
-    hint = nearest(str(value), allowed_names(model, path)) or f"write another value there: {meaning(model, path)}"
+    hint = _nearest_name(value, allowed_names(model, path)) or f"write another value there: {meaning(model, path)}"
     if finding["type"] == "value_error":  # a rule between fields, which says itself what it expects
         return ConfigError(f"{place}: {full} is {_shown(value)}; {finding['ctx']['error']}", hint)
     return ConfigError(f"{place}: {full} is {_shown(value)}; expected {wanted}", hint)
+
+
+def _nearest_name(value: Any, allowed: list[str]) -> str:
+    """What was meant by a name that is not allowed, or by a list with one in it."""
+    if isinstance(value, list | tuple):
+        return next((nearest(str(item), allowed) for item in value if item not in allowed), "")
+    return f"write a list: [{value}]" if value in allowed else nearest(str(value), allowed)
 
 
 def _readers(full: str) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from nanocv_cli import __version__
-from nanocv_cli.config.loader import config_hash, load_resolved, resolve
+from nanocv_cli.config.loader import config_hash, learnt_config, load_resolved, resolve
 from nanocv_cli.config.overrides import NO_OPTIONS, TrainOptions
 from nanocv_cli.config.schema import RunConfig
 from nanocv_cli.data.dataset import Dataset
@@ -23,6 +23,7 @@ from nanocv_cli.tasks.base import Task
 from nanocv_cli.tasks.evaluator import Metrics
 from nanocv_cli.tasks.table import task_for
 from nanocv_cli.training.distributed import ProcessGroup
+from nanocv_cli.training.recorders.libraries import expect_installed
 from nanocv_cli.training.run_directory import RunDirectory
 from nanocv_cli.untrusted import is_plain, printable
 
@@ -70,7 +71,7 @@ class TrainContext:
             input_size=self.config.model.input_size,
             resize=self.config.model.resize,
             data=self.dataset.name,
-            config=self.config.model_dump(mode="json", include={"data", "model", "train"}),
+            config=learnt_config(self.config),
             config_hash=config_hash(self.config),
             metrics=metrics,
             split=split,
@@ -102,6 +103,7 @@ def start_run(
     Raises:
         RequestError, ConfigError: what was asked for cannot be.
         DataError: the set is not here or cannot be read.
+        MissingExtraError: a tracker of `train.log` is not installed.
         TrainingError: another training has the run folder.
     """
     display = Display() if group.is_main else Display.silent()
@@ -118,6 +120,7 @@ def start_run(
             request.data, request.model, request.recipe, overrides=request.overrides, options=request.options
         )
         config = resolved.config
+    expect_installed(config.train.log)
     folder = group.leader_first(lambda: image_folder(config.data, root, display))
     dataset = task_for(config.model.task).read(config.data, folder)
     _expect_names(config, dataset)

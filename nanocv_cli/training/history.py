@@ -1,49 +1,14 @@
-"""What a run tells of its epochs: a line for each, DVCLive's files for `dvc`, and the curves as an image."""
+"""What a run tells of its epochs: a line for each, and the curves as an image."""
 
-import logging
 from pathlib import Path
-from typing import Any
 
-from dvclive import Live
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from nanocv_cli.files import save_chart, write_json
 from nanocv_cli.output import finite
 from nanocv_cli.rooms import Score
-
-Row = dict[str, Any]
-LOGGED = ("train_loss", "train_score", "val_loss", "val_score", "learning_rate", "images_per_second")
-
-
-class DvcLog:
-    """DVCLive's files, rebuilt from the history: after a resume they hold each epoch exactly once.
-
-    Args:
-        folder: of the files (`metrics.json`, `plots/`).
-        history: epochs finished before.
-    """
-
-    def __init__(self, folder: Path, history: list[Row]) -> None:
-        logging.getLogger("dvclive").setLevel(logging.ERROR)
-        # No experiment, no report, no dvc.yaml: only the metric files, and nothing leaves the machine.
-        self._live = Live(str(folder), save_dvc_exp=False, report=None, dvcyaml=None, monitor_system=False)
-        for row in history:
-            self.add(row)
-
-    def add(self, row: Row) -> None:
-        """Logs one finished epoch."""
-        for name in LOGGED:
-            if row[name] is not None:
-                self._live.log_metric(name, row[name])
-        self._live.next_step()
-
-    def finish(self, metrics: dict[str, Any]) -> None:
-        """Adds the final figures of the held-out split to the summary."""
-        for name, value in metrics.items():
-            if isinstance(value, int | float):
-                self._live.log_metric(f"final/{name}", value, plot=False)
-        self._live.make_summary()
+from nanocv_cli.training.recorders.tracker import Row
 
 
 def write_history(history: list[Row], live: str, path: Path) -> None:

@@ -34,7 +34,8 @@ class RunDirectory:
         self.summary = path / "summary.json"
         self.history = path / "history.json"
         self.curves = path / "curves.png"
-        self.dvclive = path / "dvclive"
+        self.identity = path / "identity"
+        self.recorded = tuple(path / name for name in ("dvclive", "tensorboard", "wandb"))
         self._lock: int | None = None
         self._made: list[Path] = []  # folders that were not there before
         self._is_new = False
@@ -136,7 +137,9 @@ class RunDirectory:
         """Removes what a run makes before it learns, and the folders that were made for it."""
         self.config.unlink(missing_ok=True)
         self.origins.unlink(missing_ok=True)
-        shutil.rmtree(self.dvclive, ignore_errors=True)
+        self.identity.unlink(missing_ok=True)
+        for folder in self.recorded:
+            shutil.rmtree(folder, ignore_errors=True)
         (self.path / LOCK).unlink(missing_ok=True)
         for folder in (self.best.parent, *self._made):
             with suppress(OSError):  # not there, or it holds something of somebody else

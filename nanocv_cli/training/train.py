@@ -1,6 +1,7 @@
 """The spine of `nanocv train`: cached images, a learner, epochs, the best weights and their final figures."""
 
 import math
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,8 +18,9 @@ from nanocv_cli.models.registry import build_model
 from nanocv_cli.tasks.evaluator import EvalContext, Metrics
 from nanocv_cli.training.context import TrainContext
 from nanocv_cli.training.epoch import diverged, learn_epoch
-from nanocv_cli.training.history import DvcLog, draw_curves, epoch_line, write_history
+from nanocv_cli.training.history import draw_curves, epoch_line, write_history
 from nanocv_cli.training.learner import Learner, load_training, save_training
+from nanocv_cli.training.recorders.recorders import Recorders
 from nanocv_cli.training.state import TrainingState
 from nanocv_cli.untrusted import first_line
 
@@ -47,8 +49,12 @@ class Trained:
     images: tuple[Path, ...]
 
 
-def train(context: TrainContext) -> Trained | None:
+def train(context: TrainContext, recorders: Recorders) -> Trained | None:
     """Trains to the end, from wherever the run folder's last checkpoint stands.
+
+    Args:
+        context: the training.
+        recorders: where each evaluated epoch is told of, and what is reached.
 
     Returns:
         what was reached; None on the processes that do not lead.
@@ -69,19 +75,19 @@ def train(context: TrainContext) -> Trained | None:
         learning.images, learning.targets, config.train.batch_size, config.train.seed, group.rank, group.world
     )
     state = _restore(context, learner)
-    log = DvcLog(context.run.dvclive, state.history) if group.is_main else None
+    recorders.begin(state.history)
     _introduce(context, learner, learning, judging)
     with watch_interrupts() as interrupts:
         while state.epoch < config.train.epochs:
             learn_epoch(context, learner, batches, state, interrupts)
             last = state.epoch + 1 == config.train.epochs
-            if log and (last or (state.epoch + 1) % config.train.judge_every == 0):
-                _judge(context, learner, judging, batches, state, log)
+            if group.is_main and (last or (state.epoch + 1) % config.train.judge_every == 0):
+                _judge(context, learner, judging, batches, state, recorders)
             state.begin_next_epoch()
             if group.is_main:
                 save_training(context.run.last, learner.tensors(), state)
     held_out = context.images(context.dataset.held_out, config.model.input_size)
-    return _finish(context, held_out, batches, state, log) if log else None
+    return _finish(context, held_out, batches, state, recorders) if group.is_main else None
 
 
 def _build_learner(context: TrainContext) -> Learner:
@@ -127,7 +133,12 @@ def _introduce(context: TrainContext, learner: Learner, learning: Split, judging
 
 
 def _judge(
-    context: TrainContext, learner: Learner, judging: Split, batches: Batches, state: TrainingState, log: DvcLog
+    context: TrainContext,
+    learner: Learner,
+    judging: Split,
+    batches: Batches,
+    state: TrainingState,
+    recorders: Recorders,
 ) -> None:
     """Validates, keeps the best weights, and tells of the epoch."""
     task, network = context.task, learner.evaluated()
@@ -149,6 +160,7 @@ def _judge(
         "learning_rate": learner.optimiser.param_groups[0]["lr"],
         "images_per_second": batches.images_seen(state.epoch + 1) / state.seconds,
         "seconds": state.seconds,
+        "time": time.time(),
         "is_best": task.best.better(score, state.best),
     }
     if row["is_best"]:
@@ -156,11 +168,13 @@ def _judge(
         save_weights(context.run.best, network.state_dict(), context.card(metrics, "val"))
     state.history.append(row)
     write_history(state.history, task.train_metric_name, context.run.history)
-    log.add(row)
+    recorders.add_epoch(row)
     context.display.say(epoch_line(row, context.config.train.epochs, task.train_metric_name, task.best))
 
 
-def _finish(context: TrainContext, held_out: Split, batches: Batches, state: TrainingState, log: DvcLog) -> Trained:
+def _finish(
+    context: TrainContext, held_out: Split, batches: Batches, state: TrainingState, recorders: Recorders
+) -> Trained:
     """Measures the best weights on the held-out split at full precision, writes them into the card, draws images."""
     task, dataset, run = context.task, context.dataset, context.run
     network, model, _ = load_network(run.best)
@@ -172,7 +186,7 @@ def _finish(context: TrainContext, held_out: Split, batches: Batches, state: Tra
     metrics = evaluator.compute()
     save_weights(run.best, network.state_dict(), context.card(metrics, split))
     draw_curves(state.history, task.train_metric_name, task.best, run.curves)
-    drawn = evaluator.draw(run.path, held_out.images)
-    log.finish(metrics)
+    images = (run.curves, *evaluator.draw(run.path, held_out.images))
+    recorders.add_results(state.epoch, metrics, images)
     speed = batches.images_seen(state.epoch) / state.seconds
-    return Trained(state.epoch, state.seconds, speed, metrics, split, (run.curves, *drawn))
+    return Trained(state.epoch, state.seconds, speed, metrics, split, images)

@@ -44,7 +44,9 @@ def test_the_corrected_command_works_where_the_wrong_one_was_refused(
 def test_a_run_that_failed_before_it_learnt_leaves_nothing_of_its_own(tmp_path: Path) -> None:
     with pytest.raises(KeyError), RunDirectory.create(tmp_path, tmp_path / "a" / "run", "m", "d") as run:
         write_text(run.config, "x")
-        (run.dvclive / "plots").mkdir(parents=True)
+        write_text(run.identity, "x")
+        for folder in run.recorded:
+            (folder / "inner").mkdir(parents=True)
         raise KeyError
     assert entries(tmp_path) == []
 
