@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, draw_class_image
 from tests.engine.graphs import write_graph
 
 pytestmark = pytest.mark.slow(9)
@@ -47,6 +47,15 @@ def test_flowers_are_drawn_in_an_empty_folder(installed: Path, tmp_path: Path) -
     assert done.returncode == 0, done.stderr
     assert len(list((tmp_path / "data" / "flowers" / "train").rglob("*.jpg"))) == 8
     assert run(installed, tmp_path, "data", "check", "flowers").returncode == 0
+
+
+def test_without_a_checkout_a_bare_command_says_what_to_do(installed: Path, tmp_path: Path) -> None:
+    draw_class_image("red", 0).save(tmp_path / "img.png")
+    done = run(installed, tmp_path, "infer", "img.png")
+    assert done.returncode == 2
+    assert "no trained model 'lenet'" in done.stderr
+    assert "nanocv train --model lenet" in done.stderr
+    assert "a checkout of nanocv's repository" in done.stderr
 
 
 def test_the_licence_is_in_it(installed: Path) -> None:

@@ -1,0 +1,94 @@
+"""Every documented command without a word more than its name, in a fresh clone, and again after a training."""
+
+import contextlib
+import json
+import shlex
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import REPOSITORY, draw_class_image, run_nanocv
+
+pytestmark = pytest.mark.slow(30)
+
+# Options only shorten what would take a minute.
+BARE = (
+    "infer img.png",
+    "sample -n 1",
+    "serve config",
+    "serve list",
+    "bench model --rounds 1 --round-s 0.02",
+    "bench server --window-s 0.1 --windows 3 --warmup-s 0 --queue-delay-us 500 --instances 1",
+    "analyze flops",
+    "export onnx",
+    "eval",
+    "data check",
+)
+FEW = {"train: 1600": "train: 32", "val: 200": "val: 8", "test: 400": "test: 16"}
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A clone as it comes, but for a set that is drawn in a second; the current folder of all these tests."""
+    folder = tmp_path_factory.mktemp("bare") / "nanocv"
+    subprocess.run(["git", "clone", "--quiet", str(REPOSITORY), str(folder)], check=True)
+    config = folder / "configs" / "data" / "flowers.yaml"
+    text = config.read_text()
+    for many, few in FEW.items():
+        assert many in text
+        text = text.replace(many, few)
+    config.write_text(text)
+    draw_class_image("red", 0).save(folder / "img.png")
+    with contextlib.chdir(folder):
+        yield folder
+
+
+def run(command: str) -> Any:
+    """What the command printed as JSON; it did its work and told no more than a few lines."""
+    done = run_nanocv(*shlex.split(command), "--json")
+    assert done.code == 0, f"{command}\n{done.err}"
+    assert len(done.err.splitlines()) <= 3, f"{command}\n{done.err}"
+    return json.loads(done.out)
+
+
+def test_in_a_fresh_clone(clone: Path) -> None:
+    answers = {command.partition(" -")[0]: run(command) for command in BARE}
+    assert answers["infer img.png"]["predictions"][0]["label"] in ("daisy", "rose", "sunflower", "tulip")
+    assert answers["serve config"]["differences"] == []
+    assert [model["name"] for model in answers["serve list"]["models"]] == ["lenet", "nanoflow", "nanoseg", "nanospot"]
+    assert answers["export onnx"]["parity"]["n"] == 12
+    assert answers["eval"]["n"] == 16
+    assert answers["eval"]["metrics"]["top1"] > 0.8  # trained on others of the same species
+    assert answers["data check"]["errors"] == 0
+
+
+def test_the_repository_is_served_as_cloned(clone: Path) -> None:
+    free = [word for port in ("http", "grpc", "metrics") for word in (f"--{port}-port", "0")]
+    command = [sys.executable, "-m", "nanocv_cli.app", "serve", "run", "--json", *free]
+    with subprocess.Popen(command, cwd=clone, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout
+            port = json.loads(server.stdout.readline())["http_port"]
+            for model in ("lenet", "nanoflow", "nanoseg", "nanospot"):
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/v2/models/{model}/ready") as answer:
+                    assert answer.status == 200
+        finally:
+            server.terminate()
+
+
+def test_after_a_training_into_a_folder_below_runs(clone: Path) -> None:
+    """As `make demo` does; what was trained is what a bare command takes from then on."""
+    trained = run_nanocv("train", "--out", "runs/demo/lenet", "--set", "train.epochs=1", "--json")
+    assert trained.code == 0, trained.err
+    answers = {command.partition(" -")[0]: run(command) for command in BARE}
+    assert Path(answers["eval"]["file"]) == clone / "runs" / "demo" / "lenet" / "checkpoints" / "best.safetensors"
+    assert Path(answers["export onnx"]["path"]).is_relative_to(clone / "runs" / "demo" / "lenet")
+    assert {Path(row["model"]) for row in answers["bench model"]["rows"]} == {
+        clone / "runs" / "demo" / "lenet" / "model.onnx"
+    }
+    assert answers["serve config"]["version"] == 2  # the pretrained one stays
