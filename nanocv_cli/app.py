@@ -43,7 +43,16 @@ def _help_without_command(context: typer.Context) -> None:
         tell(*context.get_help().splitlines())
 
 
-app = _group("Small computer-vision models from images to a measured, served model.")
+app = _group("""Small computer-vision models from images to a measured, served model.
+
+    Each command's --help has an example. Names may be those of `nanocv data list` and `nanocv runs`.
+
+    \b
+    Examples:
+      nanocv data pull lenet-flowers
+      nanocv infer photo.jpg --model lenet-flowers --out annotated
+      nanocv train --data flowers --model lenet
+    """)
 
 data_app = _group("Data sets: list, pull, draw, add, check, show, convert.")
 data_app.command("list")(data.list_sets)
@@ -56,7 +65,7 @@ data_app.command("convert")(data.convert)
 app.add_typer(data_app, name="data")
 
 app.command("train")(train.train)
-runs_app = _group("Runs: their scores, time and size; remove what is needless.")
+runs_app = _group(str(runs.list_all.__doc__))
 runs_app.callback()(runs.list_all)
 runs_app.command("rm")(runs.remove)
 runs_app.command("prune")(runs.prune)
@@ -125,7 +134,6 @@ def _root(
         ),
     ] = False,
 ) -> None:
-    """Small computer-vision models from images to a measured, served model."""
     _help_without_command(context)
 
 

@@ -19,11 +19,13 @@ class Display:
     """Where long work tells how far it is.
 
     Args:
-        console: stderr by default; bars are drawn if it is a terminal.
+        console: stderr by default; bars are drawn if it is a terminal that can move its cursor (`TERM=dumb` says it
+            cannot), coloured unless `NO_COLOR` is set.
     """
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(file=sys.stderr, highlight=False, soft_wrap=True)
+        self._draws = self.console.is_terminal and not self.console.is_dumb_terminal
 
     @classmethod
     def silent(cls) -> "Display":
@@ -32,7 +34,7 @@ class Display:
 
     def say(self, text: str) -> None:
         """One line."""
-        if self.console.is_terminal:  # above a bar that may be there
+        if self._draws:  # above a bar that may be there
             self.console.print(escaped(text), markup=False, emoji=False)
         elif not self.console.quiet:
             say(text, self.console.file)
@@ -43,7 +45,7 @@ class Display:
 
         On a terminal a bar with the time left, which vanishes at the end; elsewhere a line every ten seconds.
         """
-        if self.console.is_terminal:
+        if self._draws:
             columns = (
                 # Names are in these texts, and `[` in a name begins no markup.
                 TextColumn("{task.description}", markup=False),

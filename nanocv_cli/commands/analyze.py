@@ -96,7 +96,16 @@ def flops(
     as_json: JsonFlag = False,
     debug: DebugFlag = False,
 ) -> None:
-    """Where a model spends its arithmetic and its bytes, and how a GPU's roofline stands to each layer."""
+    """Where a model spends its arithmetic and its bytes, and how a GPU's roofline stands to each layer.
+
+    For each layer: FLOPs, parameters, bytes, arithmetic intensity, and whether memory or arithmetic holds it up on
+    that GPU. No weight is allocated and nothing is downloaded.
+
+    \b
+    Examples:
+      nanocv analyze flops --model lenet --gpu v100
+      nanocv analyze flops --model resnet18 --batch-sizes 1,4,16 --figures costs
+    """
     from nanocv_cli.analysis import report
     from nanocv_cli.analysis.roofline import Roofline, compute_bound_from, sweep
     from nanocv_cli.files import expect_folder

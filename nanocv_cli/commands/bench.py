@@ -69,7 +69,17 @@ def server(
     as_json: JsonFlag = False,
     debug: DebugFlag = False,
 ) -> None:
-    """Load a server and measure it: latency percentiles, throughput, the configuration to use."""
+    """Load a server and measure it: latency percentiles, throughput, the configuration to use.
+
+    Without --url a server is started and given one configuration after the other; each is measured until three
+    windows agree. The one to use is named, with the rule it was chosen by. With --url the server that runs there is
+    measured as it is.
+
+    \b
+    Examples:
+      nanocv bench server --model lenet-flowers --figure bench.png
+      nanocv bench server --url 127.0.0.1:8000 --model lenet --rate 200
+    """
     from nanocv_cli.bench import baseline
     from nanocv_cli.bench.measure import Plan
     from nanocv_cli.bench.payload import FILLINGS
@@ -154,7 +164,15 @@ def model(
     as_json: JsonFlag = False,
     debug: DebugFlag = False,
 ) -> None:
-    """Time a graph in this process, without a server."""
+    """Time a graph in this process, without a server.
+
+    Combinations take turns, so that what else the machine does falls on all of them alike. A served model has its
+    figures by `nanocv bench server --url`.
+
+    \b
+    Example:
+      nanocv bench model --model lenet-flowers --batch-sizes 1,4 --threads 1,2
+    """
     from nanocv_cli.bench.model import bench_model, run_settings
     from nanocv_cli.config.project import project_root
     from nanocv_cli.display import Display

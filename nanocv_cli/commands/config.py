@@ -41,7 +41,16 @@ def show(
     as_json: JsonFlag = False,
     debug: DebugFlag = False,
 ) -> None:
-    """Show the resolved config and where each value came from."""
+    """Show the resolved config and where each value came from.
+
+    A value comes from a file (with its line), an option or a default. It takes the options of `nanocv train` and
+    trains nothing.
+
+    \b
+    Examples:
+      nanocv config show train --model nanoseg
+      nanocv config show --epochs 3 --json
+    """
     from nanocv_cli.config.loader import resolve
     from nanocv_cli.config.located import flatten, nest
     from nanocv_cli.config.nearest import nearest
@@ -71,7 +80,15 @@ def check(
     as_json: JsonFlag = False,
     debug: DebugFlag = False,
 ) -> None:
-    """Validate config files; exit 2 where one is wrong."""
+    """Validate config files; exit 2 where one is wrong.
+
+    Errors name file and line, the allowed values and the nearest known key.
+
+    \b
+    Examples:
+      nanocv config check
+      nanocv config check configs/data/flowers.yaml
+    """
     from nanocv_cli.config.check import check_file
     from nanocv_cli.config.project import project_root, shown
     from nanocv_cli.errors import ConfigError
@@ -101,7 +118,15 @@ def explain(
     as_json: JsonFlag = False,
     debug: DebugFlag = False,
 ) -> None:
-    """Say what a key means, what it takes, its default, and who reads it."""
+    """Say what a key means, what it takes, its default, and who reads it.
+
+    Without a key: all of them, as docs/config.md has them.
+
+    \b
+    Examples:
+      nanocv config explain train.epochs
+      nanocv config explain train.augment
+    """
     from dataclasses import asdict
 
     from nanocv_cli.config.explain import explained

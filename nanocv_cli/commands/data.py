@@ -25,7 +25,14 @@ NameArgument = Annotated[
 
 
 def list_sets(as_json: JsonFlag = False, debug: DebugFlag = False) -> None:
-    """List known data sets and pretrained weights, and whether they are here."""
+    """List known data sets and pretrained weights, and whether they are here.
+
+    Sets are the configs in configs/data/, weights what DVC tracks in weights/.
+
+    \b
+    Example:
+      nanocv data list
+    """
     from nanocv_cli.config.project import project_root
     from nanocv_cli.data.inventory import inventory
 
@@ -50,7 +57,16 @@ def pull(
     as_json: JsonFlag = False,
     debug: DebugFlag = False,
 ) -> None:
-    """Bring a data set or pretrained weights here: DVC pull, else reproduce the DVC stage."""
+    """Bring a data set or pretrained weights here: DVC pull, else reproduce the DVC stage.
+
+    The default remote is a folder of the repository; another is used with --remote once `dvc remote add` knows it.
+    What a remote does not hold is made again by its stage, which is said.
+
+    \b
+    Examples:
+      nanocv data pull flowers
+      nanocv data pull lenet-flowers --remote mine
+    """
     from nanocv_cli.config.loader import load_group
     from nanocv_cli.config.project import project_root
     from nanocv_cli.config.schema import DataConfig
@@ -79,7 +95,14 @@ def make(
     as_json: JsonFlag = False,
     debug: DebugFlag = False,
 ) -> None:
-    """Draw a synthetic data set: its archive, unpacked beside it."""
+    """Draw a synthetic data set: its archive, unpacked beside it.
+
+    One seed draws one set, image by image, on every machine.
+
+    \b
+    Example:
+      nanocv data make flowers --set data.flowers.train=400 --out small.tar
+    """
     from nanocv_cli.config.loader import resolve
     from nanocv_cli.config.project import project_root
     from nanocv_cli.data.sources import draw
@@ -108,7 +131,15 @@ def add(
     as_json: JsonFlag = False,
     debug: DebugFlag = False,
 ) -> None:
-    """Register a folder of your own as a data set of this project."""
+    """Register a folder of your own as a data set of this project.
+
+    The format is found out: class folders, COCO JSON, Pascal VOC XML, YOLO txt, images with masks. Nothing is
+    copied; configs/data/NAME.yaml points at the folder. `nanocv data check NAME` then tells what is wrong in it.
+
+    \b
+    Example:
+      nanocv data add path/to/photos --name photos
+    """
     from nanocv_cli.config.project import project_root
     from nanocv_cli.data.inventory import register
 
@@ -123,7 +154,16 @@ def add(
 
 
 def check(name: NameArgument = None, as_json: JsonFlag = False, debug: DebugFlag = False) -> None:
-    """Report unreadable and duplicate images, leakage between splits, stray files; exit 1 on errors."""
+    """Report unreadable and duplicate images, leakage between splits, stray files; exit 1 on errors.
+
+    Labels are looked at too: boxes outside the image, without area or drawn twice, masks with values that have no
+    class.
+
+    \b
+    Examples:
+      nanocv data check flowers
+      nanocv data check path/to/photos --json
+    """
     from nanocv_cli.data.check import check_dataset
     from nanocv_cli.display import Display
     from nanocv_cli.errors import DataError
@@ -156,7 +196,14 @@ def show(
     as_json: JsonFlag = False,
     debug: DebugFlag = False,
 ) -> None:
-    """Write a contact sheet: images of every class with their labels."""
+    """Write a contact sheet: images of every class with their labels.
+
+    Boxes and masks are drawn on the images.
+
+    \b
+    Example:
+      nanocv data show flowers --split test -n 4 --out flowers.png
+    """
     from nanocv_cli.data.contact_sheet import write_contact_sheet
     from nanocv_cli.data.dataset import SPLITS, expect_split
     from nanocv_cli.display import Display
@@ -182,7 +229,12 @@ def convert(
     as_json: JsonFlag = False,
     debug: DebugFlag = False,
 ) -> None:
-    """Write a set of boxed objects in another format; images are linked, not copied, where they can be."""
+    """Write a set of boxed objects in another format; images are linked, not copied, where they can be.
+
+    \b
+    Example:
+      nanocv data convert boxes --format yolo --out boxes-yolo
+    """
     from nanocv_cli.config.loader import resolve
     from nanocv_cli.config.project import project_root
     from nanocv_cli.data.formats.table import WRITERS, read_as

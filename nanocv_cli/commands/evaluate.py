@@ -34,7 +34,16 @@ def evaluate(
     as_json: JsonFlag = False,
     debug: DebugFlag = False,
 ) -> None:
-    """Measure a model: the task's standard metrics."""
+    """Measure a model: the task's standard metrics.
+
+    By default torch runs the checkpoint; with another --engine the exported graph is measured, also that of a
+    served model. --out keeps the task's pictures: a confusion matrix, precision over recall, the worst mistakes.
+
+    \b
+    Examples:
+      nanocv eval --model runs/first --data flowers --split test
+      nanocv eval --model lenet-flowers --engine onnx --out judged
+    """
     from nanocv_cli.api import training
     from nanocv_cli.data.dataset import SPLITS
     from nanocv_cli.files import expect_folder

@@ -21,7 +21,17 @@ def onnx(
     as_json: JsonFlag = False,
     debug: DebugFlag = False,
 ) -> None:
-    """Write a checkpoint as a self-contained ONNX graph, if the graph answers like it."""
+    """Write a checkpoint as a self-contained ONNX graph, if the graph answers like it.
+
+    The graph takes raw uint8 images and answers finished predictions; class names and resize rule are in its
+    metadata. Checkpoint and graph answer the same images before anything is written, and the largest difference is
+    told.
+
+    \b
+    Examples:
+      nanocv export onnx --model runs/first --out lenet.onnx
+      nanocv export onnx --model nanoseg-flowers --any-size --out any.onnx
+    """
     from nanocv_cli.api import training
 
     exported = training.export(ref, out, data=data, any_size=any_size)

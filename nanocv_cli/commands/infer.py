@@ -1,5 +1,6 @@
 """`nanocv infer`."""
 
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 WARNINGS_SHOWN = 10
 LIVE_AFTER = 16  # images, that are done before anyone could read a count
+NO_CURSOR = ("dumb", "unknown")  # what TERM says of terminals on which nothing can be drawn over
 SECONDS_BETWEEN_LINES = 10.0
 
 
@@ -50,7 +52,18 @@ def infer(
     as_json: JsonFlag = False,
     debug: DebugFlag = False,
 ) -> None:
-    """Say what images show; JSON lines, annotated copies."""
+    """Say what images show; JSON lines, annotated copies.
+
+    Each image becomes one line: its path and the answers. Whatever Pillow reads will do; a file that cannot be read
+    is named on stderr, and the others go on. The graph prepares the pixels itself, so nothing needs to be told of
+    size or normalisation.
+
+    \b
+    Examples:
+      nanocv infer photo.jpg --model lenet-flowers --out annotated
+      nanocv infer photos --model runs/first --json
+      nanocv infer photo.jpg --model http://127.0.0.1:8000/lenet
+    """
     from nanocv_cli.api.model import load
     from nanocv_cli.errors import DataError
     from nanocv_cli.files import expect_folder
@@ -95,7 +108,7 @@ def _counted(stream: "Iterator[Answered]") -> "Iterator[Answered]":
     """
     if sys.stdout.isatty():
         yield from stream
-    elif sys.stderr.isatty():
+    elif sys.stderr.isatty() and os.environ.get("TERM") not in NO_CURSOR:
         yield from _counted_live(stream)
     else:
         last = time.monotonic()

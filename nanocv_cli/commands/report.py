@@ -27,7 +27,12 @@ def report(
     as_json: JsonFlag = False,
     debug: DebugFlag = False,
 ) -> None:
-    """Tell a run's story in one HTML page: what was asked, learnt and measured."""
+    """Tell a run's story in one HTML page: what was asked, learnt and measured.
+
+    \b
+    Example:
+      nanocv report runs/first --out first.html
+    """
     from nanocv_cli.config.project import project_root
     from nanocv_cli.files import expect_writable
     from nanocv_cli.report.subject import find_subject

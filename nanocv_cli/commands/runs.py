@@ -21,7 +21,17 @@ YesFlag = Annotated[bool, typer.Option("--yes", help="Do not ask; needed where n
 
 
 def list_all(context: typer.Context, as_json: JsonFlag = False, debug: DebugFlag = False) -> None:
-    """Runs with their score, time and size; finished, interrupted or running."""
+    """Runs with their score, time and size; finished, interrupted or running.
+
+    Without a command: all runs at any depth under runs/, newest first. The score is that of the metric by which the
+    task is judged, on the held-out split once a run is finished, on val before.
+
+    \b
+    Examples:
+      nanocv runs
+      nanocv runs rm lenet-flowers-20261126-120000
+      nanocv runs prune --dry-run
+    """
     if context.invoked_subcommand is not None:
         if as_json or debug:
             raise RequestError(
@@ -57,7 +67,15 @@ def remove(
     as_json: JsonFlag = False,
     debug: DebugFlag = False,
 ) -> None:
-    """Remove runs; one that is being written stays."""
+    """Remove runs; one that is being written stays.
+
+    Names are those that `nanocv runs` lists. It asks on a terminal and needs --yes elsewhere; where one of several
+    names is wrong, nothing is removed.
+
+    \b
+    Example:
+      nanocv runs rm lenet-flowers-20261126-120000 --yes
+    """
     from nanocv_cli.config.project import project_root
     from nanocv_cli.training.run_removal import find_runs
 
@@ -77,7 +95,17 @@ def prune(
     as_json: JsonFlag = False,
     debug: DebugFlag = False,
 ) -> None:
-    """Remove finished runs but for the newest and the best of each model and data set."""
+    """Remove finished runs but for the newest and the best of each model and data set.
+
+    What is best is decided by the metric of the task; where a task keeps its last weights whatever they score, the
+    newest is the best. Interrupted runs stay unless --interrupted is given; what is being written, cannot be ranked
+    or lies behind a link always does.
+
+    \b
+    Examples:
+      nanocv runs prune --dry-run
+      nanocv runs prune --interrupted --yes
+    """
     from nanocv_cli.config.project import project_root
     from nanocv_cli.training.run_list import list_runs
     from nanocv_cli.training.run_removal import judge_runs

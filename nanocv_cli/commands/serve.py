@@ -62,7 +62,17 @@ def config(
     as_json: JsonFlag = False,
     debug: DebugFlag = False,
 ) -> None:
-    """Write a model's entry in a Triton model repository."""
+    """Write a model's entry in a Triton model repository.
+
+    An entry is config.pbtxt, the labels and one folder per version; a new graph becomes the next version. It is
+    replaced in one step, so a server may poll the folder meanwhile. With --check nothing is written and the exit
+    status is 1 where something would change.
+
+    \b
+    Examples:
+      nanocv serve config --model lenet-flowers --max-batch 4
+      nanocv serve config --model lenet.onnx --check
+    """
     from nanocv_cli.config.loader import resolve_serve
     from nanocv_cli.config.project import project_root
     from nanocv_cli.engine.reference import find_graph
@@ -139,7 +149,12 @@ def list_models(
     as_json: JsonFlag = False,
     debug: DebugFlag = False,
 ) -> None:
-    """Show what a model repository holds, as a tree."""
+    """Show what a model repository holds, as a tree.
+
+    \b
+    Example:
+      nanocv serve list --out tree.png
+    """
     from nanocv_cli.config.project import project_root
     from nanocv_cli.files import expect_writable
     from nanocv_cli.serving.repository.listing import list_entries, tree, write_tree
@@ -200,7 +215,16 @@ def run(
     as_json: JsonFlag = False,
     debug: DebugFlag = False,
 ) -> None:
-    """Serve a model repository: KServe v2 over HTTP and gRPC, and Prometheus metrics."""
+    """Serve a model repository: KServe v2 over HTTP and gRPC, and Prometheus metrics.
+
+    nanocv's own server listens on loopback and answers to its own names; Triton's rules of batching hold. It runs
+    until Ctrl-C.
+
+    \b
+    Examples:
+      nanocv serve run --repository model_repository
+      nanocv serve run --http-port 9000 --grpc-port 9001 --metrics-port 9002
+    """
     from nanocv_cli.config.project import project_root
     from nanocv_cli.errors import RequestError, ServingError
     from nanocv_cli.serving.ports import Addresses, Control, Ports

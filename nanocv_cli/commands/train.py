@@ -48,7 +48,18 @@ def train(
     as_json: JsonFlag = False,
     debug: DebugFlag = False,
 ) -> None:
-    """Train a model; write a run folder and the graph."""
+    """Train a model; write a run folder and the graph.
+
+    The run folder holds the resolved config, checkpoints, curves, the task's pictures, summary.json and, at the
+    end, the exported graph model.onnx. Ctrl-C or a kill loses at most the epoch under way: --resume goes on to the
+    very weights an undisturbed run would have had. `nanocv config show` tells what a command would train with.
+
+    \b
+    Examples:
+      nanocv train --data flowers --model lenet --epochs 5
+      nanocv train --data path/to/photos --model nanores --out runs/mine
+      nanocv train --resume runs/mine
+    """
     from nanocv_cli.api.training import run_training
     from nanocv_cli.config.overrides import TrainOptions
     from nanocv_cli.training.context import TrainRequest
