@@ -74,6 +74,12 @@ class TrainingError(NanocvError):
     advice = "nanocv train --resume RUN goes on from what was saved"
 
 
+class SystemNotSupportedError(NanocvError):
+    """The operating system lacks what nanocv keeps its promises by: locks that end with their process, above all."""
+
+    advice = "use Linux or macOS; on Windows, nanocv belongs into WSL 2"
+
+
 class MissingExtraError(NanocvError):
     """A library of an optional extra is not installed."""
 
@@ -98,6 +104,7 @@ class InternalError(NanocvError):
     advice = "run it again with --debug, and report what it prints"
 
 
+POSIX_MODULES = {"fcntl", "resource", "termios"}  # of Python's own, which Windows has not
 EXTRA_OF_MODULE = {
     "google": "triton",
     "grpc": "triton",
@@ -130,6 +137,8 @@ def as_failure(error: Exception) -> NanocvError:
         return error
     if isinstance(error, ModuleNotFoundError) and (extra := EXTRA_OF_MODULE.get((error.name or "").split(".")[0])):
         return MissingExtraError(f"this command needs {error.name}", f"pip install 'nanocv[{extra}]'")
+    if isinstance(error, ModuleNotFoundError) and error.name in POSIX_MODULES:
+        return SystemNotSupportedError(f"this command needs a POSIX system; there is no {error.name} here")
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
         kind = RequestError if error.errno in NO_SUCH_PATH else StorageError

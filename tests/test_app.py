@@ -96,6 +96,19 @@ def test_a_missing_extra_says_how_to_install_it(tmp_path: Path) -> None:
     assert json.loads(done.stdout)["error"]["hint"] == "pip install 'nanocv[train]'"
 
 
+def test_a_system_without_locks_is_told_so_in_one_line(tmp_path: Path) -> None:
+    """As on Windows, whose Python has no `fcntl`."""
+    script = "import sys; sys.modules['fcntl'] = None; sys.argv = ['nanocv', 'runs', '--json']\n"
+    script += "from nanocv_cli.app import main; main()"
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        "error: this command needs a POSIX system; there is no fcntl here",
+        "  try: use Linux or macOS; on Windows, nanocv belongs into WSL 2",
+    ]
+    assert json.loads(done.stdout)["error"]["kind"] == "system_not_supported"
+
+
 def test_onnx_runtime_is_told_to_report_nothing_before_it_is_imported() -> None:
     script = (
         "import os, sys\n"

@@ -2,7 +2,6 @@
 
 import os
 import socket
-import sys
 from pathlib import Path
 
 import pytest
@@ -92,7 +91,6 @@ def test_regular_files_are_read_through_links(tmp_path: Path) -> None:
         read_regular(tmp_path / "link", 4)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="needs pipes and devices as files")
 def test_nothing_else_is_read_or_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with socket.socket(socket.AF_UNIX) as listener:

@@ -26,7 +26,6 @@ from tests.images.test_resize import encoded, png_that_claims
 MODES = ["1", "L", "P", "LA", "RGB", "RGBA", "I;16", "I", "F", "CMYK", "LAB", "YCbCr"]
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="needs pipes and devices as files")
 def test_only_regular_files_are_opened_and_nothing_is_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.png")
     (tmp_path / "loop.png").symlink_to("loop.png")

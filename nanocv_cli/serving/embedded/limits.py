@@ -1,7 +1,7 @@
 """What one server lets its clients do, and what one model may take, in numbers."""
 
 import contextlib
-import sys
+import resource
 from dataclasses import dataclass, replace
 
 from nanocv_cli.machine import usable_processors
@@ -73,10 +73,6 @@ def fitting(limits: Limits) -> Limits:
 
     A port whose connections cannot be opened is closed to everybody.
     """
-    if sys.platform == "win32":
-        return limits
-    import resource
-
     wanted = OTHER_FILES + 2 * limits.connections + limits.grpc_connections
     allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     if allowed != resource.RLIM_INFINITY and allowed < wanted:

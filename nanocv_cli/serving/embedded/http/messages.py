@@ -6,8 +6,10 @@ differently.
 
 from __future__ import annotations
 
+import array
+import fcntl
 import json
-import sys
+import termios
 import time
 import zlib
 from collections.abc import Callable
@@ -280,12 +282,6 @@ def body_length(headers: dict[str, str], version: str) -> int | None:
 
 def unread_bytes(descriptor: int) -> int:
     """How many bytes a socket holds for whoever reads it; 0 also where the system does not tell."""
-    if sys.platform == "win32":
-        return 0
-    import array
-    import fcntl
-    import termios
-
     found = array.array("i", [0])
     try:
         fcntl.ioctl(descriptor, termios.FIONREAD, found)
