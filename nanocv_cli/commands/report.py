@@ -1,7 +1,7 @@
 """`nanocv report`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -9,6 +9,8 @@ from nanocv_cli.commands.options import DebugFlag, JsonFlag, complete_ref
 from nanocv_cli.output import emit, tell
 
 if TYPE_CHECKING:
+    from nanocv_cli.data.dataset import Dataset
+    from nanocv_cli.display import Display
     from nanocv_cli.evaluation.evidence import Evidence
     from nanocv_cli.report.subject import Subject
     from nanocv_cli.report.write_report import Story
@@ -23,6 +25,7 @@ def report(
             autocompletion=complete_ref,
         ),
     ] = None,
+    gpu: Annotated[str | None, typer.Option(help="A GPU config's name or file, for the cost of each layer.")] = None,
     out: Annotated[Path, typer.Option(help="The page to write.")] = Path("report.html"),
     as_json: JsonFlag = False,
     debug: DebugFlag = False,
@@ -33,7 +36,9 @@ def report(
     Example:
       nanocv report runs/first --out first.html
     """
+    from nanocv_cli.config.loader import resolve
     from nanocv_cli.config.project import project_root
+    from nanocv_cli.display import Display
     from nanocv_cli.files import expect_writable
     from nanocv_cli.report.subject import find_subject
     from nanocv_cli.report.write_report import write_report
@@ -41,8 +46,9 @@ def report(
     root = project_root()
     named: list[str | None] = [*(refs or ())] or [None]
     subjects = [find_subject(ref, root) for ref in named]
+    device, display = resolve(gpu=gpu).config.gpu, Display()
     expect_writable(out)
-    sections = write_report(_story(subjects[0], root), out)
+    sections = write_report(_story(subjects[0], root, display), device, out, display)
     if as_json:
         emit(
             {
@@ -61,18 +67,20 @@ def report(
             tell(f"left out: {section.title.lower()}: {section.why_not}")
 
 
-def _story(subject: "Subject", root: Path) -> "Story":
+def _story(subject: "Subject", root: Path, display: "Display") -> "Story":
     """A model with the answers it gives; the training side is imported where there is one."""
     from nanocv_cli.config.project import cache_folder
-    from nanocv_cli.display import Display
     from nanocv_cli.report.section import attempt
     from nanocv_cli.report.write_report import Story
-
-    display, cache = Display(), cache_folder(root)
 
     def gather() -> "Evidence":
         from nanocv_cli.evaluation.evidence import gather_evidence
 
-        return gather_evidence(subject.graph, subject.card, root, cache, display)
+        return gather_evidence(subject.graph, subject.card, root, cache_folder(root), display)
 
-    return Story(subject, attempt(gather))
+    def read() -> "Dataset[Any]":
+        from nanocv_cli.evaluation.evidence import read_own_set
+
+        return read_own_set(subject.card, subject.graph, root, display)
+
+    return Story(subject, attempt(gather), attempt(read))

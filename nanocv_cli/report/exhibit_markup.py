@@ -3,13 +3,16 @@
 import base64
 import io
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from nanocv_cli.images.resize import open_image
 from nanocv_cli.report.line_chart import Line, line_chart
 from nanocv_cli.report.markup import Html, element, joined, note, table
+from nanocv_cli.report.section import attempt
 from nanocv_cli.tasks.exhibits import Captioned, Curves, Exhibits, Gallery, Matrix
 
 MOST_CLASSES = 30  # of a matrix that is shown whole
@@ -136,6 +139,12 @@ def image_markup(image: NDArray[np.uint8], words: str) -> Html:
     kind = "png" if is_tiny else "jpeg"
     source = f"data:image/{kind};base64,{base64.b64encode(content.getvalue()).decode()}"
     return element("img", src=source, alt=words, width=width, height=height, class_="tiny" if is_tiny else None)
+
+
+def file_markup(path: Path) -> Html:
+    """An image of a run folder inside the page, or why it cannot be."""
+    found = attempt(lambda: open_image(path))
+    return note(found.why_not) if found.value is None else image_markup(found.value, path.stem.replace("_", " "))
 
 
 def galleries_markup(galleries: Sequence[Gallery]) -> Html:

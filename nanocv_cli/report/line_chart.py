@@ -9,7 +9,7 @@ from nanocv_cli.report.markup import Html, element, figure_text, joined
 from nanocv_cli.untrusted import escaped
 
 WIDTH, HEIGHT = 460.0, 270.0
-LEFT, RIGHT, TOP, BOTTOM = 52.0, 12.0, 10.0, 40.0
+LEFT, RIGHT, TOP, BOTTOM = 52.0, 20.0, 10.0, 40.0
 TICKS = 5
 COLOURS = 10  # of the style sheet: line-0 to line-9
 STEPS = (1.0, 2.0, 5.0, 10.0)

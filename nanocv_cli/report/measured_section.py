@@ -3,10 +3,11 @@
 from typing import TYPE_CHECKING, Any
 
 from nanocv_cli.evaluation.bootstrap import interval
-from nanocv_cli.report.exhibit_markup import figures_markup, galleries_markup
+from nanocv_cli.report.exhibit_markup import figures_markup, file_markup, galleries_markup
 from nanocv_cli.report.markup import Html, element, figure_text, joined, note, table
 from nanocv_cli.report.section import Found, Section
 from nanocv_cli.report.subject import Subject
+from nanocv_cli.report.training_sections import CURVES
 
 if TYPE_CHECKING:  # the training side imports torch
     from nanocv_cli.evaluation.evidence import Evidence
@@ -81,6 +82,7 @@ def _told_by_card(subject: Subject, why_not: str) -> Section:
         note(f"Measured on {split} at the end of training. It cannot be measured again, so no interval: {why_not}"),
         table(["metric", "value"], list(single_figures(metrics).items())),
         *_named(metrics),
+        *(file_markup(path) for path in subject.drawn if path.name != CURVES),
     ]
     return Section("metrics", TITLE, joined(told))
 

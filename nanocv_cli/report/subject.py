@@ -1,7 +1,7 @@
 """What a report is about: a model's file, its card, and the run that it belongs to, if it belongs to one."""
 
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from nanocv_cli.config.project import shown
 from nanocv_cli.engine.card import ModelCard
@@ -42,6 +42,13 @@ class Subject:
     def name(self) -> str:
         """What to call it: its run folder's name, else its file's."""
         return self.run.resolve().name if self.run else self.graph.stem
+
+    @property
+    def drawn(self) -> list[Path]:
+        """The images that the run drew at its end, those that are still there; their names alone are taken from it."""
+        if self.run is None or self.summary.value is None:
+            return []
+        return [path for told in self.summary.value.pictures if (path := self.run / PurePath(told).name).is_file()]
 
     @property
     def place(self) -> str:

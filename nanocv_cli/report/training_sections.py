@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 
 from nanocv_cli.config.located import flatten
+from nanocv_cli.report.exhibit_markup import file_markup
 from nanocv_cli.report.line_chart import Line, line_chart, spread
 from nanocv_cli.report.markup import Html, element, folded, joined, note, table
 from nanocv_cli.report.run_records import History
@@ -11,6 +12,7 @@ from nanocv_cli.report.section import Section
 from nanocv_cli.report.subject import Subject
 from nanocv_cli.rooms import Score
 
+CURVES = "curves.png"
 OPTION, DEFAULT = "--", "default"
 
 
@@ -44,18 +46,14 @@ def value_text(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def learning_section(subject: Subject, kept_curves: Html | None) -> Section:
-    """Loss and score over the epochs.
-
-    Args:
-        subject: the model.
-        kept_curves: the run's own image of its curves, for one that kept no figures.
-    """
+def learning_section(subject: Subject) -> Section:
+    """Loss and score over the epochs; of a run that kept no figures its own drawing of them."""
     history, score = subject.history.value, subject.score
     if history is None or not history.epochs:
         why_not = subject.history.why_not or "no epoch was evaluated"
-        if kept_curves is not None:
-            return Section("curves", "How it learnt", joined([note(f"Drawn at the time: {why_not}"), kept_curves]))
+        if curves := [path for path in subject.drawn if path.name == CURVES]:
+            told = [note(f"As the run drew it: {why_not}"), *map(file_markup, curves)]
+            return Section("curves", "How it learnt", joined(told))
         return Section("curves", "How it learnt", None, why_not)
     charts = [chart for chart in (loss_chart(history), score_chart(history, score)) if chart is not None]
     rows = [

@@ -3,8 +3,14 @@
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from nanocv_cli.config.schema import GpuConfig
+from nanocv_cli.data.dataset import Dataset
+from nanocv_cli.display import Display
+from nanocv_cli.report.cost_section import cost_section
+from nanocv_cli.report.data_section import data_section
+from nanocv_cli.report.files_section import again_section, parity_section
 from nanocv_cli.report.markup import Html, bytes_text, element, joined
 from nanocv_cli.report.measured_section import (
     interval_text,
@@ -29,14 +35,22 @@ class Story:
     Attributes:
         subject: which it is.
         evidence: its answers to the images it is judged on.
+        dataset: what it was trained on.
     """
 
     subject: Subject
     evidence: "Found[Evidence]"
+    dataset: Found[Dataset[Any]]
 
 
-def write_report(story: Story, target: Path) -> list[Section]:
+def write_report(story: Story, gpu: GpuConfig, target: Path, display: Display) -> list[Section]:
     """Writes the page of one model and returns its sections.
+
+    Args:
+        story: of the model.
+        gpu: the device that its cost is told for.
+        target: the file.
+        display: where to tell of what takes long.
 
     Raises:
         StorageError: it cannot be written.
@@ -46,8 +60,12 @@ def write_report(story: Story, target: Path) -> list[Section]:
         metrics_section(subject, story.evidence),
         made_section(story.evidence),
         mistakes_section(story.evidence),
-        learning_section(subject, None),
+        learning_section(subject),
+        data_section(story.dataset, display),
         asked_section(subject),
+        parity_section(subject),
+        cost_section(subject.graph, subject.card, gpu),
+        again_section(subject),
     ]
     told = [section for section in sections if section is not None]
     write_page(target, f"{subject.name}: {subject.card.name} on {subject.card.data}", _header(story), told)

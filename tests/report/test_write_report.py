@@ -75,3 +75,51 @@ def test_an_unknown_model_leaves_no_page(project: Path, nanocv: Command) -> None
     refused = nanocv("report", "nothing-of-that-name")
     assert refused.code == 2
     assert not (project / "report.html").exists()
+
+
+def test_the_set_its_balance_and_its_findings_are_told(trained: TrainedRun, nanocv: Command, tmp_path: Path) -> None:
+    done = nanocv("report", trained.folder, "--out", tmp_path / "page.html", "--json")
+    assert told(done.document) >= {"data", "parity", "cost", "again"}
+    page = (tmp_path / "page.html").read_text()
+    assert '<td class="word">blue</td><td class="figure" data-value="40">40</td>' in page
+    assert "finds 0 errors and 0 warnings" in page
+    assert page.count("data:image/") > 15
+    assert "nanocv train --data " in page and "--model lenet" in page and "train.epochs=6" in page
+    assert "NVIDIA Tesla V100" in page and re.search(
+        r'data-tip="[^"]*conv[^"]*operations per byte', page, re.IGNORECASE
+    )
+
+
+def test_a_set_that_is_gone_is_said_and_what_the_run_drew_stands_for_it(
+    trained: TrainedRun, nanocv: Command, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(trained.folder, run)
+    (run / "history.json").unlink()
+    shutil.move(trained.data, tmp_path / "elsewhere")
+    try:
+        done = nanocv("report", run, "--out", tmp_path / "page.html", "--json")
+    finally:
+        shutil.move(tmp_path / "elsewhere", trained.data)
+    assert done.code == 0, done.err
+    reasons = {section["name"]: section["why_not"] for section in done.document["sections"] if not section["told"]}
+    assert set(reasons) == {"data", "mistakes"} and all("not here" in reason for reason in reasons.values())
+    page = (tmp_path / "page.html").read_text()
+    assert {'alt="curves"', 'alt="confusion"'} <= set(re.findall(r'alt="[a-z]+"', page))
+    assert "no interval" in page and str(trained.summary["metrics"]["top1"])[:6] in page
+
+
+def test_what_a_summary_names_is_never_looked_for_outside_of_its_run(
+    trained: TrainedRun, nanocv: Command, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(trained.folder, run, ignore=shutil.ignore_patterns("*.png"))
+    shutil.copy(trained.folder / "confusion.png", tmp_path / "secret.png")
+    summary = json.loads((run / "summary.json").read_text())
+    (run / "summary.json").write_text(
+        json.dumps(summary | {"pictures": ["../secret.png", str(tmp_path / "secret.png")]})
+    )
+    (run / "config.yaml").write_text("")
+    done = nanocv("report", run, "--out", tmp_path / "page.html")
+    assert done.code == 0, done.err
+    assert "secret" not in (tmp_path / "page.html").read_text()

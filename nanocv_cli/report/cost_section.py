@@ -1,0 +1,137 @@
+"""What a graph costs, layer by layer, and where each layer stands under a device's roofs."""
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nanocv_cli.analysis.layer import Model
+from nanocv_cli.analysis.roofline import CACHE, COMPUTE, LATENCY, MEMORY, Point, Roofline, point
+from nanocv_cli.engine.card import ModelCard
+from nanocv_cli.report.line_chart import HEIGHT, LEFT, RIGHT, TOP, WIDTH, Axis, legend
+from nanocv_cli.report.markup import Html, bytes_text, element, folded, joined, note, table
+from nanocv_cli.report.section import Section, attempt
+
+if TYPE_CHECKING:
+    from nanocv_cli.config.schema import GpuConfig
+
+TITLE = "What it costs"
+DTYPE = "fp16"
+BOTTOM = 40.0
+VERDICTS = (MEMORY, CACHE, COMPUTE, LATENCY)
+OPEN_ROWS = 40
+PREFIXES = {0: "", 3: "k", 6: "M", 9: "G", 12: "T", 15: "P"}
+
+
+def cost_section(graph: Path, card: ModelCard, gpu: "GpuConfig") -> Section:
+    """The table of layers and the roofline, for one image.
+
+    Args:
+        graph: the `.onnx` file.
+        card: its card; a graph that reads any size is counted at the card's.
+        gpu: the device.
+    """
+
+    def analysed() -> Model:
+        from nanocv_cli.analysis.onnx_graph import analyse_graph
+
+        return analyse_graph(graph, card.input_size).model
+
+    found = attempt(analysed)
+    roofline = attempt(lambda: Roofline(gpu, DTYPE))
+    if found.value is None or roofline.value is None:
+        return Section("cost", TITLE, None, found.why_not or roofline.why_not)
+    model, at = found.value, point(found.value, roofline.value, 1)
+    told = [
+        note(
+            f"Predicted for one image on {gpu.title} in {DTYPE}: {at.seconds * 1e6:,.0f} us, {at.verdict}. "
+            f"{model.flops() / 1e6:,.1f} MFLOPs (two per multiply-add), {model.params:,} parameters, "
+            f"{bytes_text(model.bytes(DTYPE))} moved, {at.intensity:.1f} operations per byte."
+        ),
+        roofline_chart(model, roofline.value, at),
+        _layers(model, at),
+    ]
+    return Section("cost", TITLE, joined(told))
+
+
+def _layers(model: Model, at: Point) -> Html:
+    header = ["layer", "kind", "MFLOPs", "parameters", "kB moved", "operations per byte", "verdict", "us"]
+    rows = [
+        (layer.name, layer.kind, layer.flops() / 1e6, layer.params, layer.bytes(DTYPE) / 1e3, estimate.intensity,
+         estimate.verdict, estimate.seconds * 1e6)
+        for layer, estimate in zip(model.layers, at.layers, strict=True)
+    ]  # fmt: skip
+    whole = table(header, rows, words=(0, 1, 6), sortable=True)
+    return whole if len(rows) <= OPEN_ROWS else folded(f"All {len(rows)} layers", whole)
+
+
+def roofline_chart(model: Model, roofline: Roofline, at: Point) -> Html:
+    """Both roofs, and every layer at its intensity and its predicted rate, on logarithmic axes."""
+    spots = [
+        (layer.name, estimate, layer.operations() / estimate.seconds)
+        for layer, estimate in zip(model.layers, at.layers, strict=True)
+        if estimate.intensity > 0 and layer.operations()
+    ]
+    intensities = [estimate.intensity for _, estimate, _ in spots] or [1.0]
+    rates = [rate for *_, rate in spots] or [roofline.peak]
+    across = _axis(min(intensities), max(4 * roofline.thresholds[1], *intensities), LEFT, WIDTH - RIGHT)
+    up = _axis(min(rates), 2 * roofline.peak, HEIGHT - BOTTOM, TOP)
+    circles = [
+        element(
+            "circle",
+            element("title", tip := f"{name}; {estimate.intensity:.2f} operations per byte; {_si(rate)}op/s; "
+                                    f"{estimate.seconds * 1e6:.1f} us; {estimate.verdict}"),
+            cx=round(across.place(math.log10(estimate.intensity)), 1), cy=round(up.place(math.log10(rate)), 1), r=5,
+            class_=f"line-{VERDICTS.index(estimate.verdict)}", data_tip=tip,
+        )
+        for name, estimate, rate in spots
+    ]  # fmt: skip
+    drawn = element(
+        "svg",
+        _decades(across, up),
+        *(_roof(roofline, bandwidth, across, up) for bandwidth in _bandwidths(roofline)),
+        *circles,
+        element("text", "operations per byte", x=(LEFT + WIDTH - RIGHT) / 2, y=HEIGHT - 6, class_="axis"),
+        viewBox=f"0 0 {WIDTH:g} {HEIGHT:g}",
+        role="img",
+        aria_label="Roofline: the table below has its figures",
+    )
+    title = "Operations per second over operations per byte: layers, and the roofs of memory, L2 cache and arithmetic"
+    return element("figure", element("figcaption", title), drawn, legend(VERDICTS), class_="chart")
+
+
+def _axis(low: float, high: float, start: float, end: float) -> Axis:
+    """Of decimal logarithms, from one power of ten to another."""
+    return Axis(math.floor(math.log10(low)), math.ceil(math.log10(high)), start, end)
+
+
+def _bandwidths(roofline: Roofline) -> list[float]:
+    l2 = roofline.gpu.l2_bandwidth
+    return [roofline.gpu.memory_bandwidth, *([l2] if l2 else [])]
+
+
+def _roof(roofline: Roofline, bandwidth: float, across: Axis, up: Axis) -> Html:
+    """From the left edge up to the ridge, and flat on."""
+    ridge = math.log10(roofline.peak / bandwidth)
+    first = max(across.low, up.low - math.log10(bandwidth))
+    corners = [(first, first + math.log10(bandwidth)), (ridge, math.log10(roofline.peak)),
+               (across.high, math.log10(roofline.peak))]  # fmt: skip
+    way = "M" + "L".join(f"{across.place(x):.1f} {up.place(y):.1f}" for x, y in corners)
+    return element("path", d=way, class_="roof")
+
+
+def _decades(across: Axis, up: Axis) -> Html:
+    parts = []
+    for power in range(round(across.low), round(across.high) + 1):
+        x = across.place(power)
+        parts += [element("line", x1=x, x2=x, y1=TOP, y2=HEIGHT - BOTTOM, class_="grid"),
+                  element("text", f"{10.0**power:g}", x=x, y=HEIGHT - BOTTOM + 17, class_="tick")]  # fmt: skip
+    for power in range(round(up.low), round(up.high) + 1):
+        y = up.place(power)
+        parts += [element("line", x1=LEFT, x2=WIDTH - RIGHT, y1=y, y2=y, class_="grid"),
+                  element("text", _si(10.0**power), x=LEFT - 6, y=y + 4, class_="tick left")]  # fmt: skip
+    return joined(parts)
+
+
+def _si(value: float) -> str:
+    power = min(15, max(0, 3 * math.floor(math.log10(value) / 3 + 1e-9)))
+    return f"{value / 10**power:.3g} {PREFIXES[power]}"
