@@ -77,6 +77,7 @@ app.command("sample")(sample.sample)
 
 export_app = _group("Model files for other runtimes.")
 export_app.command("onnx")(export.onnx)
+export_app.command("hub")(export.hub)
 app.add_typer(export_app, name="export")
 
 serve_app = _group("Trained models on a server.")

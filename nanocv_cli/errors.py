@@ -109,6 +109,8 @@ EXTRA_OF_MODULE = {
     "google": "triton",
     "grpc": "triton",
     "httptools": "triton",
+    "httpx2": "hub",
+    "huggingface_hub": "hub",
     "prometheus_client": "triton",
     "tritonclient": "triton",
     "dvc": "dvc",

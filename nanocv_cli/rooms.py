@@ -65,6 +65,7 @@ class Room:
         checkpoint_sampler: likewise by a checkpoint, from its path and a device.
         readers: names that `data.format` may have for labels of the task's own, each with what reads them
             (`data.formats.table.Reader`); none where nanocv's own formats hold its labels.
+        pipeline_tag: what Hugging Face's hub calls the task; None where it has no word for it.
     """
 
     task: str
@@ -78,6 +79,7 @@ class Room:
     graph_sampler: str | None = None
     checkpoint_sampler: str | None = None
     readers: Mapping[str, str] = field(default_factory=dict)
+    pipeline_tag: str | None = None
 
 
 BUILT_IN = {
@@ -92,6 +94,7 @@ BUILT_IN = {
             "nanores": "nanocv_cli.models.arguments:NanoResArgs",
         },
         torchvision="nanocv_cli.tasks.classification.torchvision_classifiers:build_torchvision_classifier",
+        pipeline_tag="image-classification",
     ),
     "detection": Room(
         task="nanocv_cli.tasks.detection.task:Detection",
@@ -101,6 +104,7 @@ BUILT_IN = {
         networks={"nanospot": "nanocv_cli.models.nanospot:build_nanospot"},
         arguments={"nanospot": "nanocv_cli.models.arguments:NanoSpotArgs"},
         torchvision="nanocv_cli.tasks.detection.torchvision_detectors:build_torchvision_detector",
+        pipeline_tag="object-detection",
     ),
     "segmentation": Room(
         task="nanocv_cli.tasks.segmentation.task:Segmentation",
@@ -110,6 +114,7 @@ BUILT_IN = {
         networks={"nanoseg": "nanocv_cli.models.nanoseg:build_nanoseg"},
         arguments={"nanoseg": "nanocv_cli.models.arguments:NanoSegArgs"},
         torchvision="nanocv_cli.tasks.segmentation.torchvision_segmenters:build_torchvision_segmenter",
+        pipeline_tag="image-segmentation",
     ),
     "generation": Room(
         task="nanocv_cli.tasks.generation.task:Generation",
@@ -120,6 +125,7 @@ BUILT_IN = {
         arguments={"nanoflow": "nanocv_cli.models.arguments:NanoFlowArgs"},
         graph_sampler="nanocv_cli.tasks.generation.sampling:GraphSampler",
         checkpoint_sampler="nanocv_cli.tasks.generation.sampler:CheckpointSampler",
+        pipeline_tag="unconditional-image-generation",
     ),
 }
 

@@ -46,6 +46,7 @@ def evaluate(
     """
     from nanocv_cli.api import training
     from nanocv_cli.data.dataset import SPLITS
+    from nanocv_cli.engine.hub import hub_origin
     from nanocv_cli.files import expect_folder
 
     if split is not None:
@@ -76,6 +77,7 @@ def evaluate(
                 "n": len(measured.images),
                 "metrics": metrics,
                 "pictures": images,
+                **({"hub": origin} if (origin := hub_origin(Path(measured.file))) else {}),
             }
         )
         return

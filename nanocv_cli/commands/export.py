@@ -52,3 +52,37 @@ def onnx(
         f"parity: largest difference {parity.max_abs_error:.2g} over {parity.n} images at batch sizes "
         + ", ".join(map(str, parity.batch_sizes))
     )
+
+
+def hub(
+    repository: Annotated[str, typer.Option("--repo", metavar="OWNER/NAME", help="Repository on the hub.")],
+    ref: RefOption = None,
+    out: Annotated[Path | None, typer.Option(help="Folder to write; default: hub/OWNER/NAME.")] = None,
+    licence: Annotated[
+        str, typer.Option("--license", metavar="ID", help="Of the model, as the hub names it.")
+    ] = "unknown",
+    private: Annotated[bool, typer.Option("--private", help="Make a repository that only you can read.")] = False,
+    as_json: JsonFlag = False,
+    debug: DebugFlag = False,
+) -> None:
+    """Write a model as a repository of a Hugging Face hub; upload it if you are logged in."""
+    from nanocv_cli.api.publishing import publish
+
+    done = publish(ref, repository, out, licence, private)
+    if as_json:
+        emit(
+            {
+                "repo": done.repository,
+                "folder": str(done.folder),
+                "files": list(done.files),
+                "url": done.url,
+                "commit": done.commit,
+            }
+        )
+        return
+    for name in done.files:
+        tell(str(done.folder / name))
+    if done.url:
+        tell(f"uploaded: {done.url}", f"use it: nanocv infer IMAGES --model hf://{done.repository}")
+    else:
+        tell("not uploaded: there is no token; set HF_TOKEN or log in (hf auth login), and run it again")

@@ -53,7 +53,7 @@ RefOption = Annotated[
     typer.Option(
         "--model",
         metavar="REF",
-        help="A trained model: its name, a run folder, .safetensors or .onnx file.",
+        help="A trained model: its name, a run folder, a .safetensors or .onnx file, hf://OWNER/NAME.",
         autocompletion=complete_ref,
     ),
 ]
@@ -63,7 +63,7 @@ ServedRefOption = Annotated[
     typer.Option(
         "--model",
         metavar="REF",
-        help="Name, run folder, model file, or URL of a served model.",
+        help="Name, run folder, model file, hf://OWNER/NAME, or URL of a served model.",
         autocompletion=complete_ref,
     ),
 ]

@@ -1,4 +1,4 @@
-"""What `--model REF` means: a name, a run folder, a `.safetensors` or an `.onnx` file, resolved to one file.
+"""What `--model REF` means: a name, a run folder, a `.safetensors` or `.onnx` file, a hub's model, as one file.
 
 A name is a model's (`lenet`: its newest finished run anywhere under `runs/`, else its pulled weights) or that of pulled
 weights (`lenet-flowers`). Weights that are not here are taken from the repository's own remote, where that is a folder.
@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from nanocv_cli.config.nearest import FORMER_NAMES, nearest
-from nanocv_cli.config.project import config_folders
+from nanocv_cli.config.project import cache_folder, config_folders
 from nanocv_cli.errors import ConfigError, ModelError, RequestError
 from nanocv_cli.files import PREFIX
 from nanocv_cli.output import say
@@ -36,7 +36,12 @@ class FinishedRun:
 
 def is_url(ref: str) -> bool:
     """Whether a reference names a served model, which has no file here."""
-    return "://" in ref
+    return "://" in ref and not is_hub(ref)
+
+
+def is_hub(ref: str) -> bool:
+    """Whether a reference names a model of a hub, see `hub.py`."""
+    return ref.startswith("hf://")
 
 
 def find_graph(ref: str | None, root: Path) -> Path:
@@ -53,7 +58,7 @@ def find_graph(ref: str | None, root: Path) -> Path:
         ModelError: there is a checkpoint, but no graph was exported from it.
     """
     ref = ref or default_model(root)
-    if ref.endswith(CHECKPOINT.suffix) and not is_url(ref):
+    if ref.endswith(CHECKPOINT.suffix) and "://" not in ref:
         checkpoint = _existing(Path(ref))
         candidates = [checkpoint.with_suffix(GRAPH.suffix)]
         if Path(*checkpoint.parts[-2:]) == CHECKPOINT:
@@ -72,7 +77,7 @@ def find_checkpoint(ref: str | None, root: Path) -> Path:
         RequestError: nothing of that name, or a graph was named where a checkpoint is needed.
     """
     ref = ref or default_model(root)
-    if ref.endswith(GRAPH.suffix) and not is_url(ref):
+    if ref.endswith(GRAPH.suffix) and "://" not in ref:
         raise RequestError(
             f"{ref} is an exported graph; this needs its checkpoint", "name the .safetensors file or the run folder"
         )
@@ -142,6 +147,10 @@ def _find(ref: str, root: Path, wanted: Path) -> Path:
             f"this needs the file {wanted.name} of a model; {printable(ref, 120)} is a served one",
             "name a file, or ask the server: nanocv infer, nanocv eval --engine onnx, nanocv sample",
         )
+    if is_hub(ref):
+        from nanocv_cli.engine.hub import fetch_hub_file
+
+        return fetch_hub_file(ref, wanted.suffix, cache_folder(root))
     if ref.endswith(wanted.suffix):
         return _existing(Path(ref))
     for folder in (Path(ref), root / "runs" / ref):

@@ -44,6 +44,7 @@ BASES: dict[tuple[str, ...], dict[str, str]] = {
     ("eval",): {"ref": "tiny.onnx", "data": "colours", "engine": "onnx", "device": "cpu"},
     ("infer",): {"images": "colours/test/red/000.png", "ref": "tiny.onnx", "out": "annotated"},
     ("sample",): {"ref": "maker.onnx", "count": "1", "batch_size": "1", "out": "samples.png"},
+    ("export", "hub"): {"ref": "first", "repository": "me/lenet", "out": "published"},
     ("export", "onnx"): {"ref": "first", "out": "exported.onnx", "data": "colours"},
     ("serve", "config"): {"ref": "tiny.onnx", "repository": "models", "name": "served"},
     ("serve", "list"): {"repository": "served", "out": "tree.png"},
@@ -209,6 +210,7 @@ def _write_run(folder: Path, card: Any) -> None:
 @contextmanager
 def stand_ins(address: str) -> Iterator[None]:
     """What takes long is done in a moment inside the block."""
+    from nanocv_cli.api import publishing
     from nanocv_cli.bench import sweep
     from nanocv_cli.bench.measure import Figures
     from nanocv_cli.data import flowers
@@ -239,6 +241,8 @@ def stand_ins(address: str) -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Figure, "savefig", savefig)
+        patch.setattr(publishing, "_has_token", lambda: False)
+        patch.setattr(publishing, "_training", lambda card: ())  # the run's graph is another model's
         patch.setattr(sweep, "measure", lambda *arguments: figures)
         patch.setattr(launch, "serving", serving)
         patch.setattr(flowers, "draw_set", draw_set)
