@@ -182,6 +182,8 @@ def model(
     settings = run_settings(words("--engines", engines, tuple(RUNTIMES)), words("--precisions", precisions, PRECISIONS),
                             counts, device)  # fmt: skip
     names: list[str | None] = [*(refs or ())] or [None]
+    for name in names:
+        _expect_graph_here(name)
     graphs = [find_graph(name, project_root()) for name in names]
     with Display().bar("bench") as progress:
         rows = bench_model(graphs, settings, sizes, rounds, round_s, progress)
@@ -226,6 +228,7 @@ def _target(
         return
     if grpc_url is not None:
         raise RequestError("--grpc-url is for a server that runs already", "give its --url too")
+    _expect_graph_here(ref)
     # The Triton that pip installs has the Python backend only.
     options: dict[str, Any] = {"threads": threads, "backend": "python" if engine == "triton" else None}
     settings = resolve_serve(None, options, overrides or ())
@@ -233,6 +236,24 @@ def _target(
     say(f"starting the {engine} server")
     with serving(graph, settings, engine) as (running, name):
         yield Target(ServerApi(running.http), name, protocol, running.grpc)
+
+
+def _expect_graph_here(ref: str | None) -> None:
+    """Refuses the URL of a served model, whose time is its server's.
+
+    Raises:
+        RequestError: it is one.
+    """
+    from nanocv_cli.engine.kserve import parse_model_url
+    from nanocv_cli.engine.reference import is_url
+    from nanocv_cli.errors import RequestError
+
+    if ref is not None and is_url(ref):
+        served = parse_model_url(ref)
+        raise RequestError(
+            f"{served} is served: there is no graph here to run",
+            f"nanocv bench server --url {served.address} --model {served.model} measures the server that runs there",
+        )
 
 
 def _settings(

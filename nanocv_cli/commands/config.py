@@ -82,7 +82,8 @@ def check(
 ) -> None:
     """Validate config files; exit 2 where one is wrong.
 
-    Errors name file and line, the allowed values and the nearest known key.
+    Errors name file and line, the allowed values and the nearest known key. A recipe does not say which task it is
+    for: those that it fits are named.
 
     \b
     Examples:
@@ -100,13 +101,21 @@ def check(
     if as_json:
         errors = [[{"message": e.message, "hint": e.hint} for e in one.errors] for one in checked]
         rows = zip(checked, errors, strict=True)
-        emit({"files": [{"path": str(one.path), "group": one.group, "errors": wrong} for one, wrong in rows]})
+        emit(
+            {
+                "files": [
+                    {"path": str(one.path), "group": one.group, "errors": wrong}
+                    | ({"tasks": one.tasks} if one.group == "train" else {})
+                    for one, wrong in rows
+                ]
+            }
+        )
     else:
         for one in checked:
             for error in one.errors:
                 tell(f"error  {error.message}" + (f" ({error.hint})" if error.hint else ""))
             if not one.errors:
-                tell(f"ok     {shown(one.path)}")
+                tell(f"ok     {shown(one.path)}" + (f"  for {', '.join(one.tasks)}" if one.tasks else ""))
     wrong = [shown(one.path) for one in checked if one.errors]
     if wrong:
         end_as_failed(ConfigError(f"{len(wrong)} of {len(checked)} config files are wrong: {', '.join(wrong)}",

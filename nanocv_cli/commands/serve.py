@@ -80,6 +80,7 @@ def config(
     from nanocv_cli.files import expect_folder, expect_writable
     from nanocv_cli.serving.repository import targets
     from nanocv_cli.serving.repository.entry import check_entry, write_entry
+    from nanocv_cli.serving.repository.model_config import LONGEST_CARD
     from nanocv_cli.serving.repository.versions import bring_versions
 
     options = {
@@ -104,6 +105,11 @@ def config(
         bring_versions(repository, root)  # else a new graph would take the number of one that is not here
     act = check_entry if check else write_entry
     entry = act(find_graph(ref, root), repository, settings, name, version)
+    if not entry.has_card:
+        say(
+            f"note: the model card is too long for {entry.config} ({LONGEST_CARD:,} characters at most): it stays "
+            "behind, so infer, eval and sample cannot ask this model by its URL; other clients can"
+        )
     document = {
         "model": entry.model,
         "repository": str(entry.repository),

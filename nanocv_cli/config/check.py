@@ -19,11 +19,19 @@ from nanocv_cli.rooms import task_names
 
 @dataclass(frozen=True)
 class Checked:
-    """One file: its group (data, model, train, gpu, serve, run, defaults or unknown) and what is wrong with it."""
+    """One file.
+
+    Attributes:
+        path: the file.
+        group: data, model, train, gpu, serve, run, defaults or unknown.
+        errors: what is wrong with it.
+        tasks: of a recipe that nothing is wrong with: those whose models can be trained with it.
+    """
 
     path: Path
     group: str
     errors: tuple[ConfigError, ...]
+    tasks: tuple[str, ...] = ()
 
 
 def check_file(path: Path) -> Checked:
@@ -48,7 +56,7 @@ def check_file(path: Path) -> Checked:
         wrong = _wrong(section_class("model", located.values), located, "model.")
         return Checked(path, folder, wrong or _unknown_names(located, {"recipe": "train"}))
     if folder == "train":
-        return Checked(path, folder, _wrong_recipe(located))
+        return _checked_recipe(path, located)
     if folder in GROUP_MODELS:
         return Checked(path, folder, _wrong(GROUP_MODELS[folder], located, f"{folder}."))
     message = f"{shown(path)}: its folder is {folder!r}; expected one of {', '.join(GROUP_MODELS)}, or a run's config"
@@ -66,9 +74,11 @@ def _wrong_run(located: Located) -> tuple[ConfigError, ...]:
     return tuple(error for group, part in parts.items() for error in _wrong(classes[group], part, f"{group}."))
 
 
-def _wrong_recipe(located: Located) -> tuple[ConfigError, ...]:
-    """What is wrong in a recipe for whatever task it fits best: a recipe alone does not say which it is for."""
-    return min((_wrong(recipe_class(task), located, "train.") for task in task_names()), key=len)
+def _checked_recipe(path: Path, located: Located) -> Checked:
+    """A recipe alone does not say which task it is for: what is wrong in it counts for whatever task it fits best."""
+    wrong = {task: _wrong(recipe_class(task), located, "train.") for task in task_names()}
+    tasks = tuple(task for task, errors in wrong.items() if not errors)
+    return Checked(path, "train", min(wrong.values(), key=len), tasks)
 
 
 def _wrong(model: type[BaseModel], located: Located, prefix: str) -> tuple[ConfigError, ...]:

@@ -55,10 +55,15 @@ class ModelUrl:
     version: str
 
     @property
+    def address(self) -> str:
+        """Host and port, an IPv6 address in brackets."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+    @property
     def server(self) -> str:
         """The server's part of the URL."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{'https' if self.secure else 'http'}://{host}:{self.port}"
+        return f"{'https' if self.secure else 'http'}://{self.address}"
 
     @property
     def path(self) -> str:

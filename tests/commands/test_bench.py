@@ -86,6 +86,7 @@ def test_a_regression_ends_with_exit_1(nanocv: Command, tmp_path: Path) -> None:
         (["--url", "127.0.0.1:1", "--threads", "2"], "--threads"),
         (["--url", "127.0.0.1:1", "--protocol", "grpc"], "--grpc-url"),
         (["--url", "here"], "no address"),
+        (["--model", "http://[::1]:8000/lenet"], "nanocv bench server --url [::1]:8000 --model lenet measures"),
     ],
 )
 def test_wrong_requests(nanocv: Command, options: list[str], words: str) -> None:
@@ -108,6 +109,15 @@ def test_model_in_process(nanocv: Command, graph: Path) -> None:
         assert row["throughput"] == pytest.approx(row["batch_size"] * 1e6 / row["p50_us"])
         assert row["runs"] >= 20
     assert "p99 us" in nanocv("bench", "model", "--model", graph, *options).out
+
+
+def test_a_served_model_is_timed_by_its_server(nanocv: Command, project: Path) -> None:
+    refused = nanocv("bench", "model", "--model", "http://127.0.0.1:8000/lenet")
+    assert refused.code == 2
+    assert refused.err == (
+        "error: http://127.0.0.1:8000/lenet is served: there is no graph here to run\n"
+        "  try: nanocv bench server --url 127.0.0.1:8000 --model lenet measures the server that runs there\n"
+    )
 
 
 def test_model_with_wrong_sizes(nanocv: Command, graph: Path) -> None:

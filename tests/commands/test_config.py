@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from nanocv_cli.config.overrides import KEYS
+from nanocv_cli.rooms import BUILT_IN
 from tests.conftest import Command, Write
 
 
@@ -62,7 +63,7 @@ def test_check_takes_every_config_of_the_project(nanocv: Command, write: Write) 
         *["configs/gpu/b.yml:1:"] * 6,
         "configs/train/a.yaml:2:",
     ]
-    assert lines[-1] == "ok     configs/train/good.yaml"
+    assert lines[-1] == "ok     configs/train/good.yaml  for classification, detection, segmentation, generation"
     assert "(did you mean epochs? known keys: name, epochs," in lines[-2]
 
 
@@ -74,8 +75,8 @@ def test_check_json_lists_files_with_their_errors(nanocv: Command, write: Write)
     hint = "write another value there: share of all steps that one-cycle spends rising; its default is 0.2"
     assert json.loads(checked.out) == {
         "files": [
-            {"path": str(good), "group": "train", "errors": []},
-            {"path": str(bad), "group": "train", "errors": [{"message": message, "hint": hint}]},
+            {"path": str(good), "group": "train", "errors": [], "tasks": list(BUILT_IN)},
+            {"path": str(bad), "group": "train", "errors": [{"message": message, "hint": hint}], "tasks": []},
         ]
     }
 

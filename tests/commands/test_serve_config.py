@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from nanocv_cli.serving.repository.model_config import LONGEST_CARD
 from nanocv_cli.serving.repository.pbtxt import read_config
 from tests.conftest import Command
-from tests.engine.graphs import write_graph
+from tests.engine.graphs import colour_card, write_graph
 
 
 @pytest.fixture
@@ -39,6 +40,16 @@ def test_plain_output_is_the_path_and_the_config(nanocv: Command, graph: str) ->
     assert text == Path(path).read_text()
     assert "version 1 written" in outcome.err
     assert "nothing written" in nanocv("serve", "config", "--model", graph).err
+
+
+def test_a_card_that_is_too_long_stays_behind_and_that_is_said(nanocv: Command, project: Path) -> None:
+    write_graph(project / "wordy.onnx", colour_card(config={"notes": "x" * LONGEST_CARD}))
+    for more in ([], ["--check", "--json"]):
+        outcome = nanocv("serve", "config", "--model", "wordy.onnx", *more)
+        assert outcome.code == 0, outcome.err
+        (note,) = (line for line in outcome.err.splitlines() if line.startswith("note: "))
+        assert "the model card is too long" in note and "524,288 characters at most" in note
+    assert "note: " not in nanocv("serve", "config", "--model", write_graph(project / "brief.onnx")).err
 
 
 def test_settings_come_from_a_file_options_and_set_in_this_order(nanocv: Command, graph: str, project: Path) -> None:

@@ -25,6 +25,21 @@ def test_a_file_in_a_group_s_folder_is_judged_by_it_with_every_finding(write: Wr
     ]
 
 
+@pytest.mark.parametrize(
+    ("text", "tasks"),
+    [
+        ("name: a\n", ("classification", "detection", "segmentation", "generation")),
+        ("name: a\nlabel_smoothing: 0.1\n", ("classification", "segmentation")),
+        ("name: a\naugment: {mosaic: 0.5}\n", ("detection", "segmentation")),
+        ("name: a\nlabel_smoothing: 0.1\nlabel_dropout: 0.1\n", ()),
+    ],
+)
+def test_a_recipe_is_for_the_tasks_that_read_all_of_its_keys(write: Write, text: str, tasks: tuple[str, ...]) -> None:
+    checked = check_file(write("configs/train/a.yaml", text))
+    assert checked.tasks == tasks
+    assert bool(checked.errors) == (not tasks)
+
+
 def test_the_folder_counts_where_the_path_does_not_name_it(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(write("configs/gpu/a.yaml", "name: a\n").parent)
     assert check_file(Path("a.yaml")).group == "gpu"

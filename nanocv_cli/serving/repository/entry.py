@@ -10,6 +10,7 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from nanocv_cli import files
 from nanocv_cli.config.schema import ServeConfig
+from nanocv_cli.engine.card import METADATA_KEY
 from nanocv_cli.engine.graph import Graph
 from nanocv_cli.errors import ModelError, RequestError
 from nanocv_cli.replaced_folder import put_in_place, staging
@@ -156,6 +157,7 @@ class Entry:
         config: its `config.pbtxt`.
         version: the one that holds the graph.
         differences: what was otherwise before, one line each; where there is none, nothing was written.
+        has_card: whether the model card travels with it: one that is too long for `config.pbtxt` stays behind.
     """
 
     model: str
@@ -163,6 +165,7 @@ class Entry:
     config: Path
     version: int
     differences: tuple[str, ...]
+    has_card: bool
 
 
 def write_entry(
@@ -211,7 +214,14 @@ def check_entry(
 
 
 def _entry(plan: Plan, differences: list[str]) -> Entry:
-    return Entry(plan.folder.name, plan.folder.parent, plan.folder / CONFIG, plan.version, tuple(differences))
+    return Entry(
+        plan.folder.name,
+        plan.folder.parent,
+        plan.folder / CONFIG,
+        plan.version,
+        tuple(differences),
+        METADATA_KEY in plan.config.parameters,
+    )
 
 
 def _build(plan: Plan, folder: Path) -> None:
