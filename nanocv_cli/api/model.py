@@ -151,8 +151,8 @@ def load(
 
     Args:
         ref: a name (`lenet`: the newest finished run of that model, else its pulled weights), a run folder, a
-            `.safetensors` or `.onnx` file, the URL of a served model (`http://127.0.0.1:8000/lenet`); None: the
-            project's default model.
+            `.safetensors` or `.onnx` file, a hub's model (`hf://owner/name`), the URL of a served model
+            (`http://127.0.0.1:8000/lenet`); None: the project's default model.
         engine: what runs a graph in this process: onnxruntime, openvino, or auto, which measures once which of those
             that are installed is faster here; None: onnxruntime.
         device: auto, cpu, or of ONNX Runtime: cuda, cuda:1 or coreml; auto takes a GPU where it has one.

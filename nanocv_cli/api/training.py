@@ -215,7 +215,7 @@ def export(
 
     Args:
         ref: see `load`; its checkpoint is exported.
-        out: the file to write; None: `<model>.onnx` beside the checkpoint.
+        out: the file to write; None: `<model>.onnx` beside the checkpoint, or here where that came from a hub.
         data: the set whose images both are compared on; None: the one the model was trained on.
         any_size: let the graph read images of any height and width (segmentation).
 
@@ -225,12 +225,15 @@ def export(
         StorageError: the file cannot be written.
     """
     from nanocv_cli.display import Display
+    from nanocv_cli.engine.hub import hub_origin
     from nanocv_cli.engine.reference import find_checkpoint
     from nanocv_cli.exporting.onnx_file import export_onnx, parity_images
     from nanocv_cli.files import expect_writable
 
     root = project_root()
     checkpoint = find_checkpoint(None if ref is None else str(ref), root)
-    target = Path(out) if out else checkpoint.with_suffix(".onnx")
+    # A cache is no place for results.
+    folder = Path() if hub_origin(checkpoint) else checkpoint.parent
+    target = Path(out) if out else folder / f"{checkpoint.stem}.onnx"
     expect_writable(target)
     return export_onnx(checkpoint, target, parity_images(checkpoint, data, root, Display()), any_size)

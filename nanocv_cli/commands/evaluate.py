@@ -70,6 +70,7 @@ def evaluate(
             {
                 "model": measured.card.name,
                 "file": measured.file,
+                "hub": hub_origin(Path(measured.file)),
                 "data": measured.data,
                 "split": measured.split,
                 "engine": engine,
@@ -77,7 +78,6 @@ def evaluate(
                 "n": len(measured.images),
                 "metrics": metrics,
                 "pictures": images,
-                **({"hub": origin} if (origin := hub_origin(Path(measured.file))) else {}),
             }
         )
         return

@@ -65,7 +65,12 @@ def hub(
     as_json: JsonFlag = False,
     debug: DebugFlag = False,
 ) -> None:
-    """Write a model as a repository of a Hugging Face hub; upload it if you are logged in."""
+    """Write a model as a repository of a Hugging Face hub; upload it if you are logged in.
+
+    \b
+    Example:
+      nanocv export hub --repo me/flowers --model lenet --license apache-2.0
+    """
     from nanocv_cli.api.publishing import publish
 
     done = publish(ref, repository, out, licence, private)

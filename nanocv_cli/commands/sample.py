@@ -77,6 +77,7 @@ def sample(
     from nanocv_cli.config.project import project_root
     from nanocv_cli.display import Display
     from nanocv_cli.engine.engine import open_engine
+    from nanocv_cli.engine.hub import hub_origin
     from nanocv_cli.engine.reference import find_checkpoint
     from nanocv_cli.engine.runtimes import by_engine
     from nanocv_cli.errors import RequestError
@@ -143,6 +144,7 @@ def sample(
         document = {
             "model": card.name,
             "file": file,
+            "hub": hub_origin(Path(file)),
             "engine": engine,
             "runtime": runtime,
             "classes": names,

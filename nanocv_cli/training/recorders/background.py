@@ -77,13 +77,13 @@ class BackgroundTracker:
                 if not warned:
                     # A tracker's address may hold a password.
                     why = re.sub(r"//[^/@\s]*@", "//", first_line(error))
-                    self._say(f"warning: {self._name} cannot be reached: {why}; the training goes on, "
-                              "and what is missed is recorded when it answers again")  # fmt: skip
+                    self._say(f"warning: {self._name} records nothing at present: {why}; the training goes on, and "
+                              "what is missed is recorded later")  # fmt: skip
                     warned = True
                 self._pause(min(2.0**failures, LONGEST_PAUSE))
             else:
                 if failures and not recovered:
-                    self._say(f"{self._name} answers again: what it missed is recorded")
+                    self._say(f"{self._name} records again, and has what it missed")
                     recovered = True
                 failures = 0
 
