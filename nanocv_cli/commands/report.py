@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from nanocv_cli.commands.completion import completing, config_names
 from nanocv_cli.commands.options import DebugFlag, JsonFlag, complete_ref
 from nanocv_cli.output import emit, tell
 
@@ -25,7 +26,13 @@ def report(
             autocompletion=complete_ref,
         ),
     ] = None,
-    gpu: Annotated[str | None, typer.Option(help="A GPU config's name or file, for the cost of each layer.")] = None,
+    gpu: Annotated[
+        str | None,
+        typer.Option(
+            help="A GPU config's name or file, for the cost of each layer.",
+            autocompletion=completing(config_names("gpu")),
+        ),
+    ] = None,
     out: Annotated[Path, typer.Option(help="The page to write.")] = Path("report.html"),
     as_json: JsonFlag = False,
     debug: DebugFlag = False,

@@ -94,7 +94,7 @@ def remove_run(run: Run, root: Path) -> None:
 
     Raises:
         TrainingError: somebody has begun to write it.
-        RequestError: it lies behind a link.
+        RequestError: it lies behind a link, or was interrupted when it was looked at and is finished now.
         StorageError: it cannot be removed.
     """
     with RunDirectory(run.folder) as directory:
@@ -102,6 +102,8 @@ def remove_run(run: Run, root: Path) -> None:
             directory.lock()
             if obstacle := _obstacle(run.folder, root, is_ours=True):
                 raise obstacle
+            if run.state == "interrupted" and directory.summary.exists():
+                raise RequestError(f"{run.folder} has been finished meanwhile; it stays", "nanocv runs lists it")
             with part_folder(run.folder.parent) as doomed:
                 moved = run.folder.rename(doomed / run.folder.name)
                 shutil.rmtree(moved)

@@ -161,6 +161,7 @@ def test_a_live_count_on_a_terminal_for_more_than_a_few(monkeypatch: pytest.Monk
         def isatty(self) -> bool:
             return True
 
+    monkeypatch.setenv("TERM", "xterm")
     for count, is_shown in ((infer.LIVE_AFTER, False), (infer.LIVE_AFTER + 3, True)):
         monkeypatch.setattr(sys, "stderr", Terminal())
         monkeypatch.setattr(sys, "stdout", io.StringIO())
@@ -170,6 +171,10 @@ def test_a_live_count_on_a_terminal_for_more_than_a_few(monkeypatch: pytest.Monk
     monkeypatch.setattr(sys, "stdout", Terminal())
     assert list(infer._counted(iter(range(count)))) == list(range(count))
     assert sys.stderr.getvalue() == ""  # there the answers themselves show how far it is
+    monkeypatch.setattr(sys, "stdout", io.StringIO())
+    monkeypatch.setenv("TERM", "dumb")
+    assert list(infer._counted(iter(range(count)))) == list(range(count))
+    assert sys.stderr.getvalue() == ""  # a line now and then, as elsewhere
 
 
 def test_a_line_now_and_then_elsewhere(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

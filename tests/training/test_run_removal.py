@@ -114,6 +114,15 @@ def test_what_is_written_stays(tmp_path: Path) -> None:
     assert names(tmp_path) == []
 
 
+def test_a_run_that_is_finished_meanwhile_stays(tmp_path: Path) -> None:
+    folder = write_begun_run(tmp_path, "stopped")
+    (run,) = list_runs(tmp_path)
+    (folder / "summary.json").write_text("{}")
+    with pytest.raises(RequestError, match="has been finished meanwhile"):
+        remove_run(run, tmp_path)
+    assert names(tmp_path) == ["stopped"]
+
+
 def test_a_run_with_another_inside_or_behind_a_link_stays(tmp_path: Path) -> None:
     write_run(tmp_path, "outer", 0.5)
     write_run(tmp_path, "outer/inner", 0.5)
