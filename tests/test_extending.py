@@ -26,6 +26,7 @@ ADDED = {
     "A label format": {"label_list.py": "nanocv_cli/data/formats/label_list.py"},
     "A GPU": {"abacus.yaml": "configs/gpu/abacus.yaml"},
     "A runtime": {"reference_graph.py": "nanocv_cli/engine/reference_graph.py"},
+    "An export precision": {"rounded.py": "nanocv_cli/exporting/rounded.py"},
     "A training precision": {},
     "A device of ONNX Runtime": {},
 }
@@ -51,6 +52,14 @@ LINES = {
             (
                 '    "openvino": Runtime(',
                 '    "reference": Runtime("nanocv_cli.engine.reference_graph:open_by_reference", "onnx", "train"),\n',
+            )
+        ]
+    },
+    "An export precision": {
+        "nanocv_cli/exporting/precision.py": [
+            (
+                '    "int8": ExportPrecision(',
+                '    "bf16": ExportPrecision("nanocv_cli.exporting.rounded:round_weights", "onnx"),\n',
             )
         ]
     },
@@ -117,7 +126,7 @@ def test_a_gpu_and_a_model_are_analysed(extended: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow(15)
-def test_a_format_a_model_and_a_precision_train_and_a_device_and_a_runtime_infer(
+def test_a_format_a_model_and_a_precision_train_and_export_and_a_device_and_a_runtime_infer(
     extended: Path, labelled: Path, tmp_path: Path
 ) -> None:
     sets = ("train.epochs=20", "train.learning_rate=0.1", "train.batch_size=8", "train.precision=brain")
@@ -130,6 +139,8 @@ def test_a_format_a_model_and_a_precision_train_and_a_device_and_a_runtime_infer
     by_reference = run(extended, tmp_path, "infer", image, "--model", "run", "--engine", "reference")
     scores = [[one["score"] for one in found["predictions"]] for found in (answer, by_reference)]
     assert scores[1] == pytest.approx(scores[0], abs=1e-4)
+    exported = run(extended, tmp_path, "export", "onnx", "--model", "run", "--precision", "bf16", "--out", "less.onnx")
+    assert (exported["precision"], exported["drop"] <= 1.0) == ("bf16", True)
 
 
 @pytest.mark.parametrize("what", ADDED)

@@ -210,30 +210,43 @@ def export(
     *,
     data: str | None = None,
     any_size: bool = False,
+    precision: str = "fp32",
+    max_drop: float = 1.0,
 ) -> "Exported":
     """Writes a checkpoint as a self-contained ONNX graph, if the graph answers like it: `nanocv export onnx`.
 
     Args:
         ref: see `load`; its checkpoint is exported.
-        out: the file to write; None: `<model>.onnx` beside the checkpoint, or here where that came from a hub.
+        out: the file to write; None: `<model>.onnx` (`<model>-int8.onnx` in int8) beside the checkpoint, or here where
+            that came from a hub.
         data: the set whose images both are compared on; None: the one the model was trained on.
         any_size: let the graph read images of any height and width (segmentation).
+        precision: fp32, fp16 or int8; ranges of int8 are chosen by images of the training split.
+        max_drop: the most that the task's metric may lose on the validation split for that, in points of a share (else
+            in percent of its value).
 
     Raises:
-        ExportError: the graph does not answer like the checkpoint; nothing is written.
-        RequestError: there is no such model, or no image to compare on.
+        ExportError: the graph does not answer like the checkpoint, or loses too much; nothing is written.
+        RequestError: there is no such model, no image to compare on, or int8's extra is not installed.
         StorageError: the file cannot be written.
     """
     from nanocv_cli.display import Display
     from nanocv_cli.engine.hub import hub_origin
     from nanocv_cli.engine.reference import find_checkpoint
-    from nanocv_cli.exporting.onnx_file import export_onnx, parity_images
+    from nanocv_cli.exporting.onnx_file import export_onnx, export_with_less, parity_images
+    from nanocv_cli.exporting.precision import FP32, find_converter
     from nanocv_cli.files import expect_writable
 
-    root = project_root()
+    root, display = project_root(), Display()
     checkpoint = find_checkpoint(None if ref is None else str(ref), root)
+    plain = precision == FP32
     # A cache is no place for results.
     folder = Path() if hub_origin(checkpoint) else checkpoint.parent
-    target = Path(out) if out else folder / f"{checkpoint.stem}.onnx"
+    target = Path(out) if out else folder / f"{checkpoint.stem}{'' if plain else f'-{precision}'}.onnx"
+    if not plain:
+        find_converter(precision)
     expect_writable(target)
-    return export_onnx(checkpoint, target, parity_images(checkpoint, data, root, Display()), any_size)
+    images = parity_images(checkpoint, data, root, display)
+    if plain:
+        return export_onnx(checkpoint, target, images, any_size)
+    return export_with_less(checkpoint, target, images, any_size, precision, max_drop, data, root, display)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from nanocv_cli.commands.options import DataOption, DebugFlag, JsonFlag, RefOption
+from nanocv_cli.commands.options import DataOption, DebugFlag, JsonFlag, RefOption, number_option
 from nanocv_cli.output import emit, tell
 
 
@@ -18,6 +18,10 @@ def onnx(
     any_size: Annotated[
         bool, typer.Option("--any-size", help="Let the graph read images of any height and width, where the model can.")
     ] = False,
+    precision: Annotated[str, typer.Option(help="fp32, fp16 or int8 (extra `int8`).")] = "fp32",
+    max_drop: Annotated[
+        float, number_option(low=0.0, high=100.0, text="Most that fp16 or int8 may lose, points of the metric.")
+    ] = 1.0,
     as_json: JsonFlag = False,
     debug: DebugFlag = False,
 ) -> None:
@@ -34,16 +38,20 @@ def onnx(
     """
     from nanocv_cli.api import training
 
-    exported = training.export(ref, out, data=data, any_size=any_size)
-    parity = exported.parity
+    exported = training.export(ref, out, data=data, any_size=any_size, precision=precision, max_drop=max_drop)
+    parity, reduced = exported.parity, exported.reduced
     if as_json:
         emit(
             {
                 "path": str(exported.path),
+                "target": "onnx",
                 "precision": exported.card.precision,
                 "bytes": exported.bytes,
                 "parity": {"max_abs_error": parity.max_abs_error, "n": parity.n, "batch_sizes": parity.batch_sizes},
-                "metrics_before": exported.card.metrics,
+                "metrics_before": reduced.before if reduced else exported.card.metrics,
+                "metrics_after": exported.card.metrics,
+                "drop": reduced.drop if reduced else 0.0,
+                "kept": reduced.kept if reduced else (),
             }
         )
         return
@@ -52,6 +60,9 @@ def onnx(
         f"parity: largest difference {parity.max_abs_error:.2g} over {parity.n} images at batch sizes "
         + ", ".join(map(str, parity.batch_sizes))
     )
+    if reduced:
+        kept = f"; left in fp32: {', '.join(reduced.kept)}" if reduced.kept else ""
+        tell(f"the metric lost {reduced.drop:.2f} on the validation split (worst engine: {reduced.engine}){kept}")
 
 
 def hub(

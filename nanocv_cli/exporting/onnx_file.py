@@ -1,5 +1,6 @@
 """The spine of `nanocv export onnx`: checkpoint, graph, parity, file."""
 
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from nanocv_cli.errors import DataError, RequestError
 from nanocv_cli.evaluation.evaluate import Answer, torch_answer
 from nanocv_cli.evaluation.evidence import trained_on
 from nanocv_cli.exporting.parity import BATCH_SIZES, AnswersImages, Parity, check_parity
+from nanocv_cli.exporting.reduced_file import Reduced, export_reduced
 from nanocv_cli.files import atomic_path
 from nanocv_cli.images.resize import UnreadableImageError, open_square, resize_to_square
 from nanocv_cli.models.checkpoint import load_network, read_card
@@ -25,12 +27,21 @@ from nanocv_cli.tasks.table import task_for
 
 @dataclass(frozen=True)
 class Exported:
-    """A written graph: where, how large, how close to its checkpoint, and its card."""
+    """A written graph.
+
+    Attributes:
+        path: its file.
+        bytes: of it.
+        parity: how close the graph in fp32 is to its checkpoint.
+        card: its card.
+        reduced: what became of the metric, where it is of less precision.
+    """
 
     path: Path
     bytes: int
     parity: Parity
     card: ModelCard
+    reduced: Reduced | None = None
 
 
 def export_onnx(checkpoint: Path, target: Path, images: NDArray[np.uint8], any_size: bool = False) -> Exported:
@@ -70,6 +81,36 @@ def export_onnx(checkpoint: Path, target: Path, images: NDArray[np.uint8], any_s
             parts = images[:, : side - side // 3, : side - side // 5]
             check_parity(expected, actual, np.ascontiguousarray(parts), task.tolerance, task.parity_error)
     return Exported(target, target.stat().st_size, parity, card)
+
+
+def export_with_less(
+    checkpoint: Path,
+    target: Path,
+    images: NDArray[np.uint8],
+    any_size: bool,
+    precision: str,
+    max_drop: float,
+    data: str | None,
+    root: Path,
+    display: Display,
+) -> Exported:
+    """Writes a checkpoint as ONNX of less precision than fp32, if the graph in fp32 answers like it.
+
+    Args:
+        checkpoint, images, any_size: of `export_onnx`.
+        target, precision, max_drop: of `export_reduced`.
+        data: a data config's name; None: the set that the model was trained on.
+        root: the project.
+        display: is told how far it is.
+
+    Raises:
+        RequestError, ExportError, ModelError, StorageError: as `export_onnx` and `export_reduced`.
+    """
+    config = resolve(data=data).config.data if data else trained_on(read_card(checkpoint), checkpoint)
+    with tempfile.TemporaryDirectory() as folder:
+        exported = export_onnx(checkpoint, Path(folder) / "model.onnx", images, any_size)
+        reduced = export_reduced(exported.path, target, precision, max_drop, config, root, display)
+    return Exported(target, target.stat().st_size, exported.parity, reduced.card, reduced)
 
 
 def parity_images(checkpoint: Path, data: str | None, root: Path, display: Display) -> NDArray[np.uint8]:

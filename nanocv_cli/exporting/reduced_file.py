@@ -1,0 +1,200 @@
+"""The spine of `nanocv export onnx --precision`: a graph of less precision, written if its metric holds.
+
+It is measured on the validation split by every engine that is installed, for each has arithmetic of its own in less
+than fp32; the worst of them counts. Where that loses too much, the layers that hurt most stay in fp32.
+"""
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from nanocv_cli.config.project import cache_folder
+from nanocv_cli.config.schema import DataConfig
+from nanocv_cli.data.sources import image_folder
+from nanocv_cli.display import Display
+from nanocv_cli.engine.card import ModelCard
+from nanocv_cli.engine.engine import Engine
+from nanocv_cli.engine.runtimes import RUNTIMES, RunSettings, open_in_process
+from nanocv_cli.errors import ExportError, RequestError
+from nanocv_cli.evaluation.evaluate import load_split
+from nanocv_cli.evaluation.measure import OpenedModel, match_classes, measure
+from nanocv_cli.exporting.precision import Converter, Feed, find_converter
+from nanocv_cli.files import write_bytes
+from nanocv_cli.rooms import Score, room
+from nanocv_cli.tasks.evaluator import Metrics
+from nanocv_cli.tasks.table import task_for
+
+CALIBRATED_ON, COMPARED_ON = 300, 16  # images of the training split, spread evenly over it
+LAYERS = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
+LEFT_OUT = (1, 2, 4, 8)  # layers, one try after the other
+BATCH = 32
+
+
+@dataclass(frozen=True)
+class Reduced:
+    """A written graph of less precision.
+
+    Attributes:
+        card: its card, with the metrics of the worst engine.
+        before: metrics of the graph in fp32 on the same split.
+        drop: what the task's score lost, in points of a share, else in percent of its value.
+        engine: the one that lost it.
+        kept: names of the layers that stayed in fp32, the most sensitive first.
+    """
+
+    card: ModelCard
+    before: Metrics
+    drop: float
+    engine: str
+    kept: tuple[str, ...]
+
+
+def export_reduced(
+    graph: Path, target: Path, precision: str, max_drop: float, data: DataConfig, root: Path, display: Display
+) -> Reduced:
+    """Writes a graph of less precision.
+
+    Args:
+        graph: of fp32, with a card.
+        target: the `.onnx` file; replaced atomically.
+        precision: a name of `precision.PRECISIONS`.
+        max_drop: the most that the score may lose, in points of a share, else in percent of its value.
+        data: the set whose training split ranges are chosen by, and whose validation split is measured on.
+        root: the project.
+        display: is told how far it is.
+
+    Raises:
+        RequestError: the set has no validation or no training split; what makes the precision is not installed.
+        ExportError: the score loses more; `target` is left as it was.
+        StorageError: `target` cannot be written.
+    """
+    convert = find_converter(precision)
+    judge = _Judge(graph, data, root, display)
+    model, calibration = onnx.load(str(graph)), judge.calibration()
+    with tempfile.TemporaryDirectory() as folder:
+        candidate = Path(folder) / "model.onnx"
+
+        def attempt(kept: Sequence[str]) -> Reduced:
+            converted = convert(model, calibration, kept)
+            _write(converted, judge.card, candidate)
+            after = {name: judge.metrics(candidate, name) for name in judge.engines}
+            drops = {name: loss(judge.score, judge.before, metrics) for name, metrics in after.items()}
+            engine = max(drops, key=drops.__getitem__)
+            card = replace(judge.card, precision=precision, metrics=after[engine], split="val")
+            _write(converted, card, candidate)
+            return Reduced(card, judge.before, drops[engine], engine, tuple(kept))
+
+        reduced = attempt(())
+        if reduced.drop > max_drop:
+            display.say(f"{precision} loses {reduced.drop:.2f} on {reduced.engine}: looking for the layers that hurt")
+            layers = judge.most_sensitive(model, convert, calibration, reduced.engine, Path(folder) / "layer.onnx")
+            for count in LEFT_OUT:
+                if reduced.drop > max_drop:
+                    display.say(f"left in fp32: {', '.join(layers[:count])}")
+                    reduced = attempt(layers[:count])
+        if reduced.drop > max_drop:
+            unit = "points" if judge.score.is_share else "percent"
+            raise ExportError(
+                f"in {precision} {judge.score.name} loses {reduced.drop:.2f} {unit} on {reduced.engine}, also with "
+                f"{len(reduced.kept)} layers left in fp32 (allowed {max_drop:g}); nothing was written",
+                "allow more with --max-drop, or stay with fp32",
+            )
+        write_bytes(target, candidate.read_bytes())
+    return reduced
+
+
+def loss(score: Score, before: Metrics, after: Metrics) -> float:
+    """What a score has lost: in points of a share, else in percent of what it was; less than 0 where it has won.
+
+    Args:
+        score: the task's.
+        before: metrics, by name.
+        after: likewise.
+    """
+    lost = float(before[score.name]) - float(after[score.name])
+    lost = -lost if score.lowest_is_best else lost
+    return 100.0 * lost if score.is_share else 100.0 * lost / max(abs(float(before[score.name])), 1e-12)
+
+
+class _Judge:
+    """Measures graphs of one model on one set."""
+
+    def __init__(self, graph: Path, data: DataConfig, root: Path, display: Display) -> None:
+        self._graph, self._data, self._root, self._display = graph, data, root, display
+        self.card = self._open(graph, "onnxruntime").card
+        self.score = room(self.card.task).score
+        self.engines = [name for name, row in RUNTIMES.items() if row.is_installed]
+        self._task = task_for(self.card.task)
+        self._dataset = match_classes(self._task.read(data, image_folder(data, root, display)), self.card.classes)
+        for split, what in (("train", "choose ranges by"), ("val", "measure on")):
+            if not self._dataset.splits.get(split):
+                raise RequestError(
+                    f"data set {data.name} has no {split} split to {what}", "give a set that has one with --data"
+                )
+
+    def _open(self, graph: Path, engine: str) -> Engine:
+        return open_in_process(graph, RunSettings(engine, "cpu"), cache_folder(self._root))
+
+    @cached_property
+    def before(self) -> Metrics:
+        """Of the graph in fp32."""
+        return self.metrics(self._graph, "onnxruntime")
+
+    def calibration(self) -> list[Feed]:
+        """Images of the training split as the graph takes them, one by one."""
+        card, cache = self.card, cache_folder(self._root)
+        split = load_split(self._dataset, "train", self._task, cache, card.input_size, card.resize, self._display)
+        places = np.unique(np.linspace(0, len(split.images) - 1, CALIBRATED_ON).round().astype(int))
+        return [
+            self._task.graph_inputs(np.array(split.images[[place]]), np.array(split.targets[[place]]), int(place))
+            for place in places
+        ]
+
+    def metrics(self, graph: Path, engine: str) -> Metrics:
+        """The task's metrics on the validation split."""
+        opened = self._open(graph, engine)
+        model = OpenedModel(opened.origin, opened.card, opened.answer, opened.runtime)
+        cache = cache_folder(self._root)
+        return measure(model, self._data, "val", BATCH, self._root, cache, self._display).metrics
+
+    def most_sensitive(
+        self, model: onnx.ModelProto, convert: Converter, calibration: Sequence[Feed], engine: str, scratch: Path
+    ) -> list[str]:
+        """Layers by how much the answers of an engine change where that layer alone is converted, the most first."""
+        layers = [node.name for node in model.graph.node if node.op_type in LAYERS and node.name]
+        few = calibration[:: max(1, len(calibration) // COMPARED_ON)][:COMPARED_ON]
+        expected = self._answers(self._graph, engine, few)
+        changes: dict[str, float] = {}
+        with self._display.bar("looking at layers") as progress:
+            for done, layer in enumerate(layers, start=1):
+                try:
+                    converted = convert(model, few, [other for other in layers if other != layer])
+                except ExportError:  # it stays as it is by itself
+                    continue
+                finally:
+                    progress(done, len(layers))
+                _write(converted, self.card, scratch)
+                actual = self._answers(scratch, engine, few)
+                changes[layer] = sum(
+                    float(np.abs(left - right).mean() / max(np.abs(left).mean(), 1e-12))
+                    for left, right in zip(expected, actual, strict=True)
+                )
+        return sorted(changes, key=changes.__getitem__, reverse=True)
+
+    def _answers(self, graph: Path, engine: str, feeds: Sequence[Feed]) -> list[np.ndarray]:
+        """All outputs for all of the feeds, as numbers that can be subtracted."""
+        opened = self._open(graph, engine)
+        answers = [opened.answer(feed) for feed in feeds]
+        return [np.concatenate([one[name] for one in answers]).astype(np.float64) for name in answers[0]]
+
+
+def _write(model: onnx.ModelProto, card: ModelCard, path: Path) -> None:
+    """A graph with a card in place of the one that it came with."""
+    del model.metadata_props[:]
+    onnx.helper.set_model_props(model, card.to_metadata())
+    path.write_bytes(model.SerializeToString())
