@@ -13,8 +13,7 @@ if TYPE_CHECKING:
     from nanocv_cli.data.dataset import Dataset
     from nanocv_cli.display import Display
     from nanocv_cli.evaluation.evidence import Evidence
-    from nanocv_cli.report.subject import Subject
-    from nanocv_cli.report.write_report import Story
+    from nanocv_cli.report.subject import Story, Subject
 
 
 def report(
@@ -37,16 +36,18 @@ def report(
     as_json: JsonFlag = False,
     debug: DebugFlag = False,
 ) -> None:
-    """Tell a run's story in one HTML page: what was asked, learnt and measured.
+    """Tell a run's story in one HTML page, or set several side by side.
 
     \b
     Example:
       nanocv report runs/first --out first.html
+      nanocv report runs/first runs/second
     """
     from nanocv_cli.config.loader import resolve
     from nanocv_cli.config.project import project_root
     from nanocv_cli.display import Display
     from nanocv_cli.files import expect_writable
+    from nanocv_cli.report.comparison import write_comparison
     from nanocv_cli.report.subject import find_subject
     from nanocv_cli.report.write_report import write_report
 
@@ -55,7 +56,8 @@ def report(
     subjects = [find_subject(ref, root) for ref in named]
     device, display = resolve(gpu=gpu).config.gpu, Display()
     expect_writable(out)
-    sections = write_report(_story(subjects[0], root, display), device, out, display)
+    stories = [_story(subject, root, display) for subject in subjects]
+    sections = write_report(stories[0], device, out, display) if len(stories) == 1 else write_comparison(stories, out)
     if as_json:
         emit(
             {
@@ -78,7 +80,7 @@ def _story(subject: "Subject", root: Path, display: "Display") -> "Story":
     """A model with the answers it gives; the training side is imported where there is one."""
     from nanocv_cli.config.project import cache_folder
     from nanocv_cli.report.section import attempt
-    from nanocv_cli.report.write_report import Story
+    from nanocv_cli.report.subject import Story
 
     def gather() -> "Evidence":
         from nanocv_cli.evaluation.evidence import gather_evidence

@@ -1,15 +1,20 @@
-"""What a report is about: a model's file, its card, and the run that it belongs to, if it belongs to one."""
+"""What a report is about: a model's file, its card, the run that it belongs to, and how it answers."""
 
 from dataclasses import dataclass
 from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Any
 
 from nanocv_cli.config.project import shown
+from nanocv_cli.data.dataset import Dataset
 from nanocv_cli.engine.card import ModelCard
 from nanocv_cli.engine.graph import Graph
 from nanocv_cli.engine.reference import GRAPH, SUMMARY, default_model, find_graph
 from nanocv_cli.report.run_records import History, Summary, read_history, read_origins, read_summary
 from nanocv_cli.report.section import Found, attempt
 from nanocv_cli.rooms import Score, room
+
+if TYPE_CHECKING:  # the training side imports torch
+    from nanocv_cli.evaluation.evidence import Evidence
 
 NO_RUN = "{} is no run folder, and only those keep it"
 
@@ -54,6 +59,21 @@ class Subject:
     def place(self) -> str:
         """Where it lies, for people."""
         return shown(self.run or self.graph)
+
+
+@dataclass(frozen=True)
+class Story:
+    """All that is known of one model.
+
+    Attributes:
+        subject: which it is.
+        evidence: its answers to the images it is judged on.
+        dataset: what it was trained on.
+    """
+
+    subject: Subject
+    evidence: "Found[Evidence]"
+    dataset: Found[Dataset[Any]]
 
 
 def find_subject(ref: str | None, root: Path) -> Subject:

@@ -1,12 +1,9 @@
-"""From subjects to the page."""
+"""The page of one model."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from nanocv_cli.config.schema import GpuConfig
-from nanocv_cli.data.dataset import Dataset
 from nanocv_cli.display import Display
 from nanocv_cli.report.cost_section import cost_section
 from nanocv_cli.report.data_section import data_section
@@ -20,27 +17,9 @@ from nanocv_cli.report.measured_section import (
     single_figures,
 )
 from nanocv_cli.report.page import tiles, write_page
-from nanocv_cli.report.section import Found, Section
-from nanocv_cli.report.subject import Subject
+from nanocv_cli.report.section import Section
+from nanocv_cli.report.subject import Story
 from nanocv_cli.report.training_sections import asked_section, learning_section
-
-if TYPE_CHECKING:  # the training side imports torch
-    from nanocv_cli.evaluation.evidence import Evidence
-
-
-@dataclass(frozen=True)
-class Story:
-    """All that is known of one model.
-
-    Attributes:
-        subject: which it is.
-        evidence: its answers to the images it is judged on.
-        dataset: what it was trained on.
-    """
-
-    subject: Subject
-    evidence: "Found[Evidence]"
-    dataset: Found[Dataset[Any]]
 
 
 def write_report(story: Story, gpu: GpuConfig, target: Path, display: Display) -> list[Section]:

@@ -6,36 +6,41 @@ import json
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.conftest import Command, TrainedRun
+from tests.conftest import Command, TrainedRun, run_nanocv
 from tests.engine.graphs import colour_card, write_graph
+
+
+@pytest.fixture(scope="module")
+def of_run(trained: TrainedRun, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], str]:
+    """What `nanocv report --json` prints of the run, and the page."""
+    path = tmp_path_factory.mktemp("page") / "page.html"
+    done = run_nanocv("report", trained.folder, "--out", path, "--json")
+    assert done.code == 0, done.err
+    assert done.document["report"] == str(path)
+    return done.document, path.read_text()
 
 
 def told(document: dict[str, list[dict[str, object]]]) -> set[object]:
     return {section["name"] for section in document["sections"] if section["told"]}
 
 
-def test_a_run_tells_what_was_asked_and_how_it_learnt(trained: TrainedRun, nanocv: Command, tmp_path: Path) -> None:
-    done = nanocv("report", trained.folder, "--out", tmp_path / "page.html", "--json")
-    assert done.code == 0, done.err
-    assert done.document["report"] == str(tmp_path / "page.html")
-    assert {"metrics", "curves", "config"} <= told(done.document)
-    page = (tmp_path / "page.html").read_text()
+def test_a_run_tells_what_was_asked_and_how_it_learnt(of_run: tuple[dict[str, Any], str]) -> None:
+    document, page = of_run
+    assert {"metrics", "curves", "config"} <= told(document)
     assert "model.input_size" in page and "--set" in page
-    assert {"mistakes"} <= {section["name"] for section in done.document["sections"]}
+    assert {"mistakes"} <= {section["name"] for section in document["sections"]}
     assert re.search(r"<td[^>]*>top1</td><td[^>]*>[01]\.\d{4}</td><td[^>]*>[01]\.\d{4} to [01]\.\d{4}</td>", page)
     chart = json.loads(re.search(r'data-chart="([^"]*)"', page)[1].replace("&quot;", '"'))  # type: ignore[index]
     assert chart["texts"] == [str(epoch) for epoch in range(1, 7)]
     assert [line["name"] for line in chart["lines"]] == ["train", "val"]
 
 
-def test_the_policy_allows_the_pages_own_script_and_style_alone(
-    trained: TrainedRun, nanocv: Command, tmp_path: Path
-) -> None:
-    assert nanocv("report", trained.folder, "--out", tmp_path / "page.html").code == 0
-    page = (tmp_path / "page.html").read_text()
+def test_the_policy_allows_the_pages_own_script_and_style_alone(of_run: tuple[dict[str, Any], str]) -> None:
+    _, page = of_run
     policy = re.search(r'Content-Security-Policy" content="([^"]*)"', page)[1]  # type: ignore[index]
     assert policy.startswith("default-src &#x27;none&#x27;; ")
     for tag in ("style", "script"):
@@ -77,10 +82,9 @@ def test_an_unknown_model_leaves_no_page(project: Path, nanocv: Command) -> None
     assert not (project / "report.html").exists()
 
 
-def test_the_set_its_balance_and_its_findings_are_told(trained: TrainedRun, nanocv: Command, tmp_path: Path) -> None:
-    done = nanocv("report", trained.folder, "--out", tmp_path / "page.html", "--json")
-    assert told(done.document) >= {"data", "parity", "cost", "again"}
-    page = (tmp_path / "page.html").read_text()
+def test_the_set_its_balance_and_its_findings_are_told(of_run: tuple[dict[str, Any], str]) -> None:
+    document, page = of_run
+    assert told(document) >= {"data", "parity", "cost", "again"}
     assert '<td class="word">blue</td><td class="figure" data-value="40">40</td>' in page
     assert "finds 0 errors and 0 warnings" in page
     assert page.count("data:image/") > 15

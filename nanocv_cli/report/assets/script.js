@@ -85,7 +85,14 @@
 
   function sortable(row, place) {
     const cell = row.cells[place];
-    return cell.dataset.value === undefined ? cell.textContent : Number(cell.dataset.value);
+    const figure = cell.dataset.value === undefined ? cell.querySelector("[data-value]") : cell;
+    return figure ? Number(figure.dataset.value) : cell.textContent;
+  }
+
+  function compared(a, b) {
+    if (typeof a === "number" && typeof b === "number") return a - b;
+    if (typeof a !== typeof b) return typeof a === "number" ? -1 : 1;
+    return a.localeCompare(b);
   }
 
   for (const table of document.querySelectorAll("table.sortable")) {
@@ -96,8 +103,7 @@
       head.setAttribute("aria-sort", down ? "descending" : "ascending");
       const rows = [...table.tBodies[0].rows];
       rows.sort((left, right) => {
-        const [a, b] = [sortable(left, place), sortable(right, place)];
-        const order = typeof a === "number" && typeof b === "number" ? a - b : String(a).localeCompare(String(b));
+        const order = compared(sortable(left, place), sortable(right, place));
         return down ? -order : order;
       });
       table.tBodies[0].append(...rows);
