@@ -99,8 +99,8 @@ def test_on_a_terminal_it_asks(three: Path, answer: str, gone: list[str]) -> Non
         timeout=60,
         check=False,
     )
-    os.close(theirs)
     told = os.read(ours, 4096).decode()
+    os.close(theirs)
     os.close(ours)
     assert done.returncode == 0, told
     assert "remove 1 run, 0.0 MB? [y/N]" in told
