@@ -62,7 +62,7 @@ def unpack(archive: Path, folder: Path, expected_md5: str | None) -> None:
     except OSError as error:
         raise DataError(f"{archive} cannot be read: {error.strerror}", "check the path and its permissions") from error
     with file:
-        if expected_md5 and (actual := _md5(file)) != expected_md5:
+        if expected_md5 and (actual := md5_of(file)) != expected_md5:
             raise DataError(
                 f"{archive} has MD5 {actual}, but dvc.lock records {expected_md5}",
                 f"delete {archive} and pull it again, or run dvc repro if you changed how it is made",
@@ -103,7 +103,7 @@ def adopt(content: Path, folder: Path, archive: os.stat_result) -> None:
     shutil.rmtree(former, ignore_errors=True)
 
 
-def _md5(file: io.BufferedReader) -> str:
+def md5_of(file: io.BufferedReader) -> str:
     """Of a file's content, hex: the hash that DVC records (it guards against accidents, not against malice)."""
     return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 

@@ -6,14 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 from nanocv_cli.config.schema import DataConfig
-from nanocv_cli.data.archive import STAMP, adopt, is_unpacked, place_of, unpack
+from nanocv_cli.data.archive import STAMP, adopt, is_unpacked, md5_of, place_of, unpack
 from nanocv_cli.display import Display
 from nanocv_cli.dvc import retrieve
-from nanocv_cli.dvc.records import tracked_files
+from nanocv_cli.dvc.records import Tracked, tracked_files
 from nanocv_cli.dvc.retrieve import default_remote
 from nanocv_cli.errors import DataError, RequestError
 from nanocv_cli.files import expect_folder, expect_writable, folder_beside
 from nanocv_cli.machine import usable_processors
+from nanocv_cli.untrusted import open_regular
 
 SECONDS_PER_PIXEL = 4e-7  # that drawing takes on one processor: 26 ms for 256x256
 
@@ -51,7 +52,7 @@ def pull_set(config: DataConfig, root: Path, display: Display, remote: str | Non
     """Brings a set here: by `dvc pull`, else by its stage, else (outside a DVC project) by drawing it.
 
     Returns:
-        how it came: `pulled`, `reproduced` or `drawn`.
+        how it came: `here` (it was already), `pulled`, `reproduced` or `drawn`.
 
     Raises:
         RequestError: the set has no archive: it is a folder of the user's own.
@@ -76,7 +77,7 @@ def pull_files(root: Path, paths: list[str], say: Say, remote: str | None = None
     """Brings tracked files here by `dvc pull`, else by reproducing their stages; says which.
 
     Returns:
-        `pulled` or `reproduced`.
+        `here`, `pulled` or `reproduced`.
 
     Raises:
         DataError: the remote does not hold them and no stage makes them, or the stage failed.
@@ -93,10 +94,23 @@ def pull_files(root: Path, paths: list[str], say: Say, remote: str | None = None
         raise DataError(
             f"the remote does not hold {', '.join(paths)}, and no stage of dvc.yaml makes it", "dvc push it"
         )
+    # Such as a set that was drawn when first needed: DVC only has to be told.
+    if all(_is_as_recorded(root, tracked[path]) for path in paths) and all(
+        retrieve.commit(root, one) for one in stages
+    ):
+        return "here"
     say(f"the remote does not hold {', '.join(paths)}: reproducing stage {', '.join(stages)}")
     for stage in stages:
         retrieve.reproduce(root, stage)
     return "reproduced"
+
+
+def _is_as_recorded(root: Path, file: Tracked) -> bool:
+    try:
+        with open_regular(root / file.path) as content:
+            return md5_of(content) == file.md5
+    except OSError:
+        return False
 
 
 def draw(config: DataConfig, root: Path, archive: Path, display: Display) -> None:

@@ -114,6 +114,11 @@ def reproduce(root: Path, stage: str) -> None:
         raise DataError(f"dvc repro {stage} failed", "its own message stands above")
 
 
+def commit(root: Path, stage: str) -> bool:
+    """`dvc commit` of a stage whose files are here: kept in the cache; False where it would record a change."""
+    return _dvc(root, "commit", stage) == 0
+
+
 def _dvc(root: Path, *arguments: str) -> int:
     """Runs DVC in the project; all it prints goes to stderr, which leaves stdout to the command's result."""
     import dvc  # type: ignore[import-untyped]  # noqa: F401  # fails here, with a hint, where the extra is not installed
@@ -122,7 +127,7 @@ def _dvc(root: Path, *arguments: str) -> int:
     path = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", "")))
     environment = {**os.environ, "PATH": path, "DVC_NO_ANALYTICS": "1"}
     command = [sys.executable, "-m", "dvc", *arguments]
-    with subprocess.Popen(command, cwd=root, env=environment, stdout=STDERR) as process:
+    with subprocess.Popen(command, cwd=root, env=environment, stdin=subprocess.DEVNULL, stdout=STDERR) as process:
         try:
             return process.wait()
         except Terminated:  # sent to this process alone; the terminal's Ctrl-C has reached DVC too

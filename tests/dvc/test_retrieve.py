@@ -93,6 +93,15 @@ def test_an_empty_remote_leads_to_the_stage(nanocv: Command, clone: Path) -> Non
     assert "the remote does not hold data/flowers.tar: reproducing stage flowers" in outcome.err
 
 
+def test_a_set_that_came_by_itself_is_not_made_again(nanocv: Command, clone: Path) -> None:
+    shutil.rmtree(clone / ".dvc" / "storage")
+    assert nanocv("data", "check", "flowers").code == 0
+    outcome = nanocv("data", "pull", "flowers", "--json")
+    assert outcome.document["how"] == "here"
+    assert "drawing" not in outcome.err
+    dvc(clone, "checkout", "flowers")  # DVC has it now
+
+
 def test_a_damaged_archive_is_refused(nanocv: Command, clone: Path) -> None:
     assert nanocv("data", "pull", "flowers").code == 0
     shutil.rmtree(clone / "data" / "flowers")
