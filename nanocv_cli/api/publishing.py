@@ -13,7 +13,7 @@ from nanocv_cli.config.project import project_root
 from nanocv_cli.display import Display
 from nanocv_cli.engine.card import ModelCard
 from nanocv_cli.engine.graph import Graph
-from nanocv_cli.engine.hub import NAME, answering, endpoint
+from nanocv_cli.engine.hub_client import NAME, answering, endpoint
 from nanocv_cli.engine.reference import find_checkpoint, find_graph
 from nanocv_cli.errors import ModelError, NanocvError, RequestError
 from nanocv_cli.files import atomic_path, expect_folder, write_text

@@ -11,8 +11,9 @@ import pytest
 
 pytest.importorskip("huggingface_hub", reason="not installed: huggingface_hub")
 
-from nanocv_cli.engine import hub as hub_module
-from nanocv_cli.engine.hub import HubReference, fetch_hub_file, hub_origin
+from nanocv_cli.engine import hub_client
+from nanocv_cli.engine.hub import fetch_hub_file, hub_origin
+from nanocv_cli.engine.hub_client import HubReference
 from nanocv_cli.errors import ModelError, NanocvError, RequestError, ServingError
 from tests.conftest import Command
 from tests.engine.graphs import colour_card, write_graph
@@ -86,7 +87,7 @@ def test_the_token_goes_to_the_hub_alone(hub: Hub, tmp_path: Path) -> None:
     hub.private = True
     store = Hub(files={"model.onnx": GRAPH})
     with hub_server(store) as elsewhere, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(hub_module, "_expect_store", lambda place, home: None)
+        patch.setattr(hub_client, "_expect_store", lambda place, home: None)
         hub.store = f"{elsewhere}/store"
         fetch(tmp_path)
     assert {token for _, _, token in hub.asked} == {"hf_secret"}
@@ -169,7 +170,9 @@ def test_a_redirect_elsewhere_is_refused(hub: Hub, tmp_path: Path, store: str) -
     "answer",
     ["", "no json", "[]", "{}", '{"id": "me/lenet", "sha": "../..", "siblings": []}',
      *(f'{{"id": "me/lenet", "sha": "{"a" * 40}", "siblings": [{{"rfilename": {entry}}}]}}'
-       for entry in ('"model.onnx"', "5", '"model.onnx", "size": "9", "blobId": "../x"'))],
+       for entry in ('"model.onnx"', "5", '"model.onnx", "size": "9", "blobId": "../x"', '"model.onnx", "size": 9')),
+     "[" * 100_000, " " * (17 << 20)],
+    ids=str.__len__,
 )  # fmt: skip
 def test_answers_that_cannot_be_are_one_line(hub: Hub, tmp_path: Path, answer: str) -> None:
     hub.answer = answer
