@@ -1,21 +1,25 @@
-"""Figures kept to compare later ones with."""
+"""Figures kept: to compare later ones with, and in the run that they are of, for its report."""
 
 import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from nanocv_cli.bench.sweep import Row
-from nanocv_cli.errors import RequestError
+from nanocv_cli.engine.reference import run_of
+from nanocv_cli.errors import NanocvError, RequestError
 from nanocv_cli.files import write_json
+from nanocv_cli.output import finite, say
 from nanocv_cli.untrusted import read_regular
 
 # Higher is better for the first, lower for the others; the first two decide.
 COMPARED = ("throughput", "p99_us", "p50_us")
 DECIDING = COMPARED[:2]
 LARGEST_FILE = 16 << 20  # bytes
+OF_MODEL, OF_SERVER = "bench-model.json", "bench-server.json"  # in a run folder
 KEYS = ("max_batch", "queue_delay_us", "instances", "concurrency")
 
 
@@ -40,6 +44,26 @@ def save(path: Path, conditions: dict[str, Any], rows: Sequence[Row]) -> None:
         StorageError: it cannot be written.
     """
     write_json(path, {"conditions": conditions, "rows": [row.to_json() for row in rows]})
+
+
+def keep_in_run(graph: Path, name: str, document: dict[str, Any]) -> None:
+    """Keeps what was measured of a run's graph in its folder, in place of what was kept there before.
+
+    A graph that lies in no run leaves no file, and a folder that cannot be written to is said: what was measured has
+    been told all the same.
+
+    Args:
+        graph: that was measured.
+        name: `OF_MODEL` or `OF_SERVER`.
+        document: what the command prints as JSON.
+    """
+    run = run_of(graph)
+    if run is None:
+        return
+    try:
+        write_json(run / name, finite(document | {"when": datetime.now().isoformat(timespec="seconds")}))
+    except NanocvError as error:
+        say(f"warning: not kept for the report of {run}: {error.message}")
 
 
 def read(path: Path) -> tuple[dict[str, Any], dict[tuple[Any, ...], list[float]]]:

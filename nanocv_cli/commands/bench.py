@@ -85,7 +85,9 @@ def server(
     from nanocv_cli.bench.payload import FILLINGS
     from nanocv_cli.bench.report import choose, draw, shares, table
     from nanocv_cli.bench.sweep import run_sweep
+    from nanocv_cli.config.project import project_root
     from nanocv_cli.display import Display
+    from nanocv_cli.engine.reference import find_graph
     from nanocv_cli.errors import ServingError
     from nanocv_cli.files import expect_writable
 
@@ -109,6 +111,12 @@ def server(
         name = target.model
     choice = choose(rows, slo_p99_us)
     conditions = {"model": name, "protocol": protocol, "rows": request_batch, "rate": rate, "engine": url or engine}
+    document = {
+        "model": name,
+        "rows": [row.to_json() for row in rows],
+        "choice": vars(choice),
+        "conditions": conditions,
+    }
     try:
         if not as_json:  # first of all: what was measured is not lost, whatever comes
             tell(*table(rows, choice))
@@ -120,18 +128,11 @@ def server(
         if image:
             load = f"{rate:g}/s" if rate else f"concurrency {concurrency}"
             draw(rows, choice, f"{name}, {protocol}, {load}", image)
+        if url is None:
+            baseline.keep_in_run(find_graph(ref, project_root()), baseline.OF_SERVER, document)
     changes = baseline.compare(compare, conditions, rows, tolerance) if compare else []
     if as_json:
-        emit(
-            {
-                "model": name,
-                "rows": [row.to_json() for row in rows],
-                "choice": vars(choice),
-                "conditions": conditions,
-                "figure": str(image) if image else None,
-                "compared": [vars(change) for change in changes],
-            }
-        )
+        emit(document | {"figure": str(image) if image else None, "compared": [vars(change) for change in changes]})
     for change in changes if not as_json else ():
         verdict = "WORSE" if change.worse else "ok"
         tell(f"{verdict:5}  {change.figure} now/then {change.ratio:.3f}  {change.configuration}")
@@ -173,6 +174,7 @@ def model(
     Example:
       nanocv bench model --model lenet-flowers --batch-sizes 1,4 --threads 1,2
     """
+    from nanocv_cli.bench import baseline
     from nanocv_cli.bench.model import bench_model, run_settings
     from nanocv_cli.config.project import project_root
     from nanocv_cli.display import Display
@@ -187,6 +189,9 @@ def model(
     graphs = [find_graph(name, project_root()) for name in names]
     with Display().bar("bench") as progress:
         rows = bench_model(graphs, settings, sizes, rounds, round_s, progress)
+    for graph in graphs:
+        own = [row.to_json() for row in rows if row.model == str(graph)]
+        baseline.keep_in_run(graph, baseline.OF_MODEL, {"rows": own})
     if as_json:
         emit({"rows": [row.to_json() for row in rows]})
         return

@@ -105,6 +105,12 @@ def default_model(root: Path) -> str:
     raise RequestError("configs/defaults.yaml names no model", "give one with --model")
 
 
+def run_of(graph: Path) -> Path | None:
+    """The run folder that a graph is the graph of; None where it lies in none."""
+    is_run = graph.name == GRAPH.name and any((graph.parent / name).is_file() for name in (SUMMARY, "config.yaml"))
+    return graph.parent if is_run else None
+
+
 def finished_runs(root: Path) -> list[FinishedRun]:
     """All finished runs under `root/runs`, newest first; folders that are no runs of ours are passed over."""
     runs = []

@@ -5,6 +5,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
+from nanocv_cli.bench.baseline import OF_MODEL, OF_SERVER
+from nanocv_cli.config.project import shown
 from nanocv_cli.errors import RequestError
 from nanocv_cli.foreign import read_json
 
@@ -57,6 +59,86 @@ class Summary(Record):
     device: str | None = None
     versions: dict[str, str] = {}
     parity: Parity | None = None
+
+
+class ModelBenchRow(Record):
+    """A graph at one setting; times in microseconds."""
+
+    engine: str = "onnxruntime"
+    precision: str
+    batch_size: int
+    threads: int
+    device: str = "cpu"
+    p50_us: float
+    p99_us: float
+    throughput: float
+
+
+class ModelBench(Record):
+    """What `nanocv bench model` found, and when."""
+
+    rows: list[ModelBenchRow]
+    when: str
+
+
+class ServerBenchRow(Record):
+    """A server's configuration under load; times in microseconds."""
+
+    max_batch: int
+    queue_delay_us: int
+    instances: int
+    concurrency: int
+    throughput: float
+    p50_us: float
+    p90_us: float
+    p95_us: float
+    p99_us: float
+    errors: int
+    stable: bool
+
+
+class Choice(Record):
+    """The row to use, and why."""
+
+    row: int | None = None
+    rule: str = ""
+
+
+class ServerBench(Record):
+    """What `nanocv bench server` found, and when."""
+
+    rows: list[ServerBenchRow]
+    choice: Choice
+    conditions: dict[str, Any] = {}
+    when: str
+
+
+def read_model_bench(run: Path) -> ModelBench:
+    """The last figures of `nanocv bench model`.
+
+    Raises:
+        RequestError, DataError: it was not run, or the file is damaged.
+    """
+    path = run / OF_MODEL
+    return read_json(_benched(path, "nanocv bench model"), TypeAdapter(ModelBench), "run it again: nanocv bench model")
+
+
+def read_server_bench(run: Path) -> ServerBench:
+    """The last figures of `nanocv bench server`.
+
+    Raises:
+        RequestError, DataError: it was not run, or the file is damaged.
+    """
+    path = run / OF_SERVER
+    return read_json(
+        _benched(path, "nanocv bench server"), TypeAdapter(ServerBench), "run it again: nanocv bench server"
+    )
+
+
+def _benched(path: Path, command: str) -> Path:
+    if not path.is_file():
+        raise RequestError(f"{command} was not run for it", f"{command} --model {shown(path.parent)}")
+    return path
 
 
 def read_origins(run: Path) -> dict[str, str]:

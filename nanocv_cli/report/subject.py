@@ -8,7 +8,7 @@ from nanocv_cli.config.project import shown
 from nanocv_cli.data.dataset import Dataset
 from nanocv_cli.engine.card import ModelCard
 from nanocv_cli.engine.graph import Graph
-from nanocv_cli.engine.reference import GRAPH, SUMMARY, default_model, find_graph
+from nanocv_cli.engine.reference import default_model, find_graph, run_of
 from nanocv_cli.report.run_records import History, Summary, read_history, read_origins, read_summary
 from nanocv_cli.report.section import Found, attempt
 from nanocv_cli.rooms import Score, room
@@ -91,11 +91,10 @@ def find_subject(ref: str | None, root: Path) -> Subject:
     card = Graph(graph).card
     score = room(card.task).score
     named = ref or default_model(root)
-    is_run = graph.name == GRAPH.name and any((graph.parent / name).is_file() for name in (SUMMARY, "config.yaml"))
-    if not is_run:
+    run = run_of(graph)
+    if run is None:
         why_not = NO_RUN.format(shown(graph))
         return Subject(named, graph, card, score, None, *(Found(None, why_not) for _ in range(3)))
-    run = graph.parent
     return Subject(
         ref=named,
         graph=graph,

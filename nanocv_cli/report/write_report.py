@@ -5,6 +5,7 @@ from pathlib import Path
 
 from nanocv_cli.config.schema import GpuConfig
 from nanocv_cli.display import Display
+from nanocv_cli.report.bench_section import bench_section
 from nanocv_cli.report.cost_section import cost_section
 from nanocv_cli.report.data_section import data_section
 from nanocv_cli.report.files_section import again_section, parity_section
@@ -44,6 +45,7 @@ def write_report(story: Story, gpu: GpuConfig, target: Path, display: Display) -
         asked_section(subject),
         parity_section(subject),
         cost_section(subject.graph, subject.card, gpu),
+        bench_section(subject),
         again_section(subject),
     ]
     told = [section for section in sections if section is not None]

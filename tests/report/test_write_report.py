@@ -107,7 +107,8 @@ def test_a_set_that_is_gone_is_said_and_what_the_run_drew_stands_for_it(
         shutil.move(tmp_path / "elsewhere", trained.data)
     assert done.code == 0, done.err
     reasons = {section["name"]: section["why_not"] for section in done.document["sections"] if not section["told"]}
-    assert set(reasons) == {"data", "mistakes"} and all("not here" in reason for reason in reasons.values())
+    assert set(reasons) == {"data", "mistakes", "bench"}
+    assert "not here" in reasons["data"] and "not here" in reasons["mistakes"]
     page = (tmp_path / "page.html").read_text()
     assert {'alt="curves"', 'alt="confusion"'} <= set(re.findall(r'alt="[a-z]+"', page))
     assert "no interval" in page and str(trained.summary["metrics"]["top1"])[:6] in page
@@ -127,3 +128,27 @@ def test_what_a_summary_names_is_never_looked_for_outside_of_its_run(
     done = nanocv("report", run, "--out", tmp_path / "page.html")
     assert done.code == 0, done.err
     assert "secret" not in (tmp_path / "page.html").read_text()
+
+
+@pytest.mark.slow(15)
+def test_what_was_benched_stands_in_the_run_and_on_its_page(
+    trained: TrainedRun, nanocv: Command, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(trained.folder, run)
+    untold = nanocv("report", run, "--out", tmp_path / "page.html", "--json").document["sections"]
+    (bench,) = [section for section in untold if section["name"] == "bench"]
+    assert not bench["told"] and f"nanocv bench server --model {run}" in bench["why_not"]
+    of_model = nanocv("bench", "model", "--model", run, "--batch-sizes", "2", "--threads", "1", "--rounds", "1",
+                      "--round-s", "0.01", "--json")  # fmt: skip
+    of_server = nanocv("bench", "server", "--model", run, "--max-batch", "2", "--queue-delay-us", "0", "--instances",
+                       "1", "--warmup-s", "0.1", "--window-s", "0.1", "--windows", "3", "--json")  # fmt: skip
+    assert of_model.code == of_server.code == 0, of_model.err + of_server.err
+    assert json.loads((run / "bench-model.json").read_text())["rows"] == of_model.document["rows"]
+    assert json.loads((run / "bench-server.json").read_text())["choice"] == of_server.document["choice"]
+    done = nanocv("report", run, "--out", tmp_path / "page.html", "--json")
+    assert "bench" in told(done.document)
+    page = (tmp_path / "page.html").read_text()
+    for row in (of_model.document["rows"][0], of_server.document["rows"][0]):
+        assert f'data-value="{row["p99_us"]!r}"' in page
+    assert "<b>use this</b>" in page
