@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 
 .PHONY: demo quick test lint format triton bench clean
 
-demo: $(VENV)/.demo  ## everything once: flowers, LeNet trained, evaluated, one image inferred, graph exported
+demo: $(VENV)/.demo  ## from nothing to an answer: flowers drawn, LeNet trained, measured and exported, one image inferred
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh scripts/demo.sh
 
 quick: $(INSTALLED) lint  ## linters, types, layers, and the tests that take a moment: under 2 minutes on 2 cores
@@ -45,6 +45,7 @@ bench: $(INSTALLED)  ## the figures that docs/figures.md quotes, as ratios measu
 
 # A demonstration trains and exports; it serves nothing and checks no code.
 $(VENV)/.demo: pyproject.toml constraints.txt
+	@echo 'Installation, once: 2 to 10 minutes, most of it torch (up to 5 GB where that brings CUDA).'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,dvc]'
 	touch $@

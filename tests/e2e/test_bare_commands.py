@@ -1,7 +1,8 @@
-"""Every documented command without a word more than its name, in a fresh clone, and again after a training."""
+"""Every documented command without a word more than its name, in a fresh clone, and again after the demo."""
 
 import contextlib
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import pytest
 
 from tests.conftest import REPOSITORY, draw_class_image, run_nanocv
 
-pytestmark = pytest.mark.slow(30)
+pytestmark = pytest.mark.slow(60)
 
 # Options only shorten what would take a minute.
 BARE = (
@@ -81,14 +82,20 @@ def test_the_repository_is_served_as_cloned(clone: Path) -> None:
             server.terminate()
 
 
-def test_after_a_training_into_a_folder_below_runs(clone: Path) -> None:
-    """As `make demo` does; what was trained is what a bare command takes from then on."""
-    trained = run_nanocv("train", "--out", "runs/demo/lenet", "--set", "train.epochs=1", "--json")
-    assert trained.code == 0, trained.err
-    answers = {command.partition(" -")[0]: run(command) for command in BARE}
-    assert Path(answers["eval"]["file"]) == clone / "runs" / "demo" / "lenet" / "checkpoints" / "best.safetensors"
-    assert Path(answers["export onnx"]["path"]).is_relative_to(clone / "runs" / "demo" / "lenet")
-    assert {Path(row["model"]) for row in answers["bench model"]["rows"]} == {
+def test_after_the_demo(clone: Path) -> None:
+    """What it trained is what a bare command takes from then on."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(clone)}
+    demo = subprocess.run(["sh", "scripts/demo.sh"], env=environment, capture_output=True, text=True, check=False)
+    assert demo.returncode == 0, demo.stderr
+    assert "ERROR" not in demo.stdout + demo.stderr
+    image = "data/flowers/test/rose/test-00001.jpg"
+    answers = [line for line in demo.stdout.splitlines() if line.startswith(f"{image}  ")]
+    assert len(answers) == 2  # of the pretrained weights first, of the model of one's own in the end
+    best = {command.partition(" -")[0]: run(command) for command in BARE}
+    assert Path(best["eval"]["file"]) == clone / "runs" / "demo" / "lenet" / "checkpoints" / "best.safetensors"
+    assert Path(best["export onnx"]["path"]).is_relative_to(clone / "runs" / "demo" / "lenet")
+    assert {Path(row["model"]) for row in best["bench model"]["rows"]} == {
         clone / "runs" / "demo" / "lenet" / "model.onnx"
     }
-    assert answers["serve config"]["version"] == 2  # the pretrained one stays
+    assert best["serve config"]["version"] == 2  # the pretrained one stays
