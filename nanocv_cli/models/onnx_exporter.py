@@ -19,6 +19,7 @@ from nanocv_cli.untrusted import first_line
 OPSET = 20
 SINGLE_OPSET = 18  # the newest that torch's older exporter writes
 INPUT_NAME = "images"
+STACK_TRACE = "pkg.torch.onnx.stack_trace"
 LARGEST_PROTOBUF = 2**31 - 1
 
 
@@ -62,10 +63,22 @@ def build_graph(
         ) from error
     if program is None:
         raise ExportError(f"{card.name}: torch's exporter returned nothing", "try another torch version")
-    model = program.model_proto
+    model = without_source(program.model_proto)
     onnx.helper.set_model_props(model, card.to_metadata())
     model.producer_name, model.producer_version = "nanocv", card.version
     check_graph(model, card.name)
+    return model
+
+
+def without_source(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model, whose nodes no longer tell by which lines of which files of this machine torch came to them."""
+    graphs = [model.graph]
+    while graphs:
+        for node in graphs.pop().node:
+            kept = [entry for entry in node.metadata_props if entry.key != STACK_TRACE]
+            del node.metadata_props[:]
+            node.metadata_props.extend(kept)
+            graphs += [attribute.g for attribute in node.attribute if attribute.HasField("g")]
     return model
 
 

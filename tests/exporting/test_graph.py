@@ -48,6 +48,7 @@ def test_the_graph_is_one_file_with_a_symbolic_batch_and_its_card(trained: Train
     assert [d.dim_value for d in images.type.tensor_type.shape.dim[1:]] == [32, 32, 3]
     assert images.type.tensor_type.shape.dim[0].dim_param
     assert probabilities.type.tensor_type.shape.dim[0].dim_param == images.type.tensor_type.shape.dim[0].dim_param
+    assert b"site-packages" not in alone.read_bytes()  # nor any other path of this machine
     card = ModelCard.from_metadata({p.key: p.value for p in model.metadata_props}, "alone")
     assert card.classes == ("blue", "green", "red")
     assert card.metrics == trained.summary["metrics"]

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from nanocv_cli.engine.card import ModelCard
 from nanocv_cli.errors import ExportError
-from nanocv_cli.models.onnx_exporter import OPSET, check_graph, quiet
+from nanocv_cli.models.onnx_exporter import OPSET, check_graph, quiet, without_source
 from nanocv_cli.tasks.generation.config import SamplingConfig
 from nanocv_cli.tasks.generation.sampler import SamplerModule
 from nanocv_cli.tasks.generation.sampling import EVALUATIONS, GUIDANCE, HEUN, LABEL, NOISE, STEPS
@@ -97,7 +97,7 @@ def _evaluation(sampler: SamplerModule, card: ModelCard) -> onnx.ModelProto:
         ) from error
     if program is None:
         raise ExportError(f"{card.name}: torch's exporter returned nothing", "try another torch version")
-    return program.model_proto
+    return without_source(program.model_proto)
 
 
 def _defaults(sampling: SamplingConfig) -> list[TensorProto]:
