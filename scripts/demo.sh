@@ -30,9 +30,10 @@ Where everything is:
   checkpoint and graph     runs/demo/lenet/checkpoints/best.safetensors, runs/demo/lenet/model.onnx
   annotated image          runs/demo/annotated/test-00001.jpg
 
-What to try next, all with the model just trained:
+What to try next, all with the model just trained (. .venv/bin/activate first):
   nanocv eval              its figures, class by class          some seconds
   nanocv analyze flops     what each layer costs                some seconds
-  nanocv serve config && nanocv serve run                       ready in some seconds
-  nanocv bench server      the fastest way to serve it          two minutes
+and with the packages of a server, by pip install -c constraints.txt -e '.[all]':
+  nanocv serve run         the four pretrained models           ready in some seconds
+  nanocv bench server      the fastest way to serve yours       two minutes
 END
