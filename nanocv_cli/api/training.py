@@ -55,6 +55,7 @@ def train(
     device: str = "auto",
     out: str | Path | None = None,
     resume: str | None = None,
+    start: str | Path | None = None,
 ) -> TrainedRun:
     """Trains a model in this process and exports its graph: `nanocv train`.
 
@@ -66,6 +67,8 @@ def train(
         device: auto, cpu, cuda or mps.
         out: the run folder to write; None: `runs/<model>-<data>-<time>`.
         resume: a run to continue, by its folder or name; excludes the others but for `device`.
+        start: a trained model whose layers are taken over as far as they fit, see `load`; where `model` is None, the
+            network is that model's too.
 
     Raises:
         ConfigError, RequestError: what was asked for cannot be.
@@ -78,7 +81,10 @@ def train(
     overrides = tuple(
         f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in (settings or {}).items()
     )
-    done = run_training(TrainRequest(data, model, recipe, overrides, Path(out) if out else None, resume), device)
+    request = TrainRequest(
+        data, model, recipe, overrides, Path(out) if out else None, resume, None if start is None else str(start)
+    )
+    done = run_training(request, device)
     assert done is not None, "a process that trains alone is the main one"
     return done
 
@@ -136,6 +142,7 @@ def _finish(context: "TrainContext", trained: "Trained", recorders: "Recorders",
 
     run, config = context.run, context.config
     exported = export_onnx(run.best, run.graph, parity_images(run.best, None, root, context.display))
+    start = context.start
     summary: dict[str, Any] = {
         "run": str(run.path),
         "model": config.model.name,
@@ -150,6 +157,7 @@ def _finish(context: "TrainContext", trained: "Trained", recorders: "Recorders",
         "metrics": trained.metrics,
         "pictures": [str(path) for path in trained.images],
         "device": context.device.type,
+        "start": start.summary() if start else None,
         "versions": versions(),
         "parity": {"max_abs_error": exported.parity.max_abs_error, "n": exported.parity.n},
     }

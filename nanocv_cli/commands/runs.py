@@ -49,7 +49,7 @@ def list_all(context: typer.Context, as_json: JsonFlag = False, debug: DebugFlag
     if not runs:
         say(f"no runs in {root / 'runs'}")
         return
-    tell(*_table([("run", "state", "model", "task", "data", "score", "epochs", "time", "size", "when"),
+    tell(*_table([("run", "state", "model", "task", "data", "from", "score", "epochs", "time", "size", "when"),
                   *(_row(run) for run in runs)]))  # fmt: skip
 
 
@@ -164,6 +164,7 @@ def _document(run: "Run") -> dict[str, Any]:
         "model": run.model,
         "task": run.task,
         "data": run.data,
+        "start": run.start,
         "metric": run.metric,
         "score": run.score,
         "split": run.split,
@@ -178,7 +179,7 @@ def _document(run: "Run") -> dict[str, Any]:
 def _row(run: "Run") -> tuple[str, ...]:
     epochs = f"{_known(run.epochs)}/{_known(run.epochs_asked)}"
     when = datetime.fromtimestamp(run.when).strftime("%Y-%m-%d %H:%M")
-    names = (_known(name) for name in (run.model, run.task, run.data))
+    names = (_known(name) for name in (run.model, run.task, run.data, run.start))
     return (run.name, run.state, *names, _score(run), epochs, _time(run.seconds), _size(run.bytes), when)
 
 

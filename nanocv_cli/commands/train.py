@@ -19,6 +19,7 @@ from nanocv_cli.commands.options import (
     RecipeOption,
     SeedOption,
     SetOption,
+    complete_ref,
     number_option,
 )
 from nanocv_cli.output import emit, say, tell
@@ -34,6 +35,15 @@ def train(
     seed: SeedOption = None,
     name: NameOption = None,
     overrides: SetOption = None,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="REF",
+            help="Start from a trained model: a name, run or .safetensors; what fits is taken over.",
+            autocompletion=complete_ref,
+        ),
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     resume: Annotated[
         str | None,
@@ -58,6 +68,7 @@ def train(
     Examples:
       nanocv train --data flowers --model lenet --epochs 5
       nanocv train --data path/to/photos --model nanores --out runs/mine
+      nanocv train --data path/to/more --from nanores --epochs 10
       nanocv train --resume runs/mine
     """
     from nanocv_cli.api.training import run_training
@@ -68,7 +79,8 @@ def train(
     if nproc > 1 and not is_member():
         raise typer.Exit(launch(nproc, sys.argv[1:]))
     options = TrainOptions(epochs, batch_size, lr, seed, name)
-    done = run_training(TrainRequest(data, model, recipe, tuple(overrides or ()), out, resume, options), device)
+    request = TrainRequest(data, model, recipe, tuple(overrides or ()), out, resume, start, options)
+    done = run_training(request, device)
     if done is None:  # this process is not the group's main one
         return
     if as_json:

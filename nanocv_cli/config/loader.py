@@ -11,7 +11,14 @@ from pydantic import BaseModel
 
 from nanocv_cli.config.located import Located, flatten
 from nanocv_cli.config.lookup import read_defaults, read_group
-from nanocv_cli.config.overrides import NO_OPTIONS, TrainOptions, all_overrides, overridden, parse_overrides
+from nanocv_cli.config.overrides import (
+    NO_OPTIONS,
+    Override,
+    TrainOptions,
+    all_overrides,
+    overridden,
+    parse_overrides,
+)
 from nanocv_cli.config.owners import section_class
 from nanocv_cli.config.project import project_root
 from nanocv_cli.config.schema import GROUP_MODELS, RUN_GROUPS, ModelConfig, RunConfig, ServeConfig
@@ -40,30 +47,34 @@ class Resolved:
 
 def resolve(
     data: str | None = None,
-    model: str | None = None,
+    model: str | Located | None = None,
     train: str | None = None,
     gpu: str | None = None,
     overrides: Sequence[str] = (),
     options: TrainOptions = NO_OPTIONS,
+    others: Sequence[Override] = (),
 ) -> Resolved:
     """Resolves names into one config; None takes the name in `configs/defaults.yaml`.
 
     Args:
         data: a data config's name or file, or a folder of images.
-        model: a model config's name or file, or a torchvision classifier.
+        model: a model config's name or file, or a torchvision classifier; or the values themselves.
         train: a recipe's name or file; None takes the model's own `recipe` first.
         gpu: a GPU config's name or file.
         overrides: `group.key=value`, with the type of the field.
         options: those that stand for one key each.
+        others: what else the command says of single keys.
 
     Raises:
         ConfigError: nothing of that name, or a file, option or override that is not valid; the message opens with its
             place.
     """
-    root, changes = project_root(), all_overrides(options, overrides)
+    root, changes = project_root(), all_overrides(options, overrides, others)
     defaults = read_defaults(root)
 
-    def read(group: str, name: str | None, asked_at: str = "") -> Located:
+    def read(group: str, name: str | Located | None, asked_at: str = "") -> Located:
+        if isinstance(name, Located):
+            return overridden(group, name, changes)
         if name is None:
             name, asked_at = _default(group, defaults), defaults.where(group)
         return overridden(group, read_group(group, name, root, asked_at), changes)
@@ -148,9 +159,15 @@ def learnt_config(config: RunConfig) -> dict[str, Any]:
     return config.model_dump(mode="json", include={"data", "model", "train"}, exclude={"train": {"log"}})
 
 
-def config_hash(config: RunConfig) -> str:
-    """16 hex digits over everything that decides what is learnt: data, model and train, without paths."""
+def config_hash(config: RunConfig, start: str | None = None) -> str:
+    """16 hex digits over everything that decides what is learnt: data, model and train, without paths.
+
+    Args:
+        config: of the run.
+        start: hash of the file that `train.start` names, which stands for it here.
+    """
     content = learnt_config(config)
+    content["train"]["start"] = start
     for key in ("path", "archive"):
         content["data"].pop(key)
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]

@@ -63,13 +63,13 @@ class TrainOptions:
 NO_OPTIONS = TrainOptions()
 
 
-def all_overrides(options: TrainOptions, texts: Sequence[str]) -> list[Override]:
-    """What options and `--set` ask for in a run's config.
+def all_overrides(options: TrainOptions, texts: Sequence[str], others: Sequence[Override] = ()) -> list[Override]:
+    """What options and `--set` ask for in a run's config; `others` are of options that only some commands have.
 
     Raises:
         ConfigError: an option and a `--set` ask for one key; else see `parse_overrides`.
     """
-    by_set, plain = parse_overrides(texts), options.overrides()
+    by_set, plain = parse_overrides(texts), [*options.overrides(), *others]
     for one in plain:
         for other in by_set:
             if other.group == one.group and f"{other.key}.".startswith(f"{one.key}."):

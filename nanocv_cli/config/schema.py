@@ -91,7 +91,10 @@ class ModelConfig(Config):
     )
     mean: Channels3 = Field((0.485, 0.456, 0.406), description="per channel, of RGB values in 0..1")
     std: Channels3 = Field((0.229, 0.224, 0.225), description="per channel, of RGB values in 0..1")
-    pretrained: bool = Field(False, description="start from torchvision's weights, downloaded by torchvision")
+    pretrained: bool = Field(
+        False,
+        description="start from torchvision's weights, downloaded by torchvision, unless train.start names others",
+    )
     args: SerializeAsAny[ArchitectureArgs] = Field(
         default_factory=ArchitectureArgs, description="what the architecture is built with; its own file says what"
     )
@@ -122,6 +125,17 @@ class TrainConfig(Config):
         1.0, gt=0.0, le=1.0, description="share of input_size the first epochs train at; grows to 1 by 2/3 of training"
     )
     seed: int = Field(0, ge=0, lt=2**31, description="one seed trains one network, step by step")
+    start: str | None = Field(
+        None,
+        min_length=1,
+        description="a run, weights or checkpoint to start from: what fits is taken over; none: no such",
+    )
+    taken_rate: float = Field(
+        0.1, gt=0.0, le=1.0, description="factor of the learning rate of what was taken over from `start`"
+    )
+    freeze: tuple[str, ...] = Field(
+        (), description="parameters that keep their values: globs of their names or of modules, such as `features.*`"
+    )
     log: tuple[Literal["dvclive", "tensorboard", "mlflow", "wandb"], ...] = Field(
         ("dvclive",), description="where the run is recorded, beside its folder; no part of what is learnt"
     )

@@ -9,7 +9,7 @@ from nanocv_cli.machine import versions
 from nanocv_cli.report.markup import Html, element, joined, listed, note, table
 from nanocv_cli.report.section import Section
 from nanocv_cli.report.subject import Subject
-from nanocv_cli.report.training_sections import OPTION, value_text
+from nanocv_cli.report.training_sections import FROM, OPTION, value_text
 
 CONFIG_FILE = re.compile(r"(.+\.ya?ml)(?::\d+)?")
 GROUPS = ("data", "model", "train")
@@ -52,7 +52,7 @@ def again_section(subject: Subject) -> Section:
 
 
 def training_command(subject: Subject) -> list[str]:
-    """The training as one command: each group by its name or file, and what options gave as `--set`."""
+    """The training as one command: each group by its name or file, and what options gave as `--set` or `--from`."""
     values, origins = flatten(subject.card.config), subject.origins.value or {}
     words = ["nanocv", "train"]
     for group in GROUPS:
@@ -60,7 +60,9 @@ def training_command(subject: Subject) -> list[str]:
             words += [f"--{group}", named]
     for key, value in values.items():
         origin = origins.get(key, "")
-        if origin.startswith(OPTION) and origin.lstrip("-") not in GROUPS:
+        if origin == FROM:
+            words += [FROM, value_text(value)]
+        elif origin.startswith(OPTION) and origin.lstrip("-") not in GROUPS:
             words += ["--set", f"{key}={value_text(value)}"]
     return words
 

@@ -47,6 +47,30 @@ class Parity(Record):
     n: int
 
 
+class Counted(Record):
+    """How many tensors, and how many parameters are in them."""
+
+    tensors: int
+    parameters: int
+
+
+class Started(Record):
+    """What a run took over from another checkpoint when it began."""
+
+    reference: str
+    sha256: str
+    taken: Counted
+    new: Counted
+
+    def text(self) -> str:
+        """For people."""
+        return (
+            f"Started from {self.reference}: {self.taken.tensors:,} tensors of {self.taken.parameters:,} parameters "
+            f"were taken over, {self.new.tensors:,} of {self.new.parameters:,} were new. "
+            f"SHA-256 of the file: {self.sha256}"
+        )
+
+
 class Summary(Record):
     """How a run ended."""
 
@@ -59,6 +83,7 @@ class Summary(Record):
     device: str | None = None
     versions: dict[str, str] = {}
     parity: Parity | None = None
+    start: Started | None = None
 
 
 class ModelBenchRow(Record):

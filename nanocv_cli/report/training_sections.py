@@ -13,7 +13,7 @@ from nanocv_cli.report.subject import Subject
 from nanocv_cli.rooms import Score
 
 CURVES = "curves.png"
-OPTION, DEFAULT = "--", "default"
+OPTION, DEFAULT, FROM = "--", "default", "--from"
 
 
 def asked_section(subject: Subject) -> Section:
@@ -35,6 +35,8 @@ def asked_section(subject: Subject) -> Section:
     left = [row for row in asked if row[2] == DEFAULT]
     filed = [row for row in asked if row not in chosen and row not in left]
     told = [table(header, chosen, words=(0, 1, 2)) if chosen else note("No option gave a value.")]
+    if subject.summary.value and (start := subject.summary.value.start):
+        told.append(note(start.text()))
     for title, rows in ((f"{len(filed)} from config files", filed), (f"{len(left)} defaults", left)):
         if rows:
             told.append(folded(title, table(header, rows, words=(0, 1, 2))))

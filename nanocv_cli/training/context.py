@@ -9,13 +9,15 @@ from typing import Any
 import torch
 
 from nanocv_cli import __version__
-from nanocv_cli.config.loader import config_hash, learnt_config, load_resolved, resolve
-from nanocv_cli.config.overrides import NO_OPTIONS, TrainOptions
+from nanocv_cli.config.loader import Resolved, config_hash, learnt_config, load_resolved, resolve
+from nanocv_cli.config.located import Located
+from nanocv_cli.config.overrides import NO_OPTIONS, Override, TrainOptions
 from nanocv_cli.config.schema import RunConfig
 from nanocv_cli.data.dataset import Dataset
 from nanocv_cli.data.sources import image_folder
 from nanocv_cli.display import Display
 from nanocv_cli.engine.card import ModelCard, wrong_classes
+from nanocv_cli.engine.reference import find_checkpoint
 from nanocv_cli.errors import ConfigError, DataError, RequestError
 from nanocv_cli.evaluation.evaluate import Split, load_split
 from nanocv_cli.files import write_json, write_text
@@ -25,6 +27,7 @@ from nanocv_cli.tasks.table import task_for
 from nanocv_cli.training.distributed import ProcessGroup
 from nanocv_cli.training.recorders.libraries import expect_installed
 from nanocv_cli.training.run_directory import RunDirectory
+from nanocv_cli.training.start import Start, card_model, read_start
 from nanocv_cli.untrusted import is_plain, printable
 
 
@@ -40,6 +43,7 @@ class TrainContext:
         device: where this process learns.
         display: where it tells of it.
         group: the processes that train together.
+        checkpoint: what a new run starts from; None: from nothing else, or it is resumed.
     """
 
     config: RunConfig
@@ -49,11 +53,17 @@ class TrainContext:
     device: torch.device
     display: Display
     group: ProcessGroup
+    checkpoint: Path | None = None
 
     @property
     def task(self) -> Task:
         """The model's task."""
         return task_for(self.config.model.task)
+
+    @property
+    def start(self) -> Start | None:
+        """What the run has taken over from elsewhere when it began."""
+        return read_start(self.run.start) if self.config.train.start is not None else None
 
     def images(self, split: str, size: int) -> Split:
         """One split at one size, decoded by the leader where it is not in the cache yet."""
@@ -72,7 +82,7 @@ class TrainContext:
             resize=self.config.model.resize,
             data=self.dataset.name,
             config=learnt_config(self.config),
-            config_hash=config_hash(self.config),
+            config_hash=config_hash(self.config, self.start.sha256 if self.start else None),
             metrics=metrics,
             split=split,
             version=__version__,
@@ -89,6 +99,7 @@ class TrainRequest:
     overrides: tuple[str, ...] = ()
     out: Path | None = None
     resume: str | None = None
+    start: str | None = None
     options: TrainOptions = NO_OPTIONS
 
 
@@ -116,11 +127,12 @@ def start_run(
         resumed = RunDirectory.existing(root, request.resume)
         config, resolved = load_resolved(resumed.config), None
     else:
-        resolved = resolve(
-            request.data, request.model, request.recipe, overrides=request.overrides, options=request.options
-        )
+        resolved = _resolved(request, root, group)
         config = resolved.config
     expect_installed(config.train.log)
+    checkpoint = None
+    if config.train.start and not (request.resume and resumed.last.is_file()):
+        checkpoint = group.leader_first(lambda: find_checkpoint(config.train.start, root))
     folder = group.leader_first(lambda: image_folder(config.data, root, display))
     dataset = task_for(config.model.task).read(config.data, folder)
     _expect_names(config, dataset)
@@ -137,7 +149,18 @@ def start_run(
             group.from_leader(run.path)
         for note in dataset.notes:
             display.say(f"note: {note}")
-        yield TrainContext(config, run, dataset, cache, device, display, group)
+        yield TrainContext(config, run, dataset, cache, device, display, group, checkpoint)
+
+
+def _resolved(request: TrainRequest, root: Path, group: ProcessGroup) -> Resolved:
+    """The config that is asked for; the model is that of the checkpoint to start from where no other is named."""
+    model: str | Located | None = request.model
+    asked = []
+    if start := request.start:
+        asked = [Override("train", "start", start, "--from")]
+        if model is None:
+            model = card_model(group.leader_first(lambda: find_checkpoint(start, root)), start)
+    return resolve(request.data, model, request.recipe, None, request.overrides, request.options, asked)
 
 
 def _expect_names(config: RunConfig, dataset: Dataset[Any]) -> None:

@@ -2,6 +2,7 @@
 
 import copy
 import json
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,8 @@ class Learner:
         device: where it learns.
         precision: fp32, bf16 or fp16 (resolved, not auto).
         trained: the module that is called in training, where it differs from `network` (a distributed wrapper).
+        taken: names of parameters that were taken over from elsewhere, and learn more slowly.
+        frozen: modules of which nothing learns.
     """
 
     def __init__(
@@ -48,15 +51,18 @@ class Learner:
         device: torch.device,
         precision: str,
         trained: nn.Module | None = None,
+        taken: Collection[str] = (),
+        frozen: Sequence[nn.Module] = (),
     ) -> None:
         self.network = network
         self.task = task
         self.config = config
         self.device = device
         self.precision = precision
-        self.optimiser = build_optimiser(network, config.train)
+        self.optimiser = build_optimiser(network, config.train, taken)
         self.average = MovingAverage(network, config.train.ema_decay) if config.train.ema_decay else None
         self._trained = trained or network
+        self._frozen = frozen
         self._scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
         self._judged = copy.deepcopy(network).eval()
 
@@ -82,9 +88,12 @@ class Learner:
         torch.manual_seed(generator.initial_seed())
         size = image_size(train, model.input_size, epoch)
         taken = epoch * per_epoch + step
+        rate = learning_rate(train, taken, train.epochs * per_epoch)
         for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate(train, taken, train.epochs * per_epoch)
+            group["lr"] = rate * group["factor"]
         self._trained.train()
+        for module in self._frozen:
+            module.eval()
         loss, train_metric = self.task.training_step(
             self._forward,
             images.to(self.device, non_blocking=True),

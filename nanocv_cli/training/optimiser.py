@@ -1,12 +1,15 @@
 """The optimiser of a recipe and its schedule, its state as plain named tensors, and the moving average of weights."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
+from fnmatch import fnmatchcase
 
 import torch
 from torch import Tensor, nn
 
+from nanocv_cli.config.nearest import nearest
 from nanocv_cli.config.schema import TrainConfig
+from nanocv_cli.errors import ConfigError
 
 
 def learning_rate(config: TrainConfig, step: int, total: int) -> float:
@@ -34,13 +37,66 @@ def image_size(config: TrainConfig, input_size: int, epoch: int) -> int:
     return min(input_size, max(16, round(share * input_size / 16) * 16))
 
 
-def build_optimiser(network: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    """AdamW (arXiv:1711.05101) or SGD with Nesterov momentum; biases, norms and other vectors are not decayed."""
-    parameters = [p for p in network.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": config.weight_decay},
-        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
-    ]
+def freeze(network: nn.Module, patterns: Sequence[str]) -> list[nn.Module]:
+    """Keeps parameters as they are: the optimiser passes them over.
+
+    Args:
+        network: whose.
+        patterns: globs of the names of parameters, or of modules that stand for all within them.
+
+    Returns:
+        the modules of which nothing learns; they belong in evaluation mode, where norms keep their statistics.
+
+    Raises:
+        ConfigError: a pattern fits no parameter, or nothing is left that learns.
+    """
+    parameters = dict(network.named_parameters())
+    frozen: set[str] = set()
+    for pattern in patterns:
+        fitting = {name for name in parameters if any(fnmatchcase(part, pattern) for part in _enclosing(name))}
+        if not fitting:
+            modules = list(dict.fromkeys(name.split(".")[0] for name in parameters))
+            known = {part for name in parameters for part in _enclosing(name)}
+            hint = nearest(pattern, sorted(known)) or f"it has {', '.join(modules)}, and what is in them"
+            raise ConfigError(f"train.freeze: no parameter or module of the network fits {pattern!r}", hint)
+        frozen |= fitting
+    if frozen == parameters.keys():
+        raise ConfigError("train.freeze leaves nothing that could learn", "freeze less")
+    for name in frozen:
+        parameters[name].requires_grad_(False)
+    within = {
+        module: [name for name, _ in part.named_parameters(prefix=module)] for module, part in network.named_modules()
+    }
+    return [network.get_submodule(module) for module, names in within.items() if names and frozen.issuperset(names)]
+
+
+def _enclosing(name: str) -> list[str]:
+    """`a.b.weight`, `a.b` and `a`."""
+    parts = name.split(".")
+    return [".".join(parts[:end]) for end in range(len(parts), 0, -1)]
+
+
+def build_optimiser(network: nn.Module, config: TrainConfig, taken: Collection[str] = ()) -> torch.optim.Optimizer:
+    """AdamW (arXiv:1711.05101) or SGD with Nesterov momentum; biases, norms and other vectors are not decayed.
+
+    Args:
+        network: whose parameters learn, but for those that need no gradient.
+        config: the recipe.
+        taken: names of parameters that learn at `taken_rate` of the rate: the `factor` of their groups.
+    """
+    learning = [(name, p) for name, p in network.named_parameters() if p.requires_grad]
+    groups = []
+    for factor, is_taken in ((1.0, False), (config.taken_rate, True)):
+        parameters = [p for name, p in learning if (name in taken) == is_taken]
+        if parameters:
+            groups += [
+                {
+                    "params": [p for p in parameters if p.ndim >= 2],
+                    "weight_decay": config.weight_decay,
+                    "factor": factor,
+                },
+                {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0, "factor": factor},
+            ]
     if config.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(config.momentum, 0.999), fused=True)
     return torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum, nesterov=config.momentum > 0)

@@ -9,8 +9,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
 
-from nanocv_cli.errors import RequestError, StorageError, TrainingError
+from nanocv_cli.errors import ModelError, RequestError, StorageError, TrainingError
 from nanocv_cli.files import expect_folder, write_json
+from nanocv_cli.training.state import read_progress
 from nanocv_cli.untrusted import safe_name
 
 LOCK = "run.lock"
@@ -34,6 +35,7 @@ class RunDirectory:
         self.summary = path / "summary.json"
         self.history = path / "history.json"
         self.curves = path / "curves.png"
+        self.start = path / "start.json"
         self.identity = path / "identity"
         self.recorded = tuple(path / name for name in ("dvclive", "tensorboard", "wandb"))
         self._lock: int | None = None
@@ -128,16 +130,27 @@ class RunDirectory:
         """Gives the folder free; a new run that failed before anything was learnt leaves none."""
         if self._lock is None:
             return
-        if self._is_new and any(failure) and not (self.best.exists() or self.last.exists()):
+        if self._is_new and any(failure) and not (self.best.exists() or self._has_learnt()):
             self._unmake()
         os.close(self._lock)
         self._lock = None
+
+    def _has_learnt(self) -> bool:
+        """Whether the last checkpoint holds more than what the run started from; one that cannot be read may."""
+        if not self.last.exists():
+            return False
+        try:
+            progress = read_progress(self.last)
+        except ModelError:
+            return True
+        return progress.epoch > 0 or progress.step > 0
 
     def _unmake(self) -> None:
         """Removes what a run makes before it learns, and the folders that were made for it."""
         self.config.unlink(missing_ok=True)
         self.origins.unlink(missing_ok=True)
-        self.identity.unlink(missing_ok=True)
+        for record in (self.start, self.last, self.identity):
+            record.unlink(missing_ok=True)
         for folder in self.recorded:
             shutil.rmtree(folder, ignore_errors=True)
         (self.path / LOCK).unlink(missing_ok=True)

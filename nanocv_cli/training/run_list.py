@@ -29,6 +29,7 @@ class Run:
         model: the model's name.
         task: what the model is for.
         data: the data set's name.
+        start: what it started from: the reference that was given; None too for random weights.
         metric: name of the metric that the task is judged by.
         score: its value: of the kept weights once the run is finished, else of the best epoch so far.
         split: what the score was measured on.
@@ -46,6 +47,7 @@ class Run:
     model: str | None
     task: str | None
     data: str | None
+    start: str | None
     metric: str | None
     score: float | None
     split: str | None
@@ -93,6 +95,7 @@ def read_run(folder: Path, root: Path) -> Run:
         model=_text(summary.get("model")) or asked.get("model.name"),
         task=task,
         data=_text(summary.get("data")) or asked.get("data.name"),
+        start=asked.get("train.start"),
         metric=metric,
         score=_number(score),
         split=None if score is None else split,
@@ -111,7 +114,7 @@ def _asked(run: RunDirectory) -> dict[str, Any]:
         config = read_yaml(run.config)
     except (ConfigError, OSError):
         return {}
-    texts = {key: _text(config.value(key)) for key in ("model.name", "model.task", "data.name")}
+    texts = {key: _text(config.value(key)) for key in ("model.name", "model.task", "data.name", "train.start")}
     return texts | {"train.epochs": config.value("train.epochs")}
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from nanocv_cli.data.batches import Batches
 from nanocv_cli.errors import ModelError, RequestError
@@ -20,7 +21,9 @@ from nanocv_cli.training.context import TrainContext
 from nanocv_cli.training.epoch import diverged, learn_epoch
 from nanocv_cli.training.history import draw_curves, epoch_line, write_history
 from nanocv_cli.training.learner import Learner, load_training, save_training
+from nanocv_cli.training.optimiser import freeze, learning_rate
 from nanocv_cli.training.recorders.recorders import Recorders
+from nanocv_cli.training.start import Start, read_start, take, write_start
 from nanocv_cli.training.state import TrainingState
 from nanocv_cli.untrusted import first_line
 
@@ -68,13 +71,12 @@ def train(context: TrainContext, recorders: Recorders) -> Trained | None:
     config, group = context.config, context.group
     keep_freed_memory()
     # The network comes first: a config it cannot serve is answered before any image is decoded.
-    learner = _build_learner(context)
+    learner, state = _begin(context)
     learning = context.images("train", round(config.model.input_size * TRAIN_MARGIN))
     judging = context.images("val", config.model.input_size)
     batches = Batches(
         learning.images, learning.targets, config.train.batch_size, config.train.seed, group.rank, group.world
     )
-    state = _restore(context, learner)
     recorders.begin(state.history)
     _introduce(context, learner, learning, judging)
     with watch_interrupts() as interrupts:
@@ -90,23 +92,50 @@ def train(context: TrainContext, recorders: Recorders) -> Trained | None:
     return _finish(context, held_out, batches, state, recorders) if group.is_main else None
 
 
-def _build_learner(context: TrainContext) -> Learner:
-    config = context.config
+def _begin(context: TrainContext) -> tuple[Learner, TrainingState]:
+    """The learner as the run's last checkpoint has it; a new run's as it starts."""
+    config, run, group = context.config, context.run, context.group
+    resumed: bool = group.from_leader(run.last.is_file())
     torch.manual_seed(config.train.seed)
-    # A resumed run loads its own weights: torchvision's need not be at hand again.
-    resumed = context.run.last.is_file()
-    source = config.model.model_copy(update={"pretrained": False}) if resumed else config.model
+    # A resumed run loads its own weights, one that starts from a checkpoint takes those: torchvision's are not needed.
+    is_replaced = resumed or config.train.start is not None
+    source = config.model.model_copy(update={"pretrained": False}) if is_replaced else config.model
     network = build_model(source, len(context.dataset.classes)).to(context.device)
     network = network.to(memory_format=torch.channels_last)
+    frozen = freeze(network, config.train.freeze)
+    start = _start(context, network, resumed)
     precision = pick_precision(config.train.precision, context.device)
-    return Learner(network, context.task, config, context.device, precision, context.group.wrap(network))
-
-
-def _restore(context: TrainContext, learner: Learner) -> TrainingState:
-    """Continues from the last checkpoint where there is one."""
+    taken = start.names if start else ()
+    learner = Learner(
+        network, context.task, config, context.device, precision, group.wrap(network), frozenset(taken), frozen
+    )
     fingerprint = context.dataset.fingerprint()
-    if not context.run.last.is_file():
-        return TrainingState(fingerprint=fingerprint)
+    if resumed:
+        return learner, _restore(context, learner, fingerprint)
+    state = TrainingState(fingerprint=fingerprint)
+    if start and group.is_main:
+        # From here on the run can be resumed without the checkpoint.
+        write_start(run.start, start)
+        save_training(run.last, learner.tensors(), state)
+    return learner, state
+
+
+def _start(context: TrainContext, network: nn.Module, resumed: bool) -> Start | None:
+    """What a network starts from, taken over by a new run, remembered by a resumed one."""
+    reference, checkpoint = context.config.train.start, context.checkpoint
+    if reference is None:
+        return None
+    if resumed:
+        return read_start(context.run.start)
+    assert checkpoint is not None, "a new run has found what it starts from"
+    start = take(checkpoint, reference, network, context.config.model)
+    for line in start.lines(context.config.train.taken_rate):
+        context.display.say(line)
+    return start
+
+
+def _restore(context: TrainContext, learner: Learner, fingerprint: str) -> TrainingState:
+    """Continues from the last checkpoint."""
     groups, state = load_training(context.run.last)
     if state.fingerprint != fingerprint:
         raise RequestError(
@@ -124,9 +153,11 @@ def _restore(context: TrainContext, learner: Learner) -> TrainingState:
 
 def _introduce(context: TrainContext, learner: Learner, learning: Split, judging: Split) -> None:
     parameters = sum(p.numel() for p in learner.network.parameters())
+    frozen = sum(p.numel() for p in learner.network.parameters() if not p.requires_grad)
+    kept = f", {frozen:,} of them frozen" if context.config.train.freeze else ""
     processes = f" x {context.group.world} processes" if context.group.world > 1 else ""
     context.display.say(
-        f"{context.config.model.name} ({parameters:,} parameters) on {context.dataset.name}: "
+        f"{context.config.model.name} ({parameters:,} parameters{kept}) on {context.dataset.name}: "
         f"{len(learning.images)} train, {len(judging.images)} val images; "
         f"{context.device.type} {learner.precision}{processes}; {context.run.path}"
     )
@@ -151,13 +182,14 @@ def _judge(
     if loss is not None and not math.isfinite(loss):
         raise diverged(context, "val loss", loss, state.epoch)
     score = metrics[task.best.name]
+    train, taken = context.config.train, (state.epoch + 1) * batches.per_epoch
     row = {
         "epoch": state.epoch + 1,
         "train_loss": state.loss_sum / state.seen,
         "train_score": state.hits / state.seen,
         "val_loss": loss,
         "val_score": score,
-        "learning_rate": learner.optimiser.param_groups[0]["lr"],
+        "learning_rate": learning_rate(train, taken - 1, train.epochs * batches.per_epoch),
         "images_per_second": batches.images_seen(state.epoch + 1) / state.seconds,
         "seconds": state.seconds,
         "time": time.time(),

@@ -5,10 +5,11 @@ import torch
 
 from nanocv_cli.config.loader import resolve
 from nanocv_cli.config.schema import RunConfig
+from nanocv_cli.errors import ConfigError
 from nanocv_cli.models.registry import build_model
 from nanocv_cli.tasks.table import task_for
 from nanocv_cli.training.learner import Learner
-from nanocv_cli.training.optimiser import MovingAverage, build_optimiser
+from nanocv_cli.training.optimiser import MovingAverage, build_optimiser, freeze, learning_rate
 
 CPU = torch.device("cpu")
 IMAGES = torch.randint(0, 256, (6, 36, 36, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
@@ -98,3 +99,46 @@ def test_what_is_judged_is_the_average() -> None:
     for name, tensor in learner.average.state.items():
         assert torch.equal(evaluated[name], tensor)
     assert not torch.equal(evaluated["features.conv1.weight"], learner.network.state_dict()["features.conv1.weight"])
+
+
+def test_what_was_taken_learns_more_slowly_than_what_is_new() -> None:
+    config = config_with("train.taken_rate=0.25")
+    torch.manual_seed(0)
+    network = build_model(config.model, 3)
+    taken = {name for name, _ in network.named_parameters() if not name.startswith("classifier")}
+    learner = Learner(network, task_for("classification"), config, CPU, "fp32", taken=taken)
+    steps(learner, 0, 2)
+    rates = {group["lr"] for group in learner.optimiser.param_groups}
+    assert rates == {learning_rate(config.train, 1, 12), 0.25 * learning_rate(config.train, 1, 12)}
+    slow = {id(p) for group in learner.optimiser.param_groups if group["factor"] < 1 for p in group["params"]}
+    assert slow == {id(p) for name, p in network.named_parameters() if name in taken}
+
+
+@pytest.mark.parametrize("pattern", ["features", "features.*"])
+def test_what_is_frozen_keeps_its_bits_and_its_statistics(pattern: str) -> None:
+    config = config_with("train.ema_decay=0.9")
+    network = build_model(config.model, 3)
+    frozen = freeze(network, [pattern])
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    learner = Learner(network, task_for("classification"), config, CPU, "fp32", frozen=frozen)
+    steps(learner, 0, 4)
+    assert learner.average is not None
+    for state in (network.state_dict(), learner.average.state):
+        for name, tensor in state.items():
+            assert torch.equal(tensor, before[name]) == name.startswith("features."), name
+
+
+def test_a_norm_of_which_a_part_learns_is_not_frozen() -> None:
+    network = build_model(config_with().model, 3)
+    assert freeze(network, ["features.norm1.bias", "features.conv?.weight"]) == [
+        network.get_submodule(f"features.conv{stage}") for stage in range(1, 6)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "message"),
+    [("stem", "no parameter or module of the network fits 'stem'"), ("*", "leaves nothing that could learn")],
+)
+def test_a_pattern_that_freezes_nothing_or_all_is_refused(pattern: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        freeze(build_model(config_with().model, 3), ["features.conv1", pattern])

@@ -132,6 +132,11 @@ def test_a_loss_that_is_no_number_stops_with_advice(nanocv: Command, project: Pa
         (["--epochs", "3", "--set", "train.epochs=4"], 2, "--epochs and --set train.epochs=4 both say"),
         (["--resume", "no-such-run"], 2, "no run folder"),
         (["--resume", "no-such-run", "--epochs", "3"], 2, "only --device and --nproc may change"),
+        (["--resume", "no-such-run", "--from", "lenet"], 2, "only --device and --nproc may change"),
+        (["--from", "no-such-model"], 2, "no trained model 'no-such-model'"),
+        (["--from", "no-such.safetensors"], 2, "no file no-such.safetensors"),
+        (["--model", "lenet", "--from", "a", "--set", "train.start=b"], 2, "--from and --set train.start=b both say"),
+        (["--model", "lenet", "--set", "train.freeze=[featurse]"], 2, "did you mean features?"),
     ],
 )
 def test_a_wrong_request_is_one_line(
