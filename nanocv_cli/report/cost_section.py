@@ -8,7 +8,7 @@ from nanocv_cli.analysis.layer import Model
 from nanocv_cli.analysis.roofline import CACHE, COMPUTE, LATENCY, MEMORY, Point, Roofline, point
 from nanocv_cli.engine.card import ModelCard
 from nanocv_cli.report.line_chart import HEIGHT, LEFT, RIGHT, TOP, WIDTH, Axis, legend
-from nanocv_cli.report.markup import Html, bytes_text, element, folded, joined, note, table
+from nanocv_cli.report.markup import Html, brief, bytes_text, element, joined, note, table
 from nanocv_cli.report.section import Section, attempt
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ TITLE = "What it costs"
 DTYPE = "fp16"
 BOTTOM = 40.0
 VERDICTS = (MEMORY, CACHE, COMPUTE, LATENCY)
-OPEN_ROWS = 40
 PREFIXES = {0: "", 3: "k", 6: "M", 9: "G", 12: "T", 15: "P"}
 
 
@@ -60,8 +59,7 @@ def _layers(model: Model, at: Point) -> Html:
          estimate.verdict, estimate.seconds * 1e6)
         for layer, estimate in zip(model.layers, at.layers, strict=True)
     ]  # fmt: skip
-    whole = table(header, rows, words=(0, 1, 6), sortable=True)
-    return whole if len(rows) <= OPEN_ROWS else folded(f"All {len(rows)} layers", whole)
+    return brief(table(header, rows, words=(0, 1, 6), sortable=True), len(rows), "layers")
 
 
 def roofline_chart(model: Model, roofline: Roofline, at: Point) -> Html:

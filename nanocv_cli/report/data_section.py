@@ -8,7 +8,7 @@ from nanocv_cli.data.contact_sheet import LOOKED_AT, class_rows, looked_at
 from nanocv_cli.data.dataset import SPLITS, Dataset
 from nanocv_cli.display import Display
 from nanocv_cli.report.exhibit_markup import image_markup
-from nanocv_cli.report.markup import Html, element, folded, joined, note, table
+from nanocv_cli.report.markup import Html, brief, element, folded, joined, note, table
 from nanocv_cli.report.section import Found, Section
 
 TITLE = "What it learnt from"
@@ -61,7 +61,9 @@ def _balance(dataset: Dataset[Any], splits: list[str]) -> Html:
     balance = table(["class", *splits, f"share of {splits[0]}"], rows, words=(0, len(splits) + 1), sortable=True)
     is_part = any(len(samples) > LOOKED_AT and samples[0].label.is_opened for samples in dataset.splits.values())
     what = f"Counted in at most {LOOKED_AT} images of each split, evenly spread. " if is_part else ""
-    return joined([balance, note(f"{what}An image counts once for each class that it shows.")])
+    return joined(
+        [brief(balance, len(rows), "classes"), note(f"{what}An image counts once for each class that it shows.")]
+    )
 
 
 def _bar(share: float) -> Html:

@@ -8,6 +8,7 @@ from typing import Any
 from nanocv_cli.untrusted import escaped
 
 EMPTY_ELEMENTS = {"img", "line", "rect", "circle", "path", "br"}
+OPEN_ROWS = 40  # of a table that is not folded
 LONGEST_TEXT = 2000  # characters; of a cell, a name, a message
 
 
@@ -131,6 +132,11 @@ def listed(pairs: Iterable[tuple[str, object]]) -> Html:
 def folded(title: str, *children: object) -> Html:
     """What is shown when it is asked for, and when the page is printed."""
     return element("details", element("summary", title), *children)
+
+
+def brief(whole: Html, rows: int, what: str) -> Html:
+    """A table as it is, or folded where it has more rows than are taken in at a glance."""
+    return whole if rows <= OPEN_ROWS else folded(f"All {rows:,} {what}", whole)
 
 
 def note(words: object) -> Html:

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from nanocv_cli.evaluation.bootstrap import interval
 from nanocv_cli.report.exhibit_markup import figures_markup, file_markup, galleries_markup
-from nanocv_cli.report.markup import Html, element, figure_text, joined, note, table
+from nanocv_cli.report.markup import Html, brief, element, figure_text, joined, note, table
 from nanocv_cli.report.section import Found, Section
 from nanocv_cli.report.subject import Subject
 from nanocv_cli.report.training_sections import CURVES
@@ -100,8 +100,8 @@ def _table_by_name(rows: dict[str, Any]) -> Html:
     if all(isinstance(row, dict) for row in rows.values()):
         columns = list(dict.fromkeys(column for row in rows.values() for column in row))
         lines = [(name, *(_plain(row.get(column)) for column in columns)) for name, row in rows.items()]
-        return table(["", *columns], lines, sortable=True)
-    return table(["", "value"], [(name, _plain(value)) for name, value in rows.items()])
+        return brief(table(["", *columns], lines, sortable=True), len(lines), "of them")
+    return brief(table(["", "value"], [(name, _plain(value)) for name, value in rows.items()]), len(rows), "of them")
 
 
 def _plain(value: Any) -> Any:

@@ -126,3 +126,16 @@ def test_it_is_benched(counter: TrainedRun, nanocv: Command) -> None:
     assert done.code == 0, done.err
     assert [row["batch_size"] for row in done.document["rows"]] == [1, 2]
     assert done.document["rows"][0]["metrics"]["mae"] == counter.summary["metrics"]["mae"]
+
+
+def test_its_story_is_told_without_what_its_evaluator_leaves_open(
+    counter: TrainedRun, nanocv: Command, tmp_path: Path
+) -> None:
+    done = nanocv("report", counter.folder, "--out", tmp_path / "page.html", "--json")
+    assert done.code == 0, done.err
+    left_out = {section["name"] for section in done.document["sections"] if not section["told"]}
+    assert left_out <= {"mistakes", "bench"}
+    page = (tmp_path / "page.html").read_text()
+    assert f"{counter.summary['metrics']['mae']:.4f}" in page and "lowest val mae" in page
+    beside = nanocv("report", counter.folder, counter.folder, "--out", tmp_path / "page.html")
+    assert beside.code == 0 and "not known" in (tmp_path / "page.html").read_text()

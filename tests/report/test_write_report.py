@@ -5,6 +5,8 @@ import hashlib
 import json
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -152,3 +154,15 @@ def test_what_was_benched_stands_in_the_run_and_on_its_page(
     for row in (of_model.document["rows"][0], of_server.document["rows"][0]):
         assert f'data-value="{row["p99_us"]!r}"' in page
     assert "<b>use this</b>" in page
+
+
+def test_without_the_training_side_the_card_and_the_records_are_told(trained: TrainedRun, tmp_path: Path) -> None:
+    script = "import sys; sys.modules['torch'] = None; from nanocv_cli.app import main; main()"
+    words = ["report", str(trained.folder), "--out", str(tmp_path / "page.html"), "--json"]
+    done = subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    sections = json.loads(done.stdout)["sections"]
+    reasons = {section["name"]: section["why_not"] for section in sections if not section["told"]}
+    assert set(reasons) == {"mistakes", "data", "bench"}
+    assert "nanocv[train]" in reasons["mistakes"] and "nanocv[train]" in reasons["data"]
+    assert f"{trained.summary['metrics']['top1']:.4f}" in (tmp_path / "page.html").read_text()

@@ -24,6 +24,7 @@ MOST_CLASSES = 20
 SHOWN = 8
 COLUMNS = 4
 RIGHT, WRONG, MISSED = "#35d07f", "#ff4d4d", "#ffd166"
+READABLE = 480  # pixels, from which on names on an image can be read
 COLOURS = (("found", RIGHT), ("wrong", WRONG), ("missed", MISSED))
 
 
@@ -61,8 +62,10 @@ def worst(evaluated: Sequence["Evaluated"]) -> list["Evaluated"]:
 
 
 def drawn_mistakes(entry: "Evaluated", image: NDArray[np.uint8], classes: tuple[str, ...]) -> NDArray[np.uint8]:
-    """An image uint8 [S,S,3] with its answers and what none of them found, in `COLOURS`; a copy."""
-    side = image.shape[1]
+    """An image uint8 [S,S,3] with its answers and what none of them found, in `COLOURS`: a copy, enlarged to
+    `READABLE` pixels where it is smaller.
+    """
+    side = max(READABLE, len(image))
     missed = [
         Frame(tuple(row[:4] * side), classes[int(row[LABEL])], ImageColor.getrgb(MISSED)[:3]) for row in entry.missed
     ]
@@ -70,7 +73,7 @@ def drawn_mistakes(entry: "Evaluated", image: NDArray[np.uint8], classes: tuple[
         Frame(tuple(box * side), f"{classes[label]} {score:.2f}", ImageColor.getrgb(RIGHT if is_right else WRONG)[:3])
         for box, score, label, is_right in zip(entry.boxes, entry.scores, entry.labels, entry.right, strict=True)
     ]
-    canvas = Image.fromarray(image)
+    canvas = Image.fromarray(image).resize((side, side), Image.Resampling.BILINEAR)
     draw_frames(canvas, [*missed, *answers])
     return np.asarray(canvas)
 

@@ -197,5 +197,5 @@ def test_mistakes_and_curves_are_shown() -> None:
     assert [curve.name for curve in curves.curves] == ["a", "b", "c"]
     assert all(((curve.up >= 0) & (curve.up <= 1)).all() for curve in curves.curves)
     assert gallery.are_mistakes and {name for name, _ in gallery.colours} == {"found", "wrong", "missed"}
-    assert all((image.image != 128).any() and image.image.shape == (64, 64, 3) for image in gallery.images)
+    assert all((image.image != 128).any() and image.image.shape == (480, 480, 3) for image in gallery.images)
     assert (images == 128).all()
