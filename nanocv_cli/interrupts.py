@@ -1,6 +1,6 @@
 """Ctrl-C and SIGTERM: both end a command in the same way, by an exception that lets every cleanup run.
 
-A training instead takes the first as a wish, which its loop honours at its next step; a second one ends it at once.
+A training instead takes the first as a request, which its loop honours at its next step; a second one ends it at once.
 
 Python runs a signal's handler when the main thread is back in Python. A library that computes for long is told at once,
 from a thread that wakes up with the signal.

@@ -50,7 +50,7 @@ class Room:
 
     Attributes:
         task: the class of the training side, a `tasks.base.Task` that is made without arguments.
-        score: the metric that epochs and runs are judged by; not a path, so that runs are listed without torch.
+        score: the metric that epochs and runs are ranked by; not a path, so that runs are listed without torch.
         postprocessor: the class of what understands and draws the graph's answers to images, without torch, a
             `tasks.postprocessor.Postprocessor` that is made without arguments; None where a model answers no images.
         recipe: the class of a train config: the loop's keys and those that the task's loss and augmentation read.

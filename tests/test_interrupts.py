@@ -33,9 +33,9 @@ def test_sigterm_lets_cleanup_run_and_the_handler_goes() -> None:
 
 
 def test_what_answers_sigterm_in_its_own_way_goes_on_doing_so() -> None:
-    with raising(), watch_interrupts() as wishes:
+    with raising(), watch_interrupts() as requests:
         os.kill(os.getpid(), signal.SIGTERM)
-        assert wishes.wanted
+        assert requests.wanted
     with pytest.raises(Terminated), raising():
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(60)

@@ -25,7 +25,7 @@ class TrainedRun:
         folder: the run folder.
         checkpoint: the kept weights, `.safetensors`.
         graph: the exported graph, `.onnx`.
-        metric: name of the metric that the task is judged by.
+        metric: name of the metric that the task is evaluated by.
         score: its value, for people.
         metrics: of the kept weights, by name.
         split: the split they were measured on.

@@ -42,7 +42,7 @@ def evaluate(
     \b
     Examples:
       nanocv eval --model runs/first --data flowers --split test
-      nanocv eval --model lenet-flowers --engine onnx --out judged
+      nanocv eval --model lenet-flowers --engine onnx --out drawn
     """
     from nanocv_cli.api import training
     from nanocv_cli.data.dataset import SPLITS

@@ -24,7 +24,7 @@ def list_all(context: typer.Context, as_json: JsonFlag = False, debug: DebugFlag
     """Runs with their score, time and size; finished, interrupted or running.
 
     Without a command: all runs at any depth under runs/, newest first. The score is that of the metric by which the
-    task is judged, on the held-out split once a run is finished, on val before.
+    task is evaluated, on the held-out split once a run is finished, on val before.
 
     \b
     Examples:
@@ -108,19 +108,20 @@ def prune(
     """
     from nanocv_cli.config.project import project_root
     from nanocv_cli.training.run_list import list_runs
-    from nanocv_cli.training.run_removal import judge_runs
+    from nanocv_cli.training.run_removal import decide_removal
 
     root = project_root()
-    verdicts = judge_runs(list_runs(root), root, interrupted)
-    doomed = [verdict.run for verdict in verdicts if not verdict.kept]
+    decisions = decide_removal(list_runs(root), root, interrupted)
+    doomed = [decision.run for decision in decisions if not decision.kept]
     if not as_json:
         rows = [
-            (_fate(verdict.kept, dry_run), verdict.run.name, _score(verdict.run), verdict.why) for verdict in verdicts
+            (_fate(decision.kept, dry_run), decision.run.name, _score(decision.run), decision.why)
+            for decision in decisions
         ]
         tell(*_table(rows))
     removed = _remove(doomed, root, dry_run, yes, as_json)
     if as_json:
-        kept = [_document(verdict.run) | {"why": verdict.why} for verdict in verdicts if verdict.kept]
+        kept = [_document(decision.run) | {"why": decision.why} for decision in decisions if decision.kept]
         emit({"removed": [_document(run) for run in removed], "kept": kept, "dry_run": dry_run})
 
 

@@ -1,4 +1,4 @@
-"""A split, decoded once, answered by a model and judged: the network in training, a checkpoint, an exported graph."""
+"""A split, decoded once, answered by a model and measured: the network in training, a checkpoint, an exported graph."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""A graph's answers to the split it is judged on, as all that a report tells of them: plain values, no torch left."""
+"""A graph's answers to the split it is evaluated on, all that a report tells of them: plain values, no torch left."""
 
 import json
 from dataclasses import dataclass

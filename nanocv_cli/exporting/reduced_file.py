@@ -69,38 +69,39 @@ def export_reduced(
         display: is told how far it is.
 
     Raises:
-        RequestError: the set has no validation or no training split; what makes the precision is not installed.
+        RequestError: the set has no training split, or no validation split that decides the score; what makes the
+            precision is not installed.
         ExportError: the score loses more; `target` is left as it was.
         StorageError: `target` cannot be written.
     """
     convert = find_converter(precision)
-    judge = _Judge(graph, data, root, display)
-    model, calibration = onnx.load(str(graph)), judge.calibration()
+    measured = _Measurements(graph, data, root, display)
+    model, calibration = onnx.load(str(graph)), measured.calibration()
     with tempfile.TemporaryDirectory() as folder:
         candidate = Path(folder) / "model.onnx"
 
         def attempt(kept: Sequence[str]) -> Reduced:
             converted = convert(model, calibration, kept)
-            _write(converted, judge.card, candidate)
-            after = {name: judge.metrics(candidate, name) for name in judge.engines}
-            drops = {name: loss(judge.score, judge.before, metrics) for name, metrics in after.items()}
+            _write(converted, measured.card, candidate)
+            after = {name: measured.metrics(candidate, name) for name in measured.engines}
+            drops = {name: loss(measured.score, measured.before, metrics) for name, metrics in after.items()}
             engine = max(drops, key=drops.__getitem__)
-            card = replace(judge.card, precision=precision, metrics=after[engine], split="val")
+            card = replace(measured.card, precision=precision, metrics=after[engine], split="val")
             _write(converted, card, candidate)
-            return Reduced(card, judge.before, drops[engine], engine, tuple(kept))
+            return Reduced(card, measured.before, drops[engine], engine, tuple(kept))
 
         reduced = attempt(())
         if reduced.drop > max_drop:
             display.say(f"{precision} loses {reduced.drop:.2f} on {reduced.engine}: looking for the layers that hurt")
-            layers = judge.most_sensitive(model, convert, calibration, reduced.engine, Path(folder) / "layer.onnx")
+            layers = measured.most_sensitive(model, convert, calibration, reduced.engine, Path(folder) / "layer.onnx")
             for count in LEFT_OUT:
                 if reduced.drop > max_drop:
                     display.say(f"left in fp32: {', '.join(layers[:count])}")
                     reduced = attempt(layers[:count])
         if reduced.drop > max_drop:
-            unit = "points" if judge.score.is_share else "percent"
+            unit = "points" if measured.score.is_share else "percent"
             raise ExportError(
-                f"in {precision} {judge.score.name} loses {reduced.drop:.2f} {unit} on {reduced.engine}, also with "
+                f"in {precision} {measured.score.name} loses {reduced.drop:.2f} {unit} on {reduced.engine}, also with "
                 f"{len(reduced.kept)} layers left in fp32 (allowed {max_drop:g}); nothing was written",
                 "allow more with --max-drop, or stay with fp32",
             )
@@ -115,13 +116,20 @@ def loss(score: Score, before: Metrics, after: Metrics) -> float:
         score: the task's.
         before: metrics, by name.
         after: likewise.
+
+    Raises:
+        RequestError: nothing in the split decides the score, such as boxes where there are none.
     """
+    if before[score.name] is None or after[score.name] is None:
+        raise RequestError(
+            f"nothing in the validation split decides {score.name}", "give a set with labels there with --data"
+        )
     lost = float(before[score.name]) - float(after[score.name])
     lost = -lost if score.lowest_is_best else lost
     return 100.0 * lost if score.is_share else 100.0 * lost / max(abs(float(before[score.name])), 1e-12)
 
 
-class _Judge:
+class _Measurements:
     """Measures graphs of one model on one set."""
 
     def __init__(self, graph: Path, data: DataConfig, root: Path, display: Display) -> None:

@@ -1,6 +1,6 @@
 """Any image file as uint8 RGB, and any image as the square a model reads.
 
-Training caches are filled by these same functions, so what a network learnt from is what inference feeds it.
+Training caches are filled by these same functions, so what a network was trained on is what inference feeds it.
 """
 
 import math

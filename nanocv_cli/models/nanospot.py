@@ -129,8 +129,8 @@ class NanoSpot(nn.Module):
         logits, sides = self.raw(images)
         if targets is not None:
             size = images.shape[-1]
-            learnt = (self.centres, self.strides) if size == self.input_size else anchor_points(size, images.device)
-            return detection_losses(logits, corners(sides, *learnt), targets, *learnt, float(size))
+            anchors = (self.centres, self.strides) if size == self.input_size else anchor_points(size, images.device)
+            return detection_losses(logits, corners(sides, *anchors), targets, *anchors, float(size))
         boxes = corners(sides, self.centres, self.strides) / self.input_size
         return best_detections(boxes.clamp(0.0, 1.0), logits.sigmoid(), CANDIDATES, DETECTIONS)
 

@@ -114,7 +114,7 @@ def _differences(stories: Sequence[Story], names: Sequence[str]) -> Section:
     ]
     if not rows:
         return Section("differences", title, None, "no two models have a metric in common")
-    header = ["model", "metric", f"of {names[0]}", "its own", "difference", "95 % interval", "verdict", "draws"]
+    header = ["model", "metric", f"of {names[0]}", "its own", "difference", "95 % interval", "significance", "draws"]
     told = [note(NOISE), table(header, rows, words=(0, 1, 6, 7), sortable=True)]
     return Section("differences", title, joined(told))
 
@@ -128,8 +128,17 @@ def _difference(name: str, metric: str, first: Story, other: Story) -> tuple[obj
     if found is None:
         return (name, metric, left, right, apart, "–", element("span", "not known", class_="noise"), "–")
     within, how = found
-    verdict = _verdict(apart, within, metric, other.subject.score)
-    return (name, metric, left, right, apart, f"{figure_text(within.low)} to {figure_text(within.high)}", verdict, how)
+    significance = _significance(apart, within, metric, other.subject.score)
+    return (
+        name,
+        metric,
+        left,
+        right,
+        apart,
+        f"{figure_text(within.low)} to {figure_text(within.high)}",
+        significance,
+        how,
+    )
 
 
 def noise(left: "Evidence | None", right: "Evidence | None", metric: str) -> tuple[Interval, str] | None:
@@ -147,7 +156,7 @@ def noise(left: "Evidence | None", right: "Evidence | None", metric: str) -> tup
     return (found, "paired" if is_paired else "apart") if found else None
 
 
-def _verdict(apart: float, within: Interval, metric: str, score: Score) -> Html:
+def _significance(apart: float, within: Interval, metric: str, score: Score) -> Html:
     """Whether the difference exceeds the noise; of the task's own score also whether it is for the better."""
     if within.holds(0.0):
         return element("span", "within the noise", class_="noise")

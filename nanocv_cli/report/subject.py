@@ -27,7 +27,7 @@ class Subject:
         ref: what the user named.
         graph: its `.onnx` file.
         card: its card.
-        score: the metric that its task is judged by.
+        score: the metric that its task is evaluated by.
         run: its run folder; None where it lies in none.
         origins: where the values of its config came from.
         history: its epochs.
@@ -67,7 +67,7 @@ class Story:
 
     Attributes:
         subject: which it is.
-        evidence: its answers to the images it is judged on.
+        evidence: its answers to the images it is evaluated on.
         dataset: what it was trained on.
     """
 

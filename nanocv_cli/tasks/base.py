@@ -49,18 +49,18 @@ class StepSettings:
 
 
 class Task(ABC):
-    """One problem: what a label is, how it is learnt, what the exported graph answers, how that is measured.
+    """One problem: what a label is, how it is trained on, what the exported graph answers, how that is measured.
 
     The defaults are those of a task that reads images and whose labels are class indices.
 
     Attributes:
         name: as configs and cards have it.
-        label: the type of label that is learnt from.
+        label: the type of label that networks are trained on.
         train_metric_name: of what `train_metric` sums: shown while training as values of `best` are, for which it
             stands in where that takes too long.
         output_names: of the exported graph.
         tolerance: largest error between graph and checkpoint that export accepts, in the unit of `parity_error`.
-        wants_train_images: whether the evaluator compares with images that were learnt from.
+        wants_train_images: whether the evaluator compares with the images that were trained on.
         online_metrics: metrics that need a download.
         any_size: whether a graph can read images of any height and width.
     """

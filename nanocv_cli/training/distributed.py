@@ -33,7 +33,7 @@ class ProcessGroup:
     """The processes that train together; a lone one is a group of one.
 
     Attributes:
-        rank: of this process; 0 leads: it alone talks, judges and writes.
+        rank: of this process; 0 leads: it alone talks, evaluates and writes.
         world: number of processes.
     """
 

@@ -27,10 +27,10 @@ class Interrupted(TrainingError):
 def learn_epoch(
     context: TrainContext, learner: Learner, batches: Batches, state: TrainingState, interrupts: Interrupts
 ) -> None:
-    """Learns the rest of the epoch that `state` stands in, saving on a wish to stop and every few minutes.
+    """Learns the rest of the epoch that `state` stands in, saving on a request to stop and every few minutes.
 
     Raises:
-        Interrupted: the user wished to stop; everything learnt is saved.
+        Interrupted: the user asked to stop; the state is saved.
         TrainingError: the loss is no number any more.
     """
     group, epochs = context.group, context.config.train.epochs

@@ -30,11 +30,11 @@ class Run:
         task: what the model is for.
         data: the data set's name.
         start: what it started from: the reference that was given; None too for random weights.
-        metric: name of the metric that the task is judged by.
+        metric: name of the metric that the task is evaluated by.
         score: its value: of the kept weights once the run is finished, else of the best epoch so far.
         split: what the score was measured on.
         law: how scores of this task compare; None where the task is not known here.
-        epochs: learnt.
+        epochs: trained for.
         epochs_asked: those that the run was begun for.
         seconds: spent on training steps.
         bytes: of all files in the folder.

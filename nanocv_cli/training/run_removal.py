@@ -19,7 +19,7 @@ from nanocv_cli.training.run_list import Run, read_run, run_folders, run_name
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Decision:
     """What `prune` does with a run, and why.
 
     Attributes:
@@ -58,7 +58,7 @@ def find_runs(names: Sequence[str], root: Path) -> list[Run]:
     return [read_run(folder, root) for folder in found.values()]
 
 
-def judge_runs(runs: Iterable[Run], root: Path, with_interrupted: bool) -> list[Verdict]:
+def decide_removal(runs: Iterable[Run], root: Path, with_interrupted: bool) -> list[Decision]:
     """Which runs stay: of each model and data set the newest and the best finished one, by the task's own law.
 
     Scores of different sets, splits and metrics do not compare, so each has a best of its own; where a task keeps the
@@ -70,14 +70,14 @@ def judge_runs(runs: Iterable[Run], root: Path, with_interrupted: bool) -> list[
         with_interrupted: whether interrupted runs go.
     """
     groups: dict[tuple[str | None, ...], list[Run]] = {}
-    verdicts = []
+    decisions = []
     for run in sorted(runs, key=lambda one: (one.when, one.name)):
         if obstacle := _obstacle(run.folder, root):
-            verdicts.append(Verdict(run, True, obstacle.message))
+            decisions.append(Decision(run, True, obstacle.message))
         elif run.state == "interrupted":
-            verdicts.append(Verdict(run, not with_interrupted, "interrupted"))
+            decisions.append(Decision(run, not with_interrupted, "interrupted"))
         elif run.model is None or run.law is None or run.score is None:
-            verdicts.append(Verdict(run, True, "cannot be ranked"))
+            decisions.append(Decision(run, True, "cannot be ranked"))
         else:
             groups.setdefault((run.model, run.data, run.task, run.metric, run.split), []).append(run)
     for group in groups.values():
@@ -85,8 +85,8 @@ def judge_runs(runs: Iterable[Run], root: Path, with_interrupted: bool) -> list[
         for run in group:
             why = " and ".join(word for word, is_it in (("newest", run is group[-1]), ("best", run is best)) if is_it)
             of = f"of {run.model} on {run.data}"
-            verdicts.append(Verdict(run, bool(why), f"{why} {of}" if why else f"neither newest nor best {of}"))
-    return sorted(verdicts, key=lambda verdict: (-verdict.run.when, verdict.run.name))
+            decisions.append(Decision(run, bool(why), f"{why} {of}" if why else f"neither newest nor best {of}"))
+    return sorted(decisions, key=lambda decision: (-decision.run.when, decision.run.name))
 
 
 def remove_run(run: Run, root: Path) -> None:

@@ -9,14 +9,14 @@ from nanocv_cli.errors import RequestError, StorageError, TrainingError
 from nanocv_cli.files import part_file
 from nanocv_cli.training.run_directory import RunDirectory
 from nanocv_cli.training.run_list import list_runs
-from nanocv_cli.training.run_removal import find_runs, judge_runs, remove_run
+from nanocv_cli.training.run_removal import decide_removal, find_runs, remove_run
 from tests.training.run_folders import write_begun_run, write_run
 
 
 def kept(root: Path, with_interrupted: bool = False) -> dict[str, str]:
     """Names of the runs that stay, with the reason."""
-    verdicts = judge_runs(list_runs(root), root, with_interrupted)
-    return {verdict.run.name: verdict.why for verdict in verdicts if verdict.kept}
+    decisions = decide_removal(list_runs(root), root, with_interrupted)
+    return {decision.run.name: decision.why for decision in decisions if decision.kept}
 
 
 def names(root: Path) -> list[str]:

@@ -20,7 +20,7 @@ from nanocv_cli.images.image_file import opened_image
 from nanocv_cli.images.pixels import strips
 from nanocv_cli.images.resize import UnreadableImageError, square_box
 
-# The value of a pixel that is neither learnt nor judged, whatever the set's own files use for it.
+# The value of a pixel that is neither trained on nor evaluated, whatever the set's own files use for it.
 IGNORED = 255
 # Raised whenever a mask would be read or resized differently: older caches are then made anew.
 FORMAT = 2

@@ -77,8 +77,8 @@ class TorchvisionDetector(nn.Module):
         return Losses(total, total.new_zeros(()))
 
     def _target(self, rows: Tensor) -> dict[str, Tensor]:
-        learnt = rows[(rows[:, LABEL] >= 0) & (rows[:, IGNORED] == 0)]
-        return {"boxes": learnt[:, :4] * self.input_size, "labels": learnt[:, LABEL].long() + 1}
+        counted = rows[(rows[:, LABEL] >= 0) & (rows[:, IGNORED] == 0)]
+        return {"boxes": counted[:, :4] * self.input_size, "labels": counted[:, LABEL].long() + 1}
 
     def _answer(self, found: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Boxes [K,4] in 0..1, scores [K] and labels [K], filled up with nothing."""

@@ -25,7 +25,7 @@ class GenerationEvaluator(Evaluator):
     Args:
         classes: class names in label order.
         classify: class indices [n] of images uint8 [n,S,S,3]; None where there is no classifier.
-        learnt: uint8 [n,S,S,3] that the model was trained on; None: copies are not looked for.
+        train_images: uint8 [n,S,S,3] that the model was trained on; None: copies are not looked for.
         online: whether to measure FID, which downloads its network.
     """
 
@@ -33,12 +33,12 @@ class GenerationEvaluator(Evaluator):
         self,
         classes: tuple[str, ...],
         classify: Classify | None = None,
-        learnt: Images | None = None,
+        train_images: Images | None = None,
         online: bool = False,
     ) -> None:
         self.classes = classes
         self._classify = classify
-        self._learnt = learnt
+        self._train_images = train_images
         self._online = online
         self._made: list[Images] = []
         self._real: list[Images] = []
@@ -84,8 +84,8 @@ class GenerationEvaluator(Evaluator):
                 for label, name in enumerate(self.classes)
                 if (labels == label).any()
             }
-        if self._learnt is not None:
-            by_row["copies"] = nearest(made, self._learnt)[0] < nearest(real, self._learnt)[0].min()
+        if self._train_images is not None:
+            by_row["copies"] = nearest(made, self._train_images)[0] < nearest(real, self._train_images)[0].min()
         self._by_row = by_row
         return {**metrics, **{name: float(values.mean()) for name, values in by_row.items()}, "per_class": per_class}
 
@@ -104,12 +104,12 @@ class GenerationEvaluator(Evaluator):
                 Captioned(sample, (name,))
                 for name, row in zip(self.classes, self._rows(), strict=True) for sample in row[:EXHIBITED_PER_CLASS])),
         ]  # fmt: skip
-        if self._learnt is not None:
+        if self._train_images is not None:
             rows = [row[:NEAREST_PER_CLASS] for row in self._rows()]
             pairs = [
-                Captioned(side_by_side([sample, np.array(self._learnt[place])]), (name,))
+                Captioned(side_by_side([sample, np.array(self._train_images[place])]), (name,))
                 for name, row in zip(self.classes, rows, strict=True)
-                for sample, place in zip(row, nearest(row, self._learnt)[1] if len(row) else (), strict=True)
+                for sample, place in zip(row, nearest(row, self._train_images)[1] if len(row) else (), strict=True)
             ]
             title = "Beside the training images that they are nearest to, pixel by pixel"
             galleries.append(Gallery(title, tuple(pairs), parts=("sample", "training image")))
@@ -139,8 +139,10 @@ class GenerationEvaluator(Evaluator):
 
         rows = self._rows()
         drawn = [write_grid(rows, folder / "samples.png", self.classes)]
-        if self._learnt is not None:
-            pairs = [np.concatenate([row, np.array(self._learnt[nearest(row, self._learnt)[1]])]) for row in rows]
+        if self._train_images is not None:
+            pairs = [
+                np.concatenate([row, np.array(self._train_images[nearest(row, self._train_images)[1]])]) for row in rows
+            ]
             titles = [f"{name}: samples, and below each the nearest training image" for name in self.classes]
             drawn.append(write_grid(pairs, folder / "nearest.png", titles, max(len(row) for row in rows)))
         return drawn

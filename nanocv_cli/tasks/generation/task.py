@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import onnx
 
 # Of the noise that a split's images are evaluated by.
-JUDGED_SEED = 0
+EVALUATION_SEED = 0
 CLASSIFIED_AT_ONCE = 64
 
 
@@ -88,7 +88,7 @@ class Generation(Task):
 
     def graph_inputs(self, images: NDArray[np.uint8], targets: NDArray[Any], first: int) -> dict[str, NDArray[Any]]:
         """Noise for as many images, and their classes."""
-        noise = image_noise(JUDGED_SEED, first, len(images), images.shape[1])
+        noise = image_noise(EVALUATION_SEED, first, len(images), images.shape[1])
         return {NOISE: noise, LABEL: np.asarray(targets, np.int64)}
 
     def export_model(self, network: nn.Module, model: ModelConfig) -> nn.Module:
@@ -112,20 +112,20 @@ def _classifier(classes: tuple[str, ...], model: ModelConfig) -> Classify | None
     if not ref:
         return None
     try:
-        judge = Graph(find_graph(ref, project_root()))
-        judge.expect_images()
+        graph = Graph(find_graph(ref, project_root()))
+        graph.expect_images()
     except NanocvError:
         return None
-    if not set(classes) <= set(judge.card.classes):
+    if not set(classes) <= set(graph.card.classes):
         return None
-    numbers = {judge.card.classes.index(name): label for label, name in enumerate(classes)}
+    numbers = {graph.card.classes.index(name): label for label, name in enumerate(classes)}
 
     def classify(images: NDArray[np.uint8]) -> NDArray[np.int64]:
         found = []
         for start in range(0, len(images), CLASSIFIED_AT_ONCE):
-            squares = [resize_to_square(image, judge.card.input_size, "stretch")
+            squares = [resize_to_square(image, graph.card.input_size, "stretch")
                        for image in images[start : start + CLASSIFIED_AT_ONCE]]  # fmt: skip
-            answers = judge.run(np.stack(squares))["probabilities"].argmax(1)
+            answers = graph.run(np.stack(squares))["probabilities"].argmax(1)
             found += [numbers.get(int(answer), -1) for answer in answers]
         return np.array(found, np.int64)
 

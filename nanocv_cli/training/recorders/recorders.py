@@ -58,7 +58,7 @@ class Recorders:
             os.environ.pop(key, None)
 
     def begin(self, history: list[Row]) -> None:
-        """Opens all trackers, and tells them what was learnt before."""
+        """Opens all trackers, and tells them of the epochs before."""
         if not self._names:
             return
         background = [name for name in self._names if LIBRARIES[name].may_wait]

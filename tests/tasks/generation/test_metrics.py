@@ -26,8 +26,8 @@ def by_brightness(images: Images) -> np.ndarray:
 def test_class_accuracy_and_copies_by_hand(tmp_path: Path) -> None:
     real, labels = images([40, 160, 40, 160]), np.array([0, 1, 0, 1])
     made = images([200, 200, 45, 165])  # the first is of the wrong class
-    learnt = np.concatenate([made[2:3], images([90, 120])])  # the third sample is a training image
-    evaluator = GenerationEvaluator(CLASSES, by_brightness, learnt)
+    trained_on = np.concatenate([made[2:3], images([90, 120])])  # the third sample is a training image
+    evaluator = GenerationEvaluator(CLASSES, by_brightness, trained_on)
     for part in (slice(0, 3), slice(3, 4)):
         evaluator.update({"image": made[part]}, labels[part], real[part])
     measured = evaluator.compute()
