@@ -123,7 +123,8 @@ def bring_versions(repository: Path, root: Path) -> None:
     brought = [file for file in missing if remote and fetch(root, file, remote)]
     if brought:
         size = sum(file.size or 0 for file in brought)
-        say(f"{len(brought)} graphs were not here: taken from the repository's own remote ({size / 1e6:.1f} MB)")
+        what = f"{len(brought)} graphs were" if len(brought) > 1 else f"{brought[0].path} was"
+        say(f"{what} not here: taken from the repository's own remote ({size / 1e6:.1f} MB)")
     if len(brought) < len(missing):
         far = remote and remote.folder is None
         where = f"lie in the remote {remote.name} ({remote.url})" if remote and far else "are not in the default remote"
