@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from nanocv_cli.config.schema import GpuConfig
 
 TITLE = "What it costs"
-DTYPE = "fp16"
 BOTTOM = 40.0
 VERDICTS = (MEMORY, CACHE, COMPUTE, LATENCY)
 PREFIXES = {0: "", 3: "k", 6: "M", 9: "G", 12: "T", 15: "P"}
@@ -36,17 +35,17 @@ def cost_section(graph: Path, card: ModelCard, gpu: "GpuConfig") -> Section:
         return analyse_graph(graph, card.input_size).model
 
     found = attempt(analysed)
-    roofline = attempt(lambda: Roofline(gpu, DTYPE))
-    if found.value is None or roofline.value is None:
-        return Section("cost", TITLE, None, found.why_not or roofline.why_not)
-    model, at = found.value, point(found.value, roofline.value, 1)
+    if found.value is None:
+        return Section("cost", TITLE, None, found.why_not)
+    model, roofline = found.value, Roofline(gpu, "fp16" if gpu.peak.fp16 else "fp32")
+    at = point(model, roofline, 1)
     told = [
         note(
-            f"Predicted for one image on {gpu.title} in {DTYPE}: {at.seconds * 1e6:,.0f} us, {at.verdict}. "
+            f"Predicted for one image on {gpu.title} in {at.dtype}: {at.seconds * 1e6:,.0f} us, {at.verdict}. "
             f"{model.flops() / 1e6:,.1f} MFLOPs (two per multiply-add), {model.params:,} parameters, "
-            f"{bytes_text(model.bytes(DTYPE))} moved, {at.intensity:.1f} operations per byte."
+            f"{bytes_text(model.bytes(at.dtype))} moved, {at.intensity:.1f} operations per byte."
         ),
-        roofline_chart(model, roofline.value, at),
+        roofline_chart(model, roofline, at),
         _layers(model, at),
     ]
     return Section("cost", TITLE, joined(told))
@@ -55,7 +54,7 @@ def cost_section(graph: Path, card: ModelCard, gpu: "GpuConfig") -> Section:
 def _layers(model: Model, at: Point) -> Html:
     header = ["layer", "kind", "MFLOPs", "parameters", "kB moved", "operations per byte", "verdict", "us"]
     rows = [
-        (layer.name, layer.kind, layer.flops() / 1e6, layer.params, layer.bytes(DTYPE) / 1e3, estimate.intensity,
+        (layer.name, layer.kind, layer.flops() / 1e6, layer.params, layer.bytes(at.dtype) / 1e3, estimate.intensity,
          estimate.verdict, estimate.seconds * 1e6)
         for layer, estimate in zip(model.layers, at.layers, strict=True)
     ]  # fmt: skip

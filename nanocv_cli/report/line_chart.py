@@ -49,7 +49,9 @@ class Axis:
 def spread(values: Sequence[float], is_share: bool = False) -> tuple[float, float]:
     """Bounds of an axis that shows all values: a little room around them, shares within 0 and 1."""
     low, high = min(values), max(values)
-    room = 0.06 * (high - low) or 0.05 * (abs(high) or 1.0)
+    # Values that differ by a rounding error are drawn as the one value that they are.
+    is_one = high - low <= 1e-9 * max(abs(low), abs(high))
+    room = 0.05 * (abs(high) or 1.0) if is_one else 0.06 * (high - low)
     return (max(0.0, low - room), min(1.0, high + room)) if is_share and high > 0.0 else (low - room, high + room)
 
 

@@ -1,5 +1,6 @@
 """What the model is worth: the task's metrics with their intervals, and what it gets wrong."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from nanocv_cli.evaluation.bootstrap import interval
@@ -60,11 +61,17 @@ def single_figures(metrics: dict[str, Any]) -> dict[str, float | None]:
     }
 
 
-def interval_text(evidence: "Evidence", name: str) -> str:
-    """The interval of a metric, for people; empty where it has none."""
+def interval_text(evidence: "Evidence", name: str, shown: Callable[[float], str] = figure_text) -> str:
+    """The interval of a metric, for people; empty where it has none.
+
+    Args:
+        evidence: of the model.
+        name: of the metric.
+        shown: how one of its values is written.
+    """
     values = evidence.resampled.get(name)
     found = interval(values) if values is not None else None
-    return f"{figure_text(found.low)} to {figure_text(found.high)}" if found else ""
+    return f"{shown(found.low)} to {shown(found.high)}" if found else ""
 
 
 def _interval_rows(evidence: "Evidence") -> list[tuple[object, ...]]:

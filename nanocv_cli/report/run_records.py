@@ -1,9 +1,9 @@
 """What a run folder says of itself: how it was asked for, its epochs, and how it ended."""
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from nanocv_cli.bench.baseline import OF_MODEL, OF_SERVER
 from nanocv_cli.config.project import shown
@@ -19,14 +19,17 @@ class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False, protected_namespaces=())
 
 
+Drawn = Annotated[float, Field(ge=-1e12, le=1e12)]
+
+
 class Epoch(Record):
     """One evaluated epoch."""
 
-    epoch: int
-    train_loss: float | None = None
-    train_score: float | None = None
-    val_loss: float | None = None
-    val_score: float | None = None
+    epoch: int = Field(ge=0, le=1_000_000_000)
+    train_loss: Drawn | None = None
+    train_score: Drawn | None = None
+    val_loss: Drawn | None = None
+    val_score: Drawn | None = None
     learning_rate: float | None = None
     images_per_second: float | None = None
     seconds: float | None = None

@@ -60,7 +60,7 @@ def _header(story: Story) -> Html:
     metrics, split = (evidence.metrics, evidence.split) if evidence else (card.metrics, card.split)
     figures: list[tuple[str, str]] = []
     if (best := single_figures(metrics).get(subject.score.name)) is not None:
-        within = interval_text(evidence, subject.score.name) if evidence else ""
+        within = interval_text(evidence, subject.score.name, subject.score.shown) if evidence else ""
         figures.append((f"{subject.score.name}, {split}{within and f' ({within})'}", subject.score.shown(best)))
     if summary and summary.epochs is not None:
         figures.append(("epochs", f"{summary.epochs:,}"))
