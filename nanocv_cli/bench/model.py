@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from nanocv_cli.bench.report import Choice
 from nanocv_cli.bench.statistics import nearest_rank
 from nanocv_cli.config.project import cache_folder, project_root
 from nanocv_cli.engine.engine import Engine
@@ -25,6 +26,7 @@ class ModelRow:
 
     Attributes:
         model: the graph's file.
+        name: of the model, from its card.
         engine: what ran it.
         precision: what it was computed in.
         batch_size: images per run.
@@ -36,9 +38,12 @@ class ModelRow:
         runs: how many were timed.
         bytes: of the file.
         metrics: on the held-out split, from the model card.
+        drop: what the graph's precision cost of its task's score, from the card: points of a share, else percent; None
+            where it is computed in less than the graph's own precision, which nobody has measured.
     """
 
     model: str
+    name: str
     engine: str
     precision: str
     batch_size: int
@@ -50,6 +55,7 @@ class ModelRow:
     runs: int
     bytes: int
     metrics: dict[str, Any]
+    drop: float | None
 
     def to_json(self) -> dict[str, Any]:
         """All by name."""
@@ -128,6 +134,7 @@ def bench_model(
         rows.append(
             ModelRow(
                 model=str(graph),
+                name=runner.card.name,
                 engine=runner.runtime,
                 precision=runner.card.precision if one.precision == FP32 else one.precision,
                 batch_size=size,
@@ -139,9 +146,31 @@ def bench_model(
                 runs=len(found),
                 bytes=graph.stat().st_size,
                 metrics=runner.card.metrics,
+                drop=float(runner.card.cost.get("drop", 0.0)) if one.precision == FP32 else None,
             )
         )
     return rows
+
+
+def choose_row(rows: Sequence[ModelRow], max_drop: float, slo_p99_us: float | None) -> Choice:
+    """The row with the highest throughput of those that gave up little for it; none of several models' rows.
+
+    Args:
+        rows: measured.
+        max_drop: the most that a graph's precision may have cost.
+        slo_p99_us: the highest p99 allowed; None: any.
+    """
+    if len({row.name for row in rows}) > 1:
+        return Choice(None, "several models are compared")
+    rule = f"highest throughput of what was measured to lose at most {max_drop:g} of its metric"
+    if slo_p99_us is not None:
+        rule += f", with p99 of at most {slo_p99_us:.0f} us"
+    fitting = [
+        (row.throughput, -number)
+        for number, row in enumerate(rows)
+        if row.drop is not None and row.drop <= max_drop and (slo_p99_us is None or row.p99_us <= slo_p99_us)
+    ]
+    return Choice(-max(fitting)[1] if fitting else None, rule if fitting else f"{rule}: there is none")
 
 
 def _timed(runner: Engine, graph_inputs: Mapping[str, Any], seconds: float, fewest: int) -> list[int]:

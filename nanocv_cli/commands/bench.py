@@ -162,6 +162,12 @@ def model(
     device: RuntimeDeviceOption = "auto",
     rounds: Annotated[int, number_option(low=1, high=1000, text="Turns that each combination gets.")] = 5,
     round_s: Annotated[float, number_option(low=0.01, high=3600.0, text="Length of a turn, seconds.")] = 0.3,
+    max_drop: Annotated[
+        float, number_option(low=0.0, high=100.0, text="Most that the choice may have lost by its precision, points.")
+    ] = 1.0,
+    slo_p99_us: Annotated[
+        float | None, number_option(low=1.0, high=1e9, text="Highest p99 the choice may have, usec.")
+    ] = None,
     as_json: JsonFlag = False,
     debug: DebugFlag = False,
 ) -> None:
@@ -175,7 +181,7 @@ def model(
       nanocv bench model --model lenet-flowers --batch-sizes 1,4 --threads 1,2
     """
     from nanocv_cli.bench import baseline
-    from nanocv_cli.bench.model import bench_model, run_settings
+    from nanocv_cli.bench.model import bench_model, choose_row, run_settings
     from nanocv_cli.config.project import project_root
     from nanocv_cli.display import Display
     from nanocv_cli.engine.reference import find_graph
@@ -192,8 +198,9 @@ def model(
     for graph in graphs:
         own = [row.to_json() for row in rows if row.model == str(graph)]
         baseline.keep_in_run(graph, baseline.OF_MODEL, {"rows": own})
+    choice = choose_row(rows, max_drop, slo_p99_us)
     if as_json:
-        emit({"rows": [row.to_json() for row in rows]})
+        emit({"rows": [row.to_json() for row in rows], "choice": vars(choice)})
         return
     head = f"{'engine':>11}  {'precision':>9}  {'batch':>5}  {'threads':>7}"
     tell(f"{head}  {'p50 us':>8}  {'p99 us':>8}  {'inf/s':>7}  model")
@@ -202,6 +209,9 @@ def model(
             f"{row.engine:>11}  {row.precision:>9}  {row.batch_size:>5}  {row.threads:>7}  {row.p50_us:>8.0f}  "
             f"{row.p99_us:>8.0f}  {row.throughput:>7.0f}  {row.model}"
         )
+    chosen = rows[choice.row] if choice.row is not None else None
+    used = f"{chosen.engine} {chosen.precision}, batches of {chosen.batch_size}" if chosen else "none"
+    tell(f"use: {used}  ({choice.rule})")
 
 
 @contextmanager

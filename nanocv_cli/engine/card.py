@@ -38,6 +38,8 @@ class ModelCard:
         split: the split those metrics were measured on.
         version: nanocv's version that wrote the file.
         precision: of the weights: fp32, fp16 or int8.
+        cost: what less precision than fp32 cost on `split`: `drop` of the task's score (points of a share, else
+            percent), `engine` that lost it, `before`, the metrics in fp32; empty where nothing was given up.
     """
 
     name: str
@@ -52,10 +54,12 @@ class ModelCard:
     split: str = ""
     version: str = ""
     precision: str = "fp32"
+    cost: dict[str, Any] = field(default_factory=dict)
 
     def to_metadata(self) -> dict[str, str]:
         """The card as the string-to-string metadata that both file formats carry."""
-        return {METADATA_KEY: json.dumps(finite(asdict(self)), sort_keys=True)}
+        told = {key: value for key, value in asdict(self).items() if key != "cost" or value}
+        return {METADATA_KEY: json.dumps(finite(told), sort_keys=True)}
 
     @classmethod
     def from_metadata(cls, metadata: dict[str, str], origin: str) -> "ModelCard":
@@ -119,9 +123,11 @@ def _wrong_in(document: Any) -> str:
         return f"input_size is {printable(repr(size), 60)}; expected 1 to {LARGEST_INPUT}"
     if document["resize"] not in RESIZE_RULES:
         return f"resize is none of {', '.join(RESIZE_RULES)}"
-    for key in ("config", "metrics"):
+    for key in ("config", "metrics", "cost"):
         if not isinstance(document.get(key, {}), dict):
             return f"{key} is no object"
+    if type(document.get("cost", {}).get("drop", 0.0)) not in (int, float):
+        return "cost.drop is no number"
     return wrong_classes(document["classes"]) or _wrong_values(document)
 
 

@@ -86,7 +86,8 @@ def export_reduced(
             after = {name: measured.metrics(candidate, name) for name in measured.engines}
             drops = {name: loss(measured.score, measured.before, metrics) for name, metrics in after.items()}
             engine = max(drops, key=drops.__getitem__)
-            card = replace(measured.card, precision=precision, metrics=after[engine], split="val")
+            cost = {"drop": drops[engine], "engine": engine, "before": measured.before}
+            card = replace(measured.card, precision=precision, metrics=after[engine], split="val", cost=cost)
             _write(converted, card, candidate)
             return Reduced(card, measured.before, drops[engine], engine, tuple(kept))
 

@@ -108,6 +108,9 @@ def test_model_in_process(nanocv: Command, graph: Path) -> None:
         assert 0 < row["p50_us"] <= row["p99_us"]
         assert row["throughput"] == pytest.approx(row["batch_size"] * 1e6 / row["p50_us"])
         assert row["runs"] >= 20
+        assert row["drop"] == 0.0
+    fastest = max(rows, key=lambda row: row["throughput"])
+    assert rows[outcome.document["choice"]["row"]] == fastest
     assert "p99 us" in nanocv("bench", "model", "--model", graph, *options).out
 
 

@@ -44,6 +44,8 @@ def test_no_card_at_all() -> None:
         {"resize": "pad"},
         {"config": []},
         {"metrics": "good"},
+        {"cost": 3},
+        {"cost": {"drop": "much"}},
         {"version": 1},
         {"classes": "abc"},
         {"classes": []},

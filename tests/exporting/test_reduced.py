@@ -71,6 +71,8 @@ def test_a_graph_of_less_precision_is_smaller_and_answers_alike(
     for graph in (Graph(target), OpenVinoGraph(target)):
         assert (graph.card.precision, graph.card.split) == (name, "val")
         assert graph.card.metrics == document["metrics_after"]
+        assert graph.card.cost["before"] == document["metrics_before"]
+        assert graph.card.cost["drop"] == document["drop"]
         assert graph.signature == plain.signature
         answers = graph.run(images)["probabilities"]
         assert (answers.argmax(1) == expected.argmax(1))[sure].all()
