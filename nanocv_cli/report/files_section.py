@@ -4,10 +4,11 @@ import re
 import shlex
 from pathlib import PurePath
 
+from nanocv_cli.config.loader import load_group
 from nanocv_cli.config.located import flatten
 from nanocv_cli.machine import versions
 from nanocv_cli.report.markup import Html, element, joined, listed, note, table
-from nanocv_cli.report.section import Section
+from nanocv_cli.report.section import Section, attempt
 from nanocv_cli.report.subject import Subject
 from nanocv_cli.report.training_sections import FROM, OPTION, value_text
 
@@ -28,11 +29,10 @@ def parity_section(subject: Subject) -> Section:
 
 def again_section(subject: Subject) -> Section:
     """The commands, and the versions then and now."""
-    data = subject.card.config.get("data", {})
-    where = data.get("path") if isinstance(data, dict) else None
+    data = _data_named(subject)
     commands = [
         *([training_command(subject)] if subject.origins.value else []),
-        ["nanocv", "eval", "--model", subject.place, *(["--data", str(where)] if where else []), "--engine", "onnx"],
+        ["nanocv", "eval", "--model", subject.place, *(["--data", data] if data else []), "--engine", "onnx"],
         ["nanocv", "bench", "model", "--model", subject.place],
         ["nanocv", "report", subject.place],
     ]
@@ -65,6 +65,18 @@ def training_command(subject: Subject) -> list[str]:
         elif origin.startswith(OPTION) and origin.lstrip("-") not in GROUPS:
             words += ["--set", f"{key}={value_text(value)}"]
     return words
+
+
+def _data_named(subject: Subject) -> str | None:
+    """The set as `--data` takes it: as the run was asked for it, else by the config of its name that leads to the same
+    folder, else by its folder.
+    """
+    values = flatten(subject.card.config)
+    if named := _named("data", values, subject.origins.value or {}):
+        return named
+    where, name = values.get("data.path"), subject.card.data
+    known = attempt(lambda: load_group("data", name)[0].model_dump()["path"]).value
+    return name if where and known == where else str(where) if where else None
 
 
 def _named(group: str, values: dict[str, object], origins: dict[str, str]) -> str | None:
