@@ -27,6 +27,7 @@ from nanocv_cli.files import write_json
 from nanocv_cli.foreign import read_json
 from nanocv_cli.models.checkpoint import load_tensors, model_config, read_card
 from nanocv_cli.training.state import STATE_KEY
+from nanocv_cli.untrusted import open_regular
 
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 MOST_NAMED = 3  # layers in a message
@@ -142,7 +143,7 @@ def take(checkpoint: Path, reference: str, network: nn.Module, model: ModelConfi
         for name in taken:
             own[name].copy_(found[name])
     new = {name: tensor for name, tensor in own.items() if name not in taken}
-    with checkpoint.open("rb") as file:
+    with open_regular(checkpoint) as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return Start(
         reference=reference,

@@ -15,7 +15,11 @@ from nanocv_cli.config.loader import resolve
 from nanocv_cli.config.owners import model_class
 from nanocv_cli.config.project import shipped_configs
 from nanocv_cli.config.schema import ModelConfig
-from nanocv_cli.config.torchvision_names import TORCHVISION_CLASSIFIERS
+from nanocv_cli.config.torchvision_names import (
+    TORCHVISION_CLASSIFIERS,
+    TORCHVISION_DETECTORS,
+    TORCHVISION_SEGMENTERS,
+)
 from nanocv_cli.errors import ConfigError, ModelError
 from nanocv_cli.models.registry import build_model, without_weights
 from nanocv_cli.rooms import BUILT_IN, room, task_names
@@ -23,7 +27,8 @@ from nanocv_cli.tasks.classification import torchvision_classifiers
 
 
 def config(architecture: str, **values: object) -> ModelConfig:
-    source = "torchvision" if architecture in TORCHVISION_CLASSIFIERS else "nanocv"
+    tables = (TORCHVISION_CLASSIFIERS, TORCHVISION_DETECTORS, TORCHVISION_SEGMENTERS)
+    source = "torchvision" if any(architecture in table for table in tables) else "nanocv"
     chosen = model_class(values.get("task", "classification"), source, architecture)
     return chosen(name=architecture, architecture=architecture, source=source, **values)  # type: ignore[arg-type]
 
@@ -120,14 +125,26 @@ class Evil:
         return (Path.touch, (Path("executed"),))  # type: ignore[return-value]
 
 
-def test_weights_that_carry_code_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("task", "name", "size", "backbone"),
+    [
+        ("classification", "squeezenet1_1", 224, "squeezenet1_1"),
+        ("detection", "ssdlite320_mobilenet_v3_large", 320, "mobilenet_v3_large"),
+        ("segmentation", "lraspp_mobilenet_v3_large", 224, "mobilenet_v3_large"),
+    ],
+)
+def test_weights_that_carry_code_are_refused(
+    task: str, name: str, size: int, backbone: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     cache = tmp_path / "torch" / "hub" / "checkpoints"
     cache.mkdir(parents=True)
-    torch.save(Evil(), cache / Path(torchvision_classifiers.weights_url("squeezenet1_1")).name)
-    with pytest.raises(ModelError, match="could not be had"):
-        build_model(config("squeezenet1_1", pretrained=True), 4)
+    for weights in models.get_model_weights(backbone):  # of both versions that torchvision has of them
+        torch.save(Evil(), cache / Path(weights.url).name)
+    with pytest.raises(ModelError, match="could not be had") as caught:
+        build_model(config(name, task=task, input_size=size, pretrained=True), 4)
+    assert "\n" not in caught.value.message
     assert not (tmp_path / "executed").exists()
 
 

@@ -4,12 +4,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torchvision import models
 
 from nanocv_cli.config.schema import ModelConfig
 from nanocv_cli.config.torchvision_names import TORCHVISION_DETECTORS
 from nanocv_cli.data.labels.boxes import IGNORED, LABEL
-from nanocv_cli.errors import ConfigError, ModelError
+from nanocv_cli.errors import ConfigError
+from nanocv_cli.models.checkpoint import torchvision_network
 from nanocv_cli.models.dense_detection import DETECTIONS, Losses
 
 # These learn masks or key points too, which boxes do not give them.
@@ -33,17 +33,8 @@ def build_torchvision_detector(config: ModelConfig, classes: int) -> nn.Module:
     if name in FIXED_SIZE and size != FIXED_SIZE[name]:
         hint = f"--set model.input_size={FIXED_SIZE[name]}"
         raise ConfigError(f"{name} reads {FIXED_SIZE[name]}x{FIXED_SIZE[name]} images, not {size}x{size}", hint)
-    backbone = "DEFAULT" if config.pretrained else None
-    try:
-        # Class 0 is torchvision's background.
-        network = models.get_model(name, weights=None, weights_backbone=backbone, num_classes=classes + 1, **options)
-    except OSError as error:
-        reason = getattr(error, "reason", error)
-        raise ModelError(
-            f"torchvision's weights for the backbone of {name} could not be had: {reason}",
-            f"use --set model.pretrained=false, or place the file in {torch.hub.get_dir()}/checkpoints",
-        ) from error
-    return TorchvisionDetector(network, size)
+    # Class 0 is torchvision's background.
+    return TorchvisionDetector(torchvision_network(name, config.pretrained, num_classes=classes + 1, **options), size)
 
 
 class TorchvisionDetector(nn.Module):

@@ -1,12 +1,11 @@
 """torchvision's segmenters behind nanocv's door: by name, with a head of the right size."""
 
-import torch
 from torch import Tensor, nn
-from torchvision import models
 
 from nanocv_cli.config.schema import ModelConfig
 from nanocv_cli.config.torchvision_names import TORCHVISION_SEGMENTERS
-from nanocv_cli.errors import ConfigError, ModelError
+from nanocv_cli.errors import ConfigError
+from nanocv_cli.models.checkpoint import torchvision_network
 
 
 def build_torchvision_segmenter(config: ModelConfig, classes: int) -> nn.Module:
@@ -19,16 +18,7 @@ def build_torchvision_segmenter(config: ModelConfig, classes: int) -> nn.Module:
     name = config.architecture
     if name not in TORCHVISION_SEGMENTERS:
         raise ConfigError(f"torchvision has no segmenter {name!r}", f"it has: {', '.join(TORCHVISION_SEGMENTERS)}")
-    backbone = "DEFAULT" if config.pretrained else None
-    try:
-        network = models.get_model(name, weights=None, weights_backbone=backbone, num_classes=classes)
-    except OSError as error:
-        reason = getattr(error, "reason", error)
-        raise ModelError(
-            f"torchvision's weights for the backbone of {name} could not be had: {reason}",
-            f"use --set model.pretrained=false, or place the file in {torch.hub.get_dir()}/checkpoints",
-        ) from error
-    return TorchvisionSegmenter(network)
+    return TorchvisionSegmenter(torchvision_network(name, config.pretrained, num_classes=classes))
 
 
 class TorchvisionSegmenter(nn.Module):

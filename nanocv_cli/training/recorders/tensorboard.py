@@ -1,12 +1,9 @@
 """TensorBoard's event files, by the writer that torch has for them; TensorFlow is not needed."""
 
-from pathlib import Path
-
-import numpy as np
-from PIL import Image
 from torch.utils.tensorboard import SummaryWriter
 
 from nanocv_cli.config.yaml_lines import dump_yaml
+from nanocv_cli.images.resize import open_image
 from nanocv_cli.training.recorders.tracker import Outcome, Results, Row, Tracker, scalars
 
 
@@ -32,15 +29,9 @@ class TensorBoardFiles(Tracker):
         for name, value in results.scalars():
             self._writer.add_scalar(name, value, results.epoch)
         for path in results.images:
-            self._writer.add_image(f"images/{path.stem}", _pixels(path), results.epoch, dataformats="HWC")
+            self._writer.add_image(f"images/{path.stem}", open_image(path), results.epoch, dataformats="HWC")
         self._writer.flush()
 
     def end(self, outcome: Outcome) -> str:
         self._writer.close()
         return ""
-
-
-def _pixels(path: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    """An image of the run's own as uint8 [H,W,3]."""
-    with Image.open(path) as image:
-        return np.asarray(image.convert("RGB"))
