@@ -154,19 +154,19 @@ def _typed(groups: Mapping[str, Located]) -> dict[str, BaseModel]:
     return typed
 
 
-def learnt_config(config: RunConfig) -> dict[str, Any]:
-    """The sections that decide what is learnt, as a model card tells them; where a run is recorded does not."""
+def trained_config(config: RunConfig) -> dict[str, Any]:
+    """The sections that decide what is trained, as a model card tells them; where a run is recorded does not."""
     return config.model_dump(mode="json", include={"data", "model", "train"}, exclude={"train": {"log"}})
 
 
 def config_hash(config: RunConfig, start: str | None = None) -> str:
-    """16 hex digits over everything that decides what is learnt: data, model and train, without paths.
+    """16 hex digits over everything that decides what is trained: data, model and train, without paths.
 
     Args:
         config: of the run.
         start: hash of the file that `train.start` names, which stands for it here.
     """
-    content = learnt_config(config)
+    content = trained_config(config)
     content["train"]["start"] = start
     for key in ("path", "archive"):
         content["data"].pop(key)

@@ -35,12 +35,12 @@ class MaskConfig(Config):
     """What the values of a set's masks mean."""
 
     ignore: tuple[int, ...] = Field(
-        (), description="values of index masks that are neither learnt nor judged; 255 never is"
+        (), description="values of index masks that are neither trained on nor evaluated; 255 never is"
     )
     colours: dict[str, Colour] | None = Field(
         None, description="class names with their colours, for masks in colours; their order is the order of classes"
     )
-    ignored_colours: tuple[Colour, ...] = Field((), description="colours that are neither learnt nor judged")
+    ignored_colours: tuple[Colour, ...] = Field((), description="colours that are neither trained on nor evaluated")
 
 
 # Of labels; `auto` looks which it is.
@@ -105,7 +105,7 @@ class TrainConfig(Config):
     """One recipe: what the loop reads; `owners.py` adds what the loss and the augmentation of the model's task read."""
 
     name: str = Field(min_length=1, description="of the recipe, as cards and summaries tell it")
-    epochs: int = Field(20, ge=1, le=100_000, description="times that every training image is learnt from")
+    epochs: int = Field(20, ge=1, le=100_000, description="times that every training image is trained on")
     batch_size: int = Field(32, ge=1, le=65_536, description="images per step, over all processes together")
     optimizer: Literal["adamw", "sgd"] = Field("adamw", description="AdamW (arXiv:1711.05101) or SGD with momentum")
     learning_rate: float = Field(2e-3, gt=0.0, le=100.0, description="at the peak of the schedule")
@@ -116,7 +116,7 @@ class TrainConfig(Config):
     )
     warmup: float = Field(0.2, ge=0.0, lt=1.0, description="share of all steps that one-cycle spends rising")
     ema_decay: float = Field(0.0, ge=0.0, lt=1.0, description="of the exponential moving average of weights; 0: off")
-    judge_every: int = Field(1, ge=1, description="epochs between validations; the last epoch is always judged")
+    judge_every: int = Field(1, ge=1, description="epochs between validations; the last epoch always has one")
     gradient_clip: float = Field(0.0, ge=0.0, description="largest gradient norm; 0: off")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         "auto", description="auto: the fastest mixed precision the device has, else fp32"
@@ -137,7 +137,7 @@ class TrainConfig(Config):
         (), description="parameters that keep their values: globs of their names or of modules, such as `features.*`"
     )
     log: tuple[Literal["dvclive", "tensorboard", "mlflow", "wandb"], ...] = Field(
-        ("dvclive",), description="where the run is recorded, beside its folder; no part of what is learnt"
+        ("dvclive",), description="where the run is recorded, beside its folder; changes nothing in the weights"
     )
 
     @field_validator("log")

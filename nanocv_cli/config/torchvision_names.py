@@ -1,4 +1,4 @@
-"""The names of torchvision's networks, so that a name can be judged without importing torch.
+"""The names of torchvision's networks, so that a name can be checked without importing torch.
 
 A test holds the lists against the installed torchvision.
 """

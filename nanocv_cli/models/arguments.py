@@ -1,4 +1,4 @@
-"""What nanocv's own networks may be built with: `model.args` of a config. No torch, so that a config is judged fast."""
+"""What nanocv's own networks may be built with: `model.args` of a config. No torch: a config is checked fast."""
 
 from typing import Annotated, Literal
 

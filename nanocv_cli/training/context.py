@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from nanocv_cli import __version__
-from nanocv_cli.config.loader import Resolved, config_hash, learnt_config, load_resolved, resolve
+from nanocv_cli.config.loader import Resolved, config_hash, load_resolved, resolve, trained_config
 from nanocv_cli.config.located import Located
 from nanocv_cli.config.overrides import NO_OPTIONS, Override, TrainOptions
 from nanocv_cli.config.schema import RunConfig
@@ -81,7 +81,7 @@ class TrainContext:
             input_size=self.config.model.input_size,
             resize=self.config.model.resize,
             data=self.dataset.name,
-            config=learnt_config(self.config),
+            config=trained_config(self.config),
             config_hash=config_hash(self.config, self.start.sha256 if self.start else None),
             metrics=metrics,
             split=split,
@@ -164,7 +164,7 @@ def _resolved(request: TrainRequest, root: Path, group: ProcessGroup) -> Resolve
 
 
 def _expect_names(config: RunConfig, dataset: Dataset[Any]) -> None:
-    """Makes sure that what is learnt can be named in a model card.
+    """Makes sure that what is trained can be named in a model card.
 
     Raises:
         ConfigError: the model's or the set's name cannot.

@@ -34,7 +34,7 @@ class Learner:
 
     Args:
         network: logits from normalised float [N,3,S,S].
-        task: what is learnt.
+        task: what is trained for.
         config: the run's config.
         device: where it learns.
         precision: fp32, bf16 or fp16 (resolved, not auto).

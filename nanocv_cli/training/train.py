@@ -36,7 +36,7 @@ class Trained:
     """What a training gives.
 
     Attributes:
-        epochs: learnt.
+        epochs: trained for.
         seconds: spent on training steps, interruptions left out.
         images_per_second: over all training steps and processes.
         metrics: of the best weights on the held-out split.

@@ -45,7 +45,7 @@ def test_a_wrong_config_ends_with_2_and_one_line(nanocv: Command, write: Write) 
     write("configs/train/a.yaml", "name: a\nepochs: 0\n")
     message = "configs/train/a.yaml:2: train.epochs is 0; expected a whole number >= 1 and <= 100000"
     shown = nanocv("config", "show", "--train", "a")
-    hint = "write another value there: times that every training image is learnt from; its default is 20"
+    hint = "write another value there: times that every training image is trained on; its default is 20"
     assert (shown.code, shown.out, shown.err) == (2, "", f"error: {message}\n  try: {hint}\n")
     assert json.loads(nanocv("config", "show", "--train", "a", "--json").out) == {
         "error": {"message": message, "hint": hint, "kind": "config"}

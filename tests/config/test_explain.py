@@ -23,7 +23,7 @@ def test_a_key_says_meaning_range_default_and_owner(nanocv: Command) -> None:
     assert told.code == 0
     assert told.out.splitlines() == [
         "train.epochs  (the training loop)",
-        "    times that every training image is learnt from",
+        "    times that every training image is trained on",
         "    takes a whole number >= 1 and <= 100000; default 20",
     ]
 

@@ -70,7 +70,7 @@ class Boxes(Label):
         """Images without an object, and objects that are left alone."""
         return {
             ("empty", "images without an object"): int(not self.corners),
-            ("crowd", "boxes of crowds, neither learnt nor counted as missed"): sum(self.crowd),
+            ("crowd", "boxes of crowds, neither trained on nor counted as missed"): sum(self.crowd),
             ("difficult", "difficult objects, treated like crowds"): sum(self.difficult),
         }
 
@@ -96,7 +96,7 @@ class Boxes(Label):
         """One row per object that has an area inside the image.
 
         Returns:
-            float32 [n, 6]: x0, y0, x1, y1 as shares 0..1 of the image, the label, and 1 for what is neither learnt
+            float32 [n, 6]: x0, y0, x1, y1 as shares 0..1 of the image, the label, and 1 for what is neither trained on
             nor counted as missed (crowds, difficult objects), else 0.
         """
         if not self.corners:

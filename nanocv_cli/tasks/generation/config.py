@@ -28,6 +28,6 @@ class Recipe(TrainConfig):
     """The loop's keys and those of generation."""
 
     label_dropout: Fraction = Field(
-        0.1, description="share of images that are learnt without class, for guidance (arXiv:2207.12598)"
+        0.1, description="share of images that are trained on without class, for guidance (arXiv:2207.12598)"
     )
     augment: CropAugment = Field(CropAugment(), description="of the images of a batch")
