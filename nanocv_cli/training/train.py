@@ -73,18 +73,18 @@ def train(context: TrainContext, recorders: Recorders) -> Trained | None:
     # The network comes first: a config it cannot serve is answered before any image is decoded.
     learner, state = _begin(context)
     learning = context.images("train", round(config.model.input_size * TRAIN_MARGIN))
-    judging = context.images("val", config.model.input_size)
+    validation = context.images("val", config.model.input_size)
     batches = Batches(
         learning.images, learning.targets, config.train.batch_size, config.train.seed, group.rank, group.world
     )
     recorders.begin(state.history)
-    _introduce(context, learner, learning, judging)
+    _introduce(context, learner, learning, validation)
     with watch_interrupts() as interrupts:
         while state.epoch < config.train.epochs:
             learn_epoch(context, learner, batches, state, interrupts)
             last = state.epoch + 1 == config.train.epochs
             if group.is_main and (last or (state.epoch + 1) % config.train.judge_every == 0):
-                _judge(context, learner, judging, batches, state, recorders)
+                _validate(context, learner, validation, batches, state, recorders)
             state.begin_next_epoch()
             if group.is_main:
                 save_training(context.run.last, learner.tensors(), state)
@@ -151,22 +151,22 @@ def _restore(context: TrainContext, learner: Learner, fingerprint: str) -> Train
     return state
 
 
-def _introduce(context: TrainContext, learner: Learner, learning: Split, judging: Split) -> None:
+def _introduce(context: TrainContext, learner: Learner, learning: Split, validation: Split) -> None:
     parameters = sum(p.numel() for p in learner.network.parameters())
     frozen = sum(p.numel() for p in learner.network.parameters() if not p.requires_grad)
     kept = f", {frozen:,} of them frozen" if context.config.train.freeze else ""
     processes = f" x {context.group.world} processes" if context.group.world > 1 else ""
     context.display.say(
         f"{context.config.model.name} ({parameters:,} parameters{kept}) on {context.dataset.name}: "
-        f"{len(learning.images)} train, {len(judging.images)} val images; "
+        f"{len(learning.images)} train, {len(validation.images)} val images; "
         f"{context.device.type} {learner.precision}{processes}; {context.run.path}"
     )
 
 
-def _judge(
+def _validate(
     context: TrainContext,
     learner: Learner,
-    judging: Split,
+    validation: Split,
     batches: Batches,
     state: TrainingState,
     recorders: Recorders,
@@ -175,7 +175,7 @@ def _judge(
     task, network = context.task, learner.evaluated()
     export_model = task.export_model(network, context.config.model).to(context.device).eval()
     answer = torch_answer(task, export_model, context.device, learner.precision)
-    evaluator = evaluate(task, answer, judging, context.dataset.classes, context.config.model)
+    evaluator = evaluate(task, answer, validation, context.dataset.classes, context.config.model)
     metrics = evaluator.compute()
     evaluator.snapshot(context.run.path, state.epoch + 1)
     loss = metrics.get("loss")

@@ -19,7 +19,7 @@ from nanocv_cli.errors import ConfigError, RequestError
         ({"epochs": 3}, "did you mean"),
     ],
 )
-def test_settings_are_judged_as_those_of_the_command_line(
+def test_settings_are_checked_as_those_of_the_command_line(
     project: Path, tiny_set: Path, settings: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ConfigError) as refused:

@@ -16,7 +16,7 @@ def test_every_shipped_config_is_valid(path: Path) -> None:
     assert check_file(path).errors == ()
 
 
-def test_a_file_in_a_group_s_folder_is_judged_by_it_with_every_finding(write: Write) -> None:
+def test_a_file_in_a_group_s_folder_is_checked_by_it_with_every_finding(write: Write) -> None:
     checked = check_file(write("anywhere/train/a.yaml", "name: a\nepochs: 0\nbatch: 3\n"))
     assert checked.group == "train"
     assert [error.message for error in checked.errors] == [

@@ -91,7 +91,7 @@ def test_the_average_follows_its_formula() -> None:
     assert average.state["weight"].item() == pytest.approx(expected, rel=1e-5)
 
 
-def test_what_is_judged_is_the_average() -> None:
+def test_what_is_evaluated_is_the_average() -> None:
     learner = learner_for(config_with("train.ema_decay=0.99"))
     steps(learner, 0, 5)
     assert learner.average is not None
