@@ -1,12 +1,12 @@
-"""What runs an exported graph in this process: the table of runtimes, and how one is opened. Imports none of them."""
+"""What runs an exported graph in this process: the table of runtimes, and how one is opened.
+
+It imports none of them, nor much else at its top: every start of the command line reads the names.
+"""
 
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
-from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Protocol, cast
 
-from nanocv_cli.config.nearest import nearest
 from nanocv_cli.errors import RequestError
 
 if TYPE_CHECKING:
@@ -67,6 +67,8 @@ class Runtime:
     @property
     def is_installed(self) -> bool:
         """Whether it can be imported, as far as one can tell without doing so."""
+        from importlib.util import find_spec
+
         return find_spec(self.package) is not None
 
 
@@ -108,6 +110,8 @@ def find_runtime(name: str) -> Runtime:
         RequestError: there is none, or it is not installed.
     """
     if name not in RUNTIMES:
+        from nanocv_cli.config.nearest import nearest
+
         known = ", ".join(runtime_names())
         raise RequestError(f"unknown engine {name!r}", nearest(name, runtime_names()) or f"use {known}")
     runtime = RUNTIMES[name]
@@ -128,6 +132,8 @@ def open_in_process(path: Path, settings: RunSettings, cache: Path) -> "Engine":
         RequestError: there is no such runtime or device, it is not installed, or lacks the precision.
         ModelError: the file is missing, damaged or not ours, or the runtime cannot run it.
     """
+    from pkgutil import resolve_name
+
     if settings.runtime == AUTO:
         from nanocv_cli.engine.fastest import with_fastest
 
