@@ -42,6 +42,8 @@ bench: $(INSTALLED)  ## the figures that docs/figures.md quotes, as ratios measu
 	$(BIN)/python benchmarks/train.py
 	$(BIN)/python benchmarks/serving.py
 	$(BIN)/python benchmarks/sampling.py
+	$(BIN)/python benchmarks/engines.py
+	$(BIN)/python benchmarks/analysis.py
 
 # A demonstration trains and exports; it serves nothing and checks no code.
 $(VENV)/.demo: pyproject.toml constraints.txt

@@ -26,7 +26,7 @@ from nanocv_cli.untrusted import printable
 # Plain LFS, which every hub speaks; not huggingface.co's own protocol, and nothing for its makers.
 SETTINGS = {"HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
 LICENCE = re.compile(r"[a-z0-9][a-z0-9.-]{0,60}", re.ASCII)
-SHOWN = 8  # images of the picture of results
+SHOWN = 8  # held-out images on the image of results
 SHOWN_SIDE = 224  # pixels, at least
 
 
@@ -90,9 +90,9 @@ def publish(
     for source, name in ((graph, "model.onnx"), (checkpoint, "model.safetensors")):
         with atomic_path(folder / name) as temporary:
             shutil.copyfile(source, temporary)
-    picture = _draw_results(Model(opened), checkpoint, root, folder / "results.png")
-    write_text(folder / "README.md", hub_readme(card, repository, licence, picture.name if picture else None))
-    files = ("README.md", "model.onnx", "model.safetensors", *((picture.name,) if picture else ()))
+    image = _draw_results(Model(opened), checkpoint, root, folder / "results.png")
+    write_text(folder / "README.md", hub_readme(card, repository, licence, image.name if image else None))
+    files = ("README.md", "model.onnx", "model.safetensors", *((image.name,) if image else ()))
     url, commit = _upload(folder, files, repository, private) if _has_token() else (None, None)
     return Published(repository, folder, files, url, commit)
 
@@ -119,7 +119,7 @@ def _draw_results(model: Model, checkpoint: Path, root: Path, path: Path) -> Pat
         drawn = [model.draw(image, result) for image, result in zip(images, model.predict(images), strict=True)]
     except NanocvError as error:
         path.unlink(missing_ok=True)
-        say(f"no picture of results: {error.message}")
+        say(f"no image of results: {error.message}")
         return None
     return write_grid([np.stack(drawn)], path, columns=SHOWN // 2)
 

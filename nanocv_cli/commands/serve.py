@@ -175,7 +175,7 @@ def list_models(
         write_tree(lines, out)
     if as_json:
         models = [entry.to_json() for entry in entries]
-        emit({"repository": str(repository), "models": models, "picture": str(out) if out else None})
+        emit({"repository": str(repository), "models": models, "image": str(out) if out else None})
         return
     width = max(len(line.text(0)) - len(line.note) for line in lines)
     tell(*(line.text(width) for line in lines))

@@ -12,16 +12,16 @@ MARKS = re.compile(r"([!-/:-@\[-`{-~])")  # all punctuation that Markdown may gi
 MOST_CLASSES = 100  # named on the page
 
 
-def hub_readme(card: ModelCard, repository: str, licence: str, picture: str | None) -> str:
+def hub_readme(card: ModelCard, repository: str, licence: str, image: str | None) -> str:
     """The text of `README.md`.
 
     Args:
         card: of the model.
         repository: `owner/name`.
         licence: its identifier on the hub, such as `apache-2.0`.
-        picture: file of the results within the repository; None where there is none.
+        image: file of the results within the repository; None where there is none.
     """
-    return f"---\n{hub_metadata(card, licence).to_yaml()}\n---\n\n{_page(card, repository, picture)}"
+    return f"---\n{hub_metadata(card, licence).to_yaml()}\n---\n\n{_page(card, repository, image)}"
 
 
 def hub_metadata(card: ModelCard, licence: str) -> ModelCardData:
@@ -57,7 +57,7 @@ def _figures(card: ModelCard) -> list[tuple[str, float]]:
     return [(name, value) for name, value in card.metrics.items() if type(value) in (int, float) and is_plain(name)]
 
 
-def _page(card: ModelCard, repository: str, picture: str | None) -> str:
+def _page(card: ModelCard, repository: str, image: str | None) -> str:
     classes = ", ".join(map(_text, card.classes[:MOST_CLASSES]))
     more = f", and {len(card.classes) - MOST_CLASSES} more" if len(card.classes) > MOST_CLASSES else ""
     lines = [
@@ -68,8 +68,8 @@ def _page(card: ModelCard, repository: str, picture: str | None) -> str:
         f"Its {len(card.classes)} classes: {classes}{more}.",
         "",
     ]
-    if picture:
-        lines += [f"![what it answers]({picture})", ""]
+    if image:
+        lines += [f"![what it answers]({image})", ""]
     lines += [
         "## Use",
         "",

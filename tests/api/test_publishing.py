@@ -59,8 +59,8 @@ def test_without_a_token_the_folder_is_written(trained: TrainedRun, project: Pat
     assert {path.name for path in folder.iterdir()} == FILES
     assert (folder / "model.onnx").read_bytes() == trained.graph.read_bytes()
     assert (folder / "model.safetensors").read_bytes() == trained.checkpoint.read_bytes()
-    with Image.open(folder / "results.png") as picture:
-        assert min(picture.size) > 200
+    with Image.open(folder / "results.png") as image:
+        assert min(image.size) > 200
     readme = (folder / "README.md").read_text()
     front = metadata(readme)
     assert (front["license"], front["pipeline_tag"], front["library_name"]) == ("mit", "image-classification", "nanocv")
@@ -97,7 +97,7 @@ def test_a_hub_that_refuses_is_one_line_and_the_folder_stays(hub: Hub, trained: 
 
 
 @pytest.mark.usefixtures("logged_out")
-def test_without_the_images_there_is_no_picture(
+def test_without_the_images_no_results_are_drawn(
     trained: TrainedRun, project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def absent(*arguments: object) -> None:
@@ -107,7 +107,7 @@ def test_without_the_images_there_is_no_picture(
     done = publish(str(trained.folder), "me/lenet", project / "folder")
     assert "results.png" not in done.files
     assert "![" not in (project / "folder" / "README.md").read_text()
-    assert "no picture of results: the set is not here" in capsys.readouterr().err
+    assert "no image of results: the set is not here" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("logged_out")
