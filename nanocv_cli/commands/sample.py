@@ -1,6 +1,7 @@
 """`nanocv sample`."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -79,7 +80,7 @@ def sample(
     from nanocv_cli.engine.engine import open_engine
     from nanocv_cli.engine.hub import hub_origin
     from nanocv_cli.engine.reference import find_checkpoint
-    from nanocv_cli.engine.runtimes import by_engine
+    from nanocv_cli.engine.runtimes import AUTO, by_engine
     from nanocv_cli.errors import RequestError
     from nanocv_cli.files import expect_file, expect_folder
     from nanocv_cli.images.drawing import write_grid, write_image
@@ -93,6 +94,9 @@ def sample(
     (expect_file if in_one else expect_folder)(out)
     root = project_root()
     run_settings = by_engine(engine, device, threads, precision)
+    if run_settings and run_settings.runtime == AUTO:
+        given = trajectory or any(value is not None for value in (steps, guidance, solver))
+        run_settings = replace(run_settings, with_defaults=given)
     if run_settings:
         opened = open_engine(ref, root, run_settings)
         sampler: Sampler = graph_sampler_for(opened.card.task)(opened)

@@ -56,11 +56,17 @@ def with_fastest(path: Path, settings: RunSettings, cache: Path) -> RunSettings:
         RequestError: no runtime that is installed can do what the settings ask for.
         ModelError: none can run the graph.
     """
-    able = [name for name, row in RUNTIMES.items() if row.is_installed and settings.precision in row.precisions]
+    able = [
+        name
+        for name, row in RUNTIMES.items()
+        if row.is_installed
+        and settings.precision in row.precisions
+        and (row.takes_defaults or not settings.with_defaults)
+    ]
     if not able:
         raise RequestError(f"no engine that is installed computes in {settings.precision}", "--precision fp32")
     if len(able) == 1:
-        say(f"engine: {able[0]}, the only one installed")
+        say(f"engine: {able[0]}, the only one installed that can do this")
         return replace(settings, runtime=able[0])
     record = cache / "engines" / f"{_key(path, settings, able)}.json"
     timing = _kept(record, able)

@@ -26,12 +26,14 @@ class RunSettings:
         device: where it runs: auto, cpu, or another of the runtime's own.
         threads: 0: the runtime chooses, but no more than this process may use.
         precision: what it computes in: fp32, or bf16 where the runtime and the processor can.
+        with_defaults: whether inputs that have a default will be given: `auto` takes what can be given them.
     """
 
     runtime: str | None = None
     device: str = AUTO
     threads: int = 0
     precision: str = FP32
+    with_defaults: bool = False
 
 
 BY_DEFAULT = RunSettings()
@@ -57,12 +59,14 @@ class Runtime:
         package: what it is imported as, and installed as.
         extra: of nanocv that brings it; None: nanocv itself does.
         precisions: what it can be asked to compute a graph of fp32 in.
+        takes_defaults: whether it can be given inputs that have a default, or has made them constants.
     """
 
     opener: str
     package: str
     extra: str | None = None
     precisions: tuple[str, ...] = (FP32,)
+    takes_defaults: bool = True
 
     @property
     def is_installed(self) -> bool:
@@ -74,7 +78,9 @@ class Runtime:
 
 RUNTIMES = {
     "onnxruntime": Runtime("nanocv_cli.engine.graph:open_by_onnxruntime", "onnxruntime"),
-    "openvino": Runtime("nanocv_cli.engine.openvino_graph:open_by_openvino", "openvino", "openvino", (FP32, BF16)),
+    "openvino": Runtime(
+        "nanocv_cli.engine.openvino_graph:open_by_openvino", "openvino", "openvino", (FP32, BF16), takes_defaults=False
+    ),
 }
 DEFAULT = "onnxruntime"
 

@@ -150,6 +150,7 @@ def test_auto_takes_the_fastest_and_passes_over_what_cannot_run_the_model(
 ) -> None:
     assert Timing(8, {"onnxruntime": 2.0, "openvino": 1.0}).fastest == "openvino"
     path = write_graph(tmp_path / "model.onnx")
+    assert with_fastest(path, replace(AUTO, with_defaults=True), tmp_path).runtime == "onnxruntime"
     monkeypatch.setitem(RUNTIMES, "onnxruntime", Runtime(f"{__name__}:open_nothing", "onnxruntime"))
     assert with_fastest(path, AUTO, tmp_path).runtime == "openvino"
     monkeypatch.setitem(RUNTIMES, "openvino", Runtime(f"{__name__}:open_nothing", "openvino"))
