@@ -1,11 +1,13 @@
 """What a graph costs, layer by layer, and where each layer stands under a device's roofs."""
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nanocv_cli.analysis.layer import Model
-from nanocv_cli.analysis.roofline import CACHE, COMPUTE, LATENCY, MEMORY, Point, Roofline, point
+from nanocv_cli.analysis.layer import Layer, Model
+from nanocv_cli.analysis.roofline import CACHE, COMPUTE, LATENCY, MEMORY, Estimate, Point, Roofline, point
 from nanocv_cli.engine.card import ModelCard
 from nanocv_cli.report.line_chart import HEIGHT, LEFT, RIGHT, TOP, WIDTH, Axis, legend
 from nanocv_cli.report.markup import Html, brief, bytes_text, element, joined, note, table
@@ -39,34 +41,67 @@ def cost_section(graph: Path, card: ModelCard, gpu: "GpuConfig") -> Section:
         return Section("cost", TITLE, None, found.why_not)
     model, roofline = found.value, Roofline(gpu, "fp16" if gpu.peak.fp16 else "fp32")
     at = point(model, roofline, 1)
+    alike = _alike(model, at)
     told = [
         note(
             f"Predicted for one image on {gpu.title} in {at.dtype}: {at.seconds * 1e6:,.0f} us, {at.verdict}. "
             f"{model.flops() / 1e6:,.1f} MFLOPs (two per multiply-add), {model.params:,} parameters, "
             f"{bytes_text(model.bytes(at.dtype))} moved, {at.intensity:.1f} operations per byte."
         ),
-        roofline_chart(model, roofline, at),
-        _layers(model, at),
+        roofline_chart(alike, roofline),
+        _layers(alike, at.dtype),
     ]
     return Section("cost", TITLE, joined(told))
 
 
-def _layers(model: Model, at: Point) -> Html:
-    header = ["layer", "kind", "MFLOPs", "parameters", "kB moved", "operations per byte", "verdict", "us"]
+@dataclass(frozen=True)
+class _Alike:
+    """Layers that do the same work: the name of the first, how many there are, and what each of them costs."""
+
+    name: str
+    times: int
+    params: int
+    layer: Layer
+    estimate: Estimate
+
+
+def _alike(model: Model, at: Point) -> list[_Alike]:
+    """The layers in the order of the first of each kind of work: a sampler's loop has the same ones step after step."""
+    found: dict[Layer, list[int]] = {}
+    for number, layer in enumerate(model.layers):
+        found.setdefault(replace(layer, name="", params=0), []).append(number)
+    return [
+        _Alike(
+            name=model.layers[numbers[0]].name,
+            times=len(numbers),
+            params=sum(model.layers[number].params for number in numbers),
+            layer=work,
+            estimate=at.layers[numbers[0]],
+        )
+        for work, numbers in found.items()
+    ]
+
+
+def _layers(alike: Sequence[_Alike], dtype: str) -> Html:
+    header = ["layer", "times", "kind", "MFLOPs", "parameters", "kB moved", "operations per byte", "verdict", "us"]
     rows = [
-        (layer.name, layer.kind, layer.flops() / 1e6, layer.params, layer.bytes(at.dtype) / 1e3, estimate.intensity,
-         estimate.verdict, estimate.seconds * 1e6)
-        for layer, estimate in zip(model.layers, at.layers, strict=True)
+        (one.name, one.times, one.layer.kind, one.times * one.layer.flops() / 1e6, one.params,
+         one.times * one.layer.bytes(dtype) / 1e3, one.estimate.intensity, one.estimate.verdict,
+         one.times * one.estimate.seconds * 1e6)
+        for one in alike
     ]  # fmt: skip
-    return brief(table(header, rows, words=(0, 1, 6), sortable=True), len(rows), "layers")
+    whole = brief(table(header, rows, words=(0, 2, 7), sortable=True), len(rows), "layers")
+    if all(one.times == 1 for one in alike):
+        return whole
+    return joined([note("Layers that do the same work stand in one row, with what all of them cost."), whole])
 
 
-def roofline_chart(model: Model, roofline: Roofline, at: Point) -> Html:
+def roofline_chart(alike: Sequence[_Alike], roofline: Roofline) -> Html:
     """Both roofs, and every layer at its intensity and its predicted rate, on logarithmic axes."""
     spots = [
-        (layer.name, estimate, layer.operations() / estimate.seconds)
-        for layer, estimate in zip(model.layers, at.layers, strict=True)
-        if estimate.intensity > 0 and layer.operations()
+        (one.name, one.estimate, one.layer.operations() / one.estimate.seconds)
+        for one in alike
+        if one.estimate.intensity > 0 and one.layer.operations()
     ]
     intensities = [estimate.intensity for _, estimate, _ in spots] or [1.0]
     rates = [rate for *_, rate in spots] or [roofline.peak]

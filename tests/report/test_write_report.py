@@ -91,6 +91,7 @@ def test_the_set_its_balance_and_its_findings_are_told(of_run: tuple[dict[str, A
     assert "finds 0 errors and 0 warnings" in page
     assert page.count("data:image/") > 15
     assert "nanocv train --data " in page and "--model lenet" in page and "train.epochs=6" in page
+    assert len(re.findall(r'<td class="word">conv2d</td>', page)) == 5
     assert "NVIDIA Tesla V100" in page and re.search(
         r'data-tip="[^"]*conv[^"]*operations per byte', page, re.IGNORECASE
     )
