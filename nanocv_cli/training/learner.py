@@ -19,9 +19,9 @@ from nanocv_cli.training.optimiser import (
     MovingAverage,
     build_optimiser,
     image_size,
-    learning_rate,
     optimiser_tensors,
     restore_optimiser,
+    set_rates,
 )
 from nanocv_cli.training.state import STATE_KEY, TrainingState, state_of
 from nanocv_cli.untrusted import first_line
@@ -88,9 +88,7 @@ class Learner:
         torch.manual_seed(generator.initial_seed())
         size = image_size(train, model.input_size, epoch)
         taken = epoch * per_epoch + step
-        rate = learning_rate(train, taken, train.epochs * per_epoch)
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate * group["factor"]
+        set_rates(self.optimiser, train, taken, train.epochs * per_epoch)
         self._trained.train()
         for module in self._frozen:
             module.eval()

@@ -82,24 +82,28 @@ def build_optimiser(network: nn.Module, config: TrainConfig, taken: Collection[s
     Args:
         network: whose parameters learn, but for those that need no gradient.
         config: the recipe.
-        taken: names of parameters that learn at `taken_rate` of the rate: the `factor` of their groups.
+        taken: names of parameters that were taken over, whose groups learn more slowly, see `set_rates`.
     """
     learning = [(name, p) for name, p in network.named_parameters() if p.requires_grad]
     groups = []
-    for factor, is_taken in ((1.0, False), (config.taken_rate, True)):
+    for is_taken in (False, True):
         parameters = [p for name, p in learning if (name in taken) == is_taken]
         if parameters:
+            matrices, vectors = [p for p in parameters if p.ndim >= 2], [p for p in parameters if p.ndim < 2]
             groups += [
-                {
-                    "params": [p for p in parameters if p.ndim >= 2],
-                    "weight_decay": config.weight_decay,
-                    "factor": factor,
-                },
-                {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0, "factor": factor},
+                {"params": matrices, "weight_decay": config.weight_decay, "is_taken": is_taken},
+                {"params": vectors, "weight_decay": 0.0, "is_taken": is_taken},
             ]
     if config.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(config.momentum, 0.999), fused=True)
     return torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum, nesterov=config.momentum > 0)
+
+
+def set_rates(optimiser: torch.optim.Optimizer, config: TrainConfig, step: int, total: int) -> None:
+    """Sets what each group of parameters learns at in step `step` (from 0) of `total`; see `learning_rate`."""
+    rate = learning_rate(config, step, total)
+    for group in optimiser.param_groups:
+        group["lr"] = rate * config.taken_rate if group["is_taken"] else rate
 
 
 def optimiser_tensors(network: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -1,7 +1,8 @@
 """What a training starts from other than random weights: layers of another checkpoint, as far as they fit.
 
 A layer (a convolution, a norm: the tensors that one module owns) is taken whole, by name and shape, or not at all.
-Where no name fits, the checkpoint is tried as a part of the network: a classifier starts the backbone of a detector.
+What depends on the classes (the head) is taken only where they are the same, by their names and order. Where no name
+fits, the checkpoint is tried as a part of the network: a classifier starts the backbone of a detector.
 The run keeps a record of it and its first state, so that a resume needs the checkpoint no more.
 """
 
@@ -26,6 +27,7 @@ from nanocv_cli.errors import ModelError, RequestError
 from nanocv_cli.files import write_json
 from nanocv_cli.foreign import read_json
 from nanocv_cli.models.checkpoint import load_tensors, model_config, read_card
+from nanocv_cli.models.registry import build_model, without_weights
 from nanocv_cli.training.state import STATE_KEY
 from nanocv_cli.untrusted import open_regular
 
@@ -112,7 +114,7 @@ def card_model(checkpoint: Path, reference: str) -> Located:
     return Located(config.model_dump(mode="json"), {}, f"model card of {checkpoint}")
 
 
-def take(checkpoint: Path, reference: str, network: nn.Module, model: ModelConfig) -> Start:
+def take(checkpoint: Path, reference: str, network: nn.Module, model: ModelConfig, classes: tuple[str, ...]) -> Start:
     """Puts a checkpoint's layers into a network, wherever they fit.
 
     Args:
@@ -120,7 +122,8 @@ def take(checkpoint: Path, reference: str, network: nn.Module, model: ModelConfi
             moving average, where there is one.
         reference: what the user named.
         network: takes them over, in its own type and on its device.
-        model: its config, for messages.
+        model: its config.
+        classes: names of those it shall know.
 
     Raises:
         ModelError: the file is damaged, or newer than this nanocv.
@@ -131,6 +134,9 @@ def take(checkpoint: Path, reference: str, network: nn.Module, model: ModelConfi
     own = network.state_dict()
     within, found = _placed(found, own)
     taken = _fitting(found, own)
+    if card is None or card.classes != classes:
+        strange = _class_layers(own, model, len(classes))
+        taken = {name for name in taken if _layer(name) not in strange}
     if not any(own[name].ndim > 1 for name in taken):
         what = (
             card.config.get("model", {}).get("architecture", card.name) if card else "no model card to say what it is"
@@ -239,6 +245,13 @@ def _fitting(found: Tensors, own: Tensors) -> set[str]:
         or found[name].is_floating_point() != tensor.is_floating_point()
     }
     return {name for name in own if _layer(name) not in strange}
+
+
+def _class_layers(own: Tensors, model: ModelConfig, classes: int) -> set[str]:
+    """The layers whose shapes depend on the number of classes."""
+    plain = model.model_copy(update={"pretrained": False})
+    wider = without_weights(lambda: build_model(plain, classes + 1)).state_dict()
+    return {_layer(name) for name, tensor in own.items() if wider[name].shape != tensor.shape}
 
 
 def _layer(name: str) -> str:

@@ -128,7 +128,7 @@ def _start(context: TrainContext, network: nn.Module, resumed: bool) -> Start | 
     if resumed:
         return read_start(context.run.start)
     assert checkpoint is not None, "a new run has found what it starts from"
-    start = take(checkpoint, reference, network, context.config.model)
+    start = take(checkpoint, reference, network, context.config.model, context.dataset.classes)
     for line in start.lines(context.config.train.taken_rate):
         context.display.say(line)
     return start

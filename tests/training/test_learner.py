@@ -110,7 +110,7 @@ def test_what_was_taken_learns_more_slowly_than_what_is_new() -> None:
     steps(learner, 0, 2)
     rates = {group["lr"] for group in learner.optimiser.param_groups}
     assert rates == {learning_rate(config.train, 1, 12), 0.25 * learning_rate(config.train, 1, 12)}
-    slow = {id(p) for group in learner.optimiser.param_groups if group["factor"] < 1 for p in group["params"]}
+    slow = {id(p) for group in learner.optimiser.param_groups if group["is_taken"] for p in group["params"]}
     assert slow == {id(p) for name, p in network.named_parameters() if name in taken}
 
 

@@ -23,9 +23,10 @@ from nanocv_cli.training.epoch import learn_epoch
 from nanocv_cli.training.run_directory import RunDirectory
 from nanocv_cli.training.run_list import read_run
 from nanocv_cli.training.start import read_start, take
-from tests.conftest import TINY, Command, TrainedRun, write_tiny_set
+from tests.conftest import COLOURS, TINY, Command, TrainedRun, write_tiny_set
 from tests.training.weights import same_weights
 
+THREE = ("a", "b", "c")
 SETS = [word for pair in TINY for word in ("--set", pair)]
 
 
@@ -74,7 +75,7 @@ def test_all_is_taken_but_what_depends_on_the_classes(tmp_path: Path, name: str,
     checkpoint = write_checkpoint(tmp_path / "source.safetensors", source, config)
     network, _ = network_of(name, 3)
     before = copied(network.state_dict())
-    start = take(checkpoint, "source", network, config)
+    start = take(checkpoint, "source", network, config, THREE)
     assert start.new_layers == new
     for key, tensor in network.state_dict().items():
         is_new = key.rpartition(".")[0] in new
@@ -86,14 +87,25 @@ def test_all_is_taken_but_what_depends_on_the_classes(tmp_path: Path, name: str,
     assert start.sha256 == hashlib.sha256(checkpoint.read_bytes()).hexdigest()
 
 
+@pytest.mark.parametrize("classes", [("b", "a"), ("c", "d")])
+@pytest.mark.parametrize("name", ["lenet", "nanospot", "nanoflow"])
+def test_as_many_classes_of_other_names_need_a_new_head(tmp_path: Path, name: str, classes: tuple[str, ...]) -> None:
+    source, config = network_of(name, 2, seed=1)
+    checkpoint = write_checkpoint(tmp_path / "source.safetensors", source, config)
+    assert take(checkpoint, "source", source, config, ("a", "b")).new.tensors == 0
+    start = take(checkpoint, "source", source, config, classes)
+    assert start.new == start.left and start.new.tensors > 0
+    assert {"lenet": "classifier", "nanospot": "heads.0.classes", "nanoflow": "label"}[name] in start.new_layers
+
+
 def test_what_is_taken_and_what_is_not_is_told_in_two_lines(trained: TrainedRun) -> None:
     network, config = network_of("lenet", 2, "model.input_size=32")
-    assert take(trained.checkpoint, "mine", network, config).lines(0.1) == [
+    assert take(trained.checkpoint, "mine", network, config, ("a", "b")).lines(0.1) == [
         "started from mine (lenet): 30 tensors of 393,104 parameters taken, at 0.1 of the rate",
         "new: 2 tensors of 514 parameters, in classifier; left behind: 2 tensors of 771 parameters",
     ]
     network, config = network_of("lenet", 3, "model.input_size=32")
-    assert take(trained.checkpoint, "lenet", network, config).lines(1.0) == [
+    assert take(trained.checkpoint, "lenet", network, config, tuple(COLOURS)).lines(1.0) == [
         "started from lenet: 32 tensors of 393,875 parameters taken, at 1 of the rate"
     ]
 
@@ -109,8 +121,9 @@ def test_a_training_state_gives_what_it_would_answer_with(tmp_path: Path) -> Non
     for kept, value in (("average", 1.0), ("network", 0.0)):
         held = {name: tensor for name, tensor in states.items() if not name.startswith("average") or kept == "average"}
         save_tensors(tmp_path / "last.safetensors", held, {"nanocv.training": "{}"})
-        take(tmp_path / "last.safetensors", "last", network, config)
-        assert all((parameter == value).all() for parameter in network.parameters())
+        take(tmp_path / "last.safetensors", "last", network, config, ("a", "b"))
+        body = [parameter for name, parameter in network.named_parameters() if not name.startswith("classifier")]
+        assert all((parameter == value).all() for parameter in body)
 
 
 @pytest.mark.parametrize(
@@ -124,7 +137,7 @@ def test_a_classifier_without_a_card_starts_a_backbone(tmp_path: Path, name: str
     classifier, _ = network_of("mobilenet_v3_large", 2, seed=1)
     safetensors.torch.save_file(classifier.state_dict(), tmp_path / "plain.safetensors")
     network, config = network_of(name, 3)
-    start = take(tmp_path / "plain.safetensors", "plain", network, config)
+    start = take(tmp_path / "plain.safetensors", "plain", network, config, THREE)
     assert (start.within, start.model) == (within, "")
     assert all(name.startswith(f"{within}.") for name in start.names)
     assert not any(layer.startswith(f"{within}.") for layer in start.new_layers)
@@ -137,7 +150,7 @@ def test_another_architecture_is_refused_and_both_are_named(trained: TrainedRun)
     network, config = network_of("nanores", 3)  # whose classifier's bias would fit
     before = copied(network.state_dict())
     with pytest.raises(RequestError) as refused:
-        take(trained.checkpoint, "mine", network, config)
+        take(trained.checkpoint, "mine", network, config, THREE)
     assert refused.value.message == "nothing of mine (lenet) fits nanores (nanores)"
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
 
@@ -167,7 +180,7 @@ def test_a_damaged_or_newer_file_is_refused(
     checkpoint = write_checkpoint(tmp_path / "source.safetensors", network, config)
     spoil(checkpoint)
     with pytest.raises(ModelError, match=r"source\.safetensors") as refused:
-        take(checkpoint, "source", network, config)
+        take(checkpoint, "source", network, config, THREE)
     assert message in refused.value.message
     outcome = nanocv("train", "--data", tiny_set, "--from", checkpoint, "--out", "run")
     assert outcome.code == 1 and message in outcome.err and not (project / "run").exists()
