@@ -125,6 +125,7 @@ EXTRA_OF_MODULE = {
     "torch_fidelity": "fid",
     "torchmetrics": "train",
     "torchvision": "train",
+    "uvloop": "triton",
 }
 # Of a path that no file can have, or that leads nowhere: what was asked for is wrong, not the disk.
 NO_SUCH_PATH = {errno.ENAMETOOLONG, errno.ELOOP}

@@ -160,7 +160,7 @@ def notes(model: Model, roofline: Roofline) -> list[str]:
     return lines
 
 
-def layer_json(layer: Layer, number: int, at: Point, roofline: Roofline) -> dict[str, Any]:
+def layer_json(layer: Layer, number: int, at: Point) -> dict[str, Any]:
     """One layer of the contract's document; sizes in values, time in seconds."""
     estimate = at.layers[number]
     times = at.batch if layer.per_image else 1
@@ -198,7 +198,7 @@ def document(model: Model, roofline: Roofline, at: Point) -> dict[str, Any]:
         "dtype": at.dtype,
         "batch_size": at.batch,
         "thresholds": list(roofline.thresholds),
-        "layers": [layer_json(layer, number, at, roofline) for number, layer in enumerate(model.layers)],
+        "layers": [layer_json(layer, number, at) for number, layer in enumerate(model.layers)],
         "total": {
             "flops": model.flops(at.batch),
             "macs": model.flops(at.batch) // 2,

@@ -57,7 +57,7 @@ def check_dataset(dataset: Dataset[Any], progress: Callable[[int, int], None] | 
             findings += sample.label.check(split, sample.path, look.sides)
     for split in SPLITS:
         findings += _tallied(split, dataset.splits.get(split, ()))
-    findings += _strays(dataset, {sample.path for _, sample in members})
+    findings += _strays({sample.path for _, sample in members})
     findings += [Problem("warning", "note", note) for note in dataset.notes]
     return sorted(findings, key=lambda finding: finding.level)
 
@@ -99,7 +99,7 @@ def _copies(members: list[tuple[str, Sample[Any]]], seen: list[_Seen]) -> list[P
     return findings
 
 
-def _strays(dataset: Dataset[Any], known: set[Path]) -> list[Problem]:
+def _strays(known: set[Path]) -> list[Problem]:
     """Files in folders of images that are no images, counted by suffix."""
     strays = [
         entry

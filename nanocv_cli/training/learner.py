@@ -64,7 +64,7 @@ class Learner:
         self._trained = trained or network
         self._frozen = frozen
         self._scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
-        self._judged = copy.deepcopy(network).eval()
+        self._evaluated = copy.deepcopy(network).eval()
 
     def learn(
         self, images: Tensor, targets: Tensor, epoch: int, step: int, per_epoch: int, rank: int = 0
@@ -130,8 +130,8 @@ class Learner:
 
     def evaluated(self) -> nn.Module:
         """A copy of the network as it is to be evaluated and kept: averaged weights where there is an average."""
-        self._judged.load_state_dict(self.average.state if self.average else self.network.state_dict())
-        return self._judged
+        self._evaluated.load_state_dict(self.average.state if self.average else self.network.state_dict())
+        return self._evaluated
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
         """All state by group, for `save_training`."""

@@ -97,7 +97,7 @@ class DetectionEvaluator(Evaluator):
         self.classes = classes
         self._side = float(input_size)
         self._images = 0
-        self._judged: list[Evaluated] = []
+        self._evaluated: list[Evaluated] = []
         self._answers: list[tuple[NDArray[Any], NDArray[Any], NDArray[np.int64], NDArray[Any]]] = []
         self._matches: list[list[Matches]] | None = None
         self._objects: list[dict[str, Any]] = []
@@ -115,7 +115,7 @@ class DetectionEvaluator(Evaluator):
         ):
             answers = (boxes.astype(float), scores.astype(float), labels, rows.astype(float))
             self._answers.append(answers)
-            self._judged.append(evaluate_image(self._images, *answers))
+            self._evaluated.append(evaluate_image(self._images, *answers))
             self._images += 1
             for row in rows[rows[:, LABEL] >= 0]:
                 box = self._box(row[:4])
@@ -187,9 +187,9 @@ class DetectionEvaluator(Evaluator):
                 drawn_mistakes(entry, images[entry.number], self.classes),
                 (f"{len(entry.missed)} missed, {int((~entry.right).sum())} wrong",),
             )
-            for entry in worst(self._judged)
+            for entry in worst(self._evaluated)
         ]
-        failed = sum(entry.cost > 0 for entry in self._judged)
+        failed = sum(entry.cost > 0 for entry in self._evaluated)
         title = f"Mistakes in {failed} of {self._images} images, the costliest first"
         return Exhibits(
             curves=(PlottedCurves("Precision over recall, IoU 0.5", "recall", "precision", curves),) if curves else (),
@@ -225,7 +225,7 @@ class DetectionEvaluator(Evaluator):
         from nanocv_cli.tasks.detection.plots import draw_mistakes, draw_precision_recall
 
         curves = draw_precision_recall(self.curves(), self.classes, folder / "precision_recall.png")
-        mistakes = draw_mistakes(self._judged, images, self.classes, folder / "mistakes.png")
+        mistakes = draw_mistakes(self._evaluated, images, self.classes, folder / "mistakes.png")
         return [curves, mistakes] if mistakes else [curves]
 
 

@@ -50,7 +50,7 @@ def build_sampler_graph(sampler: SamplerModule, output_names: tuple[str, ...], c
     )
     defaults = _defaults(sampler.sampling)
     graph = helper.make_graph(
-        [*_trip_count(), _loop(body), *_to_pixels(sampler, output_names[0])],
+        [*_trip_count(), _loop(body), *_to_pixels(output_names[0])],
         card.name,
         [
             _value(NOISE, FLOAT, images),
@@ -137,7 +137,7 @@ def _loop(body: onnx.GraphProto) -> onnx.NodeProto:
     return helper.make_node("Loop", ["trips", "true", NOISE, NOISE, NOISE], outputs, body=body)
 
 
-def _to_pixels(sampler: SamplerModule, name: str) -> list[onnx.NodeProto]:
+def _to_pixels(name: str) -> list[onnx.NodeProto]:
     return [
         helper.make_node("Mul", ["at_end", "scale"], ["scaled"]),
         helper.make_node("Add", ["scaled", "shift"], ["levels"]),
