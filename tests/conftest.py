@@ -1,4 +1,4 @@
-"""What tests share: a tiny set that is learnt in seconds, a project folder, the command line in this process."""
+"""What tests share: a tiny set that is trained on in seconds, a project folder, the command line in this process."""
 
 import contextlib
 import io

@@ -241,8 +241,9 @@ def export(
     from nanocv_cli.display import Display
     from nanocv_cli.engine.hub import hub_origin
     from nanocv_cli.engine.reference import find_checkpoint
+    from nanocv_cli.engine.runtimes import FP32
     from nanocv_cli.exporting.onnx_file import export_onnx, export_with_less, parity_images
-    from nanocv_cli.exporting.precision import FP32, find_converter
+    from nanocv_cli.exporting.precision import find_converter
     from nanocv_cli.files import expect_writable
 
     root, display = project_root(), Display()

@@ -13,14 +13,13 @@ from typing import Any, Protocol, cast
 import onnx
 from numpy.typing import NDArray
 
+from nanocv_cli.engine.runtimes import FP32
 from nanocv_cli.errors import ExportError, RequestError
 from nanocv_cli.models.onnx_exporter import quiet
 from nanocv_cli.untrusted import first_line
 
 # A graph's inputs by name, one row each.
 Feed = dict[str, NDArray[Any]]
-
-FP32 = "fp32"
 
 
 class Converter(Protocol):

@@ -196,6 +196,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_server_that_comes_back_has_everything_once(
     trouble: str, subject: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "3")  # an answer that is slow on a busy machine is no trouble
     behaviour, recorded, warned, recovered = Behaviour(), threading.Event(), threading.Event(), threading.Event()
     said: list[str] = []
 
