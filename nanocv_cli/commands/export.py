@@ -29,12 +29,14 @@ def onnx(
 
     The graph takes raw uint8 images and answers finished predictions; class names and resize rule are in its
     metadata. Checkpoint and graph answer the same images before anything is written, and the largest difference is
-    told.
+    told. In fp16 or int8 the task's metric is measured on the validation split, and a graph that loses more than
+    --max-drop is not written.
 
     \b
     Examples:
       nanocv export onnx --model runs/first --out lenet.onnx
       nanocv export onnx --model nanoseg-flowers --any-size --out any.onnx
+      nanocv export onnx --model lenet-flowers --precision int8 --max-drop 0.5
     """
     from nanocv_cli.api import training
 
@@ -77,6 +79,8 @@ def hub(
     debug: DebugFlag = False,
 ) -> None:
     """Write a model as a repository of a Hugging Face hub; upload it if you are logged in.
+
+    The folder holds graph, checkpoint, an image of results and a model card; without a login it is all that is made.
 
     \b
     Example:

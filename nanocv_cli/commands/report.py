@@ -38,8 +38,11 @@ def report(
 ) -> None:
     """Tell a run's story in one HTML page, or set several side by side.
 
+    The page needs nothing beside itself: metrics with intervals, mistakes, curves, the set, the config, what each
+    layer costs. The model answers its held-out images again for it. Several models are compared with the first.
+
     \b
-    Example:
+    Examples:
       nanocv report runs/first --out first.html
       nanocv report runs/first runs/second
     """
