@@ -70,28 +70,33 @@ def test_the_trained_graph_has_the_arithmetic_of_its_checkpoint(trained: Trained
     assert model.assumptions == ()
 
 
-def test_a_count_that_follows_from_constants_is_known_and_what_a_loop_carries_keeps_its_shape(tmp_path: Path) -> None:
-    inner = [
-        helper.make_node("Identity", ["on"], ["on_out"]),
-        helper.make_node("MatMul", ["state", "w"], ["state_out"]),
-    ]
+def loop(turns: Any, *work: onnx.NodeProto, shape: tuple[int, ...] | None = (1, 16)) -> onnx.NodeProto:
+    """A loop over `x` that works its way from `state` to `next`, by a Relu where no other work is given."""
+    work = work or (helper.make_node("Relu", ["state"], ["next"]),)
     body = helper.make_graph(
-        inner,
+        [helper.make_node("Identity", ["go"], ["still"]), *work],
         "body",
         [
             helper.make_tensor_value_info("i", INT64, []),
-            helper.make_tensor_value_info("on", TensorProto.BOOL, []),
-            helper.make_tensor_value_info("state", FLOAT, None),
+            helper.make_tensor_value_info("go", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("state", FLOAT, shape),
         ],
         [
-            helper.make_tensor_value_info("on_out", TensorProto.BOOL, []),
-            helper.make_tensor_value_info("state_out", FLOAT, None),
+            helper.make_tensor_value_info("still", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("next", FLOAT, shape),
         ],
     )
+    return helper.make_node("Loop", [turns, "", "x"], ["out"], body=body, name="loop")
+
+
+PRODUCT = helper.make_node("MatMul", ["state", "w"], ["next"])
+
+
+def test_a_count_that_follows_from_constants_is_known_and_what_a_loop_carries_keeps_its_shape(tmp_path: Path) -> None:
     nodes = [
         helper.make_node("Add", ["steps", "steps"], ["twice"]),
         helper.make_node("Sub", ["twice", "one"], ["count"]),
-        helper.make_node("Loop", ["count", "", "x"], ["out"], body=body),
+        loop("count", PRODUCT, shape=None),
     ]
     weights = {"steps": np.array(4), "one": np.array(1), "w": floats(16, 16)}
     assert macs(save(tmp_path / "g.onnx", nodes, {"x": [1, 16]}, weights)) == 7 * 16 * 16
@@ -102,41 +107,10 @@ def test_a_count_that_follows_from_constants_is_known_and_what_a_loop_carries_ke
 
 
 def test_a_loop_with_a_known_count_multiplies_its_body(tmp_path: Path) -> None:
-    body = helper.make_graph(
-        [helper.make_node("MatMul", ["state", "w"], ["next"]), helper.make_node("Identity", ["go"], ["still"])],
-        "body",
-        [
-            helper.make_tensor_value_info("i", INT64, []),
-            helper.make_tensor_value_info("go", TensorProto.BOOL, []),
-            helper.make_tensor_value_info("state", FLOAT, [1, 16]),
-        ],
-        [
-            helper.make_tensor_value_info("still", TensorProto.BOOL, []),
-            helper.make_tensor_value_info("next", FLOAT, [1, 16]),
-        ],
-    )
-    loop = helper.make_node("Loop", ["count", "", "x"], ["out"], body=body)
     weights = {"w": floats(16, 16), "count": np.array(12, np.int64)}
-    model = analyse_graph(save(tmp_path / "g.onnx", [loop], {"x": [1, 16]}, weights)).model
+    model = analyse_graph(save(tmp_path / "g.onnx", [loop("count", PRODUCT)], {"x": [1, 16]}, weights)).model
     assert model.macs == 12 * 16 * 16
     assert model.params == 256 == sum(layer.params for layer in model.layers)
-
-
-def loop(turns: Any) -> onnx.NodeProto:
-    body = helper.make_graph(
-        [helper.make_node("Identity", ["go"], ["still"]), helper.make_node("Relu", ["state"], ["next"])],
-        "body",
-        [
-            helper.make_tensor_value_info("i", INT64, []),
-            helper.make_tensor_value_info("go", TensorProto.BOOL, []),
-            helper.make_tensor_value_info("state", FLOAT, [1, 16]),
-        ],
-        [
-            helper.make_tensor_value_info("still", TensorProto.BOOL, []),
-            helper.make_tensor_value_info("next", FLOAT, [1, 16]),
-        ],
-    )
-    return helper.make_node("Loop", [turns, "", "x"], ["out"], body=body, name="loop")
 
 
 @pytest.mark.parametrize("turns", [2**62, 10**9, -1])
