@@ -93,7 +93,7 @@ def model_config(card: ModelCard, origin: Path | str) -> ModelConfig:
         document = {**upgraded_model(card.config["model"]), "pretrained": False}
         chosen = model_class(document.get("task", card.task), document.get("source"), document.get("architecture"))
         config = chosen.model_validate_json(json.dumps(document))
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ModelError(f"{origin}: its model card is damaged: it holds no model config", "train it again") from error
     if (config.task, config.input_size, config.resize) != (card.task, card.input_size, card.resize):
         raise ModelError(f"{origin}: its model card is damaged: it contradicts its model config", "train it again")

@@ -29,7 +29,7 @@ from nanocv_cli.foreign import read_json
 from nanocv_cli.models.checkpoint import load_tensors, model_config, read_card
 from nanocv_cli.models.registry import build_model, without_weights
 from nanocv_cli.training.state import STATE_KEY
-from nanocv_cli.untrusted import open_regular
+from nanocv_cli.untrusted import open_regular, printable
 
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 MOST_NAMED = 3  # layers in a message
@@ -138,13 +138,13 @@ def take(checkpoint: Path, reference: str, network: nn.Module, model: ModelConfi
         strange = _class_layers(own, model, len(classes))
         taken = {name for name in taken if _layer(name) not in strange}
     if not any(own[name].ndim > 1 for name in taken):
-        what = (
-            card.config.get("model", {}).get("architecture", card.name) if card else "no model card to say what it is"
-        )
-        raise RequestError(
-            f"nothing of {reference} ({what}) fits {model.name} ({model.architecture})",
-            "leave --model out to go on with the checkpoint's own, or name one of its architecture and model.args",
-        )
+        what, hint = "no model card to say what it is", "name a model of its architecture: --model NAME"
+        if card:
+            what = printable(model_config(card, checkpoint).architecture, 60)
+            hint = (
+                "leave --model out to go on with the checkpoint's own, or name one with its architecture and model.args"
+            )
+        raise RequestError(f"nothing of {reference} ({what}) fits {model.name} ({model.architecture})", hint)
     with torch.no_grad():
         for name in taken:
             own[name].copy_(found[name])

@@ -166,10 +166,17 @@ def newer(path: Path) -> None:
     save_tensors(path, tensors, {METADATA_KEY: json.dumps(card | {"version": "99.0.1", "unheard": 1})})
 
 
+def without_config(path: Path) -> None:
+    with safetensors.safe_open(path, "pt") as file:
+        card = json.loads(file.metadata()[METADATA_KEY])
+    save_tensors(path, {"weight": torch.zeros(2, 2)}, {METADATA_KEY: json.dumps(card | {"config": {"model": [1]}})})
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
         (truncated, "is no whole .safetensors file"),
+        (without_config, "its model card is damaged"),
         (newer, f"was written by nanocv 99.0.1, which is newer than this {nanocv_cli.__version__}"),
     ],
 )
