@@ -9,8 +9,7 @@ from nanocv_cli.bench.baseline import OF_MODEL, OF_SERVER
 from nanocv_cli.config.project import shown
 from nanocv_cli.errors import RequestError
 from nanocv_cli.foreign import read_json
-
-ORIGINS, HISTORY, SUMMARY = "origins.json", "history.json", "summary.json"
+from nanocv_cli.training.run_directory import RunDirectory
 
 
 class Record(BaseModel):
@@ -175,7 +174,9 @@ def read_origins(run: Path) -> dict[str, str]:
     Raises:
         RequestError, DataError: it was not kept, or is damaged.
     """
-    return read_json(_kept(run / ORIGINS), TypeAdapter(dict[str, str]), "the values themselves stand in config.yaml")
+    return read_json(
+        _kept(RunDirectory(run).origins), TypeAdapter(dict[str, str]), "the values themselves stand in config.yaml"
+    )
 
 
 def read_history(run: Path) -> History:
@@ -184,7 +185,7 @@ def read_history(run: Path) -> History:
     Raises:
         RequestError, DataError: they were not kept, or the file is damaged.
     """
-    return read_json(_kept(run / HISTORY), TypeAdapter(History), "curves.png of the run may show them")
+    return read_json(_kept(RunDirectory(run).history), TypeAdapter(History), "curves.png of the run may show them")
 
 
 def read_summary(run: Path) -> Summary:
@@ -193,7 +194,9 @@ def read_summary(run: Path) -> Summary:
     Raises:
         RequestError, DataError: it has not ended, or the file is damaged.
     """
-    return read_json(_kept(run / SUMMARY), TypeAdapter(Summary), "train it to its end: nanocv train --resume RUN")
+    return read_json(
+        _kept(RunDirectory(run).summary), TypeAdapter(Summary), "train it to its end: nanocv train --resume RUN"
+    )
 
 
 def _kept(path: Path) -> Path:

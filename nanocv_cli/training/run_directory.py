@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
 
+from nanocv_cli.engine.reference import CHECKPOINT, GRAPH, SUMMARY
 from nanocv_cli.errors import ModelError, RequestError, StorageError, TrainingError
 from nanocv_cli.files import expect_folder, write_json
 from nanocv_cli.training.state import read_progress
@@ -29,10 +30,10 @@ class RunDirectory:
         self.path = path
         self.config = path / "config.yaml"
         self.origins = path / "origins.json"
-        self.best = path / "checkpoints" / "best.safetensors"
+        self.best = path / CHECKPOINT
         self.last = path / "checkpoints" / "last.safetensors"
-        self.graph = path / "model.onnx"
-        self.summary = path / "summary.json"
+        self.graph = path / GRAPH
+        self.summary = path / SUMMARY
         self.history = path / "history.json"
         self.curves = path / "curves.png"
         self.start = path / "start.json"
