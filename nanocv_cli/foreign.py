@@ -61,7 +61,16 @@ def read_json(path: Path, shape: TypeAdapter[Shape], hint: str) -> Shape:
 
 
 def read_yaml(path: Path, shape: TypeAdapter[Shape], hint: str) -> Shape:
-    """A YAML document of a shape; every plain value is text, whatever it looks like. See `read_json`."""
+    """A YAML document of a shape; every plain value is text, whatever it looks like.
+
+    Args:
+        path: the file.
+        shape: what it must be.
+        hint: what to do where it is not.
+
+    Raises:
+        DataError: it cannot be read, is no plain YAML, or has another shape.
+    """
     text = read_text(path, LARGEST_YAML)
     try:
         return shape.validate_python(plain_yaml(text))

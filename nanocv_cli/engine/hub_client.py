@@ -78,7 +78,17 @@ def endpoint() -> str:
 
 
 def ask_hub(reference: HubReference, suffix: str) -> HubFile:
-    """What the hub's API says of the file to fetch."""
+    """What the hub's API says of the file to fetch.
+
+    Args:
+        reference: the repository and its revision.
+        suffix: `.onnx` or `.safetensors`.
+
+    Raises:
+        RequestError: there is no such repository, revision or file, or it may not be read.
+        ModelError: no model has so many bytes.
+        ServingError: the hub does not answer, or answers in a way that cannot be.
+    """
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     url = f"{endpoint()}/api/models/{reference.repository}/revision/{quote(reference.revision, safe='')}?blobs=true"
     answer = bytearray()

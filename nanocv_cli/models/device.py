@@ -32,7 +32,11 @@ def pick_device(name: str) -> torch.device:
 
 
 def pick_precision(wanted: str, device: torch.device) -> str:
-    """Resolves `auto` to the fastest precision the device has hardware for: bf16, else fp16 (CUDA only), else fp32."""
+    """Resolves `auto` to the fastest precision the device has hardware for: bf16, else fp16 (CUDA only), else fp32.
+
+    Raises:
+        RequestError: fp16 is asked for on a CPU.
+    """
     if wanted == "auto":
         if device.type == "cuda":
             return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
