@@ -1,6 +1,7 @@
 """The `nanocv` command: names every subcommand, imports none of their work, turns failures into one line each."""
 
 import contextlib
+import copy
 import functools
 import itertools
 import os
@@ -161,7 +162,7 @@ def _run(arguments: list[str]) -> int:
     try:
         with raising():
             _expect_no_empty(arguments)
-            command = _command()
+            command = _command(next(iter(arguments), None))
             with command.make_context("nanocv", list(arguments)) as context:
                 command.invoke(context)
         return 0
@@ -181,9 +182,18 @@ def _run(arguments: list[str]) -> int:
 
 
 @functools.cache
-def _command() -> Any:
-    """The tree of commands, made once: a process may run many."""
-    return typer.main.get_command(app)
+def _command(name: str | None = None) -> Any:
+    """The tree of commands, or the branch of one: making all of them takes longer than many a command's own work.
+
+    Made once, for a process may run many.
+
+    Args:
+        name: of a command or group; what is none asks for the whole tree, which says so.
+    """
+    branch = copy.copy(app)
+    branch.registered_commands = [command for command in app.registered_commands if command.name == name]
+    branch.registered_groups = [group for group in app.registered_groups if group.name == name]
+    return typer.main.get_command(branch if branch.registered_commands or branch.registered_groups else app)
 
 
 def _expect_no_empty(arguments: list[str]) -> None:

@@ -167,7 +167,7 @@ def load(
     from nanocv_cli.engine.engine import open_engine
     from nanocv_cli.engine.runtimes import RunSettings
 
-    settings = RunSettings(engine, device, threads, precision)
+    settings = RunSettings(engine, device, threads, precision, shares_processors=True)  # `stream` decodes beside it
     return Model(open_engine(None if ref is None else str(ref), project_root(), settings))
 
 

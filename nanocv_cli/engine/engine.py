@@ -204,7 +204,7 @@ def open_engine(ref: str | None, root: Path, settings: RunSettings = BY_DEFAULT)
         ServingError: the server does not answer, or has no such model.
     """
     if ref is not None and is_url(ref):
-        if settings != BY_DEFAULT:
+        if settings.asks_for_any:
             raise RequestError(
                 "--engine, --device, --threads and --precision are for a model in this process; "
                 f"{urlsplit(ref).netloc[:100]} has its own",

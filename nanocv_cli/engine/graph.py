@@ -22,6 +22,7 @@ class Graph(Engine):
         path: an `.onnx` file with a model card.
         threads: ONNX Runtime's intra-op threads; 0: it chooses, but no more than this process may use.
         device: where it runs.
+        spinning: see `sessions.session_options`.
 
     Attributes:
         path: as given.
@@ -31,10 +32,10 @@ class Graph(Engine):
         RequestError: the device cannot be used.
     """
 
-    def __init__(self, path: Path, threads: int = 0, device: Device = CPU) -> None:
+    def __init__(self, path: Path, threads: int = 0, device: Device = CPU, spinning: bool = True) -> None:
         source = graph_source(path)
         try:
-            self._session = new_session(source, session_options(threads), device)
+            self._session = new_session(source, session_options(threads, spinning=spinning), device)
         except RequestError:
             raise
         except Exception as error:  # ONNX Runtime's errors share no base class
@@ -64,7 +65,8 @@ class Graph(Engine):
 
 def open_by_onnxruntime(path: Path, settings: RunSettings) -> Engine:
     """See `runtimes.Opener`; for devices `sessions.pick_session_device`."""
-    return Graph(path, settings.threads, pick_session_device(settings.device))
+    device = pick_session_device(settings.device)
+    return Graph(path, settings.threads, device, spinning=not settings.shares_processors)
 
 
 def graph_signature(session: Any) -> GraphSignature:

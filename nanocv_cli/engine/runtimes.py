@@ -27,6 +27,8 @@ class RunSettings:
         threads: 0: the runtime chooses, but no more than this process may use.
         precision: what it computes in: fp32, or bf16 where the runtime and the processor can.
         with_defaults: whether inputs that have a default will be given: `auto` takes what can be given them.
+        shares_processors: whether others work beside the graph, as threads that decode its next images: its own then
+            leave their processors as soon as they wait. Alone, a graph is faster if they do not.
     """
 
     runtime: str | None = None
@@ -34,6 +36,12 @@ class RunSettings:
     threads: int = 0
     precision: str = FP32
     with_defaults: bool = False
+    shares_processors: bool = False
+
+    @property
+    def asks_for_any(self) -> bool:
+        """Whether the runtime, device, threads or precision are chosen, which only a model in this process can obey."""
+        return (self.runtime, self.device, self.threads, self.precision) != (None, AUTO, 0, FP32)
 
 
 BY_DEFAULT = RunSettings()

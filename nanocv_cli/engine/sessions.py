@@ -63,13 +63,14 @@ def pick_session_device(name: str) -> Device:
     return Device(found[1], int(found[2] or 0))
 
 
-def session_options(threads: int = 0, inter_op_threads: int = 0, parallel: bool = False) -> Any:
+def session_options(threads: int = 0, inter_op_threads: int = 0, parallel: bool = False, spinning: bool = True) -> Any:
     """Options that every session shares; a caller may add its own.
 
     Args:
         threads: within an operator; 0: ONNX Runtime chooses, but no more than this process may use.
         inter_op_threads: across operators, likewise; they are used where `parallel` is.
         parallel: whether operators that do not need each other run at the same time.
+        spinning: whether a thread that waits for its next part keeps its processor meanwhile.
     """
     onnxruntime.disable_telemetry_events()
     onnxruntime.set_default_logger_severity(FATAL_ONLY)
@@ -77,6 +78,8 @@ def session_options(threads: int = 0, inter_op_threads: int = 0, parallel: bool 
     options.log_severity_level = FATAL_ONLY
     options.intra_op_num_threads = threads or thread_limit()
     options.inter_op_num_threads = inter_op_threads or (thread_limit() if parallel else 0)
+    if not spinning:
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if parallel:
         options.execution_mode = onnxruntime.ExecutionMode.ORT_PARALLEL
     return options

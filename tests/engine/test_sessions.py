@@ -6,8 +6,10 @@ import numpy as np
 import onnxruntime
 import pytest
 
+from nanocv_cli.engine import graph as graph_module
 from nanocv_cli.engine import sessions
 from nanocv_cli.engine.graph import Graph
+from nanocv_cli.engine.runtimes import RunSettings, open_in_process
 from nanocv_cli.engine.sessions import CPU, Device, new_session, pick_session_device, session_options
 from nanocv_cli.errors import RequestError
 from tests.engine.graphs import SIDE, write_graph
@@ -78,3 +80,22 @@ def test_threads_are_those_asked_for_else_no_more_than_may_be_used(monkeypatch: 
 def test_a_session_of_a_device_says_where_it_runs(tmp_path: Path) -> None:
     session = new_session(str(write_graph(tmp_path / "model.onnx")), session_options(), CPU)
     assert session.get_providers() == ["CPUExecutionProvider"]
+
+
+@pytest.mark.parametrize("shares_processors", [True, False])
+def test_threads_of_a_graph_that_shares_processors_do_not_spin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shares_processors: bool
+) -> None:
+    path = write_graph(tmp_path / "model.onnx")
+    options = []
+    monkeypatch.setattr(
+        graph_module,
+        "new_session",
+        lambda source, given, device: options.append(given) or new_session(source, given, device),
+    )
+    open_in_process(path, RunSettings("onnxruntime", "cpu", shares_processors=shares_processors), tmp_path)
+    try:
+        spinning = options[0].get_session_config_entry("session.intra_op.allow_spinning")
+    except RuntimeError:  # nothing was asked for
+        spinning = "1"
+    assert spinning == ("0" if shares_processors else "1")
