@@ -38,6 +38,9 @@ class ModelRow:
         runs: how many were timed.
         bytes: of the file.
         metrics: on the held-out split, from the model card.
+        task, data, config_hash: of the model, from the card.
+        split: that the metrics were measured on.
+        before: the metrics in fp32 on that split, of a graph in less precision; else empty.
         drop: what the graph's precision cost of its task's score, from the card: points of a share, else percent; None
             where it is computed in less than the graph's own precision, which nobody has measured.
     """
@@ -56,6 +59,11 @@ class ModelRow:
     bytes: int
     metrics: dict[str, Any]
     drop: float | None
+    task: str
+    data: str
+    config_hash: str
+    split: str
+    before: dict[str, Any]
 
     def to_json(self) -> dict[str, Any]:
         """All by name."""
@@ -147,6 +155,11 @@ def bench_model(
                 bytes=graph.stat().st_size,
                 metrics=runner.card.metrics,
                 drop=float(runner.card.cost.get("drop", 0.0)) if one.precision == FP32 else None,
+                task=runner.card.task,
+                data=runner.card.data,
+                config_hash=runner.card.config_hash,
+                split=runner.card.split,
+                before=before if isinstance(before := runner.card.cost.get("before"), dict) else {},
             )
         )
     return rows

@@ -25,6 +25,8 @@ from nanocv_cli.engine.runtimes import DEFAULT, PRECISIONS, RUNTIMES
 from nanocv_cli.output import emit, say, tell
 
 if TYPE_CHECKING:
+    from nanocv_cli.bench.model import ModelRow
+    from nanocv_cli.bench.report import Choice
     from nanocv_cli.bench.sweep import Row, Setting, Target
 
 REFERENCE_DELAYS = "500,1000,2000,4000"
@@ -168,6 +170,7 @@ def model(
     slo_p99_us: Annotated[
         float | None, number_option(low=1.0, high=1e9, text="Highest p99 the choice may have, usec.")
     ] = None,
+    figure: Annotated[Path | None, typer.Option(help="Metric against latency, PNG.")] = None,
     as_json: JsonFlag = False,
     debug: DebugFlag = False,
 ) -> None:
@@ -178,14 +181,18 @@ def model(
 
     \b
     Example:
-      nanocv bench model --model lenet-flowers --batch-sizes 1,4 --threads 1,2
+      nanocv bench model --model lenet-flowers --batch-sizes 1,4 --threads 1,2 --figure costs.png
     """
     from nanocv_cli.bench import baseline
     from nanocv_cli.bench.model import bench_model, choose_row, run_settings
+    from nanocv_cli.bench.score_chart import NoChart, draw_scores
     from nanocv_cli.config.project import project_root
     from nanocv_cli.display import Display
     from nanocv_cli.engine.reference import find_graph
+    from nanocv_cli.files import expect_writable
 
+    if figure:
+        expect_writable(figure)
     sizes, counts = numbers("--batch-sizes", batch_sizes, 1, 2**31), numbers("--threads", threads, 0, 1024)
     settings = run_settings(words("--engines", engines, tuple(RUNTIMES)), words("--precisions", precisions, PRECISIONS),
                             counts, device)  # fmt: skip
@@ -199,9 +206,21 @@ def model(
         own = [row.to_json() for row in rows if row.model == str(graph)]
         baseline.keep_in_run(graph, baseline.OF_MODEL, {"rows": own})
     choice = choose_row(rows, max_drop, slo_p99_us)
+    if not as_json:  # first of all: what was measured is not lost, whatever comes
+        _tell_model_rows(rows, choice)
+    drawn = None
+    if figure:
+        try:
+            draw_scores(rows, choice, slo_p99_us, figure)
+            drawn = str(figure)
+            say(f"image: {figure}")
+        except NoChart as reason:
+            say(f"no image: {reason}")
     if as_json:
-        emit({"rows": [row.to_json() for row in rows], "choice": vars(choice)})
-        return
+        emit({"rows": [row.to_json() for row in rows], "choice": vars(choice), "figure": drawn})
+
+
+def _tell_model_rows(rows: "list[ModelRow]", choice: "Choice") -> None:
     head = f"{'engine':>11}  {'precision':>9}  {'batch':>5}  {'threads':>7}"
     tell(f"{head}  {'p50 us':>8}  {'p99 us':>8}  {'inf/s':>7}  model")
     for row in rows:

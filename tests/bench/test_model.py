@@ -1,10 +1,11 @@
 """Which row of a graph's figures is the one to use."""
 
 from nanocv_cli.bench.model import ModelRow, choose_row
+from tests.bench.rows import model_row
 
 
 def row(throughput: float, drop: float | None = 0.0, p99_us: float = 100.0, name: str = "lenet") -> ModelRow:
-    return ModelRow("x.onnx", name, "openvino", "int8", 1, 1, "cpu", p99_us / 2, p99_us, throughput, 20, 9, {}, drop)
+    return model_row(throughput=throughput, drop=drop, p99_us=p99_us, p50_us=p99_us / 2, name=name)
 
 
 def test_the_fastest_row_that_lost_little_is_chosen() -> None:

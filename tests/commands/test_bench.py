@@ -95,10 +95,12 @@ def test_wrong_requests(nanocv: Command, options: list[str], words: str) -> None
     assert words in outcome.err
 
 
-def test_model_in_process(nanocv: Command, graph: Path) -> None:
+def test_model_in_process(nanocv: Command, graph: Path, tmp_path: Path) -> None:
+    image = tmp_path / "costs.png"
     options = ["--batch-sizes", "1,3", "--threads", "1,2", "--rounds", "2", "--round-s", "0.01"]
-    outcome = nanocv("bench", "model", "--model", graph, "--json", *options)
+    outcome = nanocv("bench", "model", "--model", graph, "--json", "--figure", image, *options)
     assert outcome.code == 0, outcome.err
+    assert outcome.document["figure"] == str(image) and image.read_bytes().startswith(b"\x89PNG")
     rows = outcome.document["rows"]
     assert [(row["threads"], row["batch_size"]) for row in rows] == [(1, 1), (1, 3), (2, 1), (2, 3)]
     for row in rows:
