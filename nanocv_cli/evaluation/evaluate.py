@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from nanocv_cli.config.schema import ModelConfig
+from nanocv_cli.data.batches import CachedImages, Images
 from nanocv_cli.data.cache import cached_split
 from nanocv_cli.data.dataset import Dataset
 from nanocv_cli.display import Display
@@ -27,9 +28,9 @@ WARNINGS_SHOWN = 10
 
 @dataclass(frozen=True)
 class Split:
-    """One cached split: uint8 [n,S,S,3] and its targets [n,...]."""
+    """The images of a split and their targets [n,...]."""
 
-    images: NDArray[np.uint8]
+    images: Images
     targets: NDArray[Any]
 
 
@@ -45,7 +46,7 @@ def load_split(
     if len(cached.unreadable) > WARNINGS_SHOWN:
         display.say(f"warning: {len(cached.unreadable)} unreadable images in {split}; nanocv data check names all")
     kept = [samples[place] for place in cached.kept]
-    return Split(cached.images, task.targets(kept, size, resize, cache, display.say))
+    return Split(CachedImages(cached.images), task.targets(kept, size, resize, cache, display.say))
 
 
 def torch_answer(task: Task, export_model: nn.Module, device: torch.device, precision: str = "fp32") -> Answer:

@@ -7,10 +7,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from nanocv_cli.config.schema import DataConfig
+from nanocv_cli.data.batches import Images
 from nanocv_cli.data.dataset import Dataset, Sample, expect_split
 from nanocv_cli.data.sources import image_folder
 from nanocv_cli.display import Display
@@ -46,7 +44,7 @@ class Measured:
     data: str
     split: str
     fingerprint: str
-    images: NDArray[np.uint8]
+    images: Images
     evaluator: Evaluator
 
     @cached_property

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,16 @@ Metrics = dict[str, Any]
 MOST_NAMED = 100
 
 
+class ImageRows(Protocol):
+    """Images uint8 [n,S,S,3] in their order: an array, or what is decoded when it is read as one."""
+
+    def __len__(self) -> int:
+        """n."""
+
+    def __getitem__(self, places: Any, /) -> NDArray[np.uint8]:
+        """Those at a place, a slice or an array of places."""
+
+
 @dataclass(frozen=True)
 class EvalContext:
     """What an evaluator may use beside the images and labels of a split.
@@ -28,7 +38,7 @@ class EvalContext:
         online: whether to measure what needs a download.
     """
 
-    train_images: NDArray[np.uint8] | None = None
+    train_images: ImageRows | None = None
     online: bool = False
 
 
@@ -63,7 +73,7 @@ class Evaluator(ABC):
         """
         return {}
 
-    def exhibits(self, images: NDArray[np.uint8]) -> Exhibits:
+    def exhibits(self, images: ImageRows) -> Exhibits:
         """What there is to see of the answers: matrices, curves, the worst mistakes; nothing by default.
 
         Args:
@@ -71,7 +81,7 @@ class Evaluator(ABC):
         """
         return Exhibits()
 
-    def draw(self, folder: Path, images: NDArray[np.uint8]) -> list[Path]:
+    def draw(self, folder: Path, images: ImageRows) -> list[Path]:
         """Writes the task's images (a confusion matrix, say) as PNG and returns their paths; none by default.
 
         Args:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from nanocv_cli.config.schema import CropAugment
 from nanocv_cli.data import augment
-from nanocv_cli.data.batches import Batches, generator_for
+from nanocv_cli.data.batches import Batches, CachedImages, generator_for
 
 MEAN, STD = torch.tensor((0.485, 0.456, 0.406)), torch.tensor((0.229, 0.224, 0.225))
 OFF = CropAugment(flip=False)
@@ -139,7 +139,7 @@ def test_a_batch_depends_on_its_generator_alone() -> None:
 
 def test_an_epoch_resumed_in_its_middle_goes_on_as_it_would_have() -> None:
     images = np.arange(50 * 2 * 2 * 3, dtype=np.uint32).astype(np.uint8).reshape(50, 2, 2, 3)
-    batches = Batches(images, np.arange(50), batch_size=8, seed=3)
+    batches = Batches(CachedImages(images), np.arange(50), batch_size=8, seed=3)
     whole = [targets.tolist() for _, targets in batches.epoch(2)]
     assert len(whole) == batches.per_epoch == 6
     assert [targets.tolist() for _, targets in batches.epoch(2, first=4)] == whole[4:]
@@ -149,11 +149,11 @@ def test_an_epoch_resumed_in_its_middle_goes_on_as_it_would_have() -> None:
 
 def test_processes_share_an_epoch_without_overlap() -> None:
     images, targets = np.zeros((40, 2, 2, 3), np.uint8), np.arange(40)
-    shares = [Batches(images, targets, 5, 0, rank, 2) for rank in (0, 1)]
+    shares = [Batches(CachedImages(images), targets, 5, 0, rank, 2) for rank in (0, 1)]
     seen = [label for share in shares for _, labels in share.epoch(0) for label in labels.tolist()]
     assert sorted(seen) == list(range(40))
 
 
 def test_a_split_smaller_than_a_batch_is_one_batch() -> None:
-    batches = Batches(np.zeros((3, 2, 2, 3), np.uint8), np.arange(3), batch_size=8, seed=0)
+    batches = Batches(CachedImages(np.zeros((3, 2, 2, 3), np.uint8)), np.arange(3), batch_size=8, seed=0)
     assert [sorted(labels.tolist()) for _, labels in batches.epoch(0)] == [[0, 1, 2]]

@@ -15,7 +15,7 @@ from torchmetrics.functional.classification import (
     multiclass_recall,
 )
 
-from nanocv_cli.tasks.evaluator import Evaluator, Metrics, Outputs
+from nanocv_cli.tasks.evaluator import Evaluator, ImageRows, Metrics, Outputs
 from nanocv_cli.tasks.exhibits import Captioned, Exhibits, Gallery, Matrix
 
 CALIBRATION_BINS = 15
@@ -88,7 +88,7 @@ class ClassificationEvaluator(Evaluator):
             found["top5"] = counts @ (better < 5) / total
         return found
 
-    def exhibits(self, images: NDArray[np.uint8]) -> Exhibits:
+    def exhibits(self, images: ImageRows) -> Exhibits:
         """The confusion matrix, and the images that were most surely answered wrong."""
         probabilities, labels = torch.cat(self._probabilities).numpy(), torch.cat(self._labels).numpy()
         answers = probabilities.argmax(1)
@@ -116,7 +116,7 @@ class ClassificationEvaluator(Evaluator):
         matrix: NDArray[np.int64] = multiclass_confusion_matrix(probabilities, labels, len(self.classes)).numpy()
         return matrix
 
-    def draw(self, folder: Path, images: NDArray[np.uint8]) -> list[Path]:
+    def draw(self, folder: Path, images: ImageRows) -> list[Path]:
         """Writes `confusion.png`."""
         from nanocv_cli.tasks.evaluator import draw_confusion
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from nanocv_cli.data.labels.boxes import IGNORED, LABEL
 from nanocv_cli.tasks.detection.average_precision import Matches, match_image, resampled_precision
 from nanocv_cli.tasks.detection.boxes import overlaps
-from nanocv_cli.tasks.evaluator import Evaluator, Metrics, Outputs
+from nanocv_cli.tasks.evaluator import Evaluator, ImageRows, Metrics, Outputs
 from nanocv_cli.tasks.exhibits import Captioned, Curve, Exhibits, Gallery
 from nanocv_cli.tasks.exhibits import Curves as PlottedCurves
 
@@ -172,7 +172,7 @@ class DetectionEvaluator(Evaluator):
             self._matches = [match_image(*answers, len(self.classes)) for answers in self._answers]
         return resampled_precision(self._matches, counts)
 
-    def exhibits(self, images: NDArray[np.uint8]) -> Exhibits:
+    def exhibits(self, images: ImageRows) -> Exhibits:
         """Precision over recall of each class, and the images with the costliest mistakes."""
         from nanocv_cli.tasks.detection.plots import COLOURS, drawn_mistakes, worst
 
@@ -220,7 +220,7 @@ class DetectionEvaluator(Evaluator):
         recall = np.asarray(found["recall"], float).reshape(10, len(self.classes), len(AREAS), 3)[..., -1]
         return Curves(precision, recall, scores)
 
-    def draw(self, folder: Path, images: NDArray[np.uint8]) -> list[Path]:
+    def draw(self, folder: Path, images: ImageRows) -> list[Path]:
         """Writes `precision_recall.png` and, if there is any, `mistakes.png`."""
         from nanocv_cli.tasks.detection.plots import draw_mistakes, draw_precision_recall
 

@@ -17,6 +17,7 @@ from nanocv_cli.untrusted import in_chart
 
 if TYPE_CHECKING:
     from nanocv_cli.tasks.detection.metrics import Curves, Evaluated
+    from nanocv_cli.tasks.evaluator import ImageRows
 
 IOU_50, IOU_75 = 0, 5
 MOST_CLASSES = 20
@@ -79,7 +80,7 @@ def drawn_mistakes(entry: "Evaluated", image: NDArray[np.uint8], classes: tuple[
 
 
 def draw_mistakes(
-    evaluated: Sequence["Evaluated"], images: NDArray[np.uint8], classes: tuple[str, ...], path: Path
+    evaluated: Sequence["Evaluated"], images: "ImageRows", classes: tuple[str, ...], path: Path
 ) -> Path | None:
     """Draws the images with the costliest mistakes.
 
@@ -100,7 +101,7 @@ def draw_mistakes(
     figure = Figure(figsize=(3.4 * columns, 3.6 * rows + 0.5), layout="constrained")
     for axes, entry in zip(np.atleast_1d(figure.subplots(rows, columns)).ravel(), shown, strict=False):
         axes.imshow(images[entry.number])
-        side = images.shape[1]
+        side = len(images[entry.number])
         for box, score, label, is_right in zip(entry.boxes, entry.scores, entry.labels, entry.right, strict=True):
             text = "" if is_right else f"{in_chart(classes[label])} {score:.2f}"
             _frame(axes, box * side, RIGHT if is_right else WRONG, "-", text)

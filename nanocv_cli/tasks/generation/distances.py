@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from nanocv_cli.models.checkpoint import published_state
+from nanocv_cli.tasks.evaluator import ImageRows
 
 Features = NDArray[np.float64]
 Images = NDArray[np.uint8]
@@ -76,7 +77,7 @@ def distances(left: Features, right: Features) -> Features:
     return found
 
 
-def nearest(images: Images, others: Images) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+def nearest(images: Images, others: ImageRows) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Distance of each image to the nearest of others, pixel by pixel, and which that is.
 
     Args:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nanocv_cli.tasks.evaluator import Evaluator, Metrics, Outputs
+from nanocv_cli.tasks.evaluator import Evaluator, ImageRows, Metrics, Outputs
 from nanocv_cli.tasks.exhibits import Captioned, Exhibits, Gallery, side_by_side
 from nanocv_cli.tasks.generation.distances import features, frechet, inception_features, nearest, neighbourhoods
 
@@ -33,7 +33,7 @@ class GenerationEvaluator(Evaluator):
         self,
         classes: tuple[str, ...],
         classify: Classify | None = None,
-        train_images: Images | None = None,
+        train_images: ImageRows | None = None,
         online: bool = False,
     ) -> None:
         self.classes = classes
@@ -95,7 +95,7 @@ class GenerationEvaluator(Evaluator):
             self.compute()
         return {name: counts @ values / counts.sum(1) for name, values in (self._by_row or {}).items()}
 
-    def exhibits(self, images: Images) -> Exhibits:
+    def exhibits(self, images: ImageRows) -> Exhibits:
         """Samples of each class, those that the classifier takes for another, and what they are nearest to."""
         if self._by_row is None:
             self.compute()
@@ -132,7 +132,7 @@ class GenerationEvaluator(Evaluator):
         seen_as = -1 if self._seen_as is None else int(self._seen_as[place])
         return self.classes[seen_as] if seen_as >= 0 else "something else"
 
-    def draw(self, folder: Path, images: Images) -> list[Path]:
+    def draw(self, folder: Path, images: ImageRows) -> list[Path]:
         """Writes `samples.png`, a row of samples for each class, and `nearest.png`, samples above the training
         images that they are nearest to."""
         from nanocv_cli.images.drawing import write_grid

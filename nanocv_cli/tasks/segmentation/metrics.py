@@ -17,7 +17,7 @@ from torchmetrics.functional.classification import multiclass_confusion_matrix
 from nanocv_cli.data.labels.masks import IGNORED
 from nanocv_cli.files import save_chart
 from nanocv_cli.images.drawing import BACKGROUND, class_colour, overlay_classes
-from nanocv_cli.tasks.evaluator import Evaluator, Metrics, Outputs, draw_confusion
+from nanocv_cli.tasks.evaluator import Evaluator, ImageRows, Metrics, Outputs, draw_confusion
 from nanocv_cli.tasks.exhibits import Captioned, Exhibits, Gallery, Matrix, side_by_side
 from nanocv_cli.untrusted import in_chart
 
@@ -111,7 +111,7 @@ class SegmentationEvaluator(Evaluator):
         summed = counts @ own.reshape(len(own), -1)
         return _means(summed.reshape(len(counts), *own.shape[1:]))
 
-    def exhibits(self, images: NDArray[np.uint8]) -> Exhibits:
+    def exhibits(self, images: ImageRows) -> Exhibits:
         """The confusion matrix of pixels, and the images with the fewest right ones."""
         wrong = [entry for entry in self.worst if entry.right < 1.0]
         shown = [
@@ -126,7 +126,7 @@ class SegmentationEvaluator(Evaluator):
             galleries=(gallery,) if shown else (),
         )
 
-    def draw(self, folder: Path, images: NDArray[np.uint8]) -> list[Path]:
+    def draw(self, folder: Path, images: ImageRows) -> list[Path]:
         """Writes `confusion.png`, shares of each true class's pixels, and `overlays.png`, the worst images."""
 
         drawn = [draw_confusion(self._confusion.numpy(), self.classes, folder / "confusion.png", in_percent=True)]
@@ -212,9 +212,7 @@ def legend_colours(evaluated: Sequence[Evaluated], classes: tuple[str, ...]) -> 
     )
 
 
-def draw_overlays(
-    evaluated: Sequence[Evaluated], images: NDArray[np.uint8], classes: tuple[str, ...], path: Path
-) -> Path:
+def draw_overlays(evaluated: Sequence[Evaluated], images: ImageRows, classes: tuple[str, ...], path: Path) -> Path:
     """Draws images, their labels and their answers side by side, two images to a row.
 
     Args:
