@@ -60,6 +60,7 @@ class Task(ABC):
             stands in where that takes too long.
         output_names: of the exported graph.
         tolerance: largest error between graph and checkpoint that export accepts, in the unit of `parity_error`.
+        targets_on_cpu: whether `training_step` reads targets on the CPU, and moves what it makes of them.
         wants_train_images: whether the evaluator compares with the images that were trained on.
         online_metrics: metrics that need a download.
         any_size: whether a graph can read images of any height and width.
@@ -70,6 +71,7 @@ class Task(ABC):
     train_metric_name: ClassVar[str]
     output_names: ClassVar[tuple[str, ...]]
     tolerance: ClassVar[float] = 1e-3
+    targets_on_cpu: ClassVar[bool] = False
     wants_train_images: ClassVar[bool] = False
     online_metrics: ClassVar[tuple[str, ...]] = ()
     any_size: ClassVar[bool] = False
@@ -112,7 +114,7 @@ class Task(ABC):
         Args:
             forward: calls the network in training mode, in its precision.
             images: uint8 [N,S,S,3] on the device that trains.
-            targets: of them, [N,...], there too.
+            targets: of them, [N,...], there too, or on the CPU where the task's `targets_on_cpu` says so.
             settings: of the step.
 
         Returns:

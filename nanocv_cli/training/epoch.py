@@ -9,6 +9,7 @@ from nanocv_cli.data.batches import Batches
 from nanocv_cli.errors import TrainingError
 from nanocv_cli.interrupts import Interrupts
 from nanocv_cli.training.context import TrainContext
+from nanocv_cli.training.feed import fed
 from nanocv_cli.training.learner import Learner, save_training
 from nanocv_cli.training.state import TrainingState
 
@@ -36,8 +37,12 @@ def learn_epoch(
     group, epochs = context.group, context.config.train.epochs
     recent: list[StepResult] = []
     saved = started = time.perf_counter()
-    with context.display.bar(f"epoch {state.epoch + 1}/{epochs}") as progress:
-        for images, targets in batches.epoch(state.epoch, state.step):
+    source = batches.epoch(state.epoch, state.step)
+    with (
+        context.display.bar(f"epoch {state.epoch + 1}/{epochs}") as progress,
+        fed(source, context.device, context.task.targets_on_cpu) as arriving,
+    ):
+        for images, targets in arriving:
             loss, train_metric = learner.learn(images, targets, state.epoch, state.step, batches.per_epoch, group.rank)
             recent.append((loss, train_metric, len(images)))
             state.step += 1

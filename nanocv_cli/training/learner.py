@@ -72,8 +72,8 @@ class Learner:
         """One step on a batch.
 
         Args:
-            images: uint8 [N,S,S,3] on the CPU.
-            targets: [N,...] on the CPU.
+            images: uint8 [N,S,S,3] on the CPU or on the device.
+            targets: [N,...] likewise.
             epoch: from 0.
             step: of the epoch, from 0.
             per_epoch: steps in an epoch.
@@ -95,7 +95,7 @@ class Learner:
         loss, train_metric = self.task.training_step(
             self._forward,
             images.to(self.device, non_blocking=True),
-            targets.to(self.device),
+            targets if self.task.targets_on_cpu else targets.to(self.device, non_blocking=True),
             StepSettings(size, computing_type(self.precision), model, train, generator),
         )
         self.optimiser.zero_grad()
