@@ -107,6 +107,9 @@ class TrainConfig(Config):
     name: str = Field(min_length=1, description="of the recipe, as cards and summaries tell it")
     epochs: int = Field(20, ge=1, le=100_000, description="times that every training image is trained on")
     batch_size: int = Field(32, ge=1, le=65_536, description="images per step, over all processes together")
+    accumulate: int = Field(
+        1, ge=1, le=65_536, description="micro-batches that a process makes of its share of a batch, to save memory"
+    )
     optimizer: Literal["adamw", "sgd"] = Field("adamw", description="AdamW (arXiv:1711.05101) or SGD with momentum")
     learning_rate: float = Field(2e-3, gt=0.0, le=100.0, description="at the peak of the schedule")
     weight_decay: float = Field(0.05, ge=0.0, le=10.0, description="decoupled; not on biases and norms")

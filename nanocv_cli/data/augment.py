@@ -5,12 +5,15 @@ image, applied by a single batched matrix product.
 """
 
 import math
+from dataclasses import dataclass
+from itertools import groupby
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from nanocv_cli.config.schema import ColourAugment, CropAugment
+from nanocv_cli.data.batches import Share
 
 # Images of one group share the crop's height and width (not its place), so a batch needs 4 resizes, not one each.
 CROP_GROUPS = 4
@@ -19,7 +22,20 @@ CPU_BLOCK = 2
 LUMA = (0.299, 0.587, 0.114)
 
 
-def random_crops(images: Tensor, size: int, config: CropAugment, generator: torch.Generator) -> Tensor:
+@dataclass(frozen=True)
+class _Crop:
+    """Where one image is cut, pixels."""
+
+    height: int
+    width: int
+    top: int
+    left: int
+    mirrored: bool
+
+
+def random_crops(
+    images: Tensor, size: int, config: CropAugment, generator: torch.Generator, share: Share | None = None
+) -> Tensor:
     """Random resized crops (as in Inception training, arXiv:1409.4842) and mirroring.
 
     Args:
@@ -27,31 +43,47 @@ def random_crops(images: Tensor, size: int, config: CropAugment, generator: torc
         size: side of the result.
         config: `rescale`, `min_area`, `aspect` and `flip` are used.
         generator: CPU generator.
+        share: which images of the batch these are; None: all.
 
     Returns:
         uint8 [N, size, size, 3] on the device of `images`.
     """
-    varied = config.min_area < 1.0 or config.aspect > 1.0 or config.rescale < 1.0
-    groups = CROP_GROUPS if varied else 1
+    share = share or Share(0, len(images), len(images))
+    drawn = _drawn_crops(share.total, images.shape[1], size, config, generator)
     crops = images.new_empty((len(images), size, size, 3))
-    for group, out in zip(images.chunk(groups), crops.chunk(groups), strict=True):
-        _crop_group(group, out, config, generator)
+    start = 0
+    for _, alike in groupby((drawn[place] for place in share.places), lambda crop: (crop.height, crop.width)):
+        run = list(alike)
+        part = slice(start, start := start + len(run))
+        _crop_alike(images[part], crops[part], run)
     return crops
 
 
-def _crop_group(images: Tensor, out: Tensor, config: CropAugment, generator: torch.Generator) -> None:
-    count, side, size = images.shape[0], images.shape[1], out.shape[1]
-    height, width = _crop_shape(side, size, config, generator)
-    tops = torch.randint(0, side - height + 1, (count,), generator=generator).tolist()
-    lefts = torch.randint(0, side - width + 1, (count,), generator=generator).tolist()
-    mirrored = (torch.rand(count, generator=generator) < 0.5).tolist() if config.flip else [False] * count
+def _drawn_crops(count: int, side: int, size: int, config: CropAugment, generator: torch.Generator) -> list[_Crop]:
+    """Where each image of a batch is cut."""
+    varied = config.min_area < 1.0 or config.aspect > 1.0 or config.rescale < 1.0
+    largest = -(-count // (CROP_GROUPS if varied else 1))
+    crops: list[_Crop] = []
+    while len(crops) < count:
+        members = min(largest, count - len(crops))
+        height, width = _crop_shape(side, size, config, generator)
+        tops = torch.randint(0, side - height + 1, (members,), generator=generator).tolist()
+        lefts = torch.randint(0, side - width + 1, (members,), generator=generator).tolist()
+        mirrored = (torch.rand(members, generator=generator) < 0.5).tolist() if config.flip else [False] * members
+        crops += [_Crop(height, width, *place) for place in zip(tops, lefts, mirrored, strict=True)]
+    return crops
+
+
+def _crop_alike(images: Tensor, out: Tensor, crops: list[_Crop]) -> None:
+    """Cuts images alike in height and width, and brings them to the size of `out`."""
+    height, width, size = crops[0].height, crops[0].width, out.shape[1]
     moved = (height, width) == (size, size)
-    crops = out if moved else images.new_empty((count, height, width, 3))
-    for i, (top, left, mirror) in enumerate(zip(tops, lefts, mirrored, strict=True)):
-        crop = images[i, top : top + height, left : left + width]
-        crops[i] = crop.flip(1) if mirror else crop
+    cut = out if moved else images.new_empty((len(images), height, width, 3))
+    for i, crop in enumerate(crops):
+        seen = images[i, crop.top : crop.top + height, crop.left : crop.left + width]
+        cut[i] = seen.flip(1) if crop.mirrored else seen
     if not moved:
-        out.copy_(resize(crops, size))
+        out.copy_(resize(cut, size))
 
 
 def _crop_shape(side: int, size: int, config: CropAugment, generator: torch.Generator) -> tuple[int, int]:
@@ -140,10 +172,18 @@ def normalise(
     return pixels.view(count, height, width, 3).permute(0, 3, 1, 2)
 
 
-def erase(images: Tensor, probability: float, generator: torch.Generator) -> Tensor:
-    """Random erasing (arXiv:1708.04896): a rectangle of normalised float [N, 3, H, W] becomes mean colour, in place."""
+def erase(images: Tensor, probability: float, generator: torch.Generator, share: Share | None = None) -> Tensor:
+    """Random erasing (arXiv:1708.04896): a rectangle of normalised float [N, 3, H, W] becomes mean colour, in place.
+
+    Args:
+        images: of the batch, or of a share of it.
+        probability: of an image to lose a rectangle.
+        generator: CPU generator.
+        share: which images of the batch these are; None: all.
+    """
     height, width = images.shape[2:]
-    draws = torch.rand((images.shape[0], 5), generator=generator).tolist()
+    share = share or Share(0, len(images), len(images))
+    draws = share.of(torch.rand((share.total, 5), generator=generator)).tolist()
     for image, (chance, area, shape, top, left) in zip(images, draws, strict=True):
         if chance >= probability:
             continue

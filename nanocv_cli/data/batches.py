@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
@@ -59,16 +60,52 @@ class CachedImages:
 
 
 @dataclass(frozen=True)
+class Share:
+    """Which images of a step's batch are worked on together: those of one process, or of one of its micro-batches.
+
+    What a step draws is drawn for the whole batch, everywhere alike, and each share takes its own of it: an image is
+    augmented in the same way however many processes and micro-batches there are.
+
+    Attributes:
+        first: place of the first of them in the batch.
+        count: of them; after the last image of the batch comes its first.
+        total: images in the batch.
+    """
+
+    first: int
+    count: int
+    total: int
+
+    @property
+    def places(self) -> list[int]:
+        """Of its images in the batch."""
+        return [place % self.total for place in range(self.first, self.first + self.count)]
+
+    def of(self, rows: torch.Tensor) -> torch.Tensor:
+        """Its rows [count,...] of those of the whole batch [total,...]."""
+        end = self.first + self.count
+        if end <= self.total:
+            return rows[self.first : end]
+        return torch.cat([rows[self.first :], rows[: end - self.total]])
+
+    def parts(self, number: int) -> "list[Share]":
+        """The share in so many parts, which differ by one image at most."""
+        bounds = [self.count * part // number for part in range(number + 1)]
+        return [Share(self.first + start, end - start, self.total) for start, end in pairwise(bounds)]
+
+
+@dataclass(frozen=True)
 class Batches:
     """Shuffled full batches of a split; a split smaller than one batch is one batch.
 
     Attributes:
         images: n of them.
         targets: [n, ...] one row per image.
-        batch_size: images per batch.
+        batch_size: images per batch, over all processes together.
         seed: of the shuffle.
-        rank: which share of each epoch this process reads.
-        world: how many processes share an epoch.
+        rank: which share of each batch this process reads.
+        world: how many processes share a batch.
+        is_whole: whether each process reads the whole batch, because images take parts of one another.
     """
 
     images: Images
@@ -77,20 +114,31 @@ class Batches:
     seed: int
     rank: int = 0
     world: int = 1
+    is_whole: bool = False
 
     @property
     def per_epoch(self) -> int:
-        """Batches in one epoch of this process."""
-        return max(1, len(self.images) // (self.batch_size * self.world))
+        """Batches in one epoch."""
+        return max(1, len(self.images) // self.batch_size)
+
+    @property
+    def share(self) -> Share:
+        """This process's share of each batch."""
+        total = min(self.batch_size, len(self.images))
+        return Share(0, total, total).parts(self.world)[self.rank]
 
     def images_seen(self, epochs: int, steps: int = 0) -> int:
         """Images that all processes together have learnt from after whole epochs and steps of the next one."""
-        return (epochs * self.per_epoch + steps) * self.batch_size * self.world
+        return (epochs * self.per_epoch + steps) * self.share.total
 
     def epoch(self, epoch: int, first: int = 0) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Yields (images uint8 [B,S,S,3], targets [B,...]) on the CPU, from batch `first` of the epoch on."""
+        """Yields (images uint8 [B,S,S,3], targets [B,...]) on the CPU, from batch `first` of the epoch on.
+
+        Those of this process's share, or of the whole batch.
+        """
+        begin, count = (0, self.share.total) if self.is_whole else (self.share.first, self.share.count)
         order = torch.randperm(len(self.images), generator=generator_for(self.seed, epoch)).numpy()
-        starts = [(step * self.world + self.rank) * self.batch_size for step in range(first, self.per_epoch)]
-        batches = [order[start : start + self.batch_size] for start in starts]
+        starts = [step * self.batch_size + begin for step in range(first, self.per_epoch)]
+        batches = [order[start : start + count] for start in starts]
         for places, images in zip(batches, self.images.gather(batches), strict=True):
             yield images, torch.from_numpy(self.targets[places])

@@ -5,7 +5,7 @@ follow the very views that the pixels took; pixels are blended, labels never are
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from nanocv_cli.config.schema import ViewAugment
 from nanocv_cli.data.augment import resize_to
+from nanocv_cli.data.batches import Share
 from nanocv_cli.data.labels.masks import IGNORED
 
 GREY = 114
@@ -142,26 +143,44 @@ def covers(views: list[View], size: int) -> bool:
     return len(views) == 1 and views[0].target == Rectangle(0, 0, size, size)
 
 
+def _drawn_views(
+    images: Tensor, size: int, config: ViewAugment, generator: torch.Generator, share: Share
+) -> list[list[View]]:
+    """What each image of a share is painted from; sources are places in `images`, the whole batch's or the share's."""
+    drawn = [random_views(index, share.total, images.shape[1], size, config, generator) for index in range(share.total)]
+    own = [drawn[place] for place in share.places]
+    if len(images) == share.total:
+        return own
+    return [[replace(view, source=view.source - share.first) for view in views] for views in own]
+
+
 def augment_boxes(
-    images: Tensor, targets: Tensor, size: int, config: ViewAugment, generator: torch.Generator
+    images: Tensor,
+    targets: Tensor,
+    size: int,
+    config: ViewAugment,
+    generator: torch.Generator,
+    share: Share | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Random views of a batch whose objects are boxed.
+    """Random views of a batch, or of a share of it, whose objects are boxed.
 
     Args:
-        images: uint8 [N,S,S,3].
-        targets: float32 [N,M,6] as in `data/labels/boxes.py`, shares of the image.
+        images: uint8 [N,S,S,3], of the batch; where there is no mosaic, those of the share will do.
+        targets: float32 [N,M,6] of them as in `data/labels/boxes.py`, shares of the image.
         size: side of the result, pixels.
         config: `flip`, `rescale`, `min_scale`, `aspect`, `zoom_out` and `mosaic` are used.
         generator: CPU generator.
+        share: of the batch; None: all of it.
 
     Returns:
-        uint8 [N,size,size,3] and float32 [N,M',6]; objects come first in each row, and M' is the most of any image.
+        of the share's images uint8 [n,size,size,3] and float32 [n,M',6]; objects come first in each row, and M' is the
+        most of any image.
     """
-    count, side = images.shape[0], images.shape[1]
+    share = share or Share(0, len(images), len(images))
+    count, side = share.count, images.shape[1]
     painted = images.new_empty((count, size, size, 3))
     rows: list[Tensor] = []
-    for index in range(count):
-        views = random_views(index, count, side, size, config, generator)
+    for index, views in enumerate(_drawn_views(images, size, config, generator, share)):
         if not covers(views, size):
             painted[index] = GREY
         for view in views:
@@ -193,24 +212,30 @@ def _moved(rows: Tensor, view: View, side: int, size: int) -> Tensor:
 
 
 def augment_masks(
-    images: Tensor, masks: Tensor, size: int, config: ViewAugment, generator: torch.Generator
+    images: Tensor,
+    masks: Tensor,
+    size: int,
+    config: ViewAugment,
+    generator: torch.Generator,
+    share: Share | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Random views of a batch whose pixels are labelled.
+    """Random views of a batch, or of a share of it, whose pixels are labelled.
 
     Args:
-        images: uint8 [N,S,S,3].
-        masks: uint8 [N,S,S], class indices and `IGNORED`.
+        images: uint8 [N,S,S,3], of the batch; where there is no mosaic, those of the share will do.
+        masks: uint8 [N,S,S] of them, class indices and `IGNORED`.
         size: side of the result, pixels.
         config: see `random_views`.
         generator: CPU generator.
+        share: of the batch; None: all of it.
 
     Returns:
-        uint8 [N,size,size,3] and uint8 [N,size,size]; what shows no image is ignored.
+        of the share's images uint8 [n,size,size,3] and uint8 [n,size,size]; what shows no image is ignored.
     """
-    count, side = images.shape[0], images.shape[1]
+    share = share or Share(0, len(images), len(images))
+    count = share.count
     painted, labelled = images.new_empty((count, size, size, 3)), masks.new_empty((count, size, size))
-    for index in range(count):
-        views = random_views(index, count, side, size, config, generator)
+    for index, views in enumerate(_drawn_views(images, size, config, generator, share)):
         if not covers(views, size):
             painted[index], labelled[index] = GREY, IGNORED
         for view in views:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from nanocv_cli.config.schema import ColourAugment, DataConfig, ModelConfig, TrainConfig
 from nanocv_cli.data.augment import colour_matrices, normalise
+from nanocv_cli.data.batches import Share
 from nanocv_cli.data.dataset import Dataset, Sample
 from nanocv_cli.data.formats.table import read_as
 from nanocv_cli.data.labels.base import ClassLabel, Label
@@ -39,6 +40,7 @@ class StepSettings:
         model: the run's model config.
         train: the run's recipe.
         generator: on the CPU; all that a step draws comes from it, so that a resumed run repeats it to the bit.
+        share: the images that this process, and micro-batch, learns from; what is drawn is drawn for the whole batch.
     """
 
     size: int
@@ -46,6 +48,7 @@ class StepSettings:
     model: ModelConfig
     train: TrainConfig
     generator: torch.Generator
+    share: Share
 
 
 class Task(ABC):
@@ -106,6 +109,10 @@ class Task(ABC):
         """
         return np.array([sample.label.index for sample in samples], np.int64)
 
+    def mixes(self, train: TrainConfig) -> bool:
+        """Whether augmentation puts parts of images into others of their batch, and so is given the whole of it."""
+        return False
+
     def training_step(
         self, forward: Callable[..., Any], images: Tensor, targets: Tensor, settings: StepSettings
     ) -> tuple[Tensor, Tensor]:
@@ -113,12 +120,12 @@ class Task(ABC):
 
         Args:
             forward: calls the network in training mode, in its precision.
-            images: uint8 [N,S,S,3] on the device that trains.
+            images: uint8 [N,S,S,3] on the device that trains, see `augment`.
             targets: of them, [N,...], there too, or on the CPU where the task's `targets_on_cpu` says so.
             settings: of the step.
 
         Returns:
-            the loss, a scalar to differentiate, and the live metric summed over the batch, a scalar.
+            the loss, a scalar to differentiate, and the live metric summed over the share, a scalar.
         """
         inputs, expected = self.augment(images, targets, settings)
         outputs = forward(*self.training_inputs(inputs, expected))
@@ -128,15 +135,16 @@ class Task(ABC):
 
     @abstractmethod
     def augment(self, images: Tensor, targets: Tensor, settings: StepSettings) -> tuple[Tensor, Any]:
-        """A batch as the network learns it.
+        """A share of a batch as the network learns it.
 
         Args:
-            images: uint8 [N,S,S,3].
+            images: uint8 [N,S,S,3] of the share; of the whole batch where the task `mixes`.
             targets: of them, [N,...].
             settings: of the step.
 
         Returns:
-            normalised [N,3,size,size] of `settings.dtype`, and what `loss` and `train_metric` compare with.
+            the share's images, normalised [n,3,size,size] of `settings.dtype`, and what `loss` and `train_metric`
+            compare with.
         """
 
     def training_inputs(self, inputs: Tensor, targets: Any) -> tuple[Any, ...]:
@@ -243,7 +251,7 @@ def recoloured(views: Tensor, augment: ColourAugment, settings: StepSettings) ->
     """Colours changed at random as the recipe says, then normalised as the model reads them.
 
     Args:
-        views: uint8 [N,S,S,3], what geometry has left of the batch's images.
+        views: uint8 [N,S,S,3], what geometry has left of the share's images.
         augment: the recipe's.
         settings: of the step.
 
@@ -251,7 +259,8 @@ def recoloured(views: Tensor, augment: ColourAugment, settings: StepSettings) ->
         [N,3,S,S] of `settings.dtype`.
     """
     model = settings.model
-    matrix, offset = colour_matrices(len(views), augment, settings.generator)
+    share = settings.share
+    matrix, offset = map(share.of, colour_matrices(share.total, augment, settings.generator))
     return normalise(views, matrix, offset, torch.tensor(model.mean), torch.tensor(model.std), settings.dtype)
 
 

@@ -129,6 +129,7 @@ def start_run(
     else:
         resolved = _resolved(request, root, group)
         config = resolved.config
+    group.expect_even_shares(config.train)
     expect_installed(config.train.log)
     checkpoint = None
     if config.train.start and not (request.resume and resumed.last.is_file()):

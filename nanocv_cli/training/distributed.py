@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -17,7 +17,8 @@ import torch.distributed
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from nanocv_cli.errors import TrainingError
+from nanocv_cli.config.schema import TrainConfig
+from nanocv_cli.errors import RequestError, TrainingError
 from nanocv_cli.interrupts import Terminated
 from nanocv_cli.machine import usable_processors
 from nanocv_cli.output import say
@@ -45,9 +46,37 @@ class ProcessGroup:
         """Whether this process is the one that talks and writes."""
         return self.rank == 0
 
+    def expect_even_shares(self, train: TrainConfig) -> None:
+        """Makes sure that a batch divides among the processes, and their shares into micro-batches.
+
+        Raises:
+            RequestError: it does not.
+        """
+        parts = self.world * train.accumulate
+        if train.batch_size % parts == 0:
+            return
+        nearest = max(1, round(train.batch_size / parts)) * parts
+        fewer = [count for count in range(1, self.world) if train.batch_size % (count * train.accumulate) == 0]
+        raise RequestError(
+            f"train.batch_size {train.batch_size} does not divide into {self.world} (processes) x {train.accumulate} "
+            "(train.accumulate)",
+            f"--batch-size {nearest}" + (f", or {fewer[-1]} process{'es' * (fewer[-1] > 1)}" if fewer else ""),
+        )
+
     def wrap(self, network: nn.Module) -> nn.Module:
         """The network as it is called in training: gradients are averaged over the group."""
-        return DistributedDataParallel(network) if self.world > 1 else network
+        if self.world == 1:
+            return network
+        # What norms count is the leader's where it is read: it validates and saves.
+        return DistributedDataParallel(network, broadcast_buffers=False)
+
+    def unsynchronised(self, wrapped: nn.Module) -> AbstractContextManager[None]:
+        """A context in which gradients stay this process's own, until a step backwards outside of it averages them.
+
+        Args:
+            wrapped: what `wrap` returned.
+        """
+        return wrapped.no_sync() if isinstance(wrapped, DistributedDataParallel) else nullcontext()
 
     def sums(self, *values: float) -> tuple[float, ...]:
         """Each value summed over the group."""
@@ -72,6 +101,9 @@ class ProcessGroup:
         done = [work()] if self.is_main else []
         self.from_leader(None)
         return done[0] if done else work()
+
+
+ALONE = ProcessGroup()
 
 
 def is_member() -> bool:

@@ -35,6 +35,7 @@ def learn_epoch(
         TrainingError: the loss is no number any more.
     """
     group, epochs = context.group, context.config.train.epochs
+    per_epoch, share = batches.per_epoch, batches.share
     recent: list[StepResult] = []
     saved = started = time.perf_counter()
     source = batches.epoch(state.epoch, state.step)
@@ -43,20 +44,20 @@ def learn_epoch(
         fed(source, context.device, context.task.targets_on_cpu) as arriving,
     ):
         for images, targets in arriving:
-            loss, train_metric = learner.learn(images, targets, state.epoch, state.step, batches.per_epoch, group.rank)
-            recent.append((loss, train_metric, len(images)))
+            loss, train_metric = learner.learn(images, targets, state.epoch, state.step, per_epoch, share)
+            recent.append((loss, train_metric, share.count))
             state.step += 1
             # All processes stop after the same step, whoever of them was asked to.
             stop = group.sums(interrupts.wanted)[0] > 0
             # Reading a loss waits for the device, so it is done once in a while.
-            if stop or len(recent) == STEPS_BETWEEN_CHECKS or state.step == batches.per_epoch:
+            if stop or len(recent) == STEPS_BETWEEN_CHECKS or state.step == per_epoch:
                 _add_up(context, recent, state)
                 now = time.perf_counter()
                 state.seconds, started = state.seconds + now - started, now
                 if group.is_main and (stop or now - saved > SECONDS_BETWEEN_SAVES):
                     save_training(context.run.last, learner.tensors(), state)
                     saved = started = time.perf_counter()
-            progress(state.step, batches.per_epoch, _note(learner, batches, state) if state.seen else "")
+            progress(state.step, per_epoch, _note(learner, batches, state) if state.seen else "")
             if stop:
                 raise Interrupted(
                     f"stopped in epoch {state.epoch + 1} of {epochs}; everything learnt so far is saved",

@@ -3,6 +3,7 @@
 import copy
 import json
 from collections.abc import Collection, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from nanocv_cli.config.schema import RunConfig
-from nanocv_cli.data.batches import generator_for
+from nanocv_cli.data.batches import Share, generator_for
 from nanocv_cli.errors import TrainingError, is_shortage
 from nanocv_cli.models.checkpoint import load_tensors, save_tensors
 from nanocv_cli.models.device import autocast, computing_type
 from nanocv_cli.tasks.base import StepSettings, Task
+from nanocv_cli.training.distributed import ALONE, ProcessGroup
 from nanocv_cli.training.optimiser import (
     MovingAverage,
     build_optimiser,
@@ -30,7 +32,8 @@ from nanocv_cli.untrusted import first_line
 class Learner:
     """A network, its optimiser and its moving average on one device.
 
-    One step is a pure function of the state and of (seed, epoch, step), so a resumed run repeats it to the bit.
+    One step is a pure function of the state and of (seed, epoch, step), so a resumed run repeats it to the bit. It may
+    be made in micro-batches (`train.accumulate`), whose gradients add up to those of the whole batch.
 
     Args:
         network: logits from normalised float [N,3,S,S].
@@ -38,7 +41,7 @@ class Learner:
         config: the run's config.
         device: where it learns.
         precision: fp32, bf16 or fp16 (resolved, not auto).
-        trained: the module that is called in training, where it differs from `network` (a distributed wrapper).
+        group: the processes that learn together.
         taken: names of parameters that were taken over from elsewhere, and learn more slowly.
         frozen: modules of which nothing learns.
     """
@@ -50,7 +53,7 @@ class Learner:
         config: RunConfig,
         device: torch.device,
         precision: str,
-        trained: nn.Module | None = None,
+        group: ProcessGroup = ALONE,
         taken: Collection[str] = (),
         frozen: Sequence[nn.Module] = (),
     ) -> None:
@@ -61,45 +64,39 @@ class Learner:
         self.precision = precision
         self.optimiser = build_optimiser(network, config.train, taken)
         self.average = MovingAverage(network, config.train.ema_decay) if config.train.ema_decay else None
-        self._trained = trained or network
+        self._group = group
+        self._trained = group.wrap(network)
         self._frozen = frozen
         self._scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
         self._evaluated = copy.deepcopy(network).eval()
 
     def learn(
-        self, images: Tensor, targets: Tensor, epoch: int, step: int, per_epoch: int, rank: int = 0
+        self, images: Tensor, targets: Tensor, epoch: int, step: int, per_epoch: int, share: Share | None = None
     ) -> tuple[Tensor, Tensor]:
         """One step on a batch.
 
         Args:
-            images: uint8 [N,S,S,3] on the CPU or on the device.
-            targets: [N,...] likewise.
+            images: uint8 [N,S,S,3] on the CPU or on the device: of this process's share of the batch, or of the whole
+                batch where the task `mixes` them.
+            targets: of them, [N,...], likewise.
             epoch: from 0.
             step: of the epoch, from 0.
             per_epoch: steps in an epoch.
-            rank: of this process; each draws its own augmentation.
+            share: this process's; None: the whole batch.
 
         Returns:
-            mean loss and number of right images, scalars on the device.
+            mean loss and number of right images of the share, scalars on the device.
         """
-        train, model = self.config.train, self.config.model
-        generator = generator_for(train.seed, epoch, 1 + step * 4096 + rank)
-        # Layers that draw for themselves (dropout) use torch's global generators.
-        torch.manual_seed(generator.initial_seed())
-        size = image_size(train, model.input_size, epoch)
+        train = self.config.train
+        share = share or Share(0, len(images), len(images))
+        images = images.to(self.device, non_blocking=True)
+        targets = targets if self.task.targets_on_cpu else targets.to(self.device, non_blocking=True)
         taken = epoch * per_epoch + step
         set_rates(self.optimiser, train, taken, train.epochs * per_epoch)
         self._trained.train()
         for module in self._frozen:
             module.eval()
-        loss, train_metric = self.task.training_step(
-            self._forward,
-            images.to(self.device, non_blocking=True),
-            targets if self.task.targets_on_cpu else targets.to(self.device, non_blocking=True),
-            StepSettings(size, computing_type(self.precision), model, train, generator),
-        )
-        self.optimiser.zero_grad()
-        self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        loss, train_metric = self._gradients(images, targets, epoch, step, share)
         if train.gradient_clip:
             self._scaler.unscale_(self.optimiser)
             nn.utils.clip_grad_norm_(self.network.parameters(), train.gradient_clip)
@@ -107,7 +104,35 @@ class Learner:
         self._scaler.update()
         if self.average:
             self.average.update(self.network, taken)
-        return loss.detach(), train_metric
+        return loss, train_metric
+
+    def _gradients(self, images: Tensor, targets: Tensor, epoch: int, step: int, share: Share) -> tuple[Tensor, Tensor]:
+        """Leaves in the network the gradients of the batch's mean loss, those of all processes averaged."""
+        train, model = self.config.train, self.config.model
+        size = image_size(train, model.input_size, epoch)
+        parts = share.parts(min(train.accumulate, share.count))
+        losses, metrics = [], []
+        self.optimiser.zero_grad()
+        for number, part in enumerate(parts, start=1):
+            generator = generator_for(train.seed, epoch, 1 + step * 4096)
+            if number == 1:
+                # Layers that draw for themselves (dropout) use torch's global generators, in each process another.
+                torch.manual_seed(generator.initial_seed() + self._group.rank)
+            start = part.first - share.first
+            rows = slice(None) if self.task.mixes(train) else slice(start, start + part.count)
+            with self._group.unsynchronised(self._trained) if number < len(parts) else nullcontext():
+                loss, train_metric = self.task.training_step(
+                    self._forward,
+                    images[rows],
+                    targets[rows],
+                    StepSettings(size, computing_type(self.precision), model, train, generator, part),
+                )
+                # The processes' gradients are averaged: equal shares count alike, others by their images.
+                weighted = loss * (part.count * self._group.world / share.total)
+                self._scaler.scale(weighted).backward()  # type: ignore[no-untyped-call]
+            losses.append(loss.detach() * (part.count / share.count))
+            metrics.append(train_metric)
+        return sum(losses[1:], losses[0]), sum(metrics[1:], metrics[0])
 
     def _forward(self, inputs: Tensor, *others: Any) -> Any:
         """The network's outputs in its precision.

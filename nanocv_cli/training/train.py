@@ -65,7 +65,7 @@ def train(context: TrainContext, recorders: Recorders) -> Trained | None:
     Raises:
         Interrupted: the user stopped it; the state is saved.
         TrainingError: the loss became NaN or infinite.
-        RequestError: the run to resume was trained on other data.
+        RequestError: the run to resume was trained on other data; there are fewer images than processes.
         StorageError: a file could not be written; what was saved before stays.
     """
     config, group = context.config, context.group
@@ -74,8 +74,14 @@ def train(context: TrainContext, recorders: Recorders) -> Trained | None:
     learner, state = _begin(context)
     learning = context.images("train", round(config.model.input_size * TRAIN_MARGIN))
     validation = context.images("val", config.model.input_size)
+    if len(learning.images) < group.world:
+        raise RequestError(
+            f"{len(learning.images)} training images are too few for {group.world} processes",
+            "train with fewer processes",
+        )
+    is_whole = context.task.mixes(config.train)
     batches = Batches(
-        learning.images, learning.targets, config.train.batch_size, config.train.seed, group.rank, group.world
+        learning.images, learning.targets, config.train.batch_size, config.train.seed, group.rank, group.world, is_whole
     )
     recorders.begin(state.history)
     _introduce(context, learner, learning, validation)
@@ -106,9 +112,7 @@ def _begin(context: TrainContext) -> tuple[Learner, TrainingState]:
     start = _start(context, network, resumed)
     precision = pick_precision(config.train.precision, context.device)
     taken = start.names if start else ()
-    learner = Learner(
-        network, context.task, config, context.device, precision, group.wrap(network), frozenset(taken), frozen
-    )
+    learner = Learner(network, context.task, config, context.device, precision, group, frozenset(taken), frozen)
     fingerprint = context.dataset.fingerprint()
     if resumed:
         return learner, _restore(context, learner, fingerprint)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from nanocv_cli.config.schema import CropAugment
 from nanocv_cli.data import augment
-from nanocv_cli.data.batches import Batches, CachedImages, generator_for
+from nanocv_cli.data.batches import Batches, CachedImages, Share, generator_for
 
 MEAN, STD = torch.tensor((0.485, 0.456, 0.406)), torch.tensor((0.229, 0.224, 0.225))
 OFF = CropAugment(flip=False)
@@ -147,11 +147,32 @@ def test_an_epoch_resumed_in_its_middle_goes_on_as_it_would_have() -> None:
     assert [targets.tolist() for _, targets in batches.epoch(3)] != whole
 
 
-def test_processes_share_an_epoch_without_overlap() -> None:
-    images, targets = np.zeros((40, 2, 2, 3), np.uint8), np.arange(40)
-    shares = [Batches(CachedImages(images), targets, 5, 0, rank, 2) for rank in (0, 1)]
-    seen = [label for share in shares for _, labels in share.epoch(0) for label in labels.tolist()]
-    assert sorted(seen) == list(range(40))
+@pytest.mark.parametrize("world", [2, 4])
+def test_processes_share_the_very_batches_that_one_would_read(world: int) -> None:
+    images, targets = np.zeros((44, 2, 2, 3), np.uint8), np.arange(44)
+    alone = Batches(CachedImages(images), targets, 8, 0)
+    shared = [Batches(CachedImages(images), targets, 8, 0, rank, world) for rank in range(world)]
+    assert {batches.per_epoch for batches in shared} == {alone.per_epoch} == {5}
+    steps = zip(*(batches.epoch(0) for batches in shared), strict=True)
+    for (_, whole), parts in zip(alone.epoch(0), steps, strict=True):
+        assert torch.equal(whole, torch.cat([labels for _, labels in parts]))
+        assert [len(labels) for _, labels in parts] == [8 // world] * world
+    assert shared[0].images_seen(1, 2) == alone.images_seen(1, 2) == 56
+
+
+def test_who_needs_the_whole_batch_reads_it_on_each_process() -> None:
+    images = CachedImages(np.zeros((9, 2, 2, 3), np.uint8))
+    batches = [Batches(images, np.arange(9), 4, 0, rank, 2, True) for rank in (0, 1)]
+    left, right = (torch.cat([labels for _, labels in each.epoch(1)]) for each in batches)
+    assert torch.equal(left, right) and len(left) == 8
+
+
+def test_a_share_divides_evenly_and_goes_on_at_the_first_image_after_the_last() -> None:
+    share = Share(3, 5, 10)
+    parts = share.parts(3)
+    assert [part.places for part in parts] == [[3], [4, 5], [6, 7]]
+    assert torch.equal(Share(9, 3, 10).of(torch.arange(10)), torch.tensor([9, 0, 1]))
+    assert Share(9, 3, 10).places == [9, 0, 1]
 
 
 def test_a_split_smaller_than_a_batch_is_one_batch() -> None:

@@ -8,11 +8,13 @@ import pytest
 import torch
 
 from nanocv_cli.config.loader import resolve
+from nanocv_cli.data.batches import Share
 from nanocv_cli.data.dataset import Sample
 from nanocv_cli.data.labels.base import ClassLabel
 from nanocv_cli.rooms import Score
 from nanocv_cli.tasks.base import StepSettings, Task
 from nanocv_cli.tasks.classification.task import Classification
+from nanocv_cli.tasks.table import task_for
 
 
 @pytest.mark.parametrize(
@@ -53,6 +55,41 @@ def test_by_default_labels_are_class_indices_and_the_graph_reads_images(tmp_path
     assert task.parity_error({"a": np.array([1.0, 2.0])}, {"a": np.array([1.0, 2.5])}) == 0.5
 
 
+TARGETS = {
+    "lenet": torch.arange(10) % 4,
+    "nanospot": torch.tensor([[[0.1, 0.1, 0.6, 0.7, 1, 0], [0.4, 0.3, 0.9, 0.9, 2, 0]]] * 10),
+    "nanoseg": torch.randint(0, 3, (10, 40, 40), dtype=torch.uint8, generator=torch.Generator().manual_seed(1)),
+    "nanoflow": torch.arange(10) % 4,
+}
+
+
+@pytest.mark.parametrize(
+    ("model", "mixes"),
+    [("lenet", True), ("lenet", False), ("nanospot", True), ("nanospot", False), ("nanoseg", True), ("nanoseg", False),
+     ("nanoflow", False)],
+)  # fmt: skip
+def test_shares_of_a_batch_are_augmented_as_the_whole_of_it(model: str, mixes: bool) -> None:
+    config = resolve(model=model).config
+    changes: dict[str, Any] = {"mosaic": 0.5} if model.startswith("nanos") else {"mix": 1.0, "erase": 0.5}
+    changes = {key: value if mixes else 0.0 for key, value in changes.items()} if model != "nanoflow" else {}
+    train = config.train.model_copy(update={"augment": config.train.augment.model_copy(update=changes)})  # type: ignore[attr-defined]
+    task, targets = task_for(config.model.task), TARGETS[model]
+    images = torch.randint(0, 256, (10, 40, 40, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    assert task.mixes(train) == mixes
+
+    def augmented(share: Share) -> Any:
+        settings = StepSettings(32, torch.float32, config.model, train, torch.Generator().manual_seed(4), share)
+        rows = slice(None) if mixes else slice(share.first, share.first + share.count)
+        inputs, expected = task.augment(images[rows], targets[rows], settings)
+        fields = [value for value in vars(expected).values() if isinstance(value, torch.Tensor)]
+        return [inputs, *fields] if not isinstance(expected, torch.Tensor) else [inputs, expected[:, :2]]
+
+    whole = augmented(Share(0, 10, 10))
+    parts = [augmented(share) for share in Share(0, 10, 10).parts(3)]
+    for expected, *found in zip(whole, *parts, strict=True):
+        torch.testing.assert_close(torch.cat(found), expected, atol=1e-6, rtol=0)
+
+
 def test_one_visit_augments_runs_the_network_and_gives_loss_and_metric() -> None:
     config = resolve().config
     called: list[tuple[Any, ...]] = []
@@ -63,7 +100,9 @@ def test_one_visit_augments_runs_the_network_and_gives_loss_and_metric() -> None
         return weights.expand(len(inputs[0]), 4)
 
     images = torch.randint(0, 256, (3, 40, 40, 3), dtype=torch.uint8)
-    settings = StepSettings(32, torch.float32, config.model, config.train, torch.Generator().manual_seed(0))
+    settings = StepSettings(
+        32, torch.float32, config.model, config.train, torch.Generator().manual_seed(0), Share(0, 3, 3)
+    )
     loss, metric = Classification().training_step(forward, images, torch.tensor([0, 0, 1]), settings)
     ((inputs,),) = called
     assert inputs.shape == (3, 3, 32, 32)

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import nn
 
 from nanocv_cli.config.loader import resolve
 from nanocv_cli.config.schema import RunConfig
@@ -58,6 +59,36 @@ def test_a_restored_learner_goes_on_bit_for_bit(overrides: tuple[str, ...]) -> N
     for group, tensors in whole.tensors().items():
         for name, tensor in tensors.items():
             assert torch.equal(tensor, second.tensors()[group][name]), f"{group} {name}"
+
+
+class Plain(nn.Module):
+    """A network without batch norm: what it answers of an image depends on no other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 8, 3, 2)
+        self.last = nn.Linear(8, 3)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.last(self.first(images).relu().mean((2, 3)))
+        return logits
+
+
+def plain_losses(*overrides: str) -> tuple[list[float], Plain]:
+    """Of six steps, and the network after them."""
+    torch.manual_seed(0)
+    network = Plain()
+    learner = Learner(network, task_for("classification"), config_with(*overrides), CPU, "fp32")
+    return [learner.learn(IMAGES, TARGETS, step // 3, step % 3, 3)[0].item() for step in range(6)], network
+
+
+@pytest.mark.parametrize(("accumulate", "mix"), [(2, 0), (4, 0), (3, 1.0), (64, 0.5)])
+def test_micro_batches_learn_what_the_whole_batch_teaches(accumulate: int, mix: float) -> None:
+    settings = (f"train.augment.mix={mix}", "train.gradient_clip=1", "train.augment.erase=0.5")
+    whole, one = plain_losses(*settings)
+    parts, other = plain_losses(*settings, f"train.accumulate={accumulate}")
+    assert parts == pytest.approx(whole, abs=1e-5)
+    torch.testing.assert_close(one.state_dict(), other.state_dict(), atol=1e-5, rtol=1e-4)
 
 
 def test_learning_lowers_the_loss() -> None:

@@ -1,6 +1,6 @@
 """Classification: one label per image; logits, cross-entropy, probabilities."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import torch
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from nanocv_cli.config.schema import ModelConfig, TrainConfig
 from nanocv_cli.data import augment
+from nanocv_cli.data.batches import Share
 from nanocv_cli.tasks.base import Normalised, StepSettings, Task, recoloured
 from nanocv_cli.tasks.classification.config import Recipe
 from nanocv_cli.tasks.classification.metrics import ClassificationEvaluator
@@ -45,15 +46,25 @@ class Classification(Task):
     train_metric_name = "top1"
     output_names = ("probabilities",)
 
+    def mixes(self, train: TrainConfig) -> bool:
+        return cast(Recipe, train).augment.mix > 0
+
     def augment(self, images: Tensor, targets: Tensor, settings: StepSettings) -> tuple[Tensor, MixedLabels]:
-        config, generator = cast(Recipe, settings.train).augment, settings.generator
-        inputs = recoloured(augment.random_crops(images, settings.size, config, generator), config, settings)
+        config, generator, share = cast(Recipe, settings.train).augment, settings.generator, settings.share
+        has_neighbour = config.mix > 0 and share.count < share.total
+        if has_neighbour:  # that of the first image is augmented too: it stands before it
+            share = Share((share.first - 1) % share.total, share.count + 1, share.total)
+            images, targets, settings = share.of(images), share.of(targets), replace(settings, share=share)
+        crops = augment.random_crops(images, settings.size, config, generator, share)
+        inputs = recoloured(crops, config, settings)
         if config.erase:
-            inputs = augment.erase(inputs, config.erase, generator)
-        share = 1.0
+            inputs = augment.erase(inputs, config.erase, generator, share)
+        own, others = 1.0, targets.roll(1) if config.mix else targets
         if config.mix and torch.rand(1, generator=generator).item() < config.mix:
-            inputs, share = augment.cut_and_mix(inputs, generator)
-        return inputs, MixedLabels(targets, targets.roll(1), share)
+            inputs, own = augment.cut_and_mix(inputs, generator)
+        if has_neighbour:
+            inputs, targets, others = inputs[1:], targets[1:], others[1:]
+        return inputs, MixedLabels(targets, others, own)
 
     def loss(self, outputs: Tensor, targets: MixedLabels, train: TrainConfig) -> Tensor:
         logits = outputs.float()

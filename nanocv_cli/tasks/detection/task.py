@@ -57,9 +57,12 @@ class Detection(Task):
         """Objects, float32 [n,M,6]; see `data/labels/boxes.py`."""
         return box_targets(samples)
 
+    def mixes(self, train: TrainConfig) -> bool:
+        return cast(Recipe, train).augment.mosaic > 0
+
     def augment(self, images: Tensor, targets: Tensor, settings: StepSettings) -> tuple[Tensor, Tensor]:
         config = cast(Recipe, settings.train).augment
-        views, objects = augment_boxes(images, targets, settings.size, config, settings.generator)
+        views, objects = augment_boxes(images, targets, settings.size, config, settings.generator, settings.share)
         return recoloured(views, config, settings), objects
 
     def training_inputs(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:

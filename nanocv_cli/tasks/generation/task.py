@@ -61,15 +61,15 @@ class Generation(Task):
 
     def augment(self, images: Tensor, targets: Tensor, settings: StepSettings) -> tuple[Tensor, FlowTargets]:
         """Points on straight paths (arXiv:2209.03003) at times whose logit is normal (arXiv:2403.03206)."""
-        recipe, generator = cast(Recipe, settings.train), settings.generator
-        crops = augment.random_crops(images, settings.size, recipe.augment, generator)
+        recipe, generator, share = cast(Recipe, settings.train), settings.generator, settings.share
+        crops = augment.random_crops(images, settings.size, recipe.augment, generator, share)
         clean = recoloured(crops, recipe.augment, replace(settings, dtype=torch.float32))
-        device, count = clean.device, len(clean)
-        noise = torch.randn(clean.shape, generator=generator).to(device)
-        time = torch.randn(count, generator=generator).sigmoid().to(device)
-        dropped = (torch.rand(count, generator=generator) < recipe.label_dropout).to(device)
-        share = time.view(-1, 1, 1, 1)
-        inputs = (share * clean + (1.0 - share) * noise).to(settings.dtype)
+        device, count = clean.device, share.total
+        noise = share.of(torch.randn((count, *clean.shape[1:]), generator=generator)).to(device)
+        time = share.of(torch.randn(count, generator=generator)).sigmoid().to(device)
+        dropped = (share.of(torch.rand(count, generator=generator)) < recipe.label_dropout).to(device)
+        way = time.view(-1, 1, 1, 1)
+        inputs = (way * clean + (1.0 - way) * noise).to(settings.dtype)
         label = targets.masked_fill(dropped, -1)
         return inputs, FlowTargets(time, label, clean - noise)
 

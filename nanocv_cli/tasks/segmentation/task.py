@@ -45,9 +45,12 @@ class Segmentation(Task):
         """Masks, uint8 [n,size,size]."""
         return cached_masks(cache, samples, size, resize, say=say)
 
+    def mixes(self, train: TrainConfig) -> bool:
+        return cast(Recipe, train).augment.mosaic > 0
+
     def augment(self, images: Tensor, targets: Tensor, settings: StepSettings) -> tuple[Tensor, Tensor]:
         config = cast(Recipe, settings.train).augment
-        views, masks = augment_masks(images, targets, settings.size, config, settings.generator)
+        views, masks = augment_masks(images, targets, settings.size, config, settings.generator, settings.share)
         return recoloured(views, config, settings), masks
 
     def loss(self, outputs: Tensor, targets: Tensor, train: TrainConfig) -> Tensor:

@@ -11,6 +11,7 @@ from PIL import Image
 from safetensors import safe_open
 
 from nanocv_cli.config.loader import resolve
+from nanocv_cli.data.batches import Share
 from nanocv_cli.engine.graph import Graph
 from nanocv_cli.engine.openvino_graph import OpenVinoGraph
 from nanocv_cli.errors import ModelError
@@ -216,7 +217,7 @@ def test_what_the_network_learns_leads_from_noise_to_the_image() -> None:
     train = config.train.model_copy(
         update={"label_dropout": 0.5, "augment": config.train.augment.model_copy(update={"flip": False})}
     )
-    settings = StepSettings(32, torch.float32, config.model, train, seed)
+    settings = StepSettings(32, torch.float32, config.model, train, seed, Share(0, 6, 6))
     inputs, path = Generation().augment(images, torch.arange(6) % 3, settings)
     clean = images.permute(0, 3, 1, 2) / 127.5 - 1.0
     arrived = inputs + (1 - path.time.view(-1, 1, 1, 1)) * path.velocity
