@@ -43,13 +43,14 @@ ServeOption = Annotated[
 def config(
     ref: RefOption = None,
     serve: ServeOption = None,
-    backend: Annotated[str | None, typer.Option(help="onnxruntime or python.")] = None,
+    backend: Annotated[str | None, typer.Option(help="onnxruntime, openvino or python.")] = None,
     max_batch: Annotated[int | None, typer.Option(help="Most images run at once.")] = None,
     queue_delay_us: Annotated[int | None, typer.Option(help="Longest wait for a fuller batch, usec.")] = None,
     preferred: Annotated[str | None, typer.Option(metavar="N,N", help="Batch sizes run without waiting.")] = None,
     instances: Annotated[int | None, typer.Option(help="Copies that run side by side.")] = None,
     kind: Annotated[str | None, typer.Option(help="cpu or gpu.")] = None,
-    threads: Annotated[int | None, typer.Option(help="ONNX Runtime threads; 0: it chooses.")] = None,
+    precision: Annotated[str | None, typer.Option(help="What openvino computes in: fp32 or bf16.")] = None,
+    threads: Annotated[int | None, typer.Option(help="Of each copy; 0: the server divides them.")] = None,
     overrides: SetOption = None,
     name: Annotated[str | None, typer.Option(help="The entry's name; default: the model's.")] = None,
     version: Annotated[int | None, typer.Option(help="Default: the next, if the graph is new.")] = None,
@@ -90,6 +91,7 @@ def config(
         "preferred": None if preferred is None else numbers("--preferred", preferred, 1, 4096),
         "instances": instances,
         "kind": kind,
+        "precision": precision,
         "threads": threads,
     }
     for folder in (repository, out):

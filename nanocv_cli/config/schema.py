@@ -237,23 +237,24 @@ class ServeConfig(Config):
     """How a server runs one model: batching, queue, instances, threads. No part of what a run is."""
 
     name: str = Field(min_length=1, description="of this way of serving")
-    backend: Literal["onnxruntime", "python"] = Field(
-        "onnxruntime", description="Triton's own ONNX Runtime backend, or its Python backend with nanocv's model.py"
+    backend: Literal["onnxruntime", "openvino", "python"] = Field(
+        "onnxruntime", description="of Triton; python is its Python backend with nanocv's model.py, by ONNX Runtime"
     )
+    precision: Literal["fp32", "bf16"] = Field("fp32", description="that openvino computes a graph of fp32 in")
     max_batch: int = Field(4, ge=1, le=4096, description="most images that are run at once")
     queue_delay_us: int = Field(500, ge=0, le=60_000_000, description="longest wait for a fuller batch, microseconds")
     preferred: tuple[int, ...] = Field((), description="batch sizes that are run without further waiting")
     instances: int = Field(1, ge=1, le=64, description="copies of the model that run side by side (per GPU, on GPUs)")
-    kind: Literal["cpu", "gpu"] = Field("cpu", description="where the copies of the model run")
+    kind: Literal["cpu", "gpu"] = Field("cpu", description="where the copies of the model run; openvino's on cpu")
     gpus: tuple[int, ...] = Field((), description="GPU indices; none: all of them")
     max_queue_size: int = Field(0, ge=0, le=1_000_000, description="requests that may wait; 0: any number")
     timeout_us: int = Field(0, ge=0, le=3_600_000_000, description="longest wait in the queue, microseconds; 0: any")
     timeout_action: Literal["reject", "delay"] = Field(
         "reject", description="of a request past its time: answer with an error, or serve it after all others"
     )
-    threads: int = Field(0, ge=0, le=1024, description="ONNX Runtime's threads within an operator; 0: it chooses")
-    inter_op_threads: int = Field(0, ge=0, le=1024, description="its threads across operators; 0: as above")
-    execution_mode: Literal["sequential", "parallel"] = Field("sequential", description="of the graph's operators")
+    threads: int = Field(0, ge=0, le=1024, description="of each copy, within an operator; 0: the server chooses")
+    inter_op_threads: int = Field(0, ge=0, le=1024, description="ONNX Runtime's across operators; 0: as above")
+    execution_mode: Literal["sequential", "parallel"] = Field("sequential", description="of ONNX Runtime's operators")
     warmup: Literal["off", "random", "zero"] = Field("random", description="images run before the model is ready")
     version_policy: Literal["latest", "all", "specific"] = Field("latest", description="which versions are served")
     latest: int = Field(1, ge=1, le=1000, description="how many of the newest versions `latest` serves")
@@ -266,6 +267,15 @@ class ServeConfig(Config):
         if any(not 1 <= size <= largest for size in sizes) or len(set(sizes)) < len(sizes):
             raise ValueError(f"expected different batch sizes from 1 to max_batch, which is {largest}")
         return sizes
+
+    @field_validator("precision", "kind", "inter_op_threads", "execution_mode")
+    @classmethod
+    def _backend_has_it(cls, value: str | int, others: ValidationInfo) -> str | int:
+        name, is_openvino = str(others.field_name), others.data.get("backend") == "openvino"
+        default, of_openvino = cls.model_fields[name].default, name == "precision"
+        if value != default and is_openvino != of_openvino:
+            raise ValueError(f"expected {default}: {'only' if of_openvino else 'not'} backend openvino takes another")
+        return value
 
     @field_validator("gpus")
     @classmethod

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
@@ -23,10 +24,71 @@ cast(dict[str, Any], sys.modules).setdefault("openvino_telemetry", None)
 import openvino  # noqa: E402
 
 CPU = "CPU"
+LATENCY, THROUGHPUT = "LATENCY", "THROUGHPUT"  # of OpenVINO's PERFORMANCE_HINT
 HINTS = {FP32: "f32", BF16: "bf16"}
 TENSOR_TYPES = {np.dtype(NUMPY_TYPES[name]): told for name, told in ONNX_TYPES.items()}
 # What OpenVINO's messages say of operators that it cannot run, after all that it says of its own source files.
 SUMMARY = "Summary:"
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A graph compiled for this machine's processor.
+
+    Attributes:
+        model: OpenVINO's `CompiledModel`; its requests run side by side, each for one thread at a time.
+        signature: what it takes and gives.
+        metadata: of the file, as far as it is nanocv's.
+    """
+
+    model: Any
+    signature: GraphSignature
+    metadata: Mapping[str, str]
+
+
+def compile_graph(
+    source: str | bytes,
+    origin: str,
+    hint: str,
+    threads: int = 0,
+    precision: str = FP32,
+    further: Mapping[str, Any] | None = None,
+) -> Compiled:
+    """Compiles a graph; all of nanocv comes by here.
+
+    Args:
+        source: an ONNX file's path or content.
+        origin: what messages call it.
+        hint: LATENCY: one batch at a time, as fast as can be; THROUGHPUT: several at once.
+        threads: of all its streams together; 0: as many as this process may use.
+        precision: fp32, or bf16 where the processor computes in it.
+        further: OpenVINO's own properties by name.
+
+    Raises:
+        ModelError: the content is damaged, or has operators that OpenVINO lacks.
+        RequestError: the processor does not compute in that precision.
+    """
+    if precision == BF16 and "BF16" not in _core().get_property(CPU, "OPTIMIZATION_CAPABILITIES"):
+        raise RequestError("this processor does not compute in bf16", "--precision fp32")
+    settings = {
+        "PERFORMANCE_HINT": hint,
+        "INFERENCE_NUM_THREADS": threads or usable_processors(),
+        "INFERENCE_PRECISION_HINT": HINTS[precision],
+        # Pinned threads of two processes would share one processor.
+        "ENABLE_CPU_PINNING": False,
+        **(further or {}),
+    }
+    try:
+        model = _core().read_model(source)
+        card_path = ["framework", METADATA_KEY]
+        metadata = {METADATA_KEY: model.get_rt_info(card_path).astype(str)} if model.has_rt_info(card_path) else {}
+        signature = GraphSignature(tuple(map(_told, model.inputs)), tuple(map(_told, model.outputs)))
+        return Compiled(_core().compile_model(model, CPU, settings), signature, metadata)
+    except (RuntimeError, KeyError, ValueError) as error:
+        raise ModelError(
+            f"{origin} cannot be loaded by OpenVINO: {reason(error)}",
+            "--engine onnxruntime may run it; a graph of an earlier nanocv can be exported again",
+        ) from error
 
 
 class OpenVinoGraph(Engine):
@@ -46,29 +108,10 @@ class OpenVinoGraph(Engine):
     """
 
     def __init__(self, path: Path, threads: int = 0, precision: str = FP32) -> None:
-        if precision == BF16 and "BF16" not in _core().get_property(CPU, "OPTIMIZATION_CAPABILITIES"):
-            raise RequestError("this processor does not compute in bf16", "--precision fp32")
-        source = graph_source(path)
-        # A fast answer to one batch at a time. Pinned threads of two processes would share one processor.
-        settings = {
-            "PERFORMANCE_HINT": "LATENCY",
-            "NUM_STREAMS": 1,
-            "INFERENCE_NUM_THREADS": threads or usable_processors(),
-            "INFERENCE_PRECISION_HINT": HINTS[precision],
-            "ENABLE_CPU_PINNING": False,
-        }
-        try:
-            model = _core().read_model(source)
-            card_path = ["framework", METADATA_KEY]
-            metadata = {METADATA_KEY: model.get_rt_info(card_path).astype(str)} if model.has_rt_info(card_path) else {}
-            signature = GraphSignature(tuple(map(_told, model.inputs)), tuple(map(_told, model.outputs)))
-            self._request = _core().compile_model(model, CPU, settings).create_infer_request()
-        except (RuntimeError, KeyError, ValueError) as error:
-            raise ModelError(
-                f"{path} cannot be loaded by OpenVINO: {_reason(error)}",
-                "--engine onnxruntime may run it; a graph of an earlier nanocv can be exported again",
-            ) from error
-        card = ModelCard.from_metadata(metadata, str(path))
+        compiled = compile_graph(graph_source(path), str(path), LATENCY, threads, precision, {"NUM_STREAMS": 1})
+        card = ModelCard.from_metadata(dict(compiled.metadata), str(path))
+        signature = compiled.signature
+        self._request = compiled.model.create_infer_request()
         super().__init__(str(path), card, signature, rows_at_a_time(signature), "openvino", "cpu")
         self._outputs = [output.name for output in signature.outputs]
         self.path = path
@@ -82,7 +125,7 @@ class OpenVinoGraph(Engine):
         try:
             outputs = self._request.infer(dict(graph_inputs), share_inputs=True)
         except RuntimeError as error:
-            raise ModelError(f"{self.path} failed in OpenVINO: {_reason(error)}", EXPORT_AGAIN) from error
+            raise ModelError(f"{self.path} failed in OpenVINO: {reason(error)}", EXPORT_AGAIN) from error
         return {name: outputs[name] for name in self._outputs}
 
 
@@ -104,7 +147,7 @@ def _told(port: Any) -> TensorSignature:
     return TensorSignature(port.get_any_name(), TENSOR_TYPES[port.element_type.to_dtype()], shape)
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
     """What went wrong, without the source files and checks of OpenVINO's own that its messages begin with."""
     head, _, summary = str(error).partition(SUMMARY)
     lines = [line.strip(" -") for line in (summary or head).splitlines() if line.strip(" -")]

@@ -1,4 +1,4 @@
-"""A small KServe-v2 server on ONNX Runtime that runs Triton's model repositories by Triton's rules."""
+"""A small KServe-v2 server on ONNX Runtime and OpenVINO that runs Triton's model repositories by Triton's rules."""
 
 import os
 

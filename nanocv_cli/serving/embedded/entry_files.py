@@ -18,7 +18,8 @@ from google.protobuf.message import DecodeError
 from tritonclient.grpc import model_config_pb2 as pb
 
 from nanocv_cli.errors import ModelError
-from nanocv_cli.serving.repository.entry import CONFIG, PYTHON_MODEL
+from nanocv_cli.serving.repository.backends import BACKENDS, DEFAULT, PYTHON_MODEL, backend_of
+from nanocv_cli.serving.repository.entry import CONFIG
 from nanocv_cli.serving.repository.pbtxt import LARGEST_FILE, parse_config
 from nanocv_cli.serving.repository.python_backend import SHIPPED_MODEL_PY
 from nanocv_cli.serving.repository.versions import GRAPH, LARGEST_GRAPH
@@ -130,7 +131,7 @@ def check_override(config: pb.ModelConfig, entry: Path) -> None:
     except ModelError:
         own = pb.ModelConfig()
     labels = {output.name: output.label_filename for output in own.output}
-    usual = PYTHON_MODEL if own.backend == "python" else GRAPH
+    usual = BACKENDS.get(own.backend, BACKENDS[DEFAULT]).file
     fits = config.default_model_filename in ("", own.default_model_filename or usual)
     if not fits or any(o.label_filename not in ("", labels.get(o.name, "")) for o in config.output):
         raise ModelError(
@@ -160,24 +161,20 @@ def read_graph(entry: Path, version: int, config: pb.ModelConfig) -> bytes:
     Raises:
         ModelError: there is none that this server may run.
     """
-    folder, name = entry / str(version), config.default_model_filename
+    folder, name = entry / str(version), config.default_model_filename or backend_of(config).file
     if config.backend == "python":
-        if not _is_shipped(entry, folder, name or PYTHON_MODEL):
+        if not _is_shipped(entry, folder, name):
             raise ModelError(
                 f"{config.name}: the embedded server runs no Python but nanocv's own model.py",
                 "serve this entry with --engine triton",
             )
         name = GRAPH
-    elif config.backend not in ("", "onnxruntime"):
-        raise ModelError(
-            f"{config.name}: the embedded server has no backend '{config.backend}'", "serve it with --engine triton"
-        )
     try:
-        return read_regular(place_in(entry, folder, name or GRAPH, GRAPH), LARGEST_GRAPH)
+        return read_regular(place_in(entry, folder, name, GRAPH), LARGEST_GRAPH)
     except OSError as error:
         raise ModelError(
             f"{config.name}: version {version} has no graph that can be read: expected a regular file "
-            f"'{printable(name or GRAPH)}' in the entry, of at most {LARGEST_GRAPH:,} bytes",
+            f"'{printable(name)}' in the entry, of at most {LARGEST_GRAPH:,} bytes",
             WRITE_ENTRY,
         ) from error
 

@@ -16,7 +16,7 @@ from nanocv_cli.serving.embedded.limits import DEFAULT_LIMITS, ModelLimits
 from nanocv_cli.serving.embedded.loading import Loaders, UnknownEntryError, load_entry
 from nanocv_cli.serving.embedded.model import LoadedModel
 from nanocv_cli.serving.embedded.scheduler import Finish
-from nanocv_cli.serving.embedded.session import GRACE_SECONDS, TICK_SECONDS, Watchdog
+from nanocv_cli.serving.embedded.watchdog import GRACE_SECONDS, TICK_SECONDS, Watchdog
 from nanocv_cli.serving.repository.pbtxt import LARGEST_FILE
 from nanocv_cli.untrusted import first_line, printable
 

@@ -16,8 +16,8 @@ from nanocv_cli.serving.embedded.faults import Fault, Status
 from nanocv_cli.serving.embedded.limits import ModelLimits
 from nanocv_cli.serving.embedded.model import LoadedModel
 from nanocv_cli.serving.embedded.scheduler import Deliver
-from nanocv_cli.serving.embedded.session import Watchdog
 from nanocv_cli.serving.embedded.supported import check_copies, check_numbers, refuse_unsupported
+from nanocv_cli.serving.embedded.watchdog import Watchdog
 from nanocv_cli.serving.repository.entry import CONFIG
 from nanocv_cli.untrusted import first_line, printable
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 from tritonclient.grpc import model_config_pb2 as pb
 
-from nanocv_cli.engine.graph import graph_signature
 from nanocv_cli.engine.signature import NUMPY_TYPES
 from nanocv_cli.errors import ModelError
 from nanocv_cli.serving.embedded import plan
@@ -16,8 +15,9 @@ from nanocv_cli.serving.embedded.entry_files import read_graph, read_labels, ref
 from nanocv_cli.serving.embedded.faults import Fault, Status, about
 from nanocv_cli.serving.embedded.limits import ModelLimits
 from nanocv_cli.serving.embedded.scheduler import Answers, Deliver, Finish, Job, Scheduler
-from nanocv_cli.serving.embedded.session import Session, Watchdog, devices, reason
+from nanocv_cli.serving.embedded.session import Session, sessions
 from nanocv_cli.serving.embedded.statistics import Execution, Statistics
+from nanocv_cli.serving.embedded.watchdog import Watchdog
 from nanocv_cli.untrusted import printable
 
 
@@ -57,10 +57,9 @@ class LoadedModel:
         self.name, self.version = config.name, version
         graph = read_graph(entry, version, config)
         refuse_external_data(graph, config.name)
-        # One set of weights would do for all copies, but ONNX Runtime shares none between sessions.
-        sessions = [Session(graph, config, device, watchdog, limits, deadline) for device in devices(config)]
+        copies = sessions(graph, config, watchdog, limits, deadline)
         del graph
-        signature = graph_signature(sessions[0].raw)
+        signature = copies[0].copy.signature
         self.config = plan.completed(config, signature.inputs, signature.outputs)
         self.labels = {
             output.name: read_labels(entry, output.label_filename, self.name)
@@ -71,16 +70,16 @@ class LoadedModel:
         self._outputs = {output.name: output for output in self.config.output}
         self._output_names = list(self._outputs)
         self._reshaped = {i.name: tuple(i.reshape.shape) for i in self.config.input if i.HasField("reshape")}
-        for session in sessions:
+        for session in copies:
             self._warm_up(session, deadline)
         self._scheduler = Scheduler(
             self.name,
             plan.rules(self.config),
-            [partial(self._execute, session) for session in sessions],
+            [partial(self._execute, session) for session in copies],
             deliver,
             lambda job, reason: self.statistics.failed(job.arrived, reason),
         )
-        for number, session in enumerate(sessions):
+        for number, session in enumerate(copies):
             session.lost = partial(self._scheduler.lose, number, "a run of its graph does not stop")
 
     @property
@@ -117,11 +116,12 @@ class LoadedModel:
             outputs = {name: self._checked(name, array, rows) for name, array in zip(self._outputs, found, strict=True)}
         except Fault as fault:  # it was stopped: each job alone might take as long once more
             return partial(self._refused, batch, fault.message, fault.status)
-        except Exception as error:  # whatever a graph does to ONNX Runtime, the server stays up
+        except Exception as error:  # whatever a graph does to its runtime, the server stays up
             if len(batch) > 1:
                 alone = [self._execute(session, [job]) for job in batch]
                 return lambda: [answer for finish in alone for answer in finish()]
-            return partial(self._refused, batch, f"onnx runtime error: {reason(error)}", Status.INTERNAL)
+            why = f"{session.copy.runtime} error: {session.copy.reason(error)}"
+            return partial(self._refused, batch, why, Status.INTERNAL)
         return partial(self._answered, batch, outputs, started, loaded, computed)
 
     def _answered(
@@ -172,9 +172,9 @@ class LoadedModel:
             feeds = {name: self._sample(sample, name, tensor) for name, tensor in sample.inputs.items()}
             for _ in range(max(1, sample.count)):
                 try:
-                    session.run(None, feeds, deadline)
+                    session.run(self._output_names, feeds, deadline)
                 except Exception as error:  # as above; a run that was stopped is a `Fault`
-                    why = error.message if isinstance(error, Fault) else reason(error)
+                    why = error.message if isinstance(error, Fault) else session.copy.reason(error)
                     raise ModelError(
                         f"{self.name}: warm-up '{printable(sample.name)}' failed: {why}", "mend model_warmup"
                     ) from error

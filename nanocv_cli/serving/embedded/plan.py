@@ -9,9 +9,9 @@ from tritonclient.grpc import model_config_pb2 as pb
 
 from nanocv_cli.engine.signature import NUMPY_TYPES, TensorSignature
 from nanocv_cli.errors import ModelError
-from nanocv_cli.serving.repository.entry import PYTHON_MODEL
+from nanocv_cli.serving.repository.backends import DEFAULT, backend_of
 from nanocv_cli.serving.repository.model_config import TYPES
-from nanocv_cli.serving.repository.versions import GRAPH, MissingVersionError, served, versions
+from nanocv_cli.serving.repository.versions import MissingVersionError, served, versions
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,8 @@ def completed(
     """
     full = pb.ModelConfig()
     full.CopyFrom(config)
-    full.backend = full.backend or "onnxruntime"
-    full.default_model_filename = full.default_model_filename or (PYTHON_MODEL if full.backend == "python" else GRAPH)
+    full.backend = full.backend or DEFAULT
+    full.default_model_filename = full.default_model_filename or backend_of(full).file
     if not full.HasField("version_policy"):
         full.version_policy.latest.num_versions = 1
     _match(full, "input", inputs)

@@ -16,6 +16,7 @@ from tritonclient.grpc import model_config_pb2 as pb
 from nanocv_cli.engine.card import METADATA_KEY
 from nanocv_cli.engine.signature import NUMPY_TYPES
 from nanocv_cli.errors import ModelError
+from nanocv_cli.serving.embedded.backends import MEND, SERVED, parameters, served
 from nanocv_cli.serving.embedded.limits import PROCESSORS, ModelLimits
 from nanocv_cli.serving.embedded.plan import datatype
 from nanocv_cli.untrusted import printable
@@ -63,9 +64,6 @@ LONGEST_QUEUE = 1_000_000
 LARGEST_WARM_UP = 256 << 20  # bytes of one sample: more than a full batch of any small vision model
 MOST_THREADS = max(256, 32 * PROCESSORS)  # of all copies of a model, or two for each copy if more are allowed
 
-# Text in `parameters`: its lowest and highest number.
-PARAMETERS = ("intra_op_thread_count", "inter_op_thread_count", "execution_mode", "enable_mem_arena",
-              "enable_mem_pattern")  # fmt: skip
 # Items of a repeated field; those that are not here have no numbers.
 LENGTHS = {
     "input": 256,
@@ -81,12 +79,10 @@ LENGTHS = {
     "model_warmup": 64,
     "model_warmup.inputs": 256,
     "model_warmup.inputs.dims": 32,
-    "parameters": len(PARAMETERS) + 1,  # and the model card
+    "parameters": max(len(row.parameters) for row in SERVED.values()) + 1,  # and the model card
 }
 COUNT = "instance_group.count"
-MEND = "mend config.pbtxt"
-# Where more can be allowed.
-MORE_COPIES, MORE_THREADS = " (serve run --max-copies)", " (serve run --max-threads)"
+MORE_COPIES = " (serve run --max-copies)"  # where more can be allowed
 
 
 def refuse_unsupported(config: pb.ModelConfig) -> None:
@@ -96,17 +92,24 @@ def refuse_unsupported(config: pb.ModelConfig) -> None:
         ModelError: it names a field that this server does not honour.
     """
     _check_fields(config, HONOURED, config.name, "")
-    for key in sorted(set(config.parameters) - {*PARAMETERS, METADATA_KEY}):
+    row = served(config)
+    for key in sorted(set(config.parameters) - {*row.parameters, METADATA_KEY}):
         raise _refusal(config.name, f'parameters["{printable(key)}"]')
     ordered = config.dynamic_batching.preserve_ordering
     if ordered and sum(max(1, group.count) * max(1, len(group.gpus)) for group in config.instance_group) > 1:
         raise _refusal(config.name, "dynamic_batching.preserve_ordering with several instances")
-    if config.platform not in ("", "onnxruntime_onnx"):
+    if config.platform not in row.platforms:
         raise _refusal(config.name, f'platform: "{printable(config.platform)}"')
+    if config.optimization.HasField("graph") and not row.has_levels:
+        raise _refusal(config.name, f"optimization.graph of backend {config.backend}")
     kinds = pb.ModelInstanceGroup
     for group in config.instance_group:
         if group.kind == kinds.KIND_MODEL:
             raise _refusal(config.name, "instance_group kind KIND_MODEL")
+        if group.kind == kinds.KIND_CPU and group.gpus:
+            raise ModelError(f"{config.name}: instance_group of KIND_CPU names gpus", "take them out of config.pbtxt")
+        if not row.has_gpus and (group.kind == kinds.KIND_GPU or group.gpus):
+            raise _refusal(config.name, f"instance_group on a GPU of backend {config.backend}")
 
 
 def number_bounds(limits: ModelLimits) -> dict[str, tuple[int, int]]:
@@ -164,32 +167,10 @@ def check_copies(config: pb.ModelConfig, versions: int, limits: ModelLimits) -> 
     if copies > limits.copies:
         what = f"{COUNT} over all groups, devices and versions"
         raise _beyond(config.name, what, copies, 1, limits.copies, MORE_COPIES)
-    numbers = parameters(config, limits)
-    threads = numbers.get("intra_op_thread_count", 0) or PROCESSORS
-    if numbers.get("execution_mode"):
-        threads += numbers.get("inter_op_thread_count", 0) or PROCESSORS
+    threads = versions * served(config).threads(parameters(config, limits), max(1, instances))
     most = max(MOST_THREADS, 2 * limits.copies)
-    if copies * threads > most:
-        raise _beyond(config.name, "threads of all instances and versions", copies * threads, 1, most)
-
-
-def parameters(config: pb.ModelConfig, limits: ModelLimits) -> dict[str, int]:
-    """The numbers that stand as text in a config's parameters.
-
-    Raises:
-        ModelError: one is no number, or out of bounds.
-    """
-    numbers = {}
-    for key, value in config.parameters.items():
-        if key == METADATA_KEY:
-            continue
-        highest, option = (limits.threads, MORE_THREADS) if key.endswith("_count") else (1, "")
-        text = value.string_value
-        if not (text.isascii() and text.isdigit() and len(text) < 10 and int(text) <= highest):
-            what = f'parameters["{key}"] is "{printable(text, 40)}"'
-            raise ModelError(f"{config.name}: {what}, not a number from 0 to {highest}{option}", MEND)
-        numbers[key] = int(text)
-    return numbers
+    if threads > most:
+        raise _beyond(config.name, "threads of all instances and versions", threads, 1, most)
 
 
 def is_number(field: FieldDescriptor) -> bool:

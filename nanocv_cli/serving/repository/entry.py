@@ -9,12 +9,15 @@ from pathlib import Path
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from nanocv_cli import files
+from nanocv_cli.config.project import cache_folder, project_root
 from nanocv_cli.config.schema import ServeConfig
 from nanocv_cli.engine.card import METADATA_KEY
 from nanocv_cli.engine.graph import Graph
+from nanocv_cli.engine.runtimes import RunSettings, open_in_process
 from nanocv_cli.errors import ModelError, RequestError
 from nanocv_cli.replaced_folder import put_in_place, staging
 from nanocv_cli.serving.repository import pbtxt
+from nanocv_cli.serving.repository.backends import BACKENDS, PYTHON_MODEL
 from nanocv_cli.serving.repository.model_config import LABELS, build_config, version_policy
 from nanocv_cli.serving.repository.python_backend import SHIPPED_MODEL_PY
 from nanocv_cli.serving.repository.versions import (
@@ -30,7 +33,6 @@ from nanocv_cli.serving.repository.versions import (
 from nanocv_cli.untrusted import holds, read_regular
 
 CONFIG = "config.pbtxt"
-PYTHON_MODEL = "model.py"
 PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", re.ASCII)
 
 
@@ -75,14 +77,20 @@ class Source:
 
     Args:
         path: its file.
+        settings: how it shall be served: what runs it then has to be able to.
 
     Raises:
-        ModelError: it is missing, damaged or not ours, or takes a fixed number of images.
+        ModelError: it is missing, damaged or not ours, takes a fixed number of images, or cannot be run so.
+        RequestError: what shall run it is not installed, or this processor lacks the precision.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, settings: ServeConfig) -> None:
         self.graph = Graph(path)
         self.graph.expect_promised_inputs()
+        runtime = BACKENDS[settings.backend].runtime
+        if runtime != self.graph.runtime:
+            wanted = RunSettings(runtime, "cpu", precision=settings.precision)
+            open_in_process(path, wanted, cache_folder(project_root()))
         try:
             self.content = read_regular(path, LARGEST_GRAPH)
         except OSError as error:
@@ -188,7 +196,7 @@ def write_entry(
         ModelError: the graph cannot be served, or the `config.pbtxt` that is there is damaged.
         StorageError: it cannot be written; what was there is untouched.
     """
-    source = Source(graph)
+    source = Source(graph, settings)
     plan = source.plan(repository, settings, name, version)
     found = plan.differences()
     if found:
@@ -209,7 +217,7 @@ def check_entry(
         RequestError: as `write_entry`.
         ModelError: as `write_entry`.
     """
-    plan = Source(graph).plan(repository, settings, name, version, next_version=False)
+    plan = Source(graph, settings).plan(repository, settings, name, version, next_version=False)
     return _entry(plan, plan.differences())
 
 

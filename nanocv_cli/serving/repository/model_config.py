@@ -9,6 +9,8 @@ from nanocv_cli.config.schema import ServeConfig
 from nanocv_cli.engine.card import METADATA_KEY, ModelCard
 from nanocv_cli.engine.signature import GraphSignature, TensorSignature
 from nanocv_cli.errors import ModelError
+from nanocv_cli.serving.repository.backends import BACKENDS, PYTHON_MODEL
+from nanocv_cli.serving.repository.versions import GRAPH
 
 LABELS = "labels.txt"
 LONGEST_CARD = 512 << 10  # characters: a config.pbtxt of more than 1 MiB is not read
@@ -68,7 +70,10 @@ def build_config(
             gpus=settings.gpus,
         )
     )
-    for key, value in _thread_parameters(settings).items():
+    backend = BACKENDS[settings.backend]
+    if backend.file not in (GRAPH, PYTHON_MODEL):
+        config.default_model_filename = GRAPH
+    for key, value in backend.parameters(settings).items():
         config.parameters[key].string_value = value
     text = card.to_metadata()[METADATA_KEY] if card else ""
     if 0 < len(text) <= LONGEST_CARD:
@@ -121,15 +126,6 @@ def _batching(settings: ServeConfig) -> pb.ModelDynamicBatching:
             )
         )
     return batching
-
-
-def _thread_parameters(settings: ServeConfig) -> dict[str, str]:
-    """The names under which Triton's onnxruntime backend, and our model.py, look for them."""
-    return {
-        "intra_op_thread_count": str(settings.threads),
-        "inter_op_thread_count": str(settings.inter_op_threads),
-        "execution_mode": "1" if settings.execution_mode == "parallel" else "0",
-    }
 
 
 def _warmup(config: pb.ModelConfig, settings: ServeConfig, open_size: int) -> list[pb.ModelWarmup]:

@@ -16,6 +16,7 @@ from nanocv_cli.serving.triton import find_triton
 from tests.conftest import REPOSITORY
 from tests.serving.models import entry_config, write_model
 
+OPENVINO = "-openvino"  # ends the names of models of that backend
 NO_TRITON = "no Triton here: TRITON=1 make test prepares one (1 GB) on Linux, x86-64"
 
 
@@ -37,6 +38,13 @@ def write_repository(folder: Path) -> Path:
     bounded.dynamic_batching.default_queue_policy.timeout_action = pb.ModelQueuePolicy.REJECT
     write_model(folder, bounded, "slow")
     return folder
+
+
+def write_openvino_model(folder: Path) -> None:
+    """The doubling model once more, of the openvino backend, which the Triton that pip installs has not."""
+    config = entry_config(f"doubling{OPENVINO}", "doubling", backend="openvino")
+    config.default_model_filename = "model.onnx"
+    write_model(folder, config, "doubling")
 
 
 @dataclass(frozen=True)
@@ -70,11 +78,21 @@ def serving(graph: Path, engine: str, repository: Path) -> Iterator[Server]:
             yield running
 
 
+@pytest.fixture(params=["", OPENVINO])
+def doubling(request: pytest.FixtureRequest, engine: Engine) -> str:
+    """The name of a model that doubles, of each backend."""
+    if request.param and engine.name == "triton":
+        pytest.skip("this Triton has the Python backend only")
+    return f"doubling{request.param}"
+
+
 @pytest.fixture(scope="session", params=["embedded", "triton"])
 def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     if request.param == "triton" and not has_triton():
         pytest.skip(NO_TRITON)
     repository = write_repository(tmp_path_factory.mktemp("repository"))
+    if request.param == "embedded":
+        write_openvino_model(repository)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(REPOSITORY)
         with started(repository, request.param) as server:

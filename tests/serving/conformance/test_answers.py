@@ -27,12 +27,12 @@ def client(request: pytest.FixtureRequest, engine: Engine) -> Client:
     return Client(engine.server, request.param)
 
 
-def test_an_answer(client: Client) -> None:
-    answer = client.infer("doubling", {"x": X}, request_id="seven")
+def test_an_answer(client: Client, doubling: str) -> None:
+    answer = client.infer(doubling, {"x": X}, request_id="seven")
     np.testing.assert_array_equal(answer.as_numpy("y"), 2.0 * X)
     response = answer.get_response() if client.protocol == "http" else client_json(answer)
     assert response["id"] == "seven"
-    assert (response["model_name"], response["model_version"]) == ("doubling", "1")
+    assert (response["model_name"], response["model_version"]) == (doubling, "1")
     assert response["outputs"][0]["datatype"] == "FP32"
 
 
@@ -86,13 +86,13 @@ def test_health_and_metadata(client: Client, engine: Engine) -> None:
     assert metadata["platform"] == "python"
 
 
-def test_the_config_comes_with_its_defaults(client: Client) -> None:
-    config = client.json("get_model_config", "doubling")
+def test_the_config_comes_with_its_defaults(client: Client, doubling: str) -> None:
+    config = client.json("get_model_config", doubling)
     config = config.get("config", config)
     assert config["max_batch_size"] == 4
     assert config["dynamic_batching"]["preferred_batch_size"] == [4]
     assert config["instance_group"][0]["count"] == 1
-    assert config["instance_group"][0]["name"] == "doubling_0"
+    assert config["instance_group"][0]["name"] == f"{doubling}_0"
     assert [int(size) for size in config["input"][0]["dims"]] == [4]
     assert config["version_policy"]["latest"]["num_versions"] == 1
 
@@ -302,7 +302,7 @@ def test_a_full_queue_answers_unavailable(engine: Engine) -> None:
     assert ask(0) == "served"
 
 
-def test_every_client_gets_its_own_rows_under_load(engine: Engine) -> None:
+def test_every_client_gets_its_own_rows_under_load(engine: Engine, doubling: str) -> None:
     """Mixed batch sizes from many clients: batches are joined and cut apart without mixing anybody's rows."""
 
     def ask(seed: int) -> None:
@@ -310,7 +310,7 @@ def test_every_client_gets_its_own_rows_under_load(engine: Engine) -> None:
         client = Client(engine.server, PROTOCOLS[seed % 2])
         for _ in range(25):
             x = random.integers(0, 256, (int(random.integers(1, 5)), 4), np.uint8)
-            np.testing.assert_array_equal(client.infer("doubling", {"x": x}).as_numpy("y"), 2.0 * x)
+            np.testing.assert_array_equal(client.infer(doubling, {"x": x}).as_numpy("y"), 2.0 * x)
 
     with ThreadPoolExecutor(12) as pool:
         list(pool.map(ask, range(12)))

@@ -16,11 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
-from nanocv_cli.engine.sessions import CPU
 from nanocv_cli.errors import ModelError
 from nanocv_cli.serving.embedded.entry_files import ONNX_FIELDS, refuse_external_data
 from nanocv_cli.serving.embedded.limits import DEFAULT_LIMITS
-from nanocv_cli.serving.embedded.session import Session, Watchdog
+from nanocv_cli.serving.embedded.session import sessions
+from nanocv_cli.serving.embedded.watchdog import Watchdog
 from tests.serving.embedded.libraries import doubling_config, opened, refusal
 from tests.serving.models import GRAPHS, doubling, write_model
 
@@ -177,6 +177,6 @@ def test_only_onnx_files_are_graphs(tmp_path: Path) -> None:
 def test_a_session_does_not_keep_the_file_it_was_made_from() -> None:
     content = doubling().SerializeToString()
     before = sys.getrefcount(content)
-    session = Session(content, doubling_config(), CPU, Watchdog(), DEFAULT_LIMITS, time.monotonic() + 60)
+    (session,) = sessions(content, doubling_config(), Watchdog(), DEFAULT_LIMITS, time.monotonic() + 60)
     assert sys.getrefcount(content) == before
-    assert session.raw.get_outputs()[0].name == "y"
+    assert session.copy.signature.outputs[0].name == "y"

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from tritonclient.grpc import model_config_pb2 as pb
 
 from nanocv_cli.errors import ModelError
+from nanocv_cli.serving.embedded.backends import SERVED
 from nanocv_cli.serving.embedded.limits import PROCESSORS, ModelLimits
 from nanocv_cli.serving.embedded.supported import (
     HONOURED,
     LENGTHS,
     MOST_THREADS,
-    PARAMETERS,
     check_copies,
     check_numbers,
     is_number,
@@ -86,12 +86,13 @@ def test_a_number_beyond_its_bounds_is_refused_with_field_value_and_bounds(data:
     assert refused.value.hint
 
 
-@pytest.mark.parametrize("key", PARAMETERS)
+@pytest.mark.parametrize(("backend", "key"), [(name, key) for name, row in SERVED.items() for key in row.parameters])
 @pytest.mark.parametrize("text", ["", "-1", "4", "2.5", "two", "9" * 5000, "٣", " 1", "1e3", "0x1"])
-def test_numbers_that_stand_as_text_are_bounded_too(key: str, text: str) -> None:
+def test_what_stands_as_text_is_bounded_too(backend: str, key: str, text: str) -> None:
     config = doubling_config()
+    config.backend = backend
     config.parameters[key].string_value = text
-    with pytest.raises(ModelError, match="not a number from 0 to") as refused:
+    with pytest.raises(ModelError, match=r"not (a number from 0 to|YES|LATENCY)") as refused:
         check_numbers(config, LIMITS)
     assert key in refused.value.message
     assert len(refused.value.message) < 200

@@ -14,10 +14,11 @@ from tritonclient.grpc import model_config_pb2 as pb
 
 from nanocv_cli.errors import ModelError
 from nanocv_cli.serving.embedded import library as library_module
-from nanocv_cli.serving.embedded import loading, model, session
+from nanocv_cli.serving.embedded import loading, session, watchdog
 from nanocv_cli.serving.embedded.faults import Fault, Status
 from nanocv_cli.serving.embedded.limits import ModelLimits
-from nanocv_cli.serving.embedded.session import Session, Watchdog
+from nanocv_cli.serving.embedded.session import Session, Watched
+from nanocv_cli.serving.embedded.watchdog import Watchdog, nothing
 from tests.serving.embedded.libraries import SOON, ask, doubling_config, opened, refusal
 from tests.serving.models import FOR_EVER, entry_config, write_model
 
@@ -62,18 +63,19 @@ def sessions(monkeypatch: pytest.MonkeyPatch) -> list[Session]:
         made.append(Session(*arguments))
         return made[-1]
 
-    monkeypatch.setattr(model, "Session", make)
+    monkeypatch.setattr(session, "Session", make)
     return made
 
 
 class Endless:
-    """A session whose runs do not stop when they are told to, until the test lets them."""
+    """A copy whose runs do not stop when they are told to, until the test lets them."""
 
     def __init__(self) -> None:
         self.go_on = threading.Event()
 
-    def run(self, names: Any, graph_inputs: Any, options: Any) -> list[np.ndarray]:
-        assert self.go_on.wait(60)
+    def run(self, names: Any, feeds: Any, watched: Watched) -> list[np.ndarray]:
+        with watched(nothing):
+            assert self.go_on.wait(60)
         return [np.zeros((1, 1), np.float32)]
 
 
@@ -142,24 +144,24 @@ def test_no_run_begins_and_no_graph_is_laid_out_after_the_time_to_load_is_up(
         async with opened(repository, SHORT) as library:
             await library.load("turning")
             with pytest.raises(Fault, match=r"loading a model 3 s in all"):
-                sessions[0].run(None, {"turns": turns(1)}, time.monotonic())
+                sessions[0].run(["y"], {"turns": turns(1)}, time.monotonic())
 
     asyncio.run(run())
     with pytest.raises(ModelError, match=r"was not laid out in the 3 s"):
-        Session(b"", turning_config(), ("CPUExecutionProvider", 0), Watchdog(), SHORT, time.monotonic())
+        session.sessions(b"", turning_config(), Watchdog(), SHORT, time.monotonic())
 
 
 def test_a_run_that_does_not_stop_takes_its_model_out_of_service(
     repository: Path, sessions: list[Session], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(session, "GRACE_SECONDS", 0.3)
+    monkeypatch.setattr(watchdog, "GRACE_SECONDS", 0.3)
     endless = Endless()
 
     async def run() -> None:
         async with opened(repository, SHORT) as library:
             for name in ("turning", "doubling"):
                 await library.load(name)
-            sessions[0].raw = endless
+            sessions[0].copy = endless
             asked = [asyncio.create_task(ask(library, "turning", turns(1), "turns")) for _ in range(2)]
             for one in asked:
                 with pytest.raises(Fault, match="a run of its graph does not stop") as lost:
@@ -249,6 +251,6 @@ def test_what_fails_while_it_is_stopped_does_not_keep_others_from_it(caplog: pyt
 def test_what_is_done_in_time_is_left_alone() -> None:
     watching, stopped = Watchdog(), threading.Event()
     with watching.watch(time.monotonic() + 3600, stopped.set) as turn:
-        assert not stopped.wait(2 * session.TICK_SECONDS)
+        assert not stopped.wait(2 * watchdog.TICK_SECONDS)
     assert not turn.stopped
     watching.close()

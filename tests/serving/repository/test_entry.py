@@ -6,10 +6,14 @@ from typing import Any
 
 import pytest
 
+from nanocv_cli.engine.card import METADATA_KEY
+from nanocv_cli.engine.graph import Graph
+from nanocv_cli.engine.runtimes import RUNTIMES, Runtime
 from nanocv_cli.errors import ModelError, RequestError, StorageError
 from nanocv_cli.serving.repository import entry as entry_module
 from nanocv_cli.serving.repository import versions
 from nanocv_cli.serving.repository.entry import check_entry, write_entry
+from nanocv_cli.serving.repository.model_config import build_config
 from nanocv_cli.serving.repository.pbtxt import read_config
 from nanocv_cli.serving.repository.python_backend import SHIPPED_MODEL_PY
 from tests.engine.graphs import SIDE, write_graph
@@ -43,6 +47,42 @@ def test_the_python_backend_gets_its_model_in_every_version(tmp_path: Path, repo
     assert read_config(entry.config).backend == "python"
     write_entry(graph(tmp_path, 0.1), repository, settings())
     assert "2/model.py" not in tree(repository / "colours")
+
+
+def test_an_entry_of_openvino_says_what_tritons_backend_reads(tmp_path: Path, repository: Path) -> None:
+    entry = write_entry(graph(tmp_path), repository, settings(backend="openvino", instances=2, threads=3))
+    config = read_config(entry.config)
+    assert (config.backend, config.default_model_filename) == ("openvino", "model.onnx")
+    told = {key: value.string_value for key, value in config.parameters.items() if key != METADATA_KEY}
+    assert told == {
+        "PERFORMANCE_HINT": "LATENCY",
+        "NUM_STREAMS": "2",
+        "INFERENCE_NUM_THREADS": "6",  # of all streams
+        "ENABLE_BATCH_PADDING": "YES",
+    }
+    assert "INFERENCE_NUM_THREADS" not in build_config(Graph(graph(tmp_path)).signature, settings(backend="openvino"),
+                                                       "x").parameters  # fmt: skip
+    assert read_config(write_entry(graph(tmp_path), repository, settings()).config).default_model_filename == ""
+
+
+def test_what_openvino_cannot_run_is_not_written(
+    tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(RUNTIMES, "openvino", Runtime("nanocv_cli.engine.graph:no_such_opener", "no_such_package",
+                                                      "openvino"))  # fmt: skip
+    with pytest.raises(RequestError, match="no_such_package is not installed") as refused:
+        write_entry(graph(tmp_path), repository, settings(backend="openvino"))
+    assert refused.value.hint == "pip install 'nanocv[openvino]'"
+    assert not repository.exists()
+
+
+@pytest.mark.parametrize(
+    "changes", [{"precision": "bf16"}, {"backend": "openvino", "kind": "gpu"},
+                {"backend": "openvino", "execution_mode": "parallel"}]
+)  # fmt: skip
+def test_a_setting_that_the_backend_has_not_is_refused(changes: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="backend openvino takes another"):
+        settings(**changes)
 
 
 def test_writing_it_again_writes_nothing(tmp_path: Path, repository: Path) -> None:

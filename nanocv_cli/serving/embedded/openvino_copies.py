@@ -1,0 +1,62 @@
+"""Copies of a graph by OpenVINO: requests of one compiled graph, which share weights and divide the processors."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tritonclient.grpc import model_config_pb2 as pb
+
+from nanocv_cli.engine.openvino_graph import LATENCY, THROUGHPUT, Compiled, compile_graph, reason
+from nanocv_cli.engine.runtimes import BF16, FP32
+from nanocv_cli.serving.embedded.encoding import Array
+from nanocv_cli.serving.embedded.session import Watched
+from nanocv_cli.serving.embedded.watchdog import nothing
+
+
+class OpenVinoCopy:
+    """See `session.Copy`.
+
+    Args:
+        compiled: the graph.
+    """
+
+    runtime = "openvino"
+
+    def __init__(self, compiled: Compiled) -> None:
+        self.signature = compiled.signature
+        self._request = compiled.model.create_infer_request()
+
+    def run(self, names: Sequence[str], feeds: Mapping[str, Array], watched: Watched) -> list[Array]:
+        """See `session.Copy`; it can be stopped between two operators, but not within a loop."""
+        with watched(self._request.cancel):
+            # What `infer` runs cannot be cancelled.
+            self._request.start_async(dict(feeds), share_inputs=True)
+            self._request.wait()
+        # The next run writes where this one did.
+        return [self._request.get_tensor(name).data.copy() for name in names]
+
+    def reason(self, error: Exception) -> str:
+        """See `session.Copy`."""
+        return reason(error)
+
+
+def lay_out(
+    content: bytes, config: pb.ModelConfig, values: Mapping[str, int | str], watched: Watched
+) -> list[OpenVinoCopy]:
+    """See `session.Layer`; Triton's backend too compiles once for all instances."""
+    count = sum(max(1, group.count) for group in config.instance_group) or 1
+    hint = str(values.get("PERFORMANCE_HINT", LATENCY))
+    further: dict[str, Any] = {}
+    if "NUM_STREAMS" in values or hint != THROUGHPUT:
+        further["NUM_STREAMS"] = values.get("NUM_STREAMS") or count
+    if "COMPILATION_NUM_THREADS" in values:
+        further["COMPILATION_NUM_THREADS"] = values["COMPILATION_NUM_THREADS"]
+    with watched(nothing):  # compiling cannot be stopped; the library waits for it no longer than it may take
+        compiled = compile_graph(
+            content,
+            "the graph",
+            hint,
+            int(values.get("INFERENCE_NUM_THREADS", 0)),
+            BF16 if "HINT_BF16" in values else FP32,
+            further,
+        )
+    return [OpenVinoCopy(compiled) for _ in range(count)]
