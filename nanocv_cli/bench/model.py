@@ -11,6 +11,7 @@ import numpy as np
 
 from nanocv_cli.bench.report import Choice
 from nanocv_cli.bench.statistics import nearest_rank
+from nanocv_cli.bench.taken import sha256_of
 from nanocv_cli.config.project import cache_folder, project_root
 from nanocv_cli.engine.engine import Engine
 from nanocv_cli.engine.runtimes import FP32, RUNTIMES, RunSettings, find_runtime, open_in_process
@@ -37,6 +38,7 @@ class ModelRow:
         throughput: images per second at the median.
         runs: how many were timed.
         bytes: of the file.
+        sha256: of the file, hex digits.
         metrics: on the held-out split, from the model card.
         task, data, config_hash: of the model, from the card.
         split: that the metrics were measured on.
@@ -57,6 +59,7 @@ class ModelRow:
     throughput: float
     runs: int
     bytes: int
+    sha256: str
     metrics: dict[str, Any]
     drop: float | None
     task: str
@@ -123,6 +126,7 @@ def bench_model(
     cases = [(*runner, size) for runner, size in product(runners, batch_sizes)]
     for graph in graphs:
         runners[graph, settings[0]].example(max(batch_sizes))  # says no before an hour of smaller ones
+    hashes = {graph: sha256_of(graph) for graph in graphs}
     times: dict[tuple[Path, RunSettings, int], list[int]] = {case: [] for case in cases}
     done = 0
     for _ in range(rounds):
@@ -153,6 +157,7 @@ def bench_model(
                 throughput=size * 1e9 / median,
                 runs=len(found),
                 bytes=graph.stat().st_size,
+                sha256=hashes[graph],
                 metrics=runner.card.metrics,
                 drop=float(runner.card.cost.get("drop", 0.0)) if one.precision == FP32 else None,
                 task=runner.card.task,

@@ -106,7 +106,7 @@ def server(
     if compare:
         baseline.read(compare)
     plan = Plan(connections if rate else concurrency, request_batch, warmup_s, window_s, windows, rate)
-    with _target(ref, url, grpc_url, engine, protocol, threads, overrides) as target:
+    with _target(ref, url, grpc_url, engine, protocol, threads, overrides) as (target, served):
         display = Display()
         with display.bar("bench") as progress:
             rows = run_sweep(target, wanted, plan, filling, shapes, progress)
@@ -118,6 +118,7 @@ def server(
         "rows": [row.to_json() for row in rows],
         "choice": vars(choice),
         "conditions": conditions,
+        "served": served,
     }
     try:
         if not as_json:  # first of all: what was measured is not lost, whatever comes
@@ -203,8 +204,9 @@ def model(
     with Display().bar("bench") as progress:
         rows = bench_model(graphs, settings, sizes, rounds, round_s, progress)
     for graph in graphs:
-        own = [row.to_json() for row in rows if row.model == str(graph)]
-        baseline.keep_in_run(graph, baseline.OF_MODEL, {"rows": own})
+        own = [row for row in rows if row.model == str(graph)]
+        kept = {"rows": [row.to_json() for row in own], "choice": vars(choose_row(own, max_drop, slo_p99_us))}
+        baseline.keep_in_run(graph, baseline.OF_MODEL, kept)
     choice = choose_row(rows, max_drop, slo_p99_us)
     if not as_json:  # first of all: what was measured is not lost, whatever comes
         _tell_model_rows(rows, choice)
@@ -242,10 +244,11 @@ def _target(
     protocol: str,
     threads: int | None,
     overrides: list[str] | None,
-) -> "Iterator[Target]":
-    """The model to measure: on a server that runs already, or on one started for it."""
+) -> "Iterator[tuple[Target, dict[str, Any] | None]]":
+    """The model to measure: on a server that runs already, or on one started for it, and then what that serves."""
     from nanocv_cli.bench.server_api import ServerApi, host_and_port
     from nanocv_cli.bench.sweep import Target
+    from nanocv_cli.bench.taken import sha256_of
     from nanocv_cli.config.loader import resolve_serve
     from nanocv_cli.config.project import project_root
     from nanocv_cli.engine.reference import default_model, find_graph
@@ -258,7 +261,8 @@ def _target(
             raise RequestError("--threads and --set are for a server that is started here", "leave them out with --url")
         if protocol == "grpc" and grpc_url is None:
             raise RequestError("--protocol grpc with --url needs --grpc-url too", "as in --grpc-url 127.0.0.1:8001")
-        yield Target(ServerApi(url), ref or default_model(root), protocol, host_and_port(grpc_url) if grpc_url else "")
+        address = host_and_port(grpc_url) if grpc_url else ""
+        yield Target(ServerApi(url), ref or default_model(root), protocol, address), None
         return
     if grpc_url is not None:
         raise RequestError("--grpc-url is for a server that runs already", "give its --url too")
@@ -268,8 +272,13 @@ def _target(
     settings = resolve_serve(None, options, overrides or ())
     graph = find_graph(ref, root)
     say(f"starting the {engine} server")
+    served = {
+        "graph": str(graph),
+        "sha256": sha256_of(graph),
+        **settings.model_dump(include={"backend", "precision", "threads"}),
+    }
     with serving(graph, settings, engine) as (running, name):
-        yield Target(ServerApi(running.http), name, protocol, running.grpc)
+        yield Target(ServerApi(running.http), name, protocol, running.grpc), served
 
 
 def _expect_graph_here(ref: str | None) -> None:

@@ -51,6 +51,9 @@ def config(
     kind: Annotated[str | None, typer.Option(help="cpu or gpu.")] = None,
     precision: Annotated[str | None, typer.Option(help="What openvino computes in: fp32 or bf16.")] = None,
     threads: Annotated[int | None, typer.Option(help="Of each copy; 0: the server divides them.")] = None,
+    from_bench: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="JSON of a bench: serve what it names, as it says.")
+    ] = None,
     overrides: SetOption = None,
     name: Annotated[str | None, typer.Option(help="The entry's name; default: the model's.")] = None,
     version: Annotated[int | None, typer.Option(help="Default: the next, if the graph is new.")] = None,
@@ -67,17 +70,19 @@ def config(
 
     An entry is config.pbtxt, the labels and one folder per version; a new graph becomes the next version. It is
     replaced in one step, so a server may poll the folder meanwhile. With --check nothing is written and the exit
-    status is 1 where something would change.
+    status is 1 where something would change. With --from-bench the graph, engine, threads and batch are those that a
+    bench has named, but for the options that are given as well.
 
     \b
     Examples:
       nanocv serve config --model lenet-flowers --max-batch 4
+      nanocv serve config --from-bench bench.json
       nanocv serve config --model lenet.onnx --check
     """
     from nanocv_cli.config.loader import resolve_serve
     from nanocv_cli.config.project import project_root
     from nanocv_cli.engine.reference import find_graph
-    from nanocv_cli.errors import ServingError
+    from nanocv_cli.errors import RequestError, ServingError
     from nanocv_cli.files import expect_folder, expect_writable
     from nanocv_cli.serving.repository import targets
     from nanocv_cli.serving.repository.entry import check_entry, write_entry
@@ -94,6 +99,16 @@ def config(
         "precision": precision,
         "threads": threads,
     }
+    graph: Path | None = None
+    if from_bench:
+        from nanocv_cli.bench.taken import read_choice
+
+        taken = read_choice(from_bench)
+        graph = taken.graph
+        if graph and ref is not None:
+            raise RequestError(f"{from_bench} names the graph that was measured, {graph}", "leave --model out")
+        options = taken.settings | {key: value for key, value in options.items() if value is not None}
+        say(f"{from_bench}: {', '.join(f'{key} {value}' for key, value in taken.settings.items())} ({taken.rule})")
     for folder in (repository, out):
         if folder:
             expect_folder(folder)
@@ -106,7 +121,7 @@ def config(
     if not check:
         bring_versions(repository, root)  # else a new graph would take the number of one that is not here
     act = check_entry if check else write_entry
-    entry = act(find_graph(ref, root), repository, settings, name, version)
+    entry = act(graph or find_graph(ref, root), repository, settings, name, version)
     if not entry.has_card:
         say(
             f"note: the model card is too long for {entry.config} ({LONGEST_CARD:,} characters at most): it stays "

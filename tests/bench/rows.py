@@ -19,7 +19,7 @@ def model_row(**changes: Any) -> ModelRow:
     """A row of a classifier in fp32, but for the changes."""
     values: dict[str, Any] = {
         "model": "x.onnx", "name": "lenet", "engine": "openvino", "precision": "fp32", "batch_size": 1, "threads": 1,
-        "device": "cpu", "p50_us": 50.0, "p99_us": 100.0, "throughput": 10.0, "runs": 20, "bytes": 9,
+        "device": "cpu", "p50_us": 50.0, "p99_us": 100.0, "throughput": 10.0, "runs": 20, "bytes": 9, "sha256": "",
         "metrics": {"top1": 0.9}, "drop": 0.0, "task": "classification", "data": "flowers", "config_hash": "c",
         "split": "test", "before": {},
     }  # fmt: skip
