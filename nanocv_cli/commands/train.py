@@ -74,10 +74,12 @@ def train(
     from nanocv_cli.api.training import run_training
     from nanocv_cli.config.overrides import TrainOptions
     from nanocv_cli.training.context import TrainRequest
-    from nanocv_cli.training.distributed import is_member, launch
+    from nanocv_cli.training.distributed import is_member
 
     if nproc > 1 and not is_member():
-        raise typer.Exit(launch(nproc, sys.argv[1:]))
+        from nanocv_cli.training.launch import launch
+
+        raise typer.Exit(launch(nproc, sys.argv[1:], device))
     options = TrainOptions(epochs, batch_size, lr, seed, name)
     request = TrainRequest(data, model, recipe, tuple(overrides or ()), out, resume, start, options)
     done = run_training(request, device)

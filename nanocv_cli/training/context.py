@@ -118,6 +118,8 @@ def start_run(
         TrainingError: another training has the run folder.
     """
     display = Display() if group.is_main else Display.silent()
+    if group.restarts:
+        request = _restarted(request, group)
     if request.resume:
         if request != TrainRequest(resume=request.resume):
             raise RequestError(
@@ -151,6 +153,23 @@ def start_run(
         for note in dataset.notes:
             display.say(f"note: {note}")
         yield TrainContext(config, run, dataset, cache, device, display, group, checkpoint)
+
+
+def _restarted(request: TrainRequest, group: ProcessGroup) -> TrainRequest:
+    """What torchrun asks for again, after a process was lost, as going on with the run that has begun.
+
+    Raises:
+        RequestError: it is not known which that is.
+    """
+    if request.resume:
+        return request
+    if request.out is None:
+        raise RequestError(
+            "torchrun starts this training anew, and does not know the run that was begun",
+            "name it with --out FOLDER: a process that is lost is then made good from the last save",
+        )
+    has_begun: bool = group.from_leader(RunDirectory(request.out).config.is_file())
+    return TrainRequest(resume=str(request.out)) if has_begun else request
 
 
 def _resolved(request: TrainRequest, root: Path, group: ProcessGroup) -> Resolved:

@@ -1,30 +1,29 @@
-"""One training on several processes, one per device, started here or by torchrun: its variables tell them apart."""
+"""One training on several processes, one per device: torchrun's variables tell them apart."""
 
-import contextlib
 import os
-import socket
-import subprocess
-import sys
-import tempfile
-import time
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed
 from torch import nn
+from torch.distributed import DistError
+from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from nanocv_cli.config.schema import TrainConfig
 from nanocv_cli.errors import RequestError, TrainingError
-from nanocv_cli.interrupts import Terminated
-from nanocv_cli.machine import usable_processors
-from nanocv_cli.output import say
+from nanocv_cli.untrusted import first_line
 
-POLL_SECONDS = 0.2
-GRACE_SECONDS = 10.0
+# How long processes wait for one another: to meet, and for one that decodes, measures or saves for all.
+JOINING, WAITING = timedelta(minutes=5), timedelta(hours=2)
+LAUNCHED = "NANOCV_NPROC"  # set for the processes that `--nproc` starts
+LOST_STATUS = 75  # of one of them that has lost another
 
 Outcome = TypeVar("Outcome")
 
@@ -36,10 +35,12 @@ class ProcessGroup:
     Attributes:
         rank: of this process; 0 leads: it alone talks, evaluates and writes.
         world: number of processes.
+        restarts: how often torchrun has started them anew, after one was lost.
     """
 
     rank: int = 0
     world: int = 1
+    restarts: int = 0
 
     @property
     def is_main(self) -> bool:
@@ -67,8 +68,10 @@ class ProcessGroup:
         """The network as it is called in training: gradients are averaged over the group."""
         if self.world == 1:
             return network
-        # What norms count is the leader's where it is read: it validates and saves.
-        return DistributedDataParallel(network, broadcast_buffers=False)
+        wrapped = DistributedDataParallel(network)
+        # What norms have counted is the leader's where it is read, and how often processes call theirs may differ.
+        wrapped.broadcast_buffers = False
+        return wrapped
 
     def unsynchronised(self, wrapped: nn.Module) -> AbstractContextManager[None]:
         """A context in which gradients stay this process's own, until a step backwards outside of it averages them.
@@ -83,8 +86,6 @@ class ProcessGroup:
         if self.world == 1:
             return values
         total = torch.tensor(values, dtype=torch.float64)
-        if torch.distributed.get_backend() == "nccl":
-            total = total.to(torch.float32).cuda()
         torch.distributed.all_reduce(total)
         return tuple(total.tolist())
 
@@ -113,82 +114,66 @@ def is_member() -> bool:
 
 @contextmanager
 def joined_group(device: torch.device) -> Iterator[ProcessGroup]:
-    """Joins the group that the environment names, or is a group of one; leaves it at the end."""
+    """Joins the group that the environment names, or is a group of one; leaves it at the end.
+
+    Raises:
+        RequestError: the environment names no whole group, or this machine has no device for this process.
+        TrainingError: the others do not come, or one of them is lost.
+    """
     if not is_member():
-        yield ProcessGroup()
+        yield ALONE
         return
     if device.type == "cuda":
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
-    torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        _take_gpu(int(os.environ.get("LOCAL_RANK", "0")))
+    group = _join(device)
     try:
-        yield ProcessGroup(torch.distributed.get_rank(), torch.distributed.get_world_size())
+        yield group
+    except Exception as error:
+        if LAUNCHED in os.environ and threading.current_thread() is threading.main_thread():
+            # The others are told to end; this process has a reason of its own to tell.
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        if not is_lost_process(error):
+            raise
+        if LAUNCHED in os.environ:  # who launched the group says which one it was
+            raise SystemExit(LOST_STATUS) from error
+        raise TrainingError(
+            f"process {group.rank} of {group.world} has lost another one: {first_line(error)}",
+            "look for what that one said, and go on with nanocv train --resume RUN from the last save",
+        ) from error
     finally:
         torch.distributed.destroy_process_group()
 
 
-def launch(count: int, arguments: list[str]) -> int:
-    """Runs `nanocv ARGUMENTS` as a group of `count` processes on this machine.
-
-    Ctrl-C reaches all of them through the terminal. Where one fails the others are ended, and only one speaks of it:
-    the leader, or where that one is well, the process that failed.
-
-    Returns:
-        the exit status: 0, or that of the process that failed, which has said why.
-
-    Raises:
-        TrainingError: a process was killed, and could not say anything.
-    """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    threads = str(max(1, usable_processors() // count))
-    shared = {"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    shared["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS", threads)
-    command = [sys.executable, "-m", "nanocv_cli.app", *arguments]
-    with contextlib.ExitStack() as stack:
-        spoken = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(1, count)]
-        members = [
-            subprocess.Popen(
-                command, env={**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)}, stderr=stderr
-            )
-            for rank, stderr in enumerate((None, *spoken))
-        ]
-        try:
-            failed = _watch(members)
-        finally:
-            for member in members:
-                if member.poll() is None:
-                    member.kill()
-        if failed is None:
-            return 0
-        if failed > 0:
-            spoken[failed - 1].seek(0)
-            for line in spoken[failed - 1].read().decode(errors="replace").splitlines():
-                say(line)
-        status = members[failed].returncode
-        if status < 0:
-            raise TrainingError(f"process {failed} of the training was ended by signal {-status}")
-        return status
+def _take_gpu(place: int) -> None:
+    if place >= (there := torch.cuda.device_count()):
+        raise RequestError(
+            f"process {place} of this machine asks for a GPU of its own, and there are {there}",
+            f"start {there} here (--nproc, or torchrun --nproc-per-node), or use --device cpu",
+        )
+    torch.cuda.set_device(place)
 
 
-def _watch(members: list["subprocess.Popen[bytes]"]) -> int | None:
-    """Waits for all members; ends the others once one has failed. Returns the rank to blame, the leader first."""
+def _join(device: torch.device) -> ProcessGroup:
+    """Joins the group; a process that is missing is waited for no longer than `JOINING`."""
     try:
-        while any(member.poll() is None for member in members) and not any(member.poll() for member in members):
-            time.sleep(POLL_SECONDS)
-    except Terminated:  # sent to this process alone
-        for member in members:
-            member.terminate()
-    except KeyboardInterrupt:
-        pass  # the terminal has told the members too: they save and end by themselves; their exit status says so
-    failed = any(member.poll() for member in members)
-    for rank, member in enumerate(members):
-        try:
-            # A member that lost another one fails a moment later, or is saving what was learnt.
-            member.wait(GRACE_SECONDS if failed else None)
-        except subprocess.TimeoutExpired:
-            member.terminate()
-            member.wait()
-            if rank == 0:
-                return next(r for r, m in enumerate(members) if r and m.poll())
-    return next((rank for rank, member in enumerate(members) if member.returncode), None)
+        store, rank, world = next(rendezvous("env://", timeout=JOINING))
+        store.set_timeout(JOINING)
+        # What is told among processes goes by gloo, gradients by the device's own way: no step waits for the device.
+        backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+        torch.distributed.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=WAITING)
+    except ValueError as error:  # a variable is missing or no number
+        raise RequestError(
+            f"this process is to join others, and its environment does not say how: {first_line(error)}",
+            "start it by --nproc or torchrun; on its own, without RANK and WORLD_SIZE",
+        ) from error
+    except DistError as error:
+        raise TrainingError(
+            f"the processes of this training did not meet within {JOINING.total_seconds():.0f} s: {first_line(error)}",
+            "start all of them, with one MASTER_ADDR and MASTER_PORT that each machine reaches",
+        ) from error
+    return ProcessGroup(rank, world, int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")))
+
+
+def is_lost_process(error: BaseException) -> bool:
+    """Whether an exception says that another process of the group answers no more."""
+    return isinstance(error, DistError) or (isinstance(error, RuntimeError) and "gloo" in str(error))

@@ -16,7 +16,7 @@ from nanocv_cli.errors import TrainingError, is_shortage
 from nanocv_cli.models.checkpoint import load_tensors, save_tensors
 from nanocv_cli.models.device import autocast, computing_type
 from nanocv_cli.tasks.base import StepSettings, Task
-from nanocv_cli.training.distributed import ALONE, ProcessGroup
+from nanocv_cli.training.distributed import ALONE, ProcessGroup, is_lost_process
 from nanocv_cli.training.optimiser import (
     MovingAverage,
     build_optimiser,
@@ -144,7 +144,7 @@ class Learner:
             with autocast(self.device, self.precision):
                 return self._trained(inputs, *others)
         except (RuntimeError, ValueError, IndexError, ZeroDivisionError) as error:
-            if is_shortage(error):
+            if is_shortage(error) or is_lost_process(error):
                 raise
             count, size = len(inputs), inputs.shape[-1]
             raise TrainingError(

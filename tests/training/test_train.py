@@ -248,12 +248,3 @@ def test_two_processes_train_one_model(tmp_path: Path) -> None:
     assert errors.count("epoch   6/6") == 1  # only the leader talks
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["metrics"]["top1"] >= 0.8
-
-
-@pytest.mark.slow(16)
-def test_a_failure_of_a_team_is_one_line(tmp_path: Path) -> None:
-    process = start(tmp_path, "--data", "no-such-set", "--nproc", "2")
-    _, errors = process.communicate(timeout=120)
-    assert process.returncode == 2
-    assert errors.count("no data config 'no-such-set'") == 1
-    assert "Traceback" not in errors
