@@ -78,6 +78,7 @@ app.command("sample")(sample.sample)
 
 export_app = _group("Model files for other runtimes.")
 export_app.command("onnx")(export.onnx)
+export_app.command("openvino")(export.openvino)
 export_app.command("hub")(export.hub)
 app.add_typer(export_app, name="export")
 

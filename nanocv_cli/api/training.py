@@ -11,7 +11,7 @@ from nanocv_cli.machine import versions
 
 if TYPE_CHECKING:
     from nanocv_cli.evaluation.measure import Measured
-    from nanocv_cli.exporting.onnx_file import Exported
+    from nanocv_cli.exporting.graph_file import Exported
     from nanocv_cli.training.context import TrainContext, TrainRequest
     from nanocv_cli.training.recorders.recorders import Recorders
     from nanocv_cli.training.train import Trained
@@ -138,10 +138,10 @@ def _finish(context: "TrainContext", trained: "Trained", recorders: "Recorders",
     Raises:
         ExportError: the graph does not match; the checkpoints stay, and the run can be resumed to try again.
     """
-    from nanocv_cli.exporting.onnx_file import export_onnx, parity_images
+    from nanocv_cli.exporting.graph_file import export_graph, parity_images
 
     run, config = context.run, context.config
-    exported = export_onnx(run.best, run.graph, parity_images(run.best, None, root, context.display))
+    exported = export_graph(run.best, run.graph, parity_images(run.best, None, root, context.display))
     start = context.start
     summary: dict[str, Any] = {
         "run": str(run.path),
@@ -220,18 +220,20 @@ def export(
     any_size: bool = False,
     precision: str = "fp32",
     max_drop: float = 1.0,
+    target: str = "onnx",
 ) -> "Exported":
-    """Writes a checkpoint as a self-contained ONNX graph, if the graph answers like it: `nanocv export onnx`.
+    """Writes a checkpoint as a self-contained graph, if the graph answers like it: `nanocv export onnx` or `openvino`.
 
     Args:
         ref: see `load`; its checkpoint is exported.
-        out: the file to write; None: `<model>.onnx` (`<model>-int8.onnx` in int8) beside the checkpoint, or here where
-            that came from a hub.
+        out: the file to write, or a folder for OpenVINO's two; None: `<model>.onnx` or `.xml` (`<model>-int8.onnx` in
+            int8) beside the checkpoint, or here where that came from a hub.
         data: the set whose images both are compared on; None: the one the model was trained on.
         any_size: let the graph read images of any height and width (segmentation).
         precision: fp32, fp16 or int8; ranges of int8 are chosen by images of the training split.
         max_drop: the most that the task's metric may lose on the validation split for that, in points of a share (else
             in percent of its value).
+        target: onnx, or openvino: an `.xml` with graph and model card, with its weights beside it in a `.bin`.
 
     Raises:
         ExportError: the graph does not answer like the checkpoint, or loses too much; nothing is written.
@@ -242,20 +244,25 @@ def export(
     from nanocv_cli.engine.hub import hub_origin
     from nanocv_cli.engine.reference import find_checkpoint
     from nanocv_cli.engine.runtimes import FP32
-    from nanocv_cli.exporting.onnx_file import export_onnx, export_with_less, parity_images
+    from nanocv_cli.exporting.graph_file import export_graph, export_with_less, parity_images
+    from nanocv_cli.exporting.graph_forms import find_form
     from nanocv_cli.exporting.precision import find_converter
     from nanocv_cli.files import expect_writable
 
-    root, display = project_root(), Display()
+    root, display, form = project_root(), Display(), find_form(target)
     checkpoint = find_checkpoint(None if ref is None else str(ref), root)
     plain = precision == FP32
     # A cache is no place for results.
     folder = Path() if hub_origin(checkpoint) else checkpoint.parent
-    target = Path(out) if out else folder / f"{checkpoint.stem}{'' if plain else f'-{precision}'}.onnx"
+    name = f"{checkpoint.stem}{'' if plain else f'-{precision}'}{form.suffix}"
+    path = Path(out) if out else folder / name
+    if form.beside and path.suffix != form.suffix:
+        path /= name
     if not plain:
         find_converter(precision)
-    expect_writable(target)
+    for file in form.files(path):
+        expect_writable(file)
     images = parity_images(checkpoint, data, root, display)
     if plain:
-        return export_onnx(checkpoint, target, images, any_size)
-    return export_with_less(checkpoint, target, images, any_size, precision, max_drop, data, root, display)
+        return export_graph(checkpoint, path, images, any_size, form)
+    return export_with_less(checkpoint, path, images, any_size, precision, max_drop, data, root, display, form)

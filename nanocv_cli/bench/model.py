@@ -13,8 +13,8 @@ from nanocv_cli.bench.report import Choice
 from nanocv_cli.bench.statistics import nearest_rank
 from nanocv_cli.bench.taken import sha256_of
 from nanocv_cli.config.project import cache_folder, project_root
-from nanocv_cli.engine.engine import Engine
-from nanocv_cli.engine.runtimes import FP32, RUNTIMES, RunSettings, find_runtime, open_in_process
+from nanocv_cli.engine.engine import Engine, graph_bytes
+from nanocv_cli.engine.runtimes import FP32, RUNTIMES, RunSettings, find_runtime, open_in_process, readers
 from nanocv_cli.errors import RequestError
 
 FEWEST_RUNS = 20
@@ -37,7 +37,7 @@ class ModelRow:
         p99_us: nearest-rank 99th percentile of it.
         throughput: images per second at the median.
         runs: how many were timed.
-        bytes: of the file.
+        bytes: of the file, or of all its files.
         sha256: of the file, hex digits.
         metrics: on the held-out split, from the model card.
         task, data, config_hash: of the model, from the card.
@@ -111,7 +111,7 @@ def bench_model(
 
     Args:
         graphs: exported graphs.
-        settings: how to run each of them.
+        settings: how to run each of them; an engine passes over what it does not read.
         batch_sizes: images per run.
         rounds: turns that each combination gets.
         round_seconds: length of a turn.
@@ -122,10 +122,13 @@ def bench_model(
         RequestError: a batch is more than this machine's memory takes, or an engine cannot do as the settings say.
     """
     cache = cache_folder(project_root())
-    runners = {(graph, one): open_in_process(graph, one, cache) for graph, one in product(graphs, settings)}
-    cases = [(*runner, size) for runner, size in product(runners, batch_sizes)]
+    runners: dict[tuple[Path, RunSettings], Engine] = {}
     for graph in graphs:
-        runners[graph, settings[0]].example(max(batch_sizes))  # says no before an hour of smaller ones
+        # Where none of the engines reads it, the first one says so.
+        able = [one for one in settings if one.runtime in readers(graph)] or settings[:1]
+        runners |= {(graph, one): open_in_process(graph, one, cache) for one in able}
+        runners[graph, able[0]].example(max(batch_sizes))  # says no before an hour of smaller ones
+    cases = [(*runner, size) for runner, size in product(runners, batch_sizes)]
     hashes = {graph: sha256_of(graph) for graph in graphs}
     times: dict[tuple[Path, RunSettings, int], list[int]] = {case: [] for case in cases}
     done = 0
@@ -156,7 +159,7 @@ def bench_model(
                 p99_us=nearest_rank(found, 0.99) / 1e3,
                 throughput=size * 1e9 / median,
                 runs=len(found),
-                bytes=graph.stat().st_size,
+                bytes=graph_bytes(graph),
                 sha256=hashes[graph],
                 metrics=runner.card.metrics,
                 drop=float(runner.card.cost.get("drop", 0.0)) if one.precision == FP32 else None,

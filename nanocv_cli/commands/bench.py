@@ -189,7 +189,7 @@ def model(
     from nanocv_cli.bench.score_chart import NoChart, draw_scores
     from nanocv_cli.config.project import project_root
     from nanocv_cli.display import Display
-    from nanocv_cli.engine.reference import find_graph
+    from nanocv_cli.engine.reference import find_runnable
     from nanocv_cli.files import expect_writable
 
     if figure:
@@ -200,7 +200,7 @@ def model(
     names: list[str | None] = [*(refs or ())] or [None]
     for name in names:
         _expect_graph_here(name)
-    graphs = [find_graph(name, project_root()) for name in names]
+    graphs = [find_runnable(name, project_root()) for name in names]
     with Display().bar("bench") as progress:
         rows = bench_model(graphs, settings, sizes, rounds, round_s, progress)
     for graph in graphs:

@@ -1,12 +1,23 @@
 """`nanocv export`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from nanocv_cli.commands.options import DataOption, DebugFlag, JsonFlag, RefOption, number_option
 from nanocv_cli.output import emit, tell
+
+if TYPE_CHECKING:
+    from nanocv_cli.exporting.graph_file import Exported
+
+AnySizeOption = Annotated[
+    bool, typer.Option("--any-size", help="Let the graph read images of any height and width, where the model can.")
+]
+PrecisionOption = Annotated[str, typer.Option(help="fp32, fp16 or int8 (extra `int8`).")]
+MaxDropOption = Annotated[
+    float, number_option(low=0.0, high=100.0, text="Most that less than fp32 may lose, points of the metric.")
+]
 
 
 def onnx(
@@ -15,13 +26,9 @@ def onnx(
         Path | None, typer.Option(help="File to write; default: <model>.onnx beside the checkpoint.")
     ] = None,
     data: DataOption = None,
-    any_size: Annotated[
-        bool, typer.Option("--any-size", help="Let the graph read images of any height and width, where the model can.")
-    ] = False,
-    precision: Annotated[str, typer.Option(help="fp32, fp16 or int8 (extra `int8`).")] = "fp32",
-    max_drop: Annotated[
-        float, number_option(low=0.0, high=100.0, text="Most that fp16 or int8 may lose, points of the metric.")
-    ] = 1.0,
+    any_size: AnySizeOption = False,
+    precision: PrecisionOption = "fp32",
+    max_drop: MaxDropOption = 1.0,
     as_json: JsonFlag = False,
     debug: DebugFlag = False,
 ) -> None:
@@ -29,7 +36,7 @@ def onnx(
 
     The graph takes raw uint8 images and answers finished predictions; class names and resize rule are in its
     metadata. Checkpoint and graph answer the same images before anything is written, and the largest difference is
-    told. In fp16 or int8 the task's metric is measured on the validation split, and a graph that loses more than
+    told. In less than fp32 the task's metric is measured on the validation split, and a graph that loses more than
     --max-drop is not written.
 
     \b
@@ -41,30 +48,38 @@ def onnx(
     from nanocv_cli.api import training
 
     exported = training.export(ref, out, data=data, any_size=any_size, precision=precision, max_drop=max_drop)
-    parity, reduced = exported.parity, exported.reduced
-    if as_json:
-        emit(
-            {
-                "path": str(exported.path),
-                "target": "onnx",
-                "precision": exported.card.precision,
-                "bytes": exported.bytes,
-                "parity": {"max_abs_error": parity.max_abs_error, "n": parity.n, "batch_sizes": parity.batch_sizes},
-                "metrics_before": reduced.before if reduced else exported.card.metrics,
-                "metrics_after": exported.card.metrics,
-                "drop": reduced.drop if reduced else 0.0,
-                "kept": reduced.kept if reduced else (),
-            }
-        )
-        return
-    tell(f"{exported.path}  {exported.bytes / 1e6:.2f} MB  {exported.card.precision}")
-    tell(
-        f"parity: largest difference {parity.max_abs_error:.2g} over {parity.n} images at batch sizes "
-        + ", ".join(map(str, parity.batch_sizes))
+    _tell(exported, "onnx", as_json)
+
+
+def openvino(
+    ref: RefOption = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="An .xml file or a folder; default: <model>.xml beside the checkpoint."),
+    ] = None,
+    data: DataOption = None,
+    any_size: AnySizeOption = False,
+    precision: PrecisionOption = "fp32",
+    max_drop: MaxDropOption = 1.0,
+    as_json: JsonFlag = False,
+    debug: DebugFlag = False,
+) -> None:
+    """Write a checkpoint as OpenVINO's two files, if they answer like it (extra `openvino`).
+
+    An .xml holds the graph and the model card, a .bin of the same name beside it the weights. The .xml stands for the
+    model in infer, eval, sample and bench model, and OpenVINO's own tools read it.
+
+    \b
+    Examples:
+      nanocv export openvino --model runs/first --out lenet.xml
+      nanocv export openvino --model nanoseg --precision int8 --out served/
+    """
+    from nanocv_cli.api import training
+
+    exported = training.export(
+        ref, out, data=data, any_size=any_size, precision=precision, max_drop=max_drop, target="openvino"
     )
-    if reduced:
-        kept = f"; left in fp32: {', '.join(reduced.kept)}" if reduced.kept else ""
-        tell(f"the metric lost {reduced.drop:.2f} on the validation split (worst engine: {reduced.engine}){kept}")
+    _tell(exported, "openvino", as_json)
 
 
 def hub(
@@ -106,3 +121,30 @@ def hub(
         tell(f"uploaded: {done.url}", f"use it: nanocv infer IMAGES --model hf://{done.repository}")
     else:
         tell("not uploaded: there is no token; set HF_TOKEN or log in (hf auth login), and run it again")
+
+
+def _tell(exported: "Exported", target: str, as_json: bool) -> None:
+    parity, reduced = exported.parity, exported.reduced
+    if as_json:
+        emit(
+            {
+                "path": str(exported.path),
+                "target": target,
+                "precision": exported.card.precision,
+                "bytes": exported.bytes,
+                "parity": {"max_abs_error": parity.max_abs_error, "n": parity.n, "batch_sizes": parity.batch_sizes},
+                "metrics_before": reduced.before if reduced else exported.card.metrics,
+                "metrics_after": exported.card.metrics,
+                "drop": reduced.drop if reduced else 0.0,
+                "kept": reduced.kept if reduced else (),
+            }
+        )
+        return
+    tell(f"{exported.path}  {exported.bytes / 1e6:.2f} MB  {exported.card.precision}")
+    tell(
+        f"parity: largest difference {parity.max_abs_error:.2g} over {parity.n} images at batch sizes "
+        + ", ".join(map(str, parity.batch_sizes))
+    )
+    if reduced:
+        kept = f"; left in fp32: {', '.join(reduced.kept)}" if reduced.kept else ""
+        tell(f"the metric lost {reduced.drop:.2f} on the validation split (worst engine: {reduced.engine}){kept}")

@@ -53,7 +53,7 @@ RefOption = Annotated[
     typer.Option(
         "--model",
         metavar="REF",
-        help="A trained model: its name, a run folder, a .safetensors or .onnx file, hf://OWNER/NAME.",
+        help="A trained model: its name, a run folder, a .safetensors, .onnx or .xml file, hf://OWNER/NAME.",
         autocompletion=complete_ref,
     ),
 ]

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from nanocv_cli.config.project import cache_folder
 from nanocv_cli.engine.card import ModelCard
-from nanocv_cli.engine.reference import find_graph, is_url
-from nanocv_cli.engine.runtimes import BY_DEFAULT, RunSettings, open_in_process
+from nanocv_cli.engine.reference import find_runnable, is_url
+from nanocv_cli.engine.runtimes import BY_DEFAULT, OPENVINO_FILE, RunSettings, open_in_process
 from nanocv_cli.engine.signature import GraphSignature
 from nanocv_cli.errors import ModelError, RequestError
 from nanocv_cli.machine import expect_room
@@ -184,6 +184,12 @@ def graph_source(path: Path) -> str | bytes:
     return str(path)
 
 
+def graph_bytes(path: Path) -> int:
+    """Bytes of a graph's file, with those of the weights beside it where OpenVINO keeps them there."""
+    files = [path, path.with_suffix(".bin")] if path.suffix == OPENVINO_FILE else [path]
+    return sum(file.stat().st_size for file in files)
+
+
 def rows_at_a_time(signature: GraphSignature) -> int | None:
     """Examples that a graph takes at a time; None: any number. torchvision's detectors read one image."""
     first = next(iter(signature.inputs), None)
@@ -213,4 +219,4 @@ def open_engine(ref: str | None, root: Path, settings: RunSettings = BY_DEFAULT)
         from nanocv_cli.engine.remote import RemoteModel
 
         return RemoteModel(ref)
-    return open_in_process(find_graph(ref, root), settings, cache_folder(root))
+    return open_in_process(find_runnable(ref, root), settings, cache_folder(root))

@@ -11,7 +11,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from nanocv_cli.engine.engine import graph_source
-from nanocv_cli.engine.runtimes import RUNTIMES, RunSettings, open_in_process
+from nanocv_cli.engine.runtimes import FP32, RUNTIMES, RunSettings, open_in_process, readers
 from nanocv_cli.errors import ModelError, NanocvError, RequestError
 from nanocv_cli.files import write_json
 from nanocv_cli.machine import processor_name, usable_processors
@@ -58,13 +58,16 @@ def with_fastest(path: Path, settings: RunSettings, cache: Path) -> RunSettings:
     """
     able = [
         name
-        for name, row in RUNTIMES.items()
-        if row.is_installed
+        for name in readers(path)
+        if (row := RUNTIMES[name]).is_installed
         and settings.precision in row.precisions
         and (row.takes_defaults or not settings.with_defaults)
     ]
     if not able:
-        raise RequestError(f"no engine that is installed computes in {settings.precision}", "--precision fp32")
+        raise RequestError(
+            f"no engine that is installed reads {path.name} and computes in {settings.precision} as asked for",
+            f"--precision {FP32}, or --engine {readers(path)[0]}",
+        )
     if len(able) == 1:
         say(f"engine: {able[0]}, the only one installed that can do this")
         return replace(settings, runtime=able[0])

@@ -1,5 +1,10 @@
-"""Runs an exported graph by OpenVINO (extra `openvino`), which is often faster than ONNX Runtime on a processor."""
+"""Runs an exported graph by OpenVINO (extra `openvino`), which is often faster than ONNX Runtime on a processor.
 
+It reads `.onnx` files and OpenVINO's own two: an `.xml` that holds graph and model card, and beside it a `.bin` of the
+same stem with the weights.
+"""
+
+import hashlib
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,11 +17,11 @@ from numpy.typing import NDArray
 
 from nanocv_cli.engine.card import METADATA_KEY, ModelCard
 from nanocv_cli.engine.engine import EXPORT_AGAIN, Engine, graph_source, rows_at_a_time
-from nanocv_cli.engine.runtimes import AUTO, BF16, FP32, RunSettings
+from nanocv_cli.engine.runtimes import AUTO, BF16, FP32, OPENVINO_FILE, RunSettings
 from nanocv_cli.engine.signature import NUMPY_TYPES, ONNX_TYPES, GraphSignature, TensorSignature
 from nanocv_cli.errors import ModelError, RequestError
 from nanocv_cli.machine import usable_processors
-from nanocv_cli.untrusted import printable
+from nanocv_cli.untrusted import printable, read_regular
 
 # OpenVINO and nncf send usage data by this package, and nothing where it cannot be imported.
 cast(dict[str, Any], sys.modules).setdefault("openvino_telemetry", None)
@@ -29,6 +34,11 @@ HINTS = {FP32: "f32", BF16: "bf16"}
 TENSOR_TYPES = {np.dtype(NUMPY_TYPES[name]): told for name, told in ONNX_TYPES.items()}
 # What OpenVINO's messages say of operators that it cannot run, after all that it says of its own source files.
 SUMMARY = "Summary:"
+WEIGHTS_FILE = ".bin"
+WEIGHTS_HASH = "nanocv.weights"  # of the `.bin` that an `.xml` was written with
+LARGEST_XML, LARGEST_WEIGHTS = 64 << 20, 4 << 30  # bytes
+# Where OpenVINO keeps the metadata of an ONNX graph, in its own files too.
+METADATA = "framework"
 
 
 @dataclass(frozen=True)
@@ -47,7 +57,7 @@ class Compiled:
 
 
 def compile_graph(
-    source: str | bytes,
+    source: str | bytes | tuple[bytes, bytes],
     origin: str,
     hint: str,
     threads: int = 0,
@@ -57,18 +67,19 @@ def compile_graph(
     """Compiles a graph; all of nanocv comes by here.
 
     Args:
-        source: an ONNX file's path or content.
+        source: an ONNX file's path or content, or the contents of OpenVINO's two files.
         origin: what messages call it.
         hint: LATENCY: one batch at a time, as fast as can be; THROUGHPUT: several at once.
         threads: of all its streams together; 0: as many as this process may use.
-        precision: fp32, or bf16 where the processor computes in it.
+        precision: fp32, or bf16 where the processor computes in it. What was exported in bf16 is computed in it where
+            the processor can, else in fp32.
         further: OpenVINO's own properties by name.
 
     Raises:
-        ModelError: the content is damaged, or has operators that OpenVINO lacks.
+        ModelError: the content is damaged, of two exports, or has operators that OpenVINO lacks.
         RequestError: the processor does not compute in that precision.
     """
-    if precision == BF16 and "BF16" not in _core().get_property(CPU, "OPTIMIZATION_CAPABILITIES"):
+    if precision == BF16 and not computes_in_bf16():
         raise RequestError("this processor does not compute in bf16", "--precision fp32")
     settings = {
         "PERFORMANCE_HINT": hint,
@@ -79,11 +90,15 @@ def compile_graph(
         **(further or {}),
     }
     try:
-        model = _core().read_model(source)
-        card_path = ["framework", METADATA_KEY]
-        metadata = {METADATA_KEY: model.get_rt_info(card_path).astype(str)} if model.has_rt_info(card_path) else {}
+        model = core().read_model(*source) if isinstance(source, tuple) else core().read_model(source)
+        told = {key: _told_by(model, key) for key in (METADATA_KEY, WEIGHTS_HASH)}
+        if isinstance(source, tuple) and told[WEIGHTS_HASH] not in (None, weights_hash(source[1])):
+            raise ModelError(f"{origin} was written with another {WEIGHTS_FILE}", "nanocv export openvino writes both")
+        metadata = {METADATA_KEY: card} if (card := told[METADATA_KEY]) is not None else {}
+        if _exported_in(metadata) == BF16 and computes_in_bf16():
+            settings["INFERENCE_PRECISION_HINT"] = HINTS[BF16]
         signature = GraphSignature(tuple(map(_told, model.inputs)), tuple(map(_told, model.outputs)))
-        return Compiled(_core().compile_model(model, CPU, settings), signature, metadata)
+        return Compiled(core().compile_model(model, CPU, settings), signature, metadata)
     except (RuntimeError, KeyError, ValueError) as error:
         raise ModelError(
             f"{origin} cannot be loaded by OpenVINO: {reason(error)}",
@@ -98,7 +113,7 @@ class OpenVinoGraph(Engine):
     end, also after Ctrl-C.
 
     Args:
-        path: an `.onnx` file with a model card.
+        path: an `.onnx` or `.xml` file with a model card.
         threads: 0: as many as this process may use.
         precision: fp32, or bf16 where the processor computes in it.
 
@@ -108,7 +123,8 @@ class OpenVinoGraph(Engine):
     """
 
     def __init__(self, path: Path, threads: int = 0, precision: str = FP32) -> None:
-        compiled = compile_graph(graph_source(path), str(path), LATENCY, threads, precision, {"NUM_STREAMS": 1})
+        source = _pair(path) if path.suffix == OPENVINO_FILE else graph_source(path)
+        compiled = compile_graph(source, str(path), LATENCY, threads, precision, {"NUM_STREAMS": 1})
         card = ModelCard.from_metadata(dict(compiled.metadata), str(path))
         signature = compiled.signature
         self._request = compiled.model.create_infer_request()
@@ -136,9 +152,49 @@ def open_by_openvino(path: Path, settings: RunSettings) -> Engine:
     return OpenVinoGraph(path, settings.threads, settings.precision)
 
 
+def computes_in_bf16() -> bool:
+    """Whether this processor does, by AVX512-BF16, AMX or the like; elsewhere it would be emulated, and slower."""
+    return "BF16" in core().get_property(CPU, "OPTIMIZATION_CAPABILITIES")
+
+
+def weights_hash(weights: bytes) -> str:
+    """By which an `.xml` knows its `.bin`."""
+    return hashlib.sha256(weights).hexdigest()
+
+
+def _pair(path: Path) -> tuple[bytes, bytes]:
+    """The content of an `.xml` file and of the `.bin` beside it.
+
+    Raises:
+        ModelError: a file is missing, is too large, or cannot be read.
+    """
+    beside = path.with_suffix(WEIGHTS_FILE)
+    try:
+        return read_regular(path, LARGEST_XML), read_regular(beside, LARGEST_WEIGHTS)
+    except FileNotFoundError as error:
+        raise ModelError(f"{path} needs {beside.name} beside it: one of them is missing", "copy both files") from error
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror}", "nanocv export openvino writes both") from error
+
+
 @cache
-def _core() -> Any:
+def core() -> Any:
+    """OpenVINO's own object that reads and compiles models; one is enough."""
     return openvino.Core()
+
+
+def _exported_in(metadata: Mapping[str, str]) -> str:
+    """The precision that a graph's card tells; fp32 where it has no card, as graphs of others that are served."""
+    try:
+        return ModelCard.from_metadata(dict(metadata), "").precision
+    except ModelError:
+        return FP32
+
+
+def _told_by(model: Any, key: str) -> str | None:
+    """A text that a model carries; None where it has none of that name."""
+    path = [METADATA, key]
+    return str(model.get_rt_info(path).astype(str)) if model.has_rt_info(path) else None
 
 
 def _told(port: Any) -> TensorSignature:

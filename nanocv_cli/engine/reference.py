@@ -20,6 +20,9 @@ from nanocv_cli.output import say
 from nanocv_cli.untrusted import printable, read_regular
 
 GRAPH = Path("model.onnx")
+OTHER_FORMATS = {
+    ".xml": "OpenVINO's file of a graph"
+}  # run, but neither served nor analysed; named by their path alone
 SUMMARY = "summary.json"
 LARGEST_SUMMARY = 16 << 20  # bytes
 CHECKPOINT = Path("checkpoints/best.safetensors")
@@ -70,6 +73,17 @@ def find_graph(ref: str | None, root: Path) -> Path:
     return _find(ref, root, GRAPH)
 
 
+def find_runnable(ref: str | None, root: Path) -> Path:
+    """The file of a reference that a runtime can run: `find_graph`'s, or an OpenVINO file that is named.
+
+    Raises:
+        RequestError, ModelError: as `find_graph`.
+    """
+    if ref is not None and "://" not in ref and Path(ref).suffix in OTHER_FORMATS:
+        return _existing(Path(ref))
+    return find_graph(ref, root)
+
+
 def find_checkpoint(ref: str | None, root: Path) -> Path:
     """The `.safetensors` file of a reference; see `find_graph`.
 
@@ -77,7 +91,7 @@ def find_checkpoint(ref: str | None, root: Path) -> Path:
         RequestError: nothing of that name, or a graph was named where a checkpoint is needed.
     """
     ref = ref or default_model(root)
-    if ref.endswith(GRAPH.suffix) and "://" not in ref:
+    if ref.endswith((GRAPH.suffix, *OTHER_FORMATS)) and "://" not in ref:
         raise RequestError(
             f"{ref} is an exported graph; this needs its checkpoint", "name the .safetensors file or the run folder"
         )
@@ -159,6 +173,8 @@ def _find(ref: str, root: Path, wanted: Path) -> Path:
         return fetch_hub_file(ref, wanted.suffix, cache_folder(root))
     if ref.endswith(wanted.suffix):
         return _existing(Path(ref))
+    if (form := OTHER_FORMATS.get(Path(ref).suffix)) and Path(ref).is_file():
+        raise RequestError(f"{ref} is {form}; this needs the ONNX graph", "name the .onnx file or the run folder")
     for folder in (Path(ref), root / "runs" / ref):
         if _is_run(folder):
             return _in_run(folder, wanted)
@@ -204,7 +220,7 @@ def _not_exported(what: str, ref: str) -> ModelError:
 
 def _unknown(ref: str, known: list[str]) -> RequestError:
     if Path(ref).is_file():
-        return RequestError(f"{ref} is no model file", "model files end in .onnx or .safetensors")
+        return RequestError(f"{ref} is no model file", "model files end in .onnx, .safetensors or .xml")
     if len(Path(ref).parts) != 1:
         return RequestError(f"no run folder {ref}", "check the path, or give a model's name")
     own = FORMER_NAMES.get(ref, ref)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 AUTO = "auto"
 TORCH, ONNX = "torch", "onnx"
 PRECISIONS = FP32, BF16 = "fp32", "bf16"
+ONNX_FILE, OPENVINO_FILE = ".onnx", ".xml"
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,7 @@ class Runtime:
         extra: of nanocv that brings it; None: nanocv itself does.
         precisions: what it can be asked to compute a graph of fp32 in.
         takes_defaults: whether it can be given inputs that have a default, or has made them constants.
+        formats: suffixes of the files that it reads; a file of a suffix that none names is taken for an `.onnx`.
     """
 
     opener: str
@@ -75,6 +77,7 @@ class Runtime:
     extra: str | None = None
     precisions: tuple[str, ...] = (FP32,)
     takes_defaults: bool = True
+    formats: tuple[str, ...] = (ONNX_FILE,)
 
     @property
     def is_installed(self) -> bool:
@@ -87,7 +90,12 @@ class Runtime:
 RUNTIMES = {
     "onnxruntime": Runtime("nanocv_cli.engine.graph:open_by_onnxruntime", "onnxruntime"),
     "openvino": Runtime(
-        "nanocv_cli.engine.openvino_graph:open_by_openvino", "openvino", "openvino", (FP32, BF16), takes_defaults=False
+        "nanocv_cli.engine.openvino_graph:open_by_openvino",
+        "openvino",
+        "openvino",
+        (FP32, BF16),
+        takes_defaults=False,
+        formats=(ONNX_FILE, OPENVINO_FILE),
     ),
 }
 DEFAULT = "onnxruntime"
@@ -117,6 +125,12 @@ def by_engine(engine: str, device: str, threads: int = 0, precision: str = FP32)
     return RunSettings(None if engine == ONNX else engine, device, threads, precision)
 
 
+def readers(path: Path) -> tuple[str, ...]:
+    """Names of the runtimes that read a file, by its suffix, in the table's order."""
+    own = tuple(name for name, row in RUNTIMES.items() if path.suffix in row.formats)
+    return own or readers(path.with_suffix(ONNX_FILE))
+
+
 def find_runtime(name: str) -> Runtime:
     """The row of a name.
 
@@ -143,7 +157,8 @@ def open_in_process(path: Path, settings: RunSettings, cache: Path) -> "Engine":
         cache: folder of what can be made again: there `auto` keeps what it has measured.
 
     Raises:
-        RequestError: there is no such runtime or device, it is not installed, or lacks the precision.
+        RequestError: there is no such runtime or device, it is not installed, does not read such files, or lacks the
+            precision.
         ModelError: the file is missing, damaged or not ours, or the runtime cannot run it.
     """
     from pkgutil import resolve_name
@@ -152,8 +167,11 @@ def open_in_process(path: Path, settings: RunSettings, cache: Path) -> "Engine":
         from nanocv_cli.engine.fastest import with_fastest
 
         settings = with_fastest(path, settings, cache)
-    name = settings.runtime or DEFAULT
+    reading = readers(path)
+    name = settings.runtime or reading[0]
     runtime = find_runtime(name)
+    if name not in reading:
+        raise RequestError(f"{name} does not read {path.name}", f"--engine {reading[0]} does")
     if settings.precision not in runtime.precisions:
         able = [other for other, row in RUNTIMES.items() if settings.precision in row.precisions]
         raise RequestError(

@@ -1,7 +1,7 @@
-"""The spine of `nanocv export onnx --precision`: a graph of less precision, written if its metric holds.
+"""The spine of `nanocv export --precision`: a graph of less precision, written if its metric holds.
 
-It is measured on the validation split by every engine that is installed, for each has arithmetic of its own in less
-than fp32; the worst of them counts. Where that loses too much, the layers that hurt most stay in fp32.
+It is measured on the validation split by every engine that is installed and reads it, for each has arithmetic of its
+own in less than fp32; the worst of them counts. Where that loses too much, the layers that hurt most stay in fp32.
 """
 
 import tempfile
@@ -19,12 +19,12 @@ from nanocv_cli.data.sources import image_folder
 from nanocv_cli.display import Display
 from nanocv_cli.engine.card import ModelCard
 from nanocv_cli.engine.engine import Engine
-from nanocv_cli.engine.runtimes import RUNTIMES, RunSettings, open_in_process
+from nanocv_cli.engine.runtimes import RunSettings, open_in_process
 from nanocv_cli.errors import ExportError, RequestError
 from nanocv_cli.evaluation.evaluate import load_split
 from nanocv_cli.evaluation.measure import OpenedModel, match_classes, measure
+from nanocv_cli.exporting.graph_forms import GraphForm
 from nanocv_cli.exporting.precision import Converter, Feed, find_converter
-from nanocv_cli.files import write_bytes
 from nanocv_cli.rooms import Score, room
 from nanocv_cli.tasks.evaluator import Metrics
 from nanocv_cli.tasks.table import task_for
@@ -55,13 +55,21 @@ class Reduced:
 
 
 def export_reduced(
-    graph: Path, target: Path, precision: str, max_drop: float, data: DataConfig, root: Path, display: Display
+    graph: Path,
+    target: Path,
+    form: GraphForm,
+    precision: str,
+    max_drop: float,
+    data: DataConfig,
+    root: Path,
+    display: Display,
 ) -> Reduced:
     """Writes a graph of less precision.
 
     Args:
         graph: of fp32, with a card.
-        target: the `.onnx` file; replaced atomically.
+        target: the file that a reference shall name; it is replaced as `GraphForm.replacing` tells.
+        form: of the files.
         precision: a name of `precision.PRECISIONS`.
         max_drop: the most that the score may lose, in points of a share, else in percent of its value.
         data: the set whose training split ranges are chosen by, and whose validation split is measured on.
@@ -75,26 +83,25 @@ def export_reduced(
         StorageError: `target` cannot be written.
     """
     convert = find_converter(precision)
-    measured = _Measurements(graph, data, root, display)
+    measured = _Measurements(graph, form, data, root, display)
     model, calibration = onnx.load(str(graph)), measured.calibration()
-    with tempfile.TemporaryDirectory() as folder:
-        candidate = Path(folder) / "model.onnx"
+    with form.replacing(target) as candidate:
 
         def attempt(kept: Sequence[str]) -> Reduced:
             converted = convert(model, calibration, kept)
-            _write(converted, measured.card, candidate)
+            form.write(_with_card(converted, measured.card), candidate)
             after = {name: measured.metrics(candidate, name) for name in measured.engines}
             drops = {name: loss(measured.score, measured.before, metrics) for name, metrics in after.items()}
             engine = max(drops, key=drops.__getitem__)
             cost = {"drop": drops[engine], "engine": engine, "before": measured.before}
             card = replace(measured.card, precision=precision, metrics=after[engine], split="val", cost=cost)
-            _write(converted, card, candidate)
+            form.write(_with_card(converted, card), candidate)
             return Reduced(card, measured.before, drops[engine], engine, tuple(kept))
 
         reduced = attempt(())
         if reduced.drop > max_drop:
             display.say(f"{precision} loses {reduced.drop:.2f} on {reduced.engine}: looking for the layers that hurt")
-            layers = measured.most_sensitive(model, convert, calibration, reduced.engine, Path(folder) / "layer.onnx")
+            layers = measured.most_sensitive(model, convert, calibration, reduced.engine)
             for count in LEFT_OUT:
                 if reduced.drop > max_drop:
                     display.say(f"left in fp32: {', '.join(layers[:count])}")
@@ -106,7 +113,6 @@ def export_reduced(
                 f"{len(reduced.kept)} layers left in fp32 (allowed {max_drop:g}); nothing was written",
                 "allow more with --max-drop, or stay with fp32",
             )
-        write_bytes(target, candidate.read_bytes())
     return reduced
 
 
@@ -133,11 +139,11 @@ def loss(score: Score, before: Metrics, after: Metrics) -> float:
 class _Measurements:
     """Measures graphs of one model on one set."""
 
-    def __init__(self, graph: Path, data: DataConfig, root: Path, display: Display) -> None:
-        self._graph, self._data, self._root, self._display = graph, data, root, display
+    def __init__(self, graph: Path, form: GraphForm, data: DataConfig, root: Path, display: Display) -> None:
+        self._graph, self._form, self._data, self._root, self._display = graph, form, data, root, display
         self.card = self._open(graph, "onnxruntime").card
         self.score = room(self.card.task).score
-        self.engines = [name for name, row in RUNTIMES.items() if row.is_installed]
+        self.engines = form.runtimes
         self._task = task_for(self.card.task)
         self._dataset = match_classes(self._task.read(data, image_folder(data, root, display)), self.card.classes)
         for split, what in (("train", "choose ranges by"), ("val", "measure on")):
@@ -172,14 +178,15 @@ class _Measurements:
         return measure(model, self._data, "val", BATCH, self._root, cache, self._display).metrics
 
     def most_sensitive(
-        self, model: onnx.ModelProto, convert: Converter, calibration: Sequence[Feed], engine: str, scratch: Path
+        self, model: onnx.ModelProto, convert: Converter, calibration: Sequence[Feed], engine: str
     ) -> list[str]:
         """Layers by how much the answers of an engine change where that layer alone is converted, the most first."""
         layers = [node.name for node in model.graph.node if node.op_type in LAYERS and node.name]
         few = calibration[:: max(1, len(calibration) // COMPARED_ON)][:COMPARED_ON]
         expected = self._answers(self._graph, engine, few)
         changes: dict[str, float] = {}
-        with self._display.bar("looking at layers") as progress:
+        with tempfile.TemporaryDirectory() as folder, self._display.bar("looking at layers") as progress:
+            scratch = Path(folder) / f"layer{self._form.suffix}"
             for done, layer in enumerate(layers, start=1):
                 try:
                     converted = convert(model, few, [other for other in layers if other != layer])
@@ -187,7 +194,7 @@ class _Measurements:
                     continue
                 finally:
                     progress(done, len(layers))
-                _write(converted, self.card, scratch)
+                self._form.write(_with_card(converted, self.card), scratch)
                 actual = self._answers(scratch, engine, few)
                 changes[layer] = sum(
                     float(np.abs(left - right).mean() / max(np.abs(left).mean(), 1e-12))
@@ -202,8 +209,8 @@ class _Measurements:
         return [np.concatenate([one[name] for one in answers]).astype(np.float64) for name in answers[0]]
 
 
-def _write(model: onnx.ModelProto, card: ModelCard, path: Path) -> None:
-    """A graph with a card in place of the one that it came with."""
+def _with_card(model: onnx.ModelProto, card: ModelCard) -> onnx.ModelProto:
+    """The graph with a card in place of the one that it came with."""
     del model.metadata_props[:]
     onnx.helper.set_model_props(model, card.to_metadata())
-    path.write_bytes(model.SerializeToString())
+    return model

@@ -72,14 +72,20 @@ def build_graph(
 
 def without_source(model: onnx.ModelProto) -> onnx.ModelProto:
     """The model, whose nodes no longer tell by which lines of which files of this machine torch came to them."""
-    graphs = [model.graph]
-    while graphs:
-        for node in graphs.pop().node:
-            kept = [entry for entry in node.metadata_props if entry.key != STACK_TRACE]
-            del node.metadata_props[:]
-            node.metadata_props.extend(kept)
-            graphs += [attribute.g for attribute in node.attribute if attribute.HasField("g")]
+    for node in all_nodes(model.graph):
+        kept = [entry for entry in node.metadata_props if entry.key != STACK_TRACE]
+        del node.metadata_props[:]
+        node.metadata_props.extend(kept)
     return model
+
+
+def all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    """The nodes of a graph, and those inside of them, as of a loop's body."""
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                yield from all_nodes(attribute.g)
 
 
 def build_single_graph(export_model: nn.Module, output_names: tuple[str, ...], card: ModelCard) -> onnx.ModelProto:

@@ -46,6 +46,7 @@ BASES: dict[tuple[str, ...], dict[str, str]] = {
     ("sample",): {"ref": "maker.onnx", "count": "1", "batch_size": "1", "out": "samples.png"},
     ("export", "hub"): {"ref": "first", "repository": "me/lenet", "out": "published"},
     ("export", "onnx"): {"ref": "first", "out": "exported.onnx", "data": "colours"},
+    ("export", "openvino"): {"ref": "first", "out": "exported.xml", "data": "colours"},
     ("serve", "config"): {"ref": "tiny.onnx", "repository": "models", "name": "served"},
     ("serve", "list"): {"repository": "served", "out": "tree.png"},
     ("serve", "run"): {"repository": "served", "http_port": "0", "grpc_port": "0", "metrics_port": "0"},
@@ -223,7 +224,7 @@ def stand_ins(address: str) -> Iterator[None]:
     from nanocv_cli.data import flowers
     from nanocv_cli.dvc import retrieve
     from nanocv_cli.errors import TrainingError
-    from nanocv_cli.exporting import onnx_file
+    from nanocv_cli.exporting import graph_file
     from nanocv_cli.exporting.parity import Parity
     from nanocv_cli.models import onnx_exporter
     from nanocv_cli.serving import launch
@@ -256,7 +257,7 @@ def stand_ins(address: str) -> Iterator[None]:
         patch.setattr(retrieve, "_dvc", lambda root, *arguments: 1)
         patch.setattr(train, "learn_epoch", learn_epoch)
         patch.setattr(onnx_exporter, "build_graph", lambda *arguments: onnx.load("tiny.onnx"))
-        patch.setattr(onnx_file, "check_parity", lambda *arguments: Parity(0.0, 1, (1,)))
+        patch.setattr(graph_file, "check_parity", lambda *arguments: Parity(0.0, 1, (1,)))
         yield
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 _CONTEXT = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
 _IMPORTED = [
     "nanocv_cli.training.train",
-    "nanocv_cli.exporting.onnx_file",
+    "nanocv_cli.exporting.graph_file",
     "torch._dynamo",
     "torch.onnx._internal.exporter._core",
 ]

@@ -1,6 +1,7 @@
-"""The spine of `nanocv export onnx`: checkpoint, graph, parity, file."""
+"""The spine of `nanocv export onnx` and `openvino`: checkpoint, graph, parity, files."""
 
 import tempfile
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,17 +10,19 @@ import torch
 from numpy.typing import NDArray
 
 from nanocv_cli.config.loader import resolve
+from nanocv_cli.config.project import cache_folder, project_root
 from nanocv_cli.data.flowers import draw_image
 from nanocv_cli.data.sources import image_folder
 from nanocv_cli.display import Display
 from nanocv_cli.engine.card import ModelCard
-from nanocv_cli.engine.graph import Graph
+from nanocv_cli.engine.engine import graph_bytes
+from nanocv_cli.engine.runtimes import RunSettings, open_in_process
 from nanocv_cli.errors import DataError, RequestError
 from nanocv_cli.evaluation.evaluate import Answer, torch_answer
 from nanocv_cli.evaluation.evidence import trained_on
+from nanocv_cli.exporting.graph_forms import FORMS, GraphForm, holds_graph
 from nanocv_cli.exporting.parity import BATCH_SIZES, AnswersImages, Parity, check_parity
 from nanocv_cli.exporting.reduced_file import Reduced, export_reduced
-from nanocv_cli.files import atomic_path
 from nanocv_cli.images.resize import UnreadableImageError, open_square, resize_to_square
 from nanocv_cli.models.checkpoint import load_network, read_card
 from nanocv_cli.tasks.table import task_for
@@ -31,7 +34,7 @@ class Exported:
 
     Attributes:
         path: its file.
-        bytes: of it.
+        bytes: of it, or of all its files.
         parity: how close the graph in fp32 is to its checkpoint.
         card: its card.
         reduced: what became of the metric, where it is of less precision.
@@ -44,19 +47,28 @@ class Exported:
     reduced: Reduced | None = None
 
 
-def export_onnx(checkpoint: Path, target: Path, images: NDArray[np.uint8], any_size: bool = False) -> Exported:
-    """Writes a checkpoint as ONNX if, and only if, the graph answers like it.
+def export_graph(
+    checkpoint: Path,
+    target: Path,
+    images: NDArray[np.uint8],
+    any_size: bool = False,
+    form: GraphForm = FORMS["onnx"],
+) -> Exported:
+    """Writes a checkpoint as a graph if, and only if, the graph answers like it.
 
     Args:
         checkpoint: a `.safetensors` file with a card.
-        target: the `.onnx` file; replaced atomically.
+        target: the file that a reference shall name; it is replaced as `GraphForm.replacing` tells. An `.onnx` that is
+            this very graph already stays as it is: what DVC tracks is not changed by being exported once more.
         images: uint8 [n,S,S,3] real images to compare on.
         any_size: whether the graph shall read images of any height and width; it is then compared on parts of the
             images too.
+        form: of the files.
 
     Raises:
         RequestError: `any_size` of a network that reads one size.
-        ExportError: the graph lost a property or does not match; `target` is left as it was.
+        ExportError: the graph lost a property, has operators that the form lacks, or does not match; `target` is left
+            as it was.
         ModelError: the checkpoint is damaged.
         StorageError: `target` cannot be written.
     """
@@ -66,21 +78,24 @@ def export_onnx(checkpoint: Path, target: Path, images: NDArray[np.uint8], any_s
         raise RequestError(f"{card.name} reads images of one size only", "leave --any-size out")
     model = task.to_onnx(network, config, card, any_size)
     export_model = task.export_model(network, config).eval()
-    with atomic_path(target) as temporary:
-        temporary.write_bytes(model.SerializeToString())
+    is_there = form is FORMS["onnx"] and holds_graph(target, model)
+    with nullcontext(target) if is_there else form.replacing(target) as built:
+        if not is_there:
+            form.write(model, built)
         labels = np.arange(max(BATCH_SIZES)) % len(card.classes)
 
         def reading(answer: Answer) -> AnswersImages:
             return lambda batch: answer(task.graph_inputs(batch, labels[: len(batch)], 0))
 
         expected = reading(torch_answer(task, export_model, torch.device("cpu")))
-        actual = reading(Graph(temporary).answer)
+        runtime = RunSettings(form.runtimes[0], "cpu")
+        actual = reading(open_in_process(built, runtime, cache_folder(project_root())).answer)
         parity = check_parity(expected, actual, images, task.tolerance, task.parity_error)
         if any_size:
             side = card.input_size
             parts = images[:, : side - side // 3, : side - side // 5]
             check_parity(expected, actual, np.ascontiguousarray(parts), task.tolerance, task.parity_error)
-    return Exported(target, target.stat().st_size, parity, card)
+    return Exported(target, graph_bytes(target), parity, card)
 
 
 def export_with_less(
@@ -93,24 +108,25 @@ def export_with_less(
     data: str | None,
     root: Path,
     display: Display,
+    form: GraphForm,
 ) -> Exported:
-    """Writes a checkpoint as ONNX of less precision than fp32, if the graph in fp32 answers like it.
+    """Writes a checkpoint as a graph of less precision than fp32, if the graph in fp32 answers like it.
 
     Args:
-        checkpoint, images, any_size: of `export_onnx`.
+        checkpoint, images, any_size, form: of `export_graph`.
         target, precision, max_drop: of `export_reduced`.
         data: a data config's name; None: the set that the model was trained on.
         root: the project.
         display: is told how far it is.
 
     Raises:
-        RequestError, ExportError, ModelError, StorageError: as `export_onnx` and `export_reduced`.
+        RequestError, ExportError, ModelError, StorageError: as `export_graph` and `export_reduced`.
     """
     config = resolve(data=data).config.data if data else trained_on(read_card(checkpoint), checkpoint)
     with tempfile.TemporaryDirectory() as folder:
-        exported = export_onnx(checkpoint, Path(folder) / "model.onnx", images, any_size)
-        reduced = export_reduced(exported.path, target, precision, max_drop, config, root, display)
-    return Exported(target, target.stat().st_size, exported.parity, reduced.card, reduced)
+        exported = export_graph(checkpoint, Path(folder) / "model.onnx", images, any_size)
+        reduced = export_reduced(exported.path, target, form, precision, max_drop, config, root, display)
+    return Exported(target, graph_bytes(target), exported.parity, reduced.card, reduced)
 
 
 def parity_images(checkpoint: Path, data: str | None, root: Path, display: Display) -> NDArray[np.uint8]:
