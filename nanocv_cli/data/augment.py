@@ -33,6 +33,11 @@ class _Crop:
     mirrored: bool
 
 
+def sent(drawn: Tensor, device: torch.device) -> Tensor:
+    """What was drawn on the CPU, on the device that trains: a GPU is not waited for."""
+    return drawn.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else drawn.to(device)
+
+
 def random_crops(
     images: Tensor, size: int, config: CropAugment, generator: torch.Generator, share: Share | None = None
 ) -> Tensor:
@@ -49,14 +54,37 @@ def random_crops(
         uint8 [N, size, size, 3] on the device of `images`.
     """
     share = share or Share(0, len(images), len(images))
-    drawn = _drawn_crops(share.total, images.shape[1], size, config, generator)
+    side = images.shape[1]
+    drawn = _drawn_crops(share.total, side, size, config, generator)
+    own = enumerate(drawn[place] for place in share.places)
+    groups = [list(alike) for _, alike in groupby(own, lambda numbered: (numbered[1].height, numbered[1].width))]
+    # All that was drawn goes to the device at once.
+    parts = [part for group in groups for part in _cuts(group, side)]
+    sent_parts = iter(torch.split(sent(torch.cat(parts), images.device), [len(part) for part in parts]))
     crops = images.new_empty((len(images), size, size, 3))
-    start = 0
-    for _, alike in groupby((drawn[place] for place in share.places), lambda crop: (crop.height, crop.width)):
-        run = list(alike)
-        part = slice(start, start := start + len(run))
-        _crop_alike(images[part], crops[part], run)
+    for group, out in zip(groups, torch.split(crops, [len(group) for group in groups]), strict=True):
+        starts, mirrored, (height, width) = next(sent_parts), next(sent_parts), (group[0][1].height, group[0][1].width)
+        # Every run of a window's width in the images: the rows of the windows are some of these.
+        runs = images.as_strided((images.numel() // 3 - width + 1, 3 * width), (3, 1))
+        cut = out if (height, width) == (size, size) else images.new_empty((len(out), height, width, 3))
+        torch.index_select(runs, 0, starts, out=cut.view(-1, 3 * width))
+        cut.index_copy_(0, mirrored, cut.index_select(0, mirrored).flip(2))
+        if cut is not out:
+            out.copy_(resize(cut, size))
     return crops
+
+
+def _cuts(group: list[tuple[int, _Crop]], side: int) -> tuple[Tensor, Tensor]:
+    """Of numbered images that are cut alike in height and width: where, and which are mirrored.
+
+    Returns:
+        int64 [n * height], the pixel of the whole batch at which each row of each crop begins, and int64 [m], places
+        in the group.
+    """
+    firsts = torch.tensor([(number * side + crop.top) * side + crop.left for number, crop in group])
+    starts = firsts.unsqueeze(1) + side * torch.arange(group[0][1].height)
+    mirrored = [place for place, (_, crop) in enumerate(group) if crop.mirrored]
+    return starts.view(-1), torch.tensor(mirrored, dtype=torch.int64)
 
 
 def _drawn_crops(count: int, side: int, size: int, config: CropAugment, generator: torch.Generator) -> list[_Crop]:
@@ -72,18 +100,6 @@ def _drawn_crops(count: int, side: int, size: int, config: CropAugment, generato
         mirrored = (torch.rand(members, generator=generator) < 0.5).tolist() if config.flip else [False] * members
         crops += [_Crop(height, width, *place) for place in zip(tops, lefts, mirrored, strict=True)]
     return crops
-
-
-def _crop_alike(images: Tensor, out: Tensor, crops: list[_Crop]) -> None:
-    """Cuts images alike in height and width, and brings them to the size of `out`."""
-    height, width, size = crops[0].height, crops[0].width, out.shape[1]
-    moved = (height, width) == (size, size)
-    cut = out if moved else images.new_empty((len(images), height, width, 3))
-    for i, crop in enumerate(crops):
-        seen = images[i, crop.top : crop.top + height, crop.left : crop.left + width]
-        cut[i] = seen.flip(1) if crop.mirrored else seen
-    if not moved:
-        out.copy_(resize(cut, size))
 
 
 def _crop_shape(side: int, size: int, config: CropAugment, generator: torch.Generator) -> tuple[int, int]:
@@ -155,12 +171,15 @@ def normalise(
     device = images.device
     count, height, width = images.shape[:3]
     pixels = images.new_empty((count, height, width * 3), dtype=dtype)
-    weight, bias = matrix / (255.0 * std), ((offset - mean) / std).repeat(1, 1, width).to(device)
+    weight = matrix / (255.0 * std)
     gains = weight.diagonal(dim1=1, dim2=2)
     # Whole rows of the image at a time: over three channels at a time the processor's vectors would stay empty.
     rows = images.reshape(count, height, width * 3)
     separate = torch.equal(torch.diag_embed(gains), weight)  # no channel takes from another: one multiply-add
-    factors = (gains.unsqueeze(1).repeat(1, 1, width) if separate else weight).to(device)
+    maps = [gains.unsqueeze(1) if separate else weight, (offset - mean) / std]
+    numbers = sent(torch.cat(maps, 1), device)
+    bias = numbers[:, -1:].repeat(1, 1, width)
+    factors = numbers[:, :1].repeat(1, 1, width) if separate else numbers[:, :3]
     block = CPU_BLOCK if device.type == "cpu" else count
     for start in range(0, count, block):
         part = slice(start, start + block)
@@ -184,15 +203,27 @@ def erase(images: Tensor, probability: float, generator: torch.Generator, share:
     height, width = images.shape[2:]
     share = share or Share(0, len(images), len(images))
     draws = share.of(torch.rand((share.total, 5), generator=generator)).tolist()
-    for image, (chance, area, shape, top, left) in zip(images, draws, strict=True):
-        if chance >= probability:
-            continue
+    places = []
+    for chance, area, shape, top, left in draws:
         area, ratio = 0.02 + 0.31 * area, math.exp((2.0 * shape - 1.0) * math.log(3.0))
-        h = min(height, round(height * math.sqrt(area / ratio)))
+        h = min(height, round(height * math.sqrt(area / ratio))) if chance < probability else 0
         w = min(width, round(width * math.sqrt(area * ratio)))
         y, x = round(top * (height - h)), round(left * (width - w))
-        image[:, y : y + h, x : x + w] = 0.0
+        places.append((y, h, x, w))
+    tops, heights, lefts, widths = torch.tensor(places).unbind(1)
+    image, down = members(heights)
+    row, across = members(widths[image])
+    image = image[row]
+    pixels = torch.stack([image, tops[image] + down[row], lefts[image] + across])
+    numbers, y, x = sent(pixels, images.device)
+    images.permute(0, 2, 3, 1).index_put_((numbers, y, x), images.new_zeros(()))
     return images
+
+
+def members(counts: Tensor) -> tuple[Tensor, Tensor]:
+    """For sets of so many members each, one after the other: the set of each member, and its place in it."""
+    owners = torch.repeat_interleave(counts)
+    return owners, torch.arange(len(owners)) - (counts.cumsum(0) - counts)[owners]
 
 
 def cut_and_mix(images: Tensor, generator: torch.Generator) -> tuple[Tensor, float]:

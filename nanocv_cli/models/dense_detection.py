@@ -131,12 +131,13 @@ def detection_losses(
         wanted.scatter_(2, place_labels.unsqueeze(-1), found.alignment.unsqueeze(-1))
         total = found.alignment.sum().clamp(min=1.0)
     entropy = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none").sum(-1)
+    # Places that learn nothing count with a weight of nothing: to pick the others out, a GPU would be waited for.
     learns = found.learns
-    own = truth.gather(1, found.objects.unsqueeze(-1).expand(-1, -1, 4))[learns]
-    general, plain = generalised_overlap(boxes[learns], own)
+    general, plain = generalised_overlap(boxes, truth.gather(1, found.objects.unsqueeze(-1).expand(-1, -1, 4)))
     of_classes = (entropy * counted).sum() / total
-    of_boxes = ((1.0 - general) * found.alignment[learns]).sum() / total
-    return Losses(of_classes + BOX_WEIGHT * of_boxes, plain.sum().detach() / learns.sum().clamp(min=1))
+    of_boxes = ((1.0 - general) * found.alignment).sum() / total
+    overlap = (plain.detach() * learns).sum() / learns.sum().clamp(min=1)
+    return Losses(of_classes + BOX_WEIGHT * of_boxes, overlap)
 
 
 def assign(
@@ -159,7 +160,8 @@ def assign(
     contested = torch.where(is_chosen, overlap, torch.full_like(overlap, -1.0))
     value, objects = contested.max(1)
     learns = value > 0
-    is_chosen &= F.one_hot(objects, count).transpose(1, 2).bool() & learns.unsqueeze(1)
+    rows = torch.arange(count, device=objects.device).view(1, -1, 1)
+    is_chosen &= (objects.unsqueeze(1) == rows) & learns.unsqueeze(1)
     # The fittest place of an object is to reach the overlap that its best place has; the others in proportion.
     alignment = alignment * is_chosen
     scale = (overlap * is_chosen).amax(-1, keepdim=True) / alignment.amax(-1, keepdim=True).clamp(min=1e-12)
@@ -168,9 +170,9 @@ def assign(
 
 
 def generalised_overlap(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
-    """Generalised IoU in -1..1 and IoU in 0..1 of pairs of boxes [n,4]."""
+    """Generalised IoU in -1..1 and IoU in 0..1 of pairs of boxes [...,4]."""
     shared, both = intersection_and_union(left, right)
-    hull = (torch.maximum(left[:, 2:], right[:, 2:]) - torch.minimum(left[:, :2], right[:, :2])).prod(-1)
+    hull = (torch.maximum(left[..., 2:], right[..., 2:]) - torch.minimum(left[..., :2], right[..., :2])).prod(-1)
     plain = shared / both.clamp(min=1e-6)
     return plain - (hull - both) / hull.clamp(min=1e-6), plain
 

@@ -2,7 +2,10 @@
 
 import math
 import time
+from collections import deque
+from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from nanocv_cli.data.batches import Batches
@@ -37,6 +40,7 @@ def learn_epoch(
     group, epochs = context.group, context.config.train.epochs
     per_epoch, share = batches.per_epoch, batches.share
     recent: list[StepResult] = []
+    readings: deque[_Reading] = deque()
     saved = started = time.perf_counter()
     source = batches.epoch(state.epoch, state.step)
     with (
@@ -49,13 +53,21 @@ def learn_epoch(
             state.step += 1
             # All processes stop after the same step, whoever of them was asked to.
             stop = group.sums(interrupts.wanted)[0] > 0
-            # Reading a loss waits for the device, so it is done once in a while.
-            if stop or len(recent) == STEPS_BETWEEN_CHECKS or state.step == per_epoch:
-                _add_up(context, recent, state)
+            is_last = state.step == per_epoch
+            if stop or is_last or len(recent) == STEPS_BETWEEN_CHECKS:
+                readings.append(_Reading(recent))
+                recent = []
+                is_saved = (
+                    group.sums(group.is_main and (stop or time.perf_counter() - saved > SECONDS_BETWEEN_SAVES))[0] > 0
+                )
+                # A GPU has not come to the newest of these steps yet: they are read at the next check.
+                while readings and (is_saved or is_last or readings[0].is_there or len(readings) > 1):
+                    _add_up(context, readings.popleft(), state)
                 now = time.perf_counter()
                 state.seconds, started = state.seconds + now - started, now
-                if group.is_main and (stop or now - saved > SECONDS_BETWEEN_SAVES):
-                    save_training(context.run.last, learner.tensors(), state)
+                if is_saved:
+                    if group.is_main:
+                        save_training(context.run.last, learner.tensors(), state)
                     saved = started = time.perf_counter()
             progress(state.step, per_epoch, _note(learner, batches, state) if state.seen else "")
             if stop:
@@ -76,10 +88,33 @@ def diverged(context: TrainContext, name: str, value: float, epoch: int) -> Trai
     )
 
 
-def _add_up(context: TrainContext, recent: list[StepResult], state: TrainingState) -> None:
-    """Adds recent losses of all processes to the epoch's sums and empties the list."""
-    losses = [(loss.item() * count, float(train_metric.item()), count) for loss, train_metric, count in recent]
-    loss_sum, train_metric, seen = context.group.sums(*(sum(column) for column in zip(*losses, strict=True)))
+class _Reading:
+    """Losses and live metrics of some steps, on their way from the device, which does not stop for them."""
+
+    def __init__(self, results: Sequence[StepResult]) -> None:
+        losses, metrics, self._counts = zip(*results, strict=True)
+        is_gpu = losses[0].is_cuda
+        self._losses, self._metrics = (
+            torch.stack(scalars).to("cpu", non_blocking=is_gpu) for scalars in (losses, metrics)
+        )
+        self._arrived = torch.cuda.current_stream(losses[0].device).record_event() if is_gpu else None
+
+    @property
+    def is_there(self) -> bool:
+        """Whether no GPU has to be waited for; the same at any speed, for all processes must come to the same."""
+        return self._arrived is None
+
+    def sums(self) -> tuple[float, float, int]:
+        """Sums of the losses, each times its images, of the live metrics and of the images."""
+        if self._arrived:
+            self._arrived.synchronize()
+        weighted = (loss * count for loss, count in zip(self._losses.tolist(), self._counts, strict=True))
+        return sum(weighted), sum(map(float, self._metrics.tolist())), sum(self._counts)
+
+
+def _add_up(context: TrainContext, reading: _Reading, state: TrainingState) -> None:
+    """Adds the results of steps, of all processes, to the epoch's sums."""
+    loss_sum, train_metric, seen = context.group.sums(*reading.sums())
     if not math.isfinite(loss_sum):
         raise diverged(context, "loss", loss_sum, state.epoch)
     state.loss_sum, state.hits, state.seen = (
@@ -87,7 +122,6 @@ def _add_up(context: TrainContext, recent: list[StepResult], state: TrainingStat
         state.hits + train_metric,
         state.seen + int(seen),
     )
-    recent.clear()
 
 
 def _note(learner: Learner, batches: Batches, state: TrainingState) -> str:

@@ -8,6 +8,7 @@ that has not ended yet. Order and values are those of the source.
 import contextlib
 import queue
 import threading
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from torch import Tensor
 
 # One more is in the thread's own hands.
 WAITING = 1
+# Steps that a GPU may have before it: enough that it never waits, few enough that their batches do not fill its memory.
+STEPS_AHEAD = 4
 # How long the thread may be at work on a batch that nobody wants any more before it is looked for again.
 POLL_SECONDS = 0.05
 
@@ -89,8 +92,11 @@ class _Feed:
 
     def batches(self) -> Iterator[Batch]:
         """What has arrived, batch by batch."""
+        learnt: deque[torch.cuda.Event] = deque()
         while isinstance(item := self._ready.get(), _Brought):
             if item.copied:
+                if len(learnt) == STEPS_AHEAD:
+                    learnt.popleft().synchronize()
                 step = torch.cuda.current_stream(item.batch[0].device)
                 step.wait_event(item.copied)
                 for tensor in item.batch:
@@ -98,6 +104,8 @@ class _Feed:
                         # Taken on the other stream, this memory would be given away while the step still reads it.
                         tensor.record_stream(step)
             yield item.batch
+            if item.copied:
+                learnt.append(step.record_event())
         if item.error:
             raise item.error
 

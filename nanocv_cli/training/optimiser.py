@@ -143,9 +143,13 @@ class MovingAverage:
     def update(self, network: nn.Module, step: int) -> None:
         """Moves the average towards the network's state after step `step` (from 0)."""
         decay = min(self.decay, (1.0 + step) / (10.0 + step))
+        moving: tuple[list[Tensor], list[Tensor]] = [], []
         for name, tensor in network.state_dict().items():
             average = self.state[name]
             if average.is_floating_point():
-                average.lerp_(tensor, 1.0 - decay)
+                moving[0].append(average)
+                moving[1].append(tensor)
             else:
                 average.copy_(tensor)
+        # One call for all of them: a GPU is told of hundreds of small tensors in a few launches.
+        torch._foreach_lerp_(*moving, 1.0 - decay)

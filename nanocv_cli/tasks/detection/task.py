@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from nanocv_cli.config.schema import ModelConfig, TrainConfig
+from nanocv_cli.data.augment import sent
 from nanocv_cli.data.dataset import Sample
 from nanocv_cli.data.labels.boxes import Boxes, box_targets
 from nanocv_cli.data.views import augment_boxes
@@ -48,6 +49,8 @@ class Detection(Task):
     name = "detection"
     label = Boxes
     train_metric_name = "overlap"
+    # How many objects a view still shows is known before the device has painted it.
+    targets_on_cpu = True
     output_names = ("boxes", "scores", "labels")
     tolerance = 2e-3
 
@@ -63,7 +66,7 @@ class Detection(Task):
     def augment(self, images: Tensor, targets: Tensor, settings: StepSettings) -> tuple[Tensor, Tensor]:
         config = cast(Recipe, settings.train).augment
         views, objects = augment_boxes(images, targets, settings.size, config, settings.generator, settings.share)
-        return recoloured(views, config, settings), objects
+        return recoloured(views, config, settings), sent(objects, images.device)
 
     def training_inputs(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         return inputs, targets

@@ -65,9 +65,9 @@ class Generation(Task):
         crops = augment.random_crops(images, settings.size, recipe.augment, generator, share)
         clean = recoloured(crops, recipe.augment, replace(settings, dtype=torch.float32))
         device, count = clean.device, share.total
-        noise = share.of(torch.randn((count, *clean.shape[1:]), generator=generator)).to(device)
-        time = share.of(torch.randn(count, generator=generator)).sigmoid().to(device)
-        dropped = (share.of(torch.rand(count, generator=generator)) < recipe.label_dropout).to(device)
+        noise = augment.sent(share.of(torch.randn((count, *clean.shape[1:]), generator=generator)), device)
+        time = augment.sent(share.of(torch.randn(count, generator=generator)).sigmoid(), device)
+        dropped = augment.sent(share.of(torch.rand(count, generator=generator)) < recipe.label_dropout, device)
         way = time.view(-1, 1, 1, 1)
         inputs = (way * clean + (1.0 - way) * noise).to(settings.dtype)
         label = targets.masked_fill(dropped, -1)

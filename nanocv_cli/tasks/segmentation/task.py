@@ -60,7 +60,7 @@ class Segmentation(Task):
         recipe, logits, wanted = cast(Recipe, train), outputs.float(), targets.long()
         entropy = F.cross_entropy(logits, wanted, ignore_index=IGNORED, label_smoothing=recipe.label_smoothing)
         # A batch without a labelled pixel teaches nothing.
-        entropy = torch.nan_to_num(entropy, nan=0.0) if (wanted == IGNORED).all() else entropy
+        entropy = torch.where((wanted == IGNORED).all(), torch.nan_to_num(entropy, nan=0.0), entropy)
         return entropy + recipe.region_loss * dice_loss(logits, wanted) if recipe.region_loss else entropy
 
     def train_metric(self, outputs: Tensor, targets: Tensor) -> Tensor:
@@ -93,10 +93,11 @@ def dice_loss(logits: Tensor, wanted: Tensor) -> Tensor:
     """
     counted = (wanted != IGNORED).unsqueeze(1)
     probabilities = logits.softmax(1) * counted
-    truth = F.one_hot(wanted.where(wanted != IGNORED, 0), logits.shape[1]).permute(0, 3, 1, 2) * counted
+    classes = torch.arange(logits.shape[1], device=logits.device).view(1, -1, 1, 1)
+    truth = (wanted.unsqueeze(1) == classes) & counted
     shared = (probabilities * truth).sum((0, 2, 3))
     both = probabilities.sum((0, 2, 3)) + truth.sum((0, 2, 3))
     present = truth.sum((0, 2, 3)) > 0
-    if not present.any():
-        return logits.sum() * 0.0
-    return 1.0 - (2.0 * shared[present] / both[present].clamp(min=1e-6)).mean()
+    # Which classes those are is known to the device alone: the others are weighed by nothing.
+    mean = (2.0 * shared / both.clamp(min=1e-6) * present).sum() / present.sum().clamp(min=1)
+    return torch.where(present.any(), 1.0 - mean, 0.0)
