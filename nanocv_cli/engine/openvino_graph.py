@@ -6,7 +6,7 @@ same stem with the weights.
 
 import hashlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -28,6 +28,8 @@ cast(dict[str, Any], sys.modules).setdefault("openvino_telemetry", None)
 
 import openvino  # noqa: E402
 
+from nanocv_cli.engine.openvino_shapes import GraphBySize, Requests, keep_pixels_together  # noqa: E402
+
 CPU = "CPU"
 LATENCY, THROUGHPUT = "LATENCY", "THROUGHPUT"  # of OpenVINO's PERFORMANCE_HINT
 HINTS = {FP32: "f32", BF16: "bf16"}
@@ -46,12 +48,12 @@ class Compiled:
     """A graph compiled for this machine's processor.
 
     Attributes:
-        model: OpenVINO's `CompiledModel`; its requests run side by side, each for one thread at a time.
+        graph: it; `Requests` run it side by side, each for one thread at a time.
         signature: what it takes and gives.
         metadata: of the file, as far as it is nanocv's.
     """
 
-    model: Any
+    graph: GraphBySize
     signature: GraphSignature
     metadata: Mapping[str, str]
 
@@ -63,6 +65,7 @@ def compile_graph(
     threads: int = 0,
     precision: str = FP32,
     further: Mapping[str, Any] | None = None,
+    batch_sizes: Sequence[int] | None = (),
 ) -> Compiled:
     """Compiles a graph; all of nanocv comes by here.
 
@@ -74,6 +77,7 @@ def compile_graph(
         precision: fp32, or bf16 where the processor computes in it. What was exported in bf16 is computed in it where
             the processor can, else in fp32.
         further: OpenVINO's own properties by name.
+        batch_sizes: to compile for now; for others it is when they are asked for. None: inputs have no batch.
 
     Raises:
         ModelError: the content is damaged, of two exports, or has operators that OpenVINO lacks.
@@ -98,7 +102,9 @@ def compile_graph(
         if _exported_in(metadata) == BF16 and computes_in_bf16():
             settings["INFERENCE_PRECISION_HINT"] = HINTS[BF16]
         signature = GraphSignature(tuple(map(_told, model.inputs)), tuple(map(_told, model.outputs)))
-        return Compiled(core().compile_model(model, CPU, settings), signature, metadata)
+        keep_pixels_together(model)
+        graph = GraphBySize(model, lambda sized: core().compile_model(sized, CPU, settings), batch_sizes)
+        return Compiled(graph, signature, metadata)
     except (RuntimeError, KeyError, ValueError) as error:
         raise ModelError(
             f"{origin} cannot be loaded by OpenVINO: {reason(error)}",
@@ -127,9 +133,8 @@ class OpenVinoGraph(Engine):
         compiled = compile_graph(source, str(path), LATENCY, threads, precision, {"NUM_STREAMS": 1})
         card = ModelCard.from_metadata(dict(compiled.metadata), str(path))
         signature = compiled.signature
-        self._request = compiled.model.create_infer_request()
+        self._requests = Requests(compiled.graph)
         super().__init__(str(path), card, signature, rows_at_a_time(signature), "openvino", "cpu")
-        self._outputs = [output.name for output in signature.outputs]
         self.path = path
 
     @property
@@ -139,10 +144,9 @@ class OpenVinoGraph(Engine):
 
     def _run(self, graph_inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         try:
-            outputs = self._request.infer(dict(graph_inputs), share_inputs=True)
+            return self._requests.answer(graph_inputs)
         except RuntimeError as error:
             raise ModelError(f"{self.path} failed in OpenVINO: {reason(error)}", EXPORT_AGAIN) from error
-        return {name: outputs[name] for name in self._outputs}
 
 
 def open_by_openvino(path: Path, settings: RunSettings) -> Engine:

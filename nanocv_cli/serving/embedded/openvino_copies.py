@@ -1,4 +1,8 @@
-"""Copies of a graph by OpenVINO: requests of one compiled graph, which share weights and divide the processors."""
+"""Copies of a graph by OpenVINO: requests of one compiled graph, which share weights and divide the processors.
+
+It is compiled for single examples and for the largest batch before it is ready, for sizes between them when they have
+been asked for often enough.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,6 +10,7 @@ from typing import Any
 from tritonclient.grpc import model_config_pb2 as pb
 
 from nanocv_cli.engine.openvino_graph import LATENCY, THROUGHPUT, Compiled, compile_graph, reason
+from nanocv_cli.engine.openvino_shapes import Requests
 from nanocv_cli.engine.runtimes import BF16, FP32
 from nanocv_cli.serving.embedded.encoding import Array
 from nanocv_cli.serving.embedded.session import Watched
@@ -22,17 +27,20 @@ class OpenVinoCopy:
     runtime = "openvino"
 
     def __init__(self, compiled: Compiled) -> None:
-        self.signature = compiled.signature
-        self._request = compiled.model.create_infer_request()
+        self.compiled, self.signature = compiled, compiled.signature
+        self._requests = Requests(compiled.graph)
 
     def run(self, names: Sequence[str], feeds: Mapping[str, Array], watched: Watched) -> list[Array]:
         """See `session.Copy`; it can be stopped between two operators, but not within a loop."""
-        with watched(self._request.cancel):
-            # What `infer` runs cannot be cancelled.
-            self._request.start_async(dict(feeds), share_inputs=True)
-            self._request.wait()
-        # The next run writes where this one did.
-        return [self._request.get_tensor(name).data.copy() for name in names]
+
+        def run_watched(request: Any, graph_inputs: dict[str, Array]) -> None:
+            with watched(request.cancel):
+                # What `infer` runs cannot be cancelled.
+                request.start_async(graph_inputs, share_inputs=True)
+                request.wait()
+
+        answers = self._requests.answer(feeds, run_watched)
+        return [answers[name] for name in names]
 
     def reason(self, error: Exception) -> str:
         """See `session.Copy`."""
@@ -58,5 +66,6 @@ def lay_out(
             int(values.get("INFERENCE_NUM_THREADS", 0)),
             BF16 if "HINT_BF16" in values else FP32,
             further,
+            sorted({1, config.max_batch_size}) if config.max_batch_size else None,
         )
     return [OpenVinoCopy(compiled) for _ in range(count)]

@@ -96,7 +96,7 @@ def test_copies_share_one_compiled_graph_and_divide_its_threads(
         lambda stop: watchdog.watch(float("inf"), stop),
     )
     watchdog.close()
-    models = [copy._request.get_compiled_model() for copy in copies]
+    models = [copy.compiled.graph.compiled_for(1)[1] for copy in copies]
     assert len(models) == count
     assert {model.get_property("INFERENCE_NUM_THREADS") for model in models} == {threads}
     assert {model.get_property("NUM_STREAMS") for model in models} == {streams}
