@@ -41,6 +41,8 @@ bench: $(INSTALLED)  ## the figures that docs/figures.md quotes, as ratios measu
 	$(BIN)/python benchmarks/infer.py
 	$(BIN)/python benchmarks/train.py
 	$(BIN)/python benchmarks/serving.py
+	$(BIN)/python benchmarks/served.py
+	$(BIN)/python benchmarks/instances.py
 	$(BIN)/python benchmarks/sampling.py
 	$(BIN)/python benchmarks/engines.py
 	$(BIN)/python benchmarks/analysis.py

