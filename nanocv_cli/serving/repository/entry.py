@@ -13,7 +13,7 @@ from nanocv_cli.config.project import cache_folder, project_root
 from nanocv_cli.config.schema import ServeConfig
 from nanocv_cli.engine.card import METADATA_KEY
 from nanocv_cli.engine.graph import Graph
-from nanocv_cli.engine.runtimes import RunSettings, open_in_process
+from nanocv_cli.engine.runtimes import OPENVINO_FILE, RunSettings, open_in_process
 from nanocv_cli.errors import ModelError, RequestError
 from nanocv_cli.replaced_folder import put_in_place, staging
 from nanocv_cli.serving.repository import pbtxt
@@ -81,10 +81,16 @@ class Source:
 
     Raises:
         ModelError: it is missing, damaged or not ours, takes a fixed number of images, or cannot be run so.
-        RequestError: what shall run it is not installed, or this processor lacks the precision.
+        RequestError: it is in OpenVINO's own form, what shall run it is not installed, or this processor lacks the
+            precision.
     """
 
     def __init__(self, path: Path, settings: ServeConfig) -> None:
+        if path.suffix == OPENVINO_FILE:
+            raise RequestError(
+                f"{path} is OpenVINO's own form of a graph, and entries hold the ONNX one",
+                "give the .onnx that lies beside it, with --backend openvino",
+            )
         self.graph = Graph(path)
         self.graph.expect_promised_inputs()
         runtime = BACKENDS[settings.backend].runtime

@@ -65,6 +65,13 @@ def test_an_entry_of_openvino_says_what_tritons_backend_reads(tmp_path: Path, re
     assert read_config(write_entry(graph(tmp_path), repository, settings()).config).default_model_filename == ""
 
 
+def test_openvinos_own_form_of_a_graph_is_refused(tmp_path: Path, repository: Path) -> None:
+    (tmp_path / "graph.xml").write_text("<net/>")
+    with pytest.raises(RequestError, match="is OpenVINO's own form of a graph") as refused:
+        write_entry(tmp_path / "graph.xml", repository, settings(backend="openvino"))
+    assert "--backend openvino" in str(refused.value.hint)
+
+
 def test_what_openvino_cannot_run_is_not_written(
     tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
