@@ -110,6 +110,9 @@ class TrainConfig(Config):
     accumulate: int = Field(
         1, ge=1, le=65_536, description="micro-batches that a process makes of its share of a batch, to save memory"
     )
+    sync_batchnorm: bool = Field(
+        False, description="batch norm counts over the images of all processes, not over each one's own"
+    )
     optimizer: Literal["adamw", "sgd"] = Field("adamw", description="AdamW (arXiv:1711.05101) or SGD with momentum")
     learning_rate: float = Field(2e-3, gt=0.0, le=100.0, description="at the peak of the schedule")
     weight_decay: float = Field(0.05, ge=0.0, le=10.0, description="decoupled; not on biases and norms")

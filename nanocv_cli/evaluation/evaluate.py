@@ -69,8 +69,9 @@ def evaluate(
     context: EvalContext = NO_CONTEXT,
     batch_size: int = 32,
     progress: Progress | None = None,
+    part: tuple[int, int] = (0, 1),
 ) -> Evaluator:
-    """Runs `answer` over a split in order and returns the filled evaluator.
+    """Runs `answer` over a split, or over one process's part of it, in order and returns the filled evaluator.
 
     Args:
         task: whose evaluator to use.
@@ -81,9 +82,12 @@ def evaluate(
         context: what the evaluator may use.
         batch_size: images per call.
         progress: called with (done, n).
+        part: its number and how many there are: all images are in one of them, in order; batches stay whole, and so
+            each image's answer is the same.
     """
     evaluator = task.evaluator(classes, model, context)
-    for start in range(0, len(images.images), batch_size):
+    starts, (number, parts) = range(0, len(images.images), batch_size), part
+    for start in starts[len(starts) * number // parts : len(starts) * (number + 1) // parts]:
         # A copy: torch refuses to share read-only memory without a warning.
         batch, targets = (np.array(rows[start : start + batch_size]) for rows in (images.images, images.targets))
         evaluator.update(answer(task.graph_inputs(batch, targets, start)), targets, batch)

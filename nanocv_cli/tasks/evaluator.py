@@ -56,6 +56,18 @@ class Evaluator(ABC):
         """
 
     @abstractmethod
+    def state(self) -> Any:
+        """What was collected, for `absorb` in another process: arrays, tensors and plain values, nested at will."""
+
+    @abstractmethod
+    def absorb(self, state: Any) -> None:
+        """Adds what an evaluator of the images that come next has collected, as if they had been added here.
+
+        Args:
+            state: of an evaluator of the same kind.
+        """
+
+    @abstractmethod
     def compute(self) -> Metrics:
         """The metrics over all that was added, JSON-ready; `loss`, where there is one, is drawn beside training's."""
 

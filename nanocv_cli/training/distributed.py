@@ -97,6 +97,23 @@ class ProcessGroup:
         torch.distributed.broadcast_object_list(box, src=0)
         return box[0]
 
+    def on_leader(self, value: Any) -> list[Any]:
+        """Every process's value, by rank, on the leader; nothing elsewhere."""
+        if self.world == 1:
+            return [value]
+        gathered: list[Any] | None = [None] * self.world if self.is_main else None
+        torch.distributed.gather_object(value, gathered)
+        return gathered or []
+
+    def take_leaders(self, module: nn.Module) -> nn.Module:
+        """The module with the leader's parameters and statistics, on every process."""
+        if self.world > 1:
+            for tensor in module.state_dict().values():
+                sent = tensor.contiguous()  # memory is sent, and its order may differ
+                torch.distributed.broadcast(sent, src=0)
+                tensor.copy_(sent)
+        return module
+
     def leader_first(self, work: Callable[[], Outcome]) -> Outcome:
         """Does a piece of work on every process, on the leader first: what it leaves on disk, the others find."""
         done = [work()] if self.is_main else []

@@ -2,7 +2,7 @@
 
 import copy
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from nanocv_cli.config.schema import RunConfig
 from nanocv_cli.data.batches import Share, generator_for
-from nanocv_cli.errors import TrainingError, is_shortage
+from nanocv_cli.errors import OutOfMemoryError, TrainingError, is_shortage
 from nanocv_cli.models.checkpoint import load_tensors, save_tensors
 from nanocv_cli.models.device import autocast, computing_type
+from nanocv_cli.output import say
 from nanocv_cli.tasks.base import StepSettings, Task
 from nanocv_cli.training.distributed import ALONE, ProcessGroup, is_lost_process
 from nanocv_cli.training.optimiser import (
@@ -44,6 +45,10 @@ class Learner:
         group: the processes that learn together.
         taken: names of parameters that were taken over from elsewhere, and learn more slowly.
         frozen: modules of which nothing learns.
+        say: is told, a line, where memory does not suffice.
+
+    Attributes:
+        accumulate: micro-batches of a step: `train.accumulate`, or more where memory did not suffice for so few.
     """
 
     def __init__(
@@ -56,17 +61,20 @@ class Learner:
         group: ProcessGroup = ALONE,
         taken: Collection[str] = (),
         frozen: Sequence[nn.Module] = (),
+        say: Callable[[str], None] = say,
     ) -> None:
         self.network = network
         self.task = task
         self.config = config
         self.device = device
         self.precision = precision
+        self.accumulate = config.train.accumulate
         self.optimiser = build_optimiser(network, config.train, taken)
         self.average = MovingAverage(network, config.train.ema_decay) if config.train.ema_decay else None
         self._group = group
         self._trained = group.wrap(network)
         self._frozen = frozen
+        self._say = say
         self._scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
         self._evaluated = copy.deepcopy(network).eval()
 
@@ -86,6 +94,9 @@ class Learner:
 
         Returns:
             mean loss and number of right images of the share, scalars on the device.
+
+        Raises:
+            OutOfMemoryError: memory does not suffice for a single image, or for a group's micro-batches.
         """
         train = self.config.train
         share = share or Share(0, len(images), len(images))
@@ -96,7 +107,7 @@ class Learner:
         self._trained.train()
         for module in self._frozen:
             module.eval()
-        loss, train_metric = self._gradients(images, targets, epoch, step, share)
+        loss, train_metric = self._within_memory(images, targets, epoch, step, share)
         if train.gradient_clip:
             self._scaler.unscale_(self.optimiser)
             nn.utils.clip_grad_norm_(self.network.parameters(), train.gradient_clip)
@@ -106,11 +117,53 @@ class Learner:
             self.average.update(self.network, taken)
         return loss, train_metric
 
+    def _within_memory(
+        self, images: Tensor, targets: Tensor, epoch: int, step: int, share: Share
+    ) -> tuple[Tensor, Tensor]:
+        """As `_gradients`, in as many more micro-batches as it takes to fit into memory."""
+        while True:
+            try:
+                return self._gradients(images, targets, epoch, step, share)
+            except (RuntimeError, MemoryError) as error:
+                if not is_shortage(error):
+                    raise
+                shortage = first_line(error)
+            # Outside of the handler: the exception has held on to what the attempt took.
+            self._take_fewer(share, shortage)
+
+    def _take_fewer(self, share: Share, shortage: str) -> None:
+        """Halves the micro-batches after a step did not fit into memory.
+
+        Raises:
+            OutOfMemoryError: there is nothing to halve; or others of a group may have room, and do not know of it.
+        """
+        images = -(-share.count // min(self.accumulate, share.count))
+        if images == 1:
+            raise OutOfMemoryError(
+                f"there is not enough memory to learn from one image at a time: {shortage}",
+                "a smaller model or model.input_size, or a device with more memory; end what else uses it",
+            )
+        if self._group.world > 1:
+            raise OutOfMemoryError(
+                f"process {self._group.rank} has not enough memory for {images} images at a time: {shortage}",
+                f"--set train.accumulate={2 * self.accumulate}: the batch stays the same, and so does the result",
+            )
+        self.accumulate = 2 * min(self.accumulate, share.count)
+        self.optimiser.zero_grad()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        fewer = -(-share.count // min(self.accumulate, share.count))
+        self._say(
+            f"note: memory does not suffice for {images} images at a time; each batch of {share.total} is made of "
+            f"micro-batches of {fewer} from here on, with the same result (train.accumulate={self.accumulate})"
+        )
+
     def _gradients(self, images: Tensor, targets: Tensor, epoch: int, step: int, share: Share) -> tuple[Tensor, Tensor]:
         """Leaves in the network the gradients of the batch's mean loss, those of all processes averaged."""
         train, model = self.config.train, self.config.model
         size = image_size(train, model.input_size, epoch)
-        parts = share.parts(min(train.accumulate, share.count))
+        # As many in each process, however the images fall: norms may count over all of them.
+        parts = share.parts(min(self.accumulate, share.total // self._group.world))
         losses, metrics = [], []
         self.optimiser.zero_grad()
         for number, part in enumerate(parts, start=1):

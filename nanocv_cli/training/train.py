@@ -16,7 +16,7 @@ from nanocv_cli.machine import keep_freed_memory
 from nanocv_cli.models.checkpoint import load_network, save_weights
 from nanocv_cli.models.device import pick_precision
 from nanocv_cli.models.registry import build_model
-from nanocv_cli.tasks.evaluator import EvalContext, Metrics
+from nanocv_cli.tasks.evaluator import EvalContext, Evaluator, Metrics
 from nanocv_cli.training.context import TrainContext
 from nanocv_cli.training.epoch import diverged, learn_epoch
 from nanocv_cli.training.history import draw_curves, epoch_line, write_history
@@ -25,6 +25,7 @@ from nanocv_cli.training.optimiser import freeze, learning_rate
 from nanocv_cli.training.recorders.recorders import Recorders
 from nanocv_cli.training.start import Start, read_start, take, write_start
 from nanocv_cli.training.state import TrainingState
+from nanocv_cli.training.sync_batchnorm import synchronise_norms
 from nanocv_cli.untrusted import first_line
 
 # Training images are cached a little larger than the network reads them, so that crops stay sharp.
@@ -89,13 +90,13 @@ def train(context: TrainContext, recorders: Recorders) -> Trained | None:
         while state.epoch < config.train.epochs:
             learn_epoch(context, learner, batches, state, interrupts)
             last = state.epoch + 1 == config.train.epochs
-            if group.is_main and (last or (state.epoch + 1) % config.train.judge_every == 0):
+            if last or (state.epoch + 1) % config.train.judge_every == 0:
                 _validate(context, learner, validation, batches, state, recorders)
             state.begin_next_epoch()
             if group.is_main:
                 save_training(context.run.last, learner.tensors(), state)
     held_out = context.images(context.dataset.held_out, config.model.input_size)
-    return _finish(context, held_out, batches, state, recorders) if group.is_main else None
+    return _finish(context, learner, held_out, batches, state, recorders)
 
 
 def _begin(context: TrainContext) -> tuple[Learner, TrainingState]:
@@ -108,11 +109,15 @@ def _begin(context: TrainContext) -> tuple[Learner, TrainingState]:
     source = config.model.model_copy(update={"pretrained": False}) if is_replaced else config.model
     network = build_model(source, len(context.dataset.classes)).to(context.device)
     network = network.to(memory_format=torch.channels_last)
+    if config.train.sync_batchnorm and group.world > 1:
+        network = synchronise_norms(network, context.device)
     frozen = freeze(network, config.train.freeze)
     start = _start(context, network, resumed)
     precision = pick_precision(config.train.precision, context.device)
     taken = start.names if start else ()
-    learner = Learner(network, context.task, config, context.device, precision, group, frozenset(taken), frozen)
+    learner = Learner(
+        network, context.task, config, context.device, precision, group, frozenset(taken), frozen, context.display.say
+    )
     fingerprint = context.dataset.fingerprint()
     if resumed:
         return learner, _restore(context, learner, fingerprint)
@@ -175,11 +180,14 @@ def _validate(
     state: TrainingState,
     recorders: Recorders,
 ) -> None:
-    """Validates, keeps the best weights, and tells of the epoch."""
-    task, network = context.task, learner.evaluated()
+    """Validates, each process a part of the split; the leader keeps the best weights, and tells of the epoch."""
+    task, network = context.task, context.group.take_leaders(learner.evaluated())
     export_model = task.export_model(network, context.config.model).to(context.device).eval()
     answer = torch_answer(task, export_model, context.device, learner.precision)
-    evaluator = evaluate(task, answer, validation, context.dataset.classes, context.config.model)
+    part = (context.group.rank, context.group.world)
+    evaluator = evaluate(task, answer, validation, context.dataset.classes, context.config.model, part=part)
+    if not _merged(evaluator, context):
+        return
     metrics = evaluator.compute()
     evaluator.snapshot(context.run.path, state.epoch + 1)
     loss = metrics.get("loss")
@@ -208,17 +216,35 @@ def _validate(
     context.display.say(epoch_line(row, context.config.train.epochs, task.train_metric_name, task.best))
 
 
+def _merged(evaluator: Evaluator, context: TrainContext) -> bool:
+    """Brings the parts of an evaluation together on the leader; whether this process is it."""
+    for rank, state in enumerate(context.group.on_leader(evaluator.state())):
+        if rank != context.group.rank:
+            evaluator.absorb(state)
+    return context.group.is_main
+
+
 def _finish(
-    context: TrainContext, held_out: Split, batches: Batches, state: TrainingState, recorders: Recorders
-) -> Trained:
+    context: TrainContext,
+    learner: Learner,
+    held_out: Split,
+    batches: Batches,
+    state: TrainingState,
+    recorders: Recorders,
+) -> Trained | None:
     """Measures the best weights on the held-out split at full precision, writes them into the card, draws images."""
-    task, dataset, run = context.task, context.dataset, context.run
-    network, model, _ = load_network(run.best)
+    task, dataset, run, group = context.task, context.dataset, context.run, context.group
+    # The leader alone may have the run's folder.
+    network, model = load_network(run.best)[:2] if group.is_main else (learner.evaluated(), context.config.model)
+    network = group.take_leaders(network.to(context.device)).eval()
     split = dataset.held_out
     answer = torch_answer(task, task.export_model(network, model).to(context.device).eval(), context.device)
     eval_context = EvalContext(context.images("train", model.input_size).images if task.wants_train_images else None)
     with context.display.bar(f"measuring {split}") as progress:
-        evaluator = evaluate(task, answer, held_out, dataset.classes, model, eval_context, progress=progress)
+        part = (group.rank, group.world)
+        evaluator = evaluate(task, answer, held_out, dataset.classes, model, eval_context, progress=progress, part=part)
+    if not _merged(evaluator, context):
+        return None
     metrics = evaluator.compute()
     save_weights(run.best, network.state_dict(), context.card(metrics, split))
     draw_curves(state.history, task.train_metric_name, task.best, run.curves)

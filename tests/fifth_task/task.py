@@ -30,6 +30,12 @@ class CountingEvaluator(Evaluator):
     def update(self, outputs: Outputs, targets: NDArray[Any], images: NDArray[np.uint8]) -> None:
         self._errors.append(np.abs(outputs["count"].astype(np.float64) - targets))
 
+    def state(self) -> Any:
+        return self._errors
+
+    def absorb(self, state: Any) -> None:
+        self._errors += state
+
     def compute(self) -> Metrics:
         errors = np.concatenate(self._errors)
         return {"mae": float(errors.mean()), "worst": float(errors.max())}

@@ -6,9 +6,11 @@ from torch import nn
 
 from nanocv_cli.config.loader import resolve
 from nanocv_cli.config.schema import RunConfig
-from nanocv_cli.errors import ConfigError
+from nanocv_cli.data.batches import Share
+from nanocv_cli.errors import ConfigError, OutOfMemoryError
 from nanocv_cli.models.registry import build_model
 from nanocv_cli.tasks.table import task_for
+from nanocv_cli.training.distributed import ProcessGroup
 from nanocv_cli.training.learner import Learner
 from nanocv_cli.training.optimiser import MovingAverage, build_optimiser, freeze, learning_rate
 
@@ -89,6 +91,50 @@ def test_micro_batches_learn_what_the_whole_batch_teaches(accumulate: int, mix: 
     parts, other = plain_losses(*settings, f"train.accumulate={accumulate}")
     assert parts == pytest.approx(whole, abs=1e-5)
     torch.testing.assert_close(one.state_dict(), other.state_dict(), atol=1e-5, rtol=1e-4)
+
+
+class Memory:
+    """Of a device that takes no more than so many images at a time: as a hook of the network's first layer."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+
+    def __call__(self, module: nn.Module, inputs: tuple[torch.Tensor]) -> None:
+        if len(inputs[0]) > self.most:
+            raise RuntimeError("[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: not enough memory")
+
+
+def test_a_step_that_memory_does_not_suffice_for_is_made_in_halves_and_gives_the_same() -> None:
+    whole, expected = plain_losses("train.augment.mix=0.5")
+    torch.manual_seed(0)
+    network, told = Plain(), []  # type: ignore[var-annotated]
+    network.first.register_forward_pre_hook(Memory(2))  # type: ignore[arg-type]
+    config = config_with("train.augment.mix=0.5")
+    learner = Learner(network, task_for("classification"), config, CPU, "fp32", say=told.append)
+    losses = [learner.learn(IMAGES, TARGETS, step // 3, step % 3, 3)[0].item() for step in range(6)]
+    assert losses == pytest.approx(whole, abs=1e-5)
+    torch.testing.assert_close(network.state_dict(), expected.state_dict(), atol=1e-5, rtol=1e-4)
+    assert learner.accumulate == 4
+    assert len(told) == 2  # of 6 images, 3, 2: not once a step
+    assert "micro-batches of 2 from here on" in told[-1]
+
+
+def test_where_one_image_does_not_fit_the_message_says_what_would() -> None:
+    network = Plain()
+    network.first.register_forward_pre_hook(Memory(0))  # type: ignore[arg-type]
+    learner = Learner(network, task_for("classification"), config_with(), CPU, "fp32", say=lambda line: None)
+    with pytest.raises(OutOfMemoryError, match="one image at a time") as raised:
+        learner.learn(IMAGES, TARGETS, 0, 0, 3)
+    assert "model.input_size" in raised.value.hint
+
+
+def test_a_group_is_told_how_to_take_fewer_images_at_a_time() -> None:
+    learner = learner_for(config_with())
+    learner._group = ProcessGroup(1, 2)
+    learner.network.features.conv1.register_forward_pre_hook(Memory(1))  # type: ignore[union-attr, operator]
+    with pytest.raises(OutOfMemoryError, match="process 1 has not enough memory for 3 images") as raised:
+        learner.learn(IMAGES[3:], TARGETS[3:], 0, 0, 3, Share(3, 3, 6))
+    assert "--set train.accumulate=2" in raised.value.hint
 
 
 def test_learning_lowers_the_loss() -> None:

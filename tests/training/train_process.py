@@ -2,7 +2,9 @@
 
 import multiprocessing
 import os
+import socket
 import sys
+from collections.abc import Mapping
 from itertools import count
 from pathlib import Path
 
@@ -17,13 +19,21 @@ _IMPORTED = [
 _numbers = count()
 
 
+def group_environment(world: int) -> list[dict[str, str]]:
+    """The variables of as many processes of one group on this machine."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(probe.getsockname()[1]), "WORLD_SIZE": str(world)}
+    return [{**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(world)]
+
+
 class TrainProcess:
     """A training that has been started in `folder`, as the command line starts it; its stderr goes to a file there."""
 
-    def __init__(self, folder: Path, *arguments: str) -> None:
+    def __init__(self, folder: Path, *arguments: str, environment: Mapping[str, str] | None = None) -> None:
         self._errors = folder / f"stderr-{next(_numbers)}.txt"
         _CONTEXT.set_forkserver_preload(_IMPORTED)
-        self._process = _CONTEXT.Process(target=_train, args=(folder, arguments, self._errors))
+        self._process = _CONTEXT.Process(target=_train, args=(folder, arguments, self._errors, dict(environment or {})))
         self._process.start()
 
     def is_running(self) -> bool:
@@ -43,10 +53,11 @@ class TrainProcess:
         return self._process.exitcode, self._errors.read_text()
 
 
-def _train(folder: Path, arguments: tuple[str, ...], errors: Path) -> None:
+def _train(folder: Path, arguments: tuple[str, ...], errors: Path, environment: Mapping[str, str]) -> None:
     from nanocv_cli.app import main
 
     os.chdir(folder)
+    os.environ.update(environment)
     for number, target in ((1, os.devnull), (2, errors)):
         os.dup2(os.open(target, os.O_WRONLY | os.O_CREAT), number)
     sys.argv = ["nanocv", "train", *arguments]

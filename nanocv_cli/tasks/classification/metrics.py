@@ -39,6 +39,14 @@ class ClassificationEvaluator(Evaluator):
         self._probabilities.append(torch.tensor(outputs["probabilities"], dtype=torch.float32))
         self._labels.append(torch.tensor(targets))
 
+    def state(self) -> Any:
+        return self._probabilities, self._labels
+
+    def absorb(self, state: Any) -> None:
+        probabilities, labels = state
+        self._probabilities += probabilities
+        self._labels += labels
+
     def compute(self) -> Metrics:
         """All metrics; shares in 0..1.
 

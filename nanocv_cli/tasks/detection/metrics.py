@@ -113,21 +113,36 @@ class DetectionEvaluator(Evaluator):
         for boxes, scores, labels, rows in zip(
             outputs["boxes"], outputs["scores"], outputs["labels"], targets, strict=True
         ):
-            answers = (boxes.astype(float), scores.astype(float), labels, rows.astype(float))
-            self._answers.append(answers)
-            self._evaluated.append(evaluate_image(self._images, *answers))
-            self._images += 1
-            for row in rows[rows[:, LABEL] >= 0]:
-                box = self._box(row[:4])
-                self._objects.append({
-                    "id": len(self._objects) + 1, "image_id": self._images, "category_id": int(row[LABEL]) + 1,
-                    "bbox": box, "area": box[2] * box[3], "iscrowd": int(row[IGNORED]),
-                })  # fmt: skip
-            for place in np.flatnonzero(scores > 0.0):
-                self._detections.append({
-                    "image_id": self._images, "category_id": int(labels[place]) + 1, "bbox": self._box(boxes[place]),
-                    "score": float(scores[place]),
-                })  # fmt: skip
+            self._add(boxes.astype(float), scores.astype(float), labels, rows.astype(float))
+
+    def state(self) -> Any:
+        return self._answers
+
+    def absorb(self, state: Any) -> None:
+        for answers in state:
+            self._add(*answers)
+
+    def _add(
+        self, boxes: NDArray[np.float64], scores: NDArray[np.float64], labels: NDArray[np.int64],
+        rows: NDArray[np.float64],
+    ) -> None:  # fmt: skip
+        """Adds one image's answers and objects; see `evaluate_image`."""
+        answers = (boxes, scores, labels, rows)
+        self._answers.append(answers)
+        self._matches = None
+        self._evaluated.append(evaluate_image(self._images, *answers))
+        self._images += 1
+        for row in rows[rows[:, LABEL] >= 0]:
+            box = self._box(row[:4])
+            self._objects.append({
+                "id": len(self._objects) + 1, "image_id": self._images, "category_id": int(row[LABEL]) + 1,
+                "bbox": box, "area": box[2] * box[3], "iscrowd": int(row[IGNORED]),
+            })  # fmt: skip
+        for place in np.flatnonzero(scores > 0.0):
+            self._detections.append({
+                "image_id": self._images, "category_id": int(labels[place]) + 1, "bbox": self._box(boxes[place]),
+                "score": float(scores[place]),
+            })  # fmt: skip
 
     def _box(self, corners: NDArray[Any]) -> list[float]:
         x0, y0, x1, y1 = (float(value) * self._side for value in corners)

@@ -53,6 +53,16 @@ class GenerationEvaluator(Evaluator):
         self._labels.append(np.asarray(targets, np.int64))
         self._by_row = self._seen_as = None
 
+    def state(self) -> Any:
+        return self._made, self._real, self._labels
+
+    def absorb(self, state: Any) -> None:
+        made, real, labels = state
+        self._made += made
+        self._real += real
+        self._labels += labels
+        self._by_row = self._seen_as = None
+
     def compute(self) -> Metrics:
         """All metrics; what cannot be measured is null.
 

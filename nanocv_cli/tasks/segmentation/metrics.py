@@ -1,7 +1,7 @@
 """Intersection over union, Dice, pixel accuracy and the boundary F-score; the worst images beside their labels."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -76,15 +76,28 @@ class SegmentationEvaluator(Evaluator):
         by_class = [_pixel_counts(answers == label, truth == label, counted) for label in range(count)]
         self._counts.append(torch.stack(by_class, 1).numpy())
 
+    def state(self) -> Any:
+        return self._confusion, self._counts, self.worst, self._seen
+
+    def absorb(self, state: Any) -> None:
+        confusion, counts, worst, seen = state
+        self._confusion += confusion
+        self._counts += counts
+        self._keep([replace(evaluated, number=self._seen + evaluated.number) for evaluated in worst])
+        self._seen += seen
+
     def _keep_worst(self, answers: Tensor, truth: Tensor, counted: Tensor) -> None:
         """The masks of few images are kept: those of a whole split would fill the memory."""
         right = ((answers == truth) & counted).sum((1, 2)) / counted.sum((1, 2)).clamp(min=1)
-        for row, share in enumerate(right.tolist()):
-            if counted[row].any():
-                evaluated = Evaluated(self._seen + row, share, truth[row].byte().numpy(), answers[row].byte().numpy())
-                self.worst.append(evaluated)
-        self.worst = sorted(self.worst, key=lambda evaluated: evaluated.right)[:SHOWN]
+        self._keep([
+            Evaluated(self._seen + row, share, truth[row].byte().numpy(), answers[row].byte().numpy())
+            for row, share in enumerate(right.tolist())
+            if counted[row].any()
+        ])  # fmt: skip
         self._seen += len(answers)
+
+    def _keep(self, evaluated: list[Evaluated]) -> None:
+        self.worst = sorted([*self.worst, *evaluated], key=lambda one: one.right)[:SHOWN]
 
     def compute(self) -> Metrics:
         """All metrics, shares in 0..1; what the split does not decide is null.
