@@ -1,19 +1,11 @@
-"""Weights as `.safetensors`: a network's finished weights with a model card, read back into the network they name.
-
-Also weights that others have published, from torch's cache or downloaded into it.
-"""
+"""Weights as `.safetensors`: a network's finished weights with a model card, read back into the network they name."""
 
 import json
-import os
-import pickle
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import safetensors
 import safetensors.torch
-import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
@@ -25,8 +17,6 @@ from nanocv_cli.errors import ConfigError, ModelError
 from nanocv_cli.files import atomic_path
 from nanocv_cli.models.registry import build_model, without_weights
 from nanocv_cli.untrusted import first_line
-
-WEIGHTS_ONLY = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
 
 
 def save_weights(path: Path, state: dict[str, Tensor], card: ModelCard) -> None:
@@ -125,75 +115,3 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             f"{path} ({path.stat().st_size} bytes) is no whole .safetensors file: {first_line(error)}",
             "use another checkpoint, or train again",
         ) from error
-
-
-def published_state(url: str, name: str, instead: str) -> dict[str, Tensor]:
-    """A published state dict, with the hash that its name carries checked.
-
-    Such files are pickles by their publishers' choice; torch's restricted unpickler, which runs no code, reads them.
-
-    Args:
-        url: where it is published, the name ending in `-HASH.pth`.
-        name: whose weights, for people.
-        instead: what to do without them.
-
-    Raises:
-        ModelError: they cannot be had.
-    """
-    with _had(f"{name} could not be had from {url}", instead):
-        state: dict[str, Tensor] = torch.hub.load_state_dict_from_url(
-            url, map_location="cpu", progress=False, check_hash=True, weights_only=True
-        )
-    return state
-
-
-def torchvision_network(name: str, is_pretrained: bool, **options: Any) -> nn.Module:
-    """A detector or segmenter of torchvision's, its backbone with the weights that torchvision has for it if asked for.
-
-    torchvision unpickles those without restriction; here they are read as `published_state` reads others.
-
-    Args:
-        name: torchvision's.
-        is_pretrained: whether the backbone has weights.
-        options: of torchvision's builder.
-
-    Raises:
-        ModelError: the weights cannot be had.
-    """
-    from torchvision import models
-
-    backbone = "DEFAULT" if is_pretrained else None
-    told = f"torchvision's weights for the backbone of {name} could not be had"
-    with _had(told, "use --set model.pretrained=false"), _weights_only():
-        network: nn.Module = models.get_model(name, weights=None, weights_backbone=backbone, **options)
-    return network
-
-
-@contextmanager
-def _had(told: str, instead: str) -> Iterator[None]:
-    """Tells why published weights cannot be had.
-
-    Raises:
-        ModelError: with the reason behind what is told.
-    """
-    try:
-        yield
-    except (OSError, RuntimeError, pickle.UnpicklingError) as error:
-        reason = first_line(getattr(error, "reason", error))
-        raise ModelError(
-            f"{told}: {reason}", f"{instead}, or place the file in {torch.hub.get_dir()}/checkpoints"
-        ) from error
-
-
-@contextmanager
-def _weights_only() -> Iterator[None]:
-    """Has `torch.load` use its restricted unpickler inside the block, whatever its caller says."""
-    former = os.environ.get(WEIGHTS_ONLY)
-    os.environ[WEIGHTS_ONLY] = "1"
-    try:
-        yield
-    finally:
-        if former is None:
-            del os.environ[WEIGHTS_ONLY]
-        else:
-            os.environ[WEIGHTS_ONLY] = former

@@ -21,9 +21,9 @@ from nanocv_cli.config.torchvision_names import (
     TORCHVISION_SEGMENTERS,
 )
 from nanocv_cli.errors import ConfigError, ModelError
+from nanocv_cli.models import published
 from nanocv_cli.models.registry import build_model, without_weights
 from nanocv_cli.rooms import BUILT_IN, room, task_names
-from nanocv_cli.tasks.classification import torchvision_classifiers
 
 
 def config(architecture: str, **values: object) -> ModelConfig:
@@ -104,7 +104,7 @@ def published_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[s
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     url = f"http://127.0.0.1:{server.server_port}/squeezenet-{digest}.pth"
-    monkeypatch.setattr(torchvision_classifiers, "weights_url", lambda name: url)
+    monkeypatch.setattr(published, "weights_url", lambda name: url)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     return state
 
@@ -150,9 +150,7 @@ def test_weights_that_carry_code_are_refused(
 
 def test_weights_that_cannot_be_had_say_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    monkeypatch.setattr(
-        torchvision_classifiers, "weights_url", lambda name: "http://127.0.0.1:9/squeezenet-00000000.pth"
-    )
+    monkeypatch.setattr(published, "weights_url", lambda name: "http://127.0.0.1:9/squeezenet-00000000.pth")
     with pytest.raises(ModelError, match="could not be had") as caught:
         build_model(config("squeezenet1_1", pretrained=True), 4)
     assert "model.pretrained=false" in caught.value.hint

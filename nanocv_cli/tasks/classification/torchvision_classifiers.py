@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 from torchvision import models
 
 from nanocv_cli.config.schema import ModelConfig
 from nanocv_cli.errors import ConfigError
-from nanocv_cli.models.checkpoint import published_state
+from nanocv_cli.models.published import torchvision_state
 from nanocv_cli.untrusted import first_line
 
 # Below these sizes a builder's last feature map would be empty.
@@ -45,7 +45,7 @@ def build_torchvision_classifier(config: ModelConfig, classes: int) -> nn.Module
     except (ValueError, AssertionError) as error:  # the size does not divide into patches or windows
         raise _wrong_size(name, size, error) from error
     if config.pretrained:
-        state = pretrained_state(name)
+        state = torchvision_state(name)
         try:
             network.load_state_dict(state)
         except RuntimeError as error:  # position embeddings belong to the size they were trained at
@@ -61,21 +61,6 @@ def build_torchvision_classifier(config: ModelConfig, classes: int) -> nn.Module
 
 def _wrong_size(name: str, size: int, error: Exception) -> ConfigError:
     return ConfigError(f"{name} cannot read {size}x{size} images: {first_line(error)}", "--set model.input_size=224")
-
-
-def pretrained_state(name: str) -> dict[str, Tensor]:
-    """torchvision's default weights; see `published_state`.
-
-    Raises:
-        ModelError: they cannot be had.
-    """
-    return published_state(weights_url(name), f"torchvision's weights for {name}", "use --set model.pretrained=false")
-
-
-def weights_url(name: str) -> str:
-    """Where torchvision publishes a classifier's default weights."""
-    url: str = models.get_model_weights(name)["DEFAULT"].url
-    return url
 
 
 def _replace_head(network: nn.Module, classes: int) -> None:

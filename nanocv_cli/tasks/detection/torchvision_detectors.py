@@ -9,8 +9,8 @@ from nanocv_cli.config.schema import ModelConfig
 from nanocv_cli.config.torchvision_names import TORCHVISION_DETECTORS
 from nanocv_cli.data.labels.boxes import IGNORED, LABEL
 from nanocv_cli.errors import ConfigError
-from nanocv_cli.models.checkpoint import torchvision_network
 from nanocv_cli.models.dense_detection import DETECTIONS, Losses
+from nanocv_cli.models.published import torchvision_network
 
 # These learn masks or key points too, which boxes do not give them.
 NEED_MORE_THAN_BOXES = ("maskrcnn", "keypointrcnn")

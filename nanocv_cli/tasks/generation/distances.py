@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from nanocv_cli.models.checkpoint import published_state
+from nanocv_cli.models.published import published_state
 from nanocv_cli.tasks.evaluator import ImageRows
 
 Features = NDArray[np.float64]

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from nanocv_cli.config.schema import ModelConfig
 from nanocv_cli.config.torchvision_names import TORCHVISION_SEGMENTERS
 from nanocv_cli.errors import ConfigError
-from nanocv_cli.models.checkpoint import torchvision_network
+from nanocv_cli.models.published import torchvision_network
 
 
 def build_torchvision_segmenter(config: ModelConfig, classes: int) -> nn.Module:
