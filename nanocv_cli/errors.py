@@ -121,6 +121,7 @@ EXTRA_OF_MODULE = {
     "onnxscript": "train",
     "ptflops": "ptflops",
     "safetensors": "train",
+    "timm": "timm",
     "torch": "train",
     "torch_fidelity": "fid",
     "torchmetrics": "train",

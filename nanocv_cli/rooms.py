@@ -60,6 +60,7 @@ class Room:
         arguments: by the same names, the class of `model.args`: what the network may be built with; a network that
             is left out takes none.
         torchvision: likewise, what builds torchvision's networks by their names there; None where it has none.
+        timm: likewise, of timm's.
         graph_sampler: what makes images by an opened graph, without torch (`tasks.sampler.Sampler`); None where a
             model makes none.
         checkpoint_sampler: likewise by a checkpoint, from its path and a device.
@@ -76,6 +77,7 @@ class Room:
     networks: Mapping[str, str] = field(default_factory=dict)
     arguments: Mapping[str, str] = field(default_factory=dict)
     torchvision: str | None = None
+    timm: str | None = None
     graph_sampler: str | None = None
     checkpoint_sampler: str | None = None
     readers: Mapping[str, str] = field(default_factory=dict)
@@ -94,6 +96,7 @@ BUILT_IN = {
             "nanores": "nanocv_cli.models.arguments:NanoResArgs",
         },
         torchvision="nanocv_cli.tasks.classification.torchvision_classifiers:build_torchvision_classifier",
+        timm="nanocv_cli.models.timm_networks:build_timm_classifier",
         pipeline_tag="image-classification",
     ),
     "detection": Room(

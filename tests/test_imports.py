@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 import grimp
 import pytest
 
-TORCH = {"torch", "torchvision", "torchmetrics", "safetensors"}
+TORCH = {"torch", "torchvision", "timm", "torchmetrics", "safetensors"}
 # A name declares a module or a room with all that is in it; `*` stands for any room of a task.
 TRAINING_SIDE = (
     "models",

@@ -12,6 +12,7 @@ from torchvision import models
 from nanocv_cli.analysis.layer import Model
 from nanocv_cli.analysis.torch_trace import trace
 from nanocv_cli.config.loader import resolve
+from nanocv_cli.config.lookup import TIMM
 from nanocv_cli.config.project import shown
 from nanocv_cli.config.schema import ModelConfig
 from nanocv_cli.config.torchvision_names import TORCHVISION_CLASSIFIERS, TORCHVISION_DETECTORS, TORCHVISION_SEGMENTERS
@@ -62,8 +63,9 @@ def find_analysed_model(query: Query, root: Path) -> AnalysedModel:
         ModelError: a checkpoint is damaged.
     """
     is_open = not query.overrides and query.classes is None and query.data is None and query.input_size is None
-    is_name = query.ref is None or (len(Path(query.ref).parts) == 1 and not Path(query.ref).suffix)
-    if is_open or not is_name:
+    is_timm = query.ref is not None and query.ref.startswith(TIMM)
+    is_name = query.ref is None or (len(Path(query.ref).parts) == 1 and not Path(query.ref).suffix) or is_timm
+    if (is_open and not is_timm) or not is_name:
         try:
             return _of_checkpoint(find_checkpoint(query.ref, root), query)
         except RequestError:

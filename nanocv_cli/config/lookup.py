@@ -17,7 +17,12 @@ TEMPLATES = {
     **dict.fromkeys(TORCHVISION_DETECTORS, "torchvision-detector"),
     **dict.fromkeys(TORCHVISION_SEGMENTERS, "torchvision-segmenter"),
 }
-OTHER_NAMES = {"data": ", or a folder of images", "model": ", or any torchvision classifier, detector or segmenter"}
+YAML = (".yaml", ".yml")
+TIMM = "timm/"  # before the name of one of timm's; which there are, is known where timm builds it
+OTHER_NAMES = {
+    "data": ", or a folder of images",
+    "model": ", or any torchvision classifier, detector or segmenter, or timm/NAME",
+}
 
 
 def read_group(group: str, name: str, root: Path, asked_at: str = "") -> Located:
@@ -25,7 +30,8 @@ def read_group(group: str, name: str, root: Path, asked_at: str = "") -> Located
 
     Args:
         group: data, model, train, gpu or serve.
-        name: a config's name or file; for data also a folder of images, for model a torchvision network.
+        name: a config's name or file; for data also a folder of images, for model a torchvision network, or
+            `timm/NAME`.
         root: the project's root.
         asked_at: the place of the name, for the message, where a file gives it.
 
@@ -38,6 +44,9 @@ def read_group(group: str, name: str, root: Path, asked_at: str = "") -> Located
     if group == "model" and name in TEMPLATES and _find_named(group, name, root) is None:
         template = read_yaml(_find(group, TEMPLATES[name], root, asked_at))
         return template.replaced("name", name, "--model").replaced("architecture", name, "--model")
+    if group == "model" and name.startswith(TIMM) and not name.endswith(YAML):
+        template, network = read_yaml(_find(group, "timm", root, asked_at)), name.removeprefix(TIMM)
+        return template.replaced("name", f"timm-{network}", "--model").replaced("architecture", network, "--model")
     return read_yaml(_find(group, name, root, asked_at))
 
 
@@ -66,7 +75,7 @@ def _is_image_folder(name: str, root: Path) -> bool:
 def _find(group: str, name: str, root: Path, asked_at: str) -> Path:
     """A config's file: a path that ends in .yaml or .yml, else the project's of that name, else the shipped one."""
     place = f"{asked_at}: " if asked_at else ""
-    if name.endswith((".yaml", ".yml")):
+    if name.endswith(YAML):
         if not _is_file(Path(name)):
             raise ConfigError(f"{place}no file {name!r}", _hint(group, Path(name).stem, root))
         return Path(name)

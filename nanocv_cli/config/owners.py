@@ -71,7 +71,8 @@ def model_class(task: Any, source: Any, architecture: Any) -> type[ModelConfig]:
     if not isinstance(task, str) or not is_task(task):
         return ModelConfig
     own = cast(type[ModelConfig], resolve_name(room(task).model))
-    arguments = "" if source == "torchvision" else room(task).arguments.get(str(architecture), "")
+    is_own = source in (None, ModelConfig.model_fields["source"].default)
+    arguments = room(task).arguments.get(str(architecture), "") if is_own else ""
     return _with_arguments(own, arguments) if arguments else own
 
 

@@ -83,8 +83,10 @@ class ModelConfig(Config):
 
     name: str = Field(min_length=1, description="of the model, by which references find its runs")
     task: Annotated[str, OneOf(task_names, is_task)] = Field("classification", description="what the model is for")
-    architecture: str = Field(description="one of nanocv's own networks, or any of torchvision's by its name there")
-    source: Literal["nanocv", "torchvision"] = Field("nanocv", description="whose network it is")
+    architecture: str = Field(
+        description="one of nanocv's own networks, or any of torchvision's or timm's by its name there"
+    )
+    source: Literal["nanocv", "torchvision", "timm"] = Field("nanocv", description="whose network it is")
     input_size: int = Field(224, ge=16, le=2048, description="side of the square image the graph reads, pixels")
     resize: Literal["crop", "stretch"] = Field(
         "crop", description="crop: short side to size, centre; stretch: ignore aspect"
@@ -93,7 +95,7 @@ class ModelConfig(Config):
     std: Channels3 = Field((0.229, 0.224, 0.225), description="per channel, of RGB values in 0..1")
     pretrained: bool = Field(
         False,
-        description="start from torchvision's weights, downloaded by torchvision, unless train.start names others",
+        description="start from the weights that torchvision or timm publishes, unless train.start names others",
     )
     args: SerializeAsAny[ArchitectureArgs] = Field(
         default_factory=ArchitectureArgs, description="what the architecture is built with; its own file says what"

@@ -1,8 +1,8 @@
 """What nanocv's own networks may be built with: `model.args` of a config. No torch: a config is checked fast."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from nanocv_cli.config.schema import ArchitectureArgs, Fraction
 
@@ -34,8 +34,34 @@ class NanoResArgs(ArchitectureArgs):
     dropout: Fraction = Field(0.0, description="probability before the linear layer")
 
 
-class NanoSpotArgs(ArchitectureArgs):
+class BackboneArgs(ArchitectureArgs):
+    """Of networks that look at the maps of a backbone: their own, or a classifier's.
+
+    Attributes:
+        OF_OWN: keys that tell how the own one is built, so that another leaves them unread.
+    """
+
+    OF_OWN: ClassVar[tuple[str, ...]]
+
+    backbone: str | None = Field(
+        None,
+        min_length=1,
+        description="nanores, a torchvision classifier's name, or timm/NAME; none: the network's own",
+    )
+
+    @model_validator(mode="after")
+    def _all_is_read(self) -> Self:
+        fields = type(self).model_fields
+        changed = [key for key in self.OF_OWN if getattr(self, key) != fields[key].default]
+        if self.backbone is not None and changed:
+            raise ValueError(f"{changed[0]} is of the network's own backbone, which {self.backbone} takes the place of")
+        return self
+
+
+class NanoSpotArgs(BackboneArgs):
     """Of `nanospot.py`."""
+
+    OF_OWN = ("widths",)
 
     widths: tuple[EvenChannels, EvenChannels, EvenChannels, EvenChannels] = Field(
         (48, 96, 128, 144), description="channels of the backbone at strides 4, 8, 16 and 32; even"
@@ -43,8 +69,10 @@ class NanoSpotArgs(ArchitectureArgs):
     neck: Channels = Field(56, description="channels of the pyramid and of the towers")
 
 
-class NanoSegArgs(ArchitectureArgs):
+class NanoSegArgs(BackboneArgs):
     """Of `nanoseg.py`."""
+
+    OF_OWN = ("stem", "widths")
 
     stem: Channels = Field(16, description="channels after the first convolution")
     widths: tuple[EvenChannels, EvenChannels, EvenChannels] = Field(

@@ -1,7 +1,7 @@
 """NanoSpot: a small anchor-free detector that trains from scratch on a CPU.
 
 One prediction per place of three feature maps, as in FCOS (arXiv:1904.01355): class scores and the distances to the
-four sides. A residual backbone of dense 3x3 convolutions (arXiv:1512.03385), a top-down and bottom-up pyramid
+four sides. A backbone (its own, `backbones/nanospot.py`, or another), a top-down and bottom-up pyramid
 (arXiv:1612.03144, arXiv:1803.01534), towers for classes and sides at each level, and task-aligned assignment
 (`dense_detection.py`). Differs from FCOS: no centre-ness, for the score itself learns the overlap; no weights shared
 between levels, which keeps each level's batch statistics its own.
@@ -17,37 +17,16 @@ from torch import Tensor, nn
 
 from nanocv_cli.config.schema import ModelConfig
 from nanocv_cli.models.arguments import NanoSpotArgs
+from nanocv_cli.models.backbones.base import Backbone, Carrier
+from nanocv_cli.models.backbones.nanospot import NanoSpotBackbone, convolution
+from nanocv_cli.models.backbones.table import build_backbone
 from nanocv_cli.models.dense_detection import CANDIDATES, DETECTIONS, Losses, best_detections, detection_losses
 from nanocv_cli.models.registry import expect_multiple
 
 STRIDES = (8, 16, 32)
-STEM_KERNEL = 7
 DEFAULT = NanoSpotArgs()
 SMALLEST_SCORE = 0.01  # that a fresh network gives to every class, so that the many empty places do not flood the loss
 TYPICAL_SIDES = 2.0  # distance, in strides, that a fresh network answers
-
-
-def convolution(before: int, after: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
-    """Convolution, batch normalisation, ReLU."""
-    return nn.Sequential(
-        nn.Conv2d(before, after, kernel, stride, kernel // 2, bias=False),
-        nn.BatchNorm2d(after),
-        nn.ReLU(inplace=True),
-    )
-
-
-class Bottleneck(nn.Module):
-    """Half as many channels by 1x1, back by 3x3, added to what came in."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.narrow = convolution(width, width // 2, 1)
-        self.widen = convolution(width // 2, width)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Maps [N,width,H,W] to the same shape."""
-        added: Tensor = features + self.widen(self.narrow(features))
-        return added
 
 
 class Pyramid(nn.Module):
@@ -88,32 +67,26 @@ class Head(nn.Module):
         return logits, F.softplus(sides.float())
 
 
-class NanoSpot(nn.Module):
-    """Boxes, scores and labels of square images.
-
-    Args:
-        classes: number of classes.
-        input_size: side of the square input; a multiple of 32.
-        args: widths of backbone and neck.
-    """
+class PyramidDetector(Backbone):
+    """Boxes, scores and labels of square images, from the maps of a backbone that a class adds."""
 
     centres: Tensor
-    strides: Tensor
+    strides_of_places: Tensor
 
-    def __init__(self, classes: int, input_size: int = 320, args: NanoSpotArgs = DEFAULT) -> None:
-        super().__init__()
+    def add_heads(self, classes: int, input_size: int, neck: int) -> None:
+        """Adds what looks at the maps.
+
+        Args:
+            classes: number of classes.
+            input_size: side of the square input; a multiple of 32.
+            neck: channels of the pyramid and of the towers.
+        """
         self.input_size = input_size
-        first, second, third, fourth = args.widths
-        # One step to a quarter of the size: maps at half of it would cost a CPU more than all their worth.
-        self.stem = convolution(3, first, STEM_KERNEL, stride=4)
-        self.fine = nn.Sequential(convolution(first, second, stride=2), Bottleneck(second))
-        self.middle = nn.Sequential(convolution(second, third, stride=2), Bottleneck(third), Bottleneck(third))
-        self.coarse = nn.Sequential(convolution(third, fourth, stride=2), Bottleneck(fourth))
-        self.pyramid = Pyramid((second, third, fourth), args.neck)
-        self.heads = nn.ModuleList(Head(classes, args.neck) for _ in STRIDES)
+        self.pyramid = Pyramid(self.channels, neck)
+        self.heads = nn.ModuleList(Head(classes, neck) for _ in STRIDES)
         centres, strides = anchor_points(input_size)
         self.register_buffer("centres", centres, persistent=False)
-        self.register_buffer("strides", strides, persistent=False)
+        self.register_buffer("strides_of_places", strides, persistent=False)
 
     def forward(self, images: Tensor, targets: Tensor | None = None) -> Losses | tuple[Tensor, Tensor, Tensor]:
         """Learns with targets, answers without.
@@ -129,18 +102,55 @@ class NanoSpot(nn.Module):
         logits, sides = self.raw(images)
         if targets is not None:
             size = images.shape[-1]
-            anchors = (self.centres, self.strides) if size == self.input_size else anchor_points(size, images.device)
+            own = (self.centres, self.strides_of_places)
+            anchors = own if size == self.input_size else anchor_points(size, images.device)
             return detection_losses(logits, corners(sides, *anchors), targets, *anchors, float(size))
-        boxes = corners(sides, self.centres, self.strides) / self.input_size
+        boxes = corners(sides, self.centres, self.strides_of_places) / self.input_size
         return best_detections(boxes.clamp(0.0, 1.0), logits.sigmoid(), CANDIDATES, DETECTIONS)
 
     def raw(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Logits [N,A,classes] and distances [N,A,4] in strides, of all places, fine level first; float32."""
-        fine = self.fine(self.stem(images))
-        middle = self.middle(fine)
-        maps = self.pyramid([fine, middle, self.coarse(middle)])
+        maps = self.pyramid(self.feature_maps(images))
         found = [head(features) for head, features in zip(self.heads, maps, strict=True)]
         return torch.cat([logits for logits, _ in found], 1).float(), torch.cat([sides for _, sides in found], 1)
+
+
+class NanoSpot(NanoSpotBackbone, PyramidDetector):
+    """A detector with NanoSpot's own backbone.
+
+    Args:
+        classes: number of classes.
+        input_size: side of the square input; a multiple of 32.
+        args: widths of backbone and neck.
+    """
+
+    def __init__(self, classes: int, input_size: int = 320, args: NanoSpotArgs = DEFAULT) -> None:
+        super().__init__(args.widths)
+        self.add_heads(classes, input_size, args.neck)
+
+
+class CarryingNanoSpot(Carrier, PyramidDetector):
+    """The same detector on a backbone that it carries.
+
+    Args:
+        classes: number of classes.
+        input_size: side of the square input; a multiple of 32.
+        backbone: with maps of strides 8, 16 and 32.
+        neck: channels of the pyramid and of the towers.
+    """
+
+    def __init__(self, classes: int, input_size: int, backbone: Backbone, neck: int) -> None:
+        super().__init__(backbone)
+        self.add_heads(classes, input_size, neck)
+
+    def feature_maps(self, images: Tensor) -> list[Tensor]:
+        """See `Backbone`; also at the sizes of progressive resizing, which some backbones would round down."""
+        size = images.shape[-1]
+        if missing := -size % STRIDES[-1]:
+            found = super().feature_maps(F.pad(images, (0, missing, 0, missing)))
+            sides = (-(-size // stride) for stride in STRIDES)
+            return [one[:, :, :side, :side] for one, side in zip(found, sides, strict=True)]
+        return super().feature_maps(images)
 
 
 def anchor_points(size: int, device: torch.device | None = None) -> tuple[Tensor, Tensor]:
@@ -160,11 +170,15 @@ def corners(sides: Tensor, centres: Tensor, strides: Tensor) -> Tensor:
     return torch.cat([centres - distances[..., :2], centres + distances[..., 2:]], -1)
 
 
-def build_nanospot(config: ModelConfig, classes: int) -> NanoSpot:
+def build_nanospot(config: ModelConfig, classes: int) -> PyramidDetector:
     """The network of a model config.
 
     Raises:
-        ConfigError: its input size is no multiple of 32.
+        ConfigError: its input size is no multiple of 32, or its backbone cannot be.
+        ModelError: the pretrained weights of its backbone cannot be had.
     """
-    expect_multiple(config, 32, "halves its input five times")
-    return NanoSpot(classes, config.input_size, cast(NanoSpotArgs, config.args))
+    expect_multiple(config, STRIDES[-1], "halves its input five times")
+    args = cast(NanoSpotArgs, config.args)
+    if args.backbone is None:
+        return NanoSpot(classes, config.input_size, args)
+    return CarryingNanoSpot(classes, config.input_size, build_backbone(args.backbone, STRIDES, config), args.neck)

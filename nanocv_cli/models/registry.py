@@ -1,4 +1,4 @@
-"""One door to every network: a task's room names those of its own and who builds torchvision's for it.
+"""One door to every network: a task's room names those of its own and who builds torchvision's and timm's for it.
 
 A network is built with its weights, or without memory: parameters exist as shapes only, whatever their size.
 """
@@ -38,15 +38,16 @@ def build_model(config: ModelConfig, classes: int) -> nn.Module:
         ConfigError: no such architecture, or it cannot read images of `input_size`.
         ModelError: pretrained weights cannot be had.
     """
-    if config.source == "torchvision":
-        path = room(config.task).torchvision
+    own = room(config.task)
+    if config.source != "nanocv":
+        path = own.torchvision if config.source == "torchvision" else own.timm
         if path is None:
             raise ConfigError(
-                f"model.source is torchvision, which has no networks for {config.task}",
+                f"model.source is {config.source}, which has no networks for {config.task}",
                 "--set model.source=nanocv, or choose another model",
             )
         return _builder(path)(config, classes)
-    networks = room(config.task).networks
+    networks = own.networks
     if config.architecture not in networks:
         raise _no_such_network(config)
     return _builder(networks[config.architecture])(config, classes)
@@ -88,7 +89,7 @@ def _no_such_network(config: ModelConfig) -> ConfigError:
     near = nearest(config.architecture, list(tasks))
     return ConfigError(
         f"model.architecture is {config.architecture!r}; nanocv has {', '.join(tasks)}",
-        near or "set source: torchvision for a torchvision classifier",
+        near or "set source: torchvision or timm for one of theirs",
     )
 
 

@@ -196,7 +196,7 @@ class Learner:
         try:
             with autocast(self.device, self.precision):
                 return self._trained(inputs, *others)
-        except (RuntimeError, ValueError, IndexError, ZeroDivisionError) as error:
+        except (RuntimeError, ValueError, IndexError, ZeroDivisionError, AssertionError) as error:
             if is_shortage(error) or is_lost_process(error):
                 raise
             count, size = len(inputs), inputs.shape[-1]
