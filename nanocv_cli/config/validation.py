@@ -77,9 +77,10 @@ def _described(model: type[BaseModel], finding: ErrorDetails, located: Located, 
     if finding["type"] == "missing" and not within_list:
         return ConfigError(f"{place}: {full} is missing; expected {wanted}", f"add {path[-1]}: ...")
     value = located.value(key)
-    hint = _nearest_name(value, allowed_names(model, path)) or f"write another value there: {meaning(model, path)}"
+    another = f"write another value there: {meaning(model, path)}"
     if finding["type"] == "value_error":  # a rule between fields, which says itself what it expects
-        return ConfigError(f"{place}: {full} is {_shown(value)}; {finding['ctx']['error']}", hint)
+        return ConfigError(f"{place}: {full} is {_shown(value)}; {finding['ctx']['error']}", another)
+    hint = _nearest_name(value, allowed_names(model, path)) or another
     return ConfigError(f"{place}: {full} is {_shown(value)}; expected {wanted}", hint)
 
 

@@ -95,6 +95,10 @@ def test_what_bench_model_printed_is_served(nanocv: Command, project: Path) -> N
     config = read_config(Path(written.document["config"]))
     assert (config.backend, config.max_batch_size, config.instance_group[0].count) == ("openvino", 2, 2)
     assert config.parameters["INFERENCE_NUM_THREADS"].string_value == "2"
-    for options, told in ((("--model", graph), "leave --model out"), (("--kind", "gpu"), "kind")):
+    for options, told in (
+        (("--model", graph), "leave --model out"),
+        (("--kind", "gpu"), "write another value there"),
+        (("--backend", "python", "--precision", "bf16"), "expected fp32: only backend openvino takes another"),
+    ):
         refused = nanocv("serve", "config", "--from-bench", "bench.json", *options)
         assert refused.code == 2 and told in refused.err, refused.err
