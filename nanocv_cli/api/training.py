@@ -218,7 +218,7 @@ def export(
     *,
     data: str | None = None,
     any_size: bool = False,
-    precision: str = "fp32",
+    precision: str | None = None,
     max_drop: float = 1.0,
     target: str = "onnx",
 ) -> "Exported":
@@ -230,7 +230,8 @@ def export(
             int8) beside the checkpoint, or here where that came from a hub.
         data: the set whose images both are compared on; None: the one the model was trained on.
         any_size: let the graph read images of any height and width (segmentation).
-        precision: fp32, fp16 or int8; ranges of int8 are chosen by images of the training split.
+        precision: fp32, fp16 or int8; ranges of int8 are chosen by images of the training split. None: int8 of a run
+            that was trained so (`train.quantise`), whose graph is in no other, else fp32.
         max_drop: the most that the task's metric may lose on the validation split for that, in points of a share (else
             in percent of its value).
         target: onnx, or openvino: an `.xml` with graph and model card, with its weights beside it in a `.bin`.
@@ -244,25 +245,35 @@ def export(
     from nanocv_cli.engine.hub import hub_origin
     from nanocv_cli.engine.reference import find_checkpoint
     from nanocv_cli.engine.runtimes import FP32
+    from nanocv_cli.errors import RequestError
     from nanocv_cli.exporting.graph_file import export_graph, export_with_less, parity_images
     from nanocv_cli.exporting.graph_forms import find_form
     from nanocv_cli.exporting.precision import find_converter
     from nanocv_cli.files import expect_writable
+    from nanocv_cli.models.checkpoint import read_card
 
     root, display, form = project_root(), Display(), find_form(target)
     checkpoint = find_checkpoint(None if ref is None else str(ref), root)
-    plain = precision == FP32
+    trained_in = read_card(checkpoint).precision
+    if trained_in != FP32 and precision:
+        if precision != trained_in:
+            raise RequestError(
+                f"{checkpoint} was trained in {trained_in} (train.quantise), and answers in no other precision",
+                "leave --precision out; for another one train without train.quantise",
+            )
+        display.say(f"{checkpoint} was trained in {trained_in}: its graph is so already, nothing is quantised again")
     # A cache is no place for results.
     folder = Path() if hub_origin(checkpoint) else checkpoint.parent
-    name = f"{checkpoint.stem}{'' if plain else f'-{precision}'}{form.suffix}"
+    name = f"{checkpoint.stem}{'' if precision in (None, FP32) else f'-{precision}'}{form.suffix}"
     path = Path(out) if out else folder / name
     if form.beside and path.suffix != form.suffix:
         path /= name
-    if not plain:
-        find_converter(precision)
+    reduced = None if precision == trained_in else precision
+    if reduced:
+        find_converter(reduced)
     for file in form.files(path):
         expect_writable(file)
     images = parity_images(checkpoint, data, root, display)
-    if plain:
+    if reduced is None:
         return export_graph(checkpoint, path, images, any_size, form)
-    return export_with_less(checkpoint, path, images, any_size, precision, max_drop, data, root, display, form)
+    return export_with_less(checkpoint, path, images, any_size, reduced, max_drop, data, root, display, form)

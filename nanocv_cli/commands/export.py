@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 AnySizeOption = Annotated[
     bool, typer.Option("--any-size", help="Let the graph read images of any height and width, where the model can.")
 ]
-PrecisionOption = Annotated[str, typer.Option(help="fp32, fp16 or int8 (extra `int8`).")]
+PrecisionOption = Annotated[
+    str | None, typer.Option(help="fp32, fp16 or int8 (extra `int8`); default: what it was trained for, else fp32.")
+]
 MaxDropOption = Annotated[
     float, number_option(low=0.0, high=100.0, text="Most that less than fp32 may lose, points of the metric.")
 ]
@@ -27,7 +29,7 @@ def onnx(
     ] = None,
     data: DataOption = None,
     any_size: AnySizeOption = False,
-    precision: PrecisionOption = "fp32",
+    precision: PrecisionOption = None,
     max_drop: MaxDropOption = 1.0,
     as_json: JsonFlag = False,
     debug: DebugFlag = False,
@@ -59,7 +61,7 @@ def openvino(
     ] = None,
     data: DataOption = None,
     any_size: AnySizeOption = False,
-    precision: PrecisionOption = "fp32",
+    precision: PrecisionOption = None,
     max_drop: MaxDropOption = 1.0,
     as_json: JsonFlag = False,
     debug: DebugFlag = False,

@@ -144,6 +144,9 @@ class TrainConfig(Config):
     freeze: tuple[str, ...] = Field(
         (), description="parameters that keep their values: globs of their names or of modules, such as `features.*`"
     )
+    quantise: Literal["int8"] | None = Field(
+        None, description="learn with the rounding of int8, which the exported graph computes in; none: floating point"
+    )
     log: tuple[Literal["dvclive", "tensorboard", "mlflow", "wandb"], ...] = Field(
         ("dvclive",), description="where the run is recorded, beside its folder; changes nothing in the weights"
     )

@@ -22,7 +22,7 @@ class Graph(Engine):
         path: an `.onnx` file with a model card.
         threads: ONNX Runtime's intra-op threads; 0: it chooses, but no more than this process may use.
         device: where it runs.
-        spinning: see `sessions.session_options`.
+        spinning, whole_numbers: see `sessions.session_options`.
 
     Attributes:
         path: as given.
@@ -32,10 +32,14 @@ class Graph(Engine):
         RequestError: the device cannot be used.
     """
 
-    def __init__(self, path: Path, threads: int = 0, device: Device = CPU, spinning: bool = True) -> None:
+    def __init__(
+        self, path: Path, threads: int = 0, device: Device = CPU, spinning: bool = True, whole_numbers: bool = True
+    ) -> None:
         source = graph_source(path)
         try:
-            self._session = new_session(source, session_options(threads, spinning=spinning), device)
+            self._session = new_session(
+                source, session_options(threads, spinning=spinning, whole_numbers=whole_numbers), device
+            )
         except RequestError:
             raise
         except Exception as error:  # ONNX Runtime's errors share no base class
@@ -66,7 +70,9 @@ class Graph(Engine):
 def open_by_onnxruntime(path: Path, settings: RunSettings) -> Engine:
     """See `runtimes.Opener`; for devices `sessions.pick_session_device`."""
     device = pick_session_device(settings.device)
-    return Graph(path, settings.threads, device, spinning=not settings.shares_processors)
+    return Graph(
+        path, settings.threads, device, spinning=not settings.shares_processors, whole_numbers=settings.whole_numbers
+    )
 
 
 def graph_signature(session: Any) -> GraphSignature:

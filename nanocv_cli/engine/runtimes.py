@@ -30,6 +30,7 @@ class RunSettings:
         with_defaults: whether inputs that have a default will be given: `auto` takes what can be given them.
         shares_processors: whether others work beside the graph, as threads that decode its next images: its own then
             leave their processors as soon as they wait. Alone, a graph is faster if they do not.
+        whole_numbers: whether a graph of int8 is computed in int8, or its rounded values in fp32 where the runtime can.
     """
 
     runtime: str | None = None
@@ -38,6 +39,7 @@ class RunSettings:
     precision: str = FP32
     with_defaults: bool = False
     shares_processors: bool = False
+    whole_numbers: bool = True
 
     @property
     def asks_for_any(self) -> bool:

@@ -63,7 +63,13 @@ def pick_session_device(name: str) -> Device:
     return Device(found[1], int(found[2] or 0))
 
 
-def session_options(threads: int = 0, inter_op_threads: int = 0, parallel: bool = False, spinning: bool = True) -> Any:
+def session_options(
+    threads: int = 0,
+    inter_op_threads: int = 0,
+    parallel: bool = False,
+    spinning: bool = True,
+    whole_numbers: bool = True,
+) -> Any:
     """Options that every session shares; a caller may add its own.
 
     Args:
@@ -71,6 +77,7 @@ def session_options(threads: int = 0, inter_op_threads: int = 0, parallel: bool 
         inter_op_threads: across operators, likewise; they are used where `parallel` is.
         parallel: whether operators that do not need each other run at the same time.
         spinning: whether a thread that waits for its next part keeps its processor meanwhile.
+        whole_numbers: whether an int8 graph is computed in int8; else its rounded values are, in fp32.
     """
     onnxruntime.disable_telemetry_events()
     onnxruntime.set_default_logger_severity(FATAL_ONLY)
@@ -80,6 +87,8 @@ def session_options(threads: int = 0, inter_op_threads: int = 0, parallel: bool 
     options.inter_op_num_threads = inter_op_threads or (thread_limit() if parallel else 0)
     if not spinning:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if not whole_numbers:
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
     if parallel:
         options.execution_mode = onnxruntime.ExecutionMode.ORT_PARALLEL
     return options

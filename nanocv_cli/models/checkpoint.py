@@ -15,6 +15,7 @@ from nanocv_cli.config.upgrade import upgraded_model
 from nanocv_cli.engine.card import ModelCard
 from nanocv_cli.errors import ConfigError, ModelError
 from nanocv_cli.files import atomic_path
+from nanocv_cli.models.quantised import INT8, quantise_layers
 from nanocv_cli.models.registry import build_model, without_weights
 from nanocv_cli.untrusted import first_line
 
@@ -46,10 +47,10 @@ def load_network(path: Path) -> tuple[nn.Module, ModelConfig, ModelCard]:
     config = model_config(card, path)
     try:
         # As shapes first: what a card asks for may be larger than any memory.
-        expected = without_weights(lambda: build_model(config, len(card.classes))).state_dict()
+        expected = without_weights(lambda: _build(config, card)).state_dict()
         if wrong := _misfit(expected, tensors):
             raise ValueError(wrong)
-        network = build_model(config, len(card.classes))
+        network = _build(config, card)
         network.load_state_dict(tensors)
     except (ConfigError, KeyError, ValueError, RuntimeError) as error:
         raise ModelError(
@@ -57,6 +58,12 @@ def load_network(path: Path) -> tuple[nn.Module, ModelConfig, ModelCard]:
             "it may come from another nanocv version; train again or use the matching version",
         ) from error
     return network.eval(), config, card
+
+
+def _build(config: ModelConfig, card: ModelCard) -> nn.Module:
+    """The network of a card, with the layers of its precision."""
+    network = build_model(config, len(card.classes))
+    return quantise_layers(network) if card.precision == INT8 else network
 
 
 def _misfit(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 Say = Callable[[str], None]
 
+EQUAL = 1e-3  # scores whose difference may be rounding
+
 
 @dataclass(frozen=True)
 class StepSettings:
@@ -63,6 +65,7 @@ class Task(ABC):
             stands in where that takes too long.
         output_names: of the exported graph.
         tolerance: largest error between graph and checkpoint that export accepts, in the unit of `parity_error`.
+        int8_tolerance: likewise where both round to int8: a value between two steps goes either way.
         targets_on_cpu: whether `training_step` reads targets on the CPU, and moves what it makes of them.
         wants_train_images: whether the evaluator compares with the images that were trained on.
         online_metrics: metrics that need a download.
@@ -74,6 +77,7 @@ class Task(ABC):
     train_metric_name: ClassVar[str]
     output_names: ClassVar[tuple[str, ...]]
     tolerance: ClassVar[float] = 1e-3
+    int8_tolerance: ClassVar[float] = 0.05
     targets_on_cpu: ClassVar[bool] = False
     wants_train_images: ClassVar[bool] = False
     online_metrics: ClassVar[tuple[str, ...]] = ()
@@ -222,7 +226,7 @@ class Task(ABC):
             context: what it may use.
         """
 
-    def parity_error(self, expected: Outputs, actual: Outputs) -> float:
+    def parity_error(self, expected: Outputs, actual: Outputs, equal: float = EQUAL) -> float:
         """How far two models' outputs for the same images are apart, in units of `tolerance`; NaN if one is.
 
         By default the largest difference of any value.
@@ -230,6 +234,7 @@ class Task(ABC):
         Args:
             expected: [N,...] each, by the exported graph's names.
             actual: of the same names and shapes.
+            equal: scores as close as this are equal: a decision between them may go either way.
         """
         return largest_difference(expected, actual)
 

@@ -18,6 +18,7 @@ from nanocv_cli.data.sources import image_folder
 from nanocv_cli.display import Display
 from nanocv_cli.engine.card import ModelCard, wrong_classes
 from nanocv_cli.engine.reference import find_checkpoint
+from nanocv_cli.engine.runtimes import FP32
 from nanocv_cli.errors import ConfigError, DataError, RequestError
 from nanocv_cli.evaluation.evaluate import Split, load_split
 from nanocv_cli.files import write_json, write_text
@@ -86,6 +87,7 @@ class TrainContext:
             metrics=metrics,
             split=split,
             version=__version__,
+            precision=self.config.train.quantise or FP32,
         )
 
 

@@ -5,7 +5,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from nanocv_cli.data.batches import Batches
@@ -15,6 +17,7 @@ from nanocv_cli.interrupts import watch_interrupts
 from nanocv_cli.machine import keep_freed_memory
 from nanocv_cli.models.checkpoint import load_network, save_weights
 from nanocv_cli.models.device import pick_precision
+from nanocv_cli.models.quantised import choose_ranges, quantise_layers
 from nanocv_cli.models.registry import build_model
 from nanocv_cli.tasks.evaluator import EvalContext, Evaluator, Metrics
 from nanocv_cli.training.context import TrainContext
@@ -30,6 +33,7 @@ from nanocv_cli.untrusted import first_line
 
 # Training images are cached a little larger than the network reads them, so that crops stay sharp.
 TRAIN_MARGIN = 8 / 7
+RANGES_CHOSEN_BY = 256  # training images
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,8 @@ def train(context: TrainContext, recorders: Recorders) -> Trained | None:
     )
     recorders.begin(state.history)
     _introduce(context, learner, learning, validation)
+    if config.train.quantise and (state.epoch, state.step) == (0, 0):
+        _choose_ranges(context, learner, learning)
     with watch_interrupts() as interrupts:
         while state.epoch < config.train.epochs:
             learn_epoch(context, learner, batches, state, interrupts)
@@ -111,8 +117,10 @@ def _begin(context: TrainContext) -> tuple[Learner, TrainingState]:
     network = network.to(memory_format=torch.channels_last)
     if config.train.sync_batchnorm and group.world > 1:
         network = synchronise_norms(network, context.device)
-    frozen = freeze(network, config.train.freeze)
     start = _start(context, network, resumed)
+    if config.train.quantise:
+        quantise_layers(network)
+    frozen = freeze(network, config.train.freeze)
     precision = pick_precision(config.train.precision, context.device)
     taken = start.names if start else ()
     learner = Learner(
@@ -160,15 +168,34 @@ def _restore(context: TrainContext, learner: Learner, fingerprint: str) -> Train
     return state
 
 
+def _choose_ranges(context: TrainContext, learner: Learner, learning: Split) -> None:
+    """Chooses what int8 can tell of each layer's inputs by the middle of training images, spread evenly over them."""
+    task, model, size = context.task, context.config.model, context.config.train.batch_size
+    answer = torch_answer(task, task.export_model(learner.network, model).to(context.device).eval(), context.device)
+    places = np.unique(np.linspace(0, len(learning.images) - 1, RANGES_CHOSEN_BY).round().astype(int))
+    batches = (places[first : first + size] for first in range(0, len(places), size))
+
+    def pass_through(batch: NDArray[np.int64]) -> None:
+        images = learning.images[batch]
+        margin = (images.shape[1] - model.input_size) // 2
+        middle = slice(margin, margin + model.input_size)
+        answer(
+            task.graph_inputs(np.ascontiguousarray(images[:, middle, middle]), learning.targets[batch], int(batch[0]))
+        )
+
+    choose_ranges(learner.network, pass_through, batches)
+
+
 def _introduce(context: TrainContext, learner: Learner, learning: Split, validation: Split) -> None:
     parameters = sum(p.numel() for p in learner.network.parameters())
     frozen = sum(p.numel() for p in learner.network.parameters() if not p.requires_grad)
     kept = f", {frozen:,} of them frozen" if context.config.train.freeze else ""
+    rounded = f" for {context.config.train.quantise}" if context.config.train.quantise else ""
     processes = f" x {context.group.world} processes" if context.group.world > 1 else ""
     context.display.say(
         f"{context.config.model.name} ({parameters:,} parameters{kept}) on {context.dataset.name}: "
         f"{len(learning.images)} train, {len(validation.images)} val images; "
-        f"{context.device.type} {learner.precision}{processes}; {context.run.path}"
+        f"{context.device.type} {learner.precision}{rounded}{processes}; {context.run.path}"
     )
 
 

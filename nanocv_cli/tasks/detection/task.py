@@ -14,7 +14,7 @@ from nanocv_cli.data.labels.boxes import Boxes, box_targets
 from nanocv_cli.data.views import augment_boxes
 from nanocv_cli.engine.card import ModelCard
 from nanocv_cli.models.dense_detection import Losses
-from nanocv_cli.tasks.base import Normalised, Say, StepSettings, Task, recoloured
+from nanocv_cli.tasks.base import EQUAL, Normalised, Say, StepSettings, Task, recoloured
 from nanocv_cli.tasks.detection.boxes import overlaps
 from nanocv_cli.tasks.detection.config import Recipe
 from nanocv_cli.tasks.detection.metrics import DetectionEvaluator
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 
 # Below this a box is noise that a rounding error may add or remove; no reader shows it.
 SMALLEST_SCORE = 0.05
-# Scores as close as this are equal: which of two such boxes suppresses the other, or which of them is the last of the
-# answered ones, is a matter of rounding.
-EQUAL_SCORES = 1e-3
 RIVALS_OVERLAP = 0.4
 
 Points = NDArray[np.float64]
@@ -96,16 +93,21 @@ class Detection(Task):
     def evaluator(self, classes: tuple[str, ...], model: ModelConfig, context: EvalContext) -> DetectionEvaluator:
         return DetectionEvaluator(classes, model.input_size)
 
-    def parity_error(self, expected: Outputs, actual: Outputs) -> float:
-        return unmatched_distance(expected, actual)
+    def parity_error(self, expected: Outputs, actual: Outputs, equal: float = EQUAL) -> float:
+        return unmatched_distance(expected, actual, equal)
 
 
-def unmatched_distance(expected: Outputs, actual: Outputs) -> float:
+def unmatched_distance(expected: Outputs, actual: Outputs, equal: float = EQUAL) -> float:
     """Largest difference between each box and its nearest partner of the same label on the other side.
 
     A box is a point of five coordinates (four corners in 0..1 and the score); its distance to another is the largest
     difference of any. Both sides are compared with each other, so a box that one side lacks counts with its score, but
     for one that lost against a rival of an equal score.
+
+    Args:
+        expected, actual: boxes, scores, labels.
+        equal: which of two boxes suppresses the other, or which of them is the last of the answered ones, is a matter
+            of rounding where their scores are as close as this.
 
     Returns:
         0 for the same boxes in any order; NaN if a value is none.
@@ -115,7 +117,7 @@ def unmatched_distance(expected: Outputs, actual: Outputs) -> float:
         left, right = _points(expected, image), _points(actual, image)
         if not (np.isfinite(left).all() and np.isfinite(right).all()):
             return float("nan")
-        worst = max(worst, _one_way(left, right), _one_way(right, left))
+        worst = max(worst, _one_way(left, right, equal), _one_way(right, left, equal))
     return worst
 
 
@@ -125,18 +127,18 @@ def _points(outputs: Outputs, image: int) -> Points:
     return np.concatenate(columns, 1).astype(np.float64)
 
 
-def _one_way(left: Points, right: Points) -> float:
+def _one_way(left: Points, right: Points, equal: float) -> float:
     worst, lowest = 0.0, float(right[:, 5].min(initial=1.0))
     for point in left[left[:, 5] >= SMALLEST_SCORE]:
         partners = right[right[:, 0] == point[0]]
         apart = np.abs(partners[:, 1:] - point[1:]).max(1, initial=0.0)
         nearest = min([float(point[5]), *apart.tolist()])
-        if nearest <= worst or _lost_to_a_rival(point, partners) or point[5] <= lowest + EQUAL_SCORES:
+        if nearest <= worst or _lost_to_a_rival(point, partners, equal) or point[5] <= lowest + equal:
             continue
         worst = nearest
     return worst
 
 
-def _lost_to_a_rival(point: Points, partners: Points) -> bool:
-    rivals = partners[np.abs(partners[:, 5] - point[5]) <= EQUAL_SCORES]
+def _lost_to_a_rival(point: Points, partners: Points, equal: float) -> bool:
+    rivals = partners[np.abs(partners[:, 5] - point[5]) <= equal]
     return bool((overlaps(point[1:5], rivals[:, 1:5]) >= RIVALS_OVERLAP).any())

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from nanocv_cli.config.schema import Config, CropAugment, Fraction, ModelConfig, TrainConfig
 
@@ -31,3 +31,10 @@ class Recipe(TrainConfig):
         0.1, description="share of images that are trained on without class, for guidance (arXiv:2207.12598)"
     )
     augment: CropAugment = Field(CropAugment(), description="of the images of a batch")
+
+    @field_validator("quantise")
+    @classmethod
+    def _quantise_fits(cls, wanted: str | None) -> str | None:
+        if wanted:
+            raise ValueError("expected none: engines compute the loop of a sampler in floating point")
+        return wanted

@@ -13,13 +13,10 @@ from nanocv_cli.config.schema import ModelConfig, TrainConfig
 from nanocv_cli.data.dataset import Sample
 from nanocv_cli.data.labels.masks import IGNORED, Mask, cached_masks
 from nanocv_cli.data.views import augment_masks
-from nanocv_cli.tasks.base import Normalised, Say, StepSettings, Task, recoloured
+from nanocv_cli.tasks.base import EQUAL, Normalised, Say, StepSettings, Task, recoloured
 from nanocv_cli.tasks.evaluator import EvalContext, Outputs
 from nanocv_cli.tasks.segmentation.config import Recipe
 from nanocv_cli.tasks.segmentation.metrics import SegmentationEvaluator
-
-# A pixel may go either way where two classes are as probable as this.
-UNSURE = 1e-3
 
 
 class ExportModel(Normalised):
@@ -75,12 +72,12 @@ class Segmentation(Task):
     def evaluator(self, classes: tuple[str, ...], model: ModelConfig, context: EvalContext) -> SegmentationEvaluator:
         return SegmentationEvaluator(classes)
 
-    def parity_error(self, expected: Outputs, actual: Outputs) -> float:
+    def parity_error(self, expected: Outputs, actual: Outputs, equal: float = EQUAL) -> float:
         """Largest difference of a confidence, and 1 where a mask differs at a pixel that is not undecided."""
         left, right = expected["confidence"].astype(np.float64), actual["confidence"].astype(np.float64)
         apart = float(np.abs(left - right).max(initial=0.0))
         # Two classes as probable as one another have at most half of the probability each.
-        undecided = left < 0.5 + UNSURE
+        undecided = left < 0.5 + equal
         return max(apart, 1.0) if ((expected["mask"] != actual["mask"]) & ~undecided).any() else apart
 
 
