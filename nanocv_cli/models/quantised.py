@@ -142,13 +142,18 @@ def choose_ranges(network: nn.Module, answer: Callable[[Any], object], batches: 
         answer: passes a batch through it.
         batches: what to choose by; at least one.
     """
-    ranges = [module for module in network.modules() if isinstance(module, InputRange)]
+    ranges = input_ranges(network)
     for one in ranges:
         one.chosen_by = 0
     for batch in batches:
         answer(batch)
     for one in ranges:
         one.chosen_by = None
+
+
+def input_ranges(network: nn.Module) -> list[InputRange]:
+    """All of a network's; none where it is not quantised."""
+    return [module for module in network.modules() if isinstance(module, InputRange)]
 
 
 def rounded_weight(weight: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from nanocv_cli.data.batches import Share, generator_for
 from nanocv_cli.errors import OutOfMemoryError, TrainingError, is_shortage
 from nanocv_cli.models.checkpoint import load_tensors, save_tensors
 from nanocv_cli.models.device import autocast, computing_type
+from nanocv_cli.models.quantised import input_ranges
 from nanocv_cli.output import say
 from nanocv_cli.tasks.base import StepSettings, Task
 from nanocv_cli.training.distributed import ALONE, ProcessGroup, is_lost_process
@@ -74,6 +75,7 @@ class Learner:
         self._group = group
         self._trained = group.wrap(network)
         self._frozen = frozen
+        self._ranges = nn.ModuleList(input_ranges(network))
         self._say = say
         self._scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
         self._evaluated = copy.deepcopy(network).eval()
@@ -113,6 +115,8 @@ class Learner:
             nn.utils.clip_grad_norm_(self.network.parameters(), train.gradient_clip)
         self._scaler.step(self.optimiser)
         self._scaler.update()
+        # Each process has followed those of its own images: a resumed group could not tell.
+        self._group.take_leaders(self._ranges)
         if self.average:
             self.average.update(self.network, taken)
         return loss, train_metric

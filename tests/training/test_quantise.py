@@ -7,13 +7,21 @@ from typing import Any
 import onnx
 import pytest
 import safetensors.torch
+import torch
+from torch import nn
 
+from nanocv_cli.config.loader import resolve
 from nanocv_cli.engine.graph import Graph
 from nanocv_cli.errors import ExportError
 from nanocv_cli.exporting import graph_file
 from nanocv_cli.models.checkpoint import read_card
+from nanocv_cli.models.quantised import quantise_layers
+from nanocv_cli.models.registry import build_model
+from nanocv_cli.tasks.table import task_for
 from nanocv_cli.training import train
+from nanocv_cli.training.distributed import ProcessGroup
 from nanocv_cli.training.epoch import learn_epoch
+from nanocv_cli.training.learner import Learner
 from nanocv_cli.training.run_directory import RunDirectory
 from tests.conftest import Command, TrainedRun, training_run
 from tests.training.weights import same_weights
@@ -97,6 +105,25 @@ def test_its_graph_is_exported_in_int8_and_in_nothing_else(
     assert "nothing is quantised again" in done.err
     assert (done.document["precision"], done.document["drop"], done.document["kept"]) == ("int8", 0.0, [])
     assert Graph(tmp_path / "x.onnx").card == Graph(quantised.graph).card
+
+
+class Member(ProcessGroup):
+    """A process whose leader has 7 everywhere."""
+
+    def take_leaders(self, module: nn.Module) -> nn.Module:
+        for tensor in module.state_dict().values():
+            tensor.fill_(7.0)
+        return module
+
+
+def test_every_process_of_a_group_goes_on_with_the_leaders_ranges() -> None:
+    config = resolve(model="lenet", overrides=("model.input_size=32", "train.ema_decay=0.9")).config
+    network = quantise_layers(build_model(config.model, 2))
+    learner = Learner(network, task_for("classification"), config, torch.device("cpu"), "fp32", Member())
+    learner.learn(torch.randint(0, 256, (4, 32, 32, 3), dtype=torch.uint8), torch.tensor([0, 1, 0, 1]), 0, 0, 1)
+    state = network.state_dict()
+    assert all((state[name] == 7.0).all() == (".inputs." in name) for name in state)
+    assert learner.average is not None and learner.average.state["classifier.inputs.high"] > 6.0
 
 
 def test_a_sampler_is_refused_where_the_key_stands(nanocv: Command, project: Path, tiny_set: Path) -> None:
