@@ -6,8 +6,9 @@ Python's own `rglob` follows links to folders in some versions and not in others
 import os
 from collections import Counter
 from collections.abc import Collection, Iterator
-from enum import Enum
+from itertools import groupby
 from pathlib import Path
+from typing import NamedTuple
 
 # Links can lead to one folder in more ways than there are seconds; in so many it is walked.
 MOST_VISITS = 16
@@ -15,10 +16,18 @@ MOST_VISITS = 16
 Identity = tuple[int, int]
 
 
-class _Kind(Enum):
-    FILE = 1  # whatever is no folder
-    FOLDER = 2
-    CLOSED = 3  # a folder that cannot be listed
+class _Run(NamedTuple):
+    """Neighbours in a folder; without names, the folder itself.
+
+    Attributes:
+        folder: its path.
+        names: of what is no folder, or, alone, of a folder that cannot be listed.
+        is_closed: whether it is such a one.
+    """
+
+    folder: str
+    names: list[str]
+    is_closed: bool = False
 
 
 def files_below(top: Path, suffixes: Collection[str]) -> Iterator[Path]:
@@ -32,14 +41,25 @@ def files_below(top: Path, suffixes: Collection[str]) -> Iterator[Path]:
         top: the folder.
         suffixes: in lower case, with their dots.
     """
-    for path, kind in _walk(top):
-        if kind is _Kind.CLOSED or (kind is _Kind.FILE and path.suffix.lower() in suffixes):
-            yield path
+    for folder, names in runs_below(top, suffixes):
+        parent = Path(folder)
+        yield from (parent / name for name in names)
+
+
+def runs_below(top: Path, suffixes: Collection[str]) -> Iterator[tuple[str, list[str]]]:
+    """The same files, without a `Path` for each: a folder's path, and the names of files that follow one another there.
+
+    A folder comes as often as others lie between its files.
+    """
+    for folder, names, is_closed in _walk(top):
+        found = names if is_closed else [name for name in names if _suffix(name) in suffixes]
+        if found:
+            yield folder, found
 
 
 def folders_below(top: Path) -> Iterator[Path]:
     """A folder and every one below it that can be listed, each before what it holds; see `files_below`."""
-    return (path for path, kind in _walk(top) if kind is _Kind.FOLDER)
+    return (Path(run.folder) for run in _walk(top) if not run.names)
 
 
 def subfolders(top: Path) -> list[Path]:
@@ -48,7 +68,7 @@ def subfolders(top: Path) -> list[Path]:
     Raises:
         OSError: it cannot be listed.
     """
-    return [top / entry.name for entry in _entries(top) if _kind(entry) is _Kind.FOLDER]
+    return [top / entry.name for entry in _entries(top) if _is_folder(entry)]
 
 
 def is_file(path: Path) -> bool:
@@ -67,14 +87,16 @@ def is_folder(path: Path) -> bool:
         return False
 
 
-def _walk(top: Path) -> Iterator[tuple[Path, _Kind]]:
+def _walk(top: Path) -> Iterator[_Run]:
     visits: Counter[Identity] = Counter()
-    pending: list[tuple[Path, _Kind, frozenset[Identity]]] = [(top, _Kind.FOLDER, _holding(top))]
+    # What is still to be done, the next at the end: runs, and folders with those that hold them.
+    pending: list[_Run | tuple[str, frozenset[Identity]]] = [(str(top), _holding(top))]
     while pending:
-        path, kind, above = pending.pop()
-        if kind is _Kind.FILE:
-            yield path, kind
+        work = pending.pop()
+        if isinstance(work, _Run):
+            yield work
             continue
+        path, above = work
         try:
             here = _identity(path)
             if here in above or visits[here] == MOST_VISITS:
@@ -82,23 +104,34 @@ def _walk(top: Path) -> Iterator[tuple[Path, _Kind]]:
             visits[here] += 1
             entries = _entries(path)
         except OSError:
-            yield path, _Kind.CLOSED
+            parent, name = os.path.split(path)
+            yield _Run(parent, [name], is_closed=True)
             continue
-        yield path, kind
+        yield _Run(path, [])
         within = above | {here}
-        pending += [(path / entry.name, _kind(entry), within) for entry in reversed(entries)]
+        found: list[_Run | tuple[str, frozenset[Identity]]] = []
+        for is_folder, neighbours in groupby(entries, _is_folder):
+            if is_folder:
+                found += [(entry.path, within) for entry in neighbours]
+            else:
+                found.append(_Run(path, [entry.name for entry in neighbours]))
+        pending += reversed(found)
 
 
-def _entries(folder: Path) -> list["os.DirEntry[str]"]:
+def _entries(folder: Path | str) -> list["os.DirEntry[str]"]:
     with os.scandir(folder) as listing:
         return sorted((entry for entry in listing if not entry.name.startswith(".")), key=lambda entry: entry.name)
 
 
-def _kind(entry: "os.DirEntry[str]") -> _Kind:
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
     try:
-        return _Kind.FOLDER if entry.is_dir() else _Kind.FILE
+        return entry.is_dir()
     except OSError:  # a link to itself, or one whose target may not be looked at
-        return _Kind.FILE
+        return False
+
+
+def _suffix(name: str) -> str:
+    return name[name.rfind(".") :].lower() if "." in name else ""
 
 
 def _holding(top: Path) -> frozenset[Identity]:
@@ -112,6 +145,6 @@ def _holding(top: Path) -> frozenset[Identity]:
     return frozenset(found)
 
 
-def _identity(folder: Path) -> Identity:
-    status = folder.stat()
+def _identity(folder: Path | str) -> Identity:
+    status = os.stat(folder)  # noqa: PTH116
     return status.st_dev, status.st_ino

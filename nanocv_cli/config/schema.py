@@ -70,7 +70,10 @@ class DataConfig(Config):
     mask: MaskConfig = Field(MaskConfig(), description="what the values of masks mean")
     val_fraction: float = Field(0.15, gt=0.0, lt=1.0, description="val share where the set has no val split")
     test_fraction: float = Field(0.15, ge=0.0, lt=1.0, description="test share where the set has no splits at all")
-    split_seed: int = Field(0, ge=0, description="an image's split is a hash of this seed and its content")
+    split_seed: int = Field(0, ge=0, description="an image's split is a hash of this seed and its content, or its name")
+    split_by: Literal["content", "name"] = Field(
+        "content", description="content: copies stay together, every byte is read once; name: nothing is read"
+    )
     flowers: FlowersConfig | None = Field(None, description="how to draw the set, for the one that nanocv draws")
 
 

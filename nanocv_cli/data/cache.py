@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, NonNegativeInt
 
-from nanocv_cli.data.dataset import Sample
+from nanocv_cli.data.dataset import Sample, Samples
 from nanocv_cli.errors import DataError, StorageError
 from nanocv_cli.files import folder_beside, write_json
 from nanocv_cli.images.resize import UnreadableImageError, open_square
@@ -98,8 +98,7 @@ def cached_split(
 
 def _key(samples: Sequence[Sample[Any]], size: int, resize: str) -> str:
     digest = hashlib.sha256(f"{FORMAT} {size} {resize}".encode())
-    for sample in samples:
-        digest.update(f"{file_state(sample.path)}\n".encode(errors="surrogateescape"))
+    digest.update(Samples.of(samples).paths.digest())
     return digest.hexdigest()[:24]
 
 

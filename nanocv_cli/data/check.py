@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nanocv_cli.data.dataset import SPLITS, Dataset, Sample, content_hash
+from nanocv_cli.data.dataset import SPLITS, Dataset, Sample
 from nanocv_cli.data.labels.base import Problem
+from nanocv_cli.data.splitting import content_hash
 from nanocv_cli.folders import is_file
 from nanocv_cli.images.resize import UnreadableImageError, measure_image
 from nanocv_cli.machine import usable_processors

@@ -1,21 +1,23 @@
 """What every format reader returns: images with their labels, by split, and the class names.
 
-Also what a class may be called (names come from folders and documents, and go into file names, configs and cards), and
-how a set that brings no splits is divided: by image content, the same on every machine.
+Also what a class may be called: names come from folders and documents, and go into file names, configs and cards.
 """
 
 import hashlib
-import os
+import operator
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, overload
 
-from nanocv_cli.config.schema import DataConfig
+import numpy as np
+from numpy.typing import NDArray
+
 from nanocv_cli.data.labels.base import Label
+from nanocv_cli.data.listing import AT_ONCE, Listing
 from nanocv_cli.errors import DataError, RequestError
-from nanocv_cli.images.image_file import UnreadableImageError, open_image_file
 from nanocv_cli.untrusted import is_one_line, printable
 
 LabelType = TypeVar("LabelType", bound=Label)
@@ -36,7 +38,55 @@ class Sample(Generic[LabelType]):
     label: LabelType
 
 
-Splits = dict[str, tuple[Sample[LabelType], ...]]
+class Samples(Sequence[Sample[LabelType]]):
+    """Many of them, without an object for each until it is asked for.
+
+    Args:
+        paths: of the images.
+        labels: of them; images of a class may share one.
+    """
+
+    def __init__(self, paths: Listing, labels: tuple[LabelType, ...]) -> None:
+        self.paths, self.labels = paths, labels
+
+    @classmethod
+    def of(cls, samples: Sequence[Sample[LabelType]]) -> "Samples[LabelType]":
+        """Samples as such."""
+        if isinstance(samples, Samples):
+            return samples
+        return cls(Listing.of_paths(sample.path for sample in samples), tuple(sample.label for sample in samples))
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @overload
+    def __getitem__(self, place: int) -> Sample[LabelType]: ...
+    @overload
+    def __getitem__(self, place: slice) -> "Samples[LabelType]": ...
+    def __getitem__(self, place: int | slice) -> "Sample[LabelType] | Samples[LabelType]":
+        if isinstance(place, slice):
+            return Samples(self.paths[place], self.labels[place])
+        return Sample(self.paths[place], self.labels[place])
+
+    def __iter__(self) -> Iterator[Sample[LabelType]]:
+        return map(Sample, self.paths, self.labels)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Samples) and len(self) == len(other) and all(map(operator.eq, self, other))
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def take(self, places: NDArray[np.int64]) -> "Samples[LabelType]":
+        """Those at some places, in that order."""
+        return Samples(self.paths.take(places), tuple(self.labels[place] for place in places.tolist()))
+
+    def renumbered(self, numbers: Sequence[int]) -> "Samples[Any]":
+        """The same with class `numbers[n]` in place of class `n`; images that shared a label do so still."""
+        made = {id(label): label.remap(numbers) for label in {id(label): label for label in self.labels}.values()}
+        return Samples(self.paths, tuple(made[id(label)] for label in self.labels))
+
+
+Splits = Mapping[str, Sequence[Sample[LabelType]]]
 
 
 @dataclass(frozen=True)
@@ -57,18 +107,20 @@ class Dataset(Generic[LabelType]):
     name: str
     root: Path
     classes: tuple[str, ...]
-    splits: dict[str, tuple[Sample[LabelType], ...]]
+    splits: Splits[LabelType]
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         class_names(self.classes, f"data set {self.name}")
+        compact = {name: Samples.of(samples) for name, samples in self.splits.items()}
+        object.__setattr__(self, "splits", compact)
 
     @property
     def held_out(self) -> str:
         """The split that final figures are measured on: test where there is one, else val."""
         return "test" if self.splits.get("test") else "val"
 
-    def split(self, name: str) -> tuple[Sample[LabelType], ...]:
+    def split(self, name: str) -> Samples[LabelType]:
         """The samples of one split.
 
         Raises:
@@ -78,7 +130,7 @@ class Dataset(Generic[LabelType]):
         if not samples:
             present = ", ".join(split for split in SPLITS if self.splits.get(split))
             raise DataError(f"data set {self.name} has no images in split {name}", f"it has: {present or 'none'}")
-        return samples
+        return Samples.of(samples)
 
     def fingerprint(self) -> str:
         """A hash of class names, file names and labels by split; a resumed run must find the same one.
@@ -87,9 +139,14 @@ class Dataset(Generic[LabelType]):
         """
         digest = hashlib.sha256(repr(self.classes).encode())
         for split in SPLITS:
-            for sample in self.splits.get(split, ()):
-                name = _name_in(self.root, sample.path)
-                digest.update(f"{split}\0{name}\0{sample.label.identity()}\n".encode(errors="surrogateescape"))
+            samples = Samples.of(self.splits.get(split, ()))
+            before = f"{split}\0".encode()
+            lines = (
+                b"%b%b\0%b\n" % (before, name, label.identity().encode(errors="surrogateescape"))
+                for name, label in zip(samples.paths.names_in(self.root), samples.labels, strict=True)
+            )
+            while part := b"".join(islice(lines, AT_ONCE)):
+                digest.update(part)
         return digest.hexdigest()[:16]
 
 
@@ -102,13 +159,6 @@ def expect_split(dataset: Dataset[Any], name: str) -> None:
     if not dataset.splits.get(name):
         present = ", ".join(split for split, samples in dataset.splits.items() if samples)
         raise RequestError(f"data set {dataset.name} has no split {printable(name)!r}", f"it has: {present}")
-
-
-def _name_in(root: Path, path: Path) -> str:
-    try:
-        return str(path.relative_to(root))
-    except ValueError:  # an image beside the folder of its labels
-        return os.path.relpath(path, root)
 
 
 def class_names(names: Iterable[str], source: Path | str) -> tuple[str, ...]:
@@ -140,59 +190,3 @@ def name_problem(name: str) -> str:
     if len(name) > LONGEST_NAME:
         return f"has {len(name):,} characters, of {LONGEST_NAME} at most"
     return "" if is_one_line(name) else "holds control characters, or bytes that are no text"
-
-
-def divide(
-    groups: Sequence[Sequence[Sample[LabelType]]], seed: int, val_fraction: float, test_fraction: float
-) -> Splits[LabelType]:
-    """Splits group by group (class by class, say), ordering each by a hash of seed and content.
-
-    The same images give the same split on any machine, whatever their names; identical copies stay together,
-    so no copy leaks from train into val. A group gives val (and test) at least one image once it has enough.
-    What cannot be read goes to train, which leaves it out and says so.
-    """
-    parts: dict[str, list[Sample[LabelType]]] = {"train": [], "val": [], "test": []}
-    for group in groups:
-        copies: dict[str, list[Sample[LabelType]]] = {}
-        for sample in group:
-            try:
-                copies.setdefault(content_hash(sample.path, str(seed).encode()), []).append(sample)
-            except UnreadableImageError:
-                parts["train"].append(sample)
-        ordered = [copies[key] for key in sorted(copies)]
-        n_test = max(1, round(test_fraction * len(ordered))) if test_fraction and len(ordered) >= 3 else 0
-        n_val = max(1, round(val_fraction * len(ordered))) if len(ordered) >= 2 else 0
-        for position, members in enumerate(ordered):
-            part = "test" if position < n_test else "val" if position < n_test + n_val else "train"
-            parts[part].extend(members)
-    return {part: tuple(members) for part, members in parts.items()}
-
-
-def complete_splits(splits: Splits[LabelType], config: DataConfig) -> tuple[Splits[LabelType], list[str]]:
-    """Gives a set without splits (all in `all`), or without `val`, the ones it lacks, and says so."""
-    if "all" in splits:
-        divided = divide([splits["all"]], config.split_seed, config.val_fraction, config.test_fraction)
-        return divided, [f"no splits: divided by content hash into {sizes(divided)}"]
-    if "val" not in splits and "train" in splits:
-        divided = divide([splits["train"]], config.split_seed, config.val_fraction, 0.0)
-        found = {**splits, "train": divided["train"], "val": divided["val"]}
-        return found, [f"no val split: part of train is held out, {sizes(found)}"]
-    return splits, []
-
-
-def sizes(splits: Splits[LabelType]) -> str:
-    """`80 train, 20 val`."""
-    return ", ".join(f"{len(samples)} {split}" for split, samples in splits.items() if samples)
-
-
-def content_hash(path: Path, salt: bytes = b"") -> str:
-    """SHA-256 of a salt and an image file's bytes, hex; read in blocks.
-
-    Raises:
-        UnreadableImageError: it is no regular file, too large for an image, or cannot be read.
-    """
-    with open_image_file(path) as file:
-        try:
-            return hashlib.file_digest(file, lambda: hashlib.sha256(salt)).hexdigest()
-        except OSError as error:
-            raise UnreadableImageError(error.strerror or "cannot be read") from error

@@ -45,7 +45,7 @@ def load_split(
         display.say(f"warning: left out of {split}: {path}: {reason}")
     if len(cached.unreadable) > WARNINGS_SHOWN:
         display.say(f"warning: {len(cached.unreadable)} unreadable images in {split}; nanocv data check names all")
-    kept = [samples[place] for place in cached.kept]
+    kept = samples if len(cached.kept) == len(samples) else samples.take(np.asarray(cached.kept))
     return Split(CachedImages(cached.images), task.targets(kept, size, resize, cache, display.say))
 
 

@@ -1,7 +1,6 @@
 """The spine of `nanocv eval`: a model file, a data set, the task's metrics."""
 
 import hashlib
-import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 
 from nanocv_cli.config.schema import DataConfig
 from nanocv_cli.data.batches import Images
-from nanocv_cli.data.dataset import Dataset, Sample, expect_split
+from nanocv_cli.data.dataset import Dataset, Samples, expect_split
 from nanocv_cli.data.sources import image_folder
 from nanocv_cli.display import Display
 from nanocv_cli.engine.card import ModelCard
@@ -138,8 +137,8 @@ def measure(
 
 
 def _fingerprint(dataset: Dataset[Any], split: str) -> str:
-    paths = "\0".join(os.path.realpath(sample.path) for sample in dataset.split(split))
-    return hashlib.sha256(paths.encode(errors="surrogateescape")).hexdigest()[:16]
+    paths = b"\0".join(state.place for state in dataset.split(split).paths.states())
+    return hashlib.sha256(paths).hexdigest()[:16]
 
 
 def match_classes(dataset: Dataset[Any], classes: tuple[str, ...]) -> Dataset[Any]:
@@ -155,8 +154,5 @@ def match_classes(dataset: Dataset[Any], classes: tuple[str, ...]) -> Dataset[An
             f"the model knows {', '.join(classes)}",
         )
     numbers = [classes.index(name) for name in dataset.classes]
-    splits = {
-        split: tuple(Sample(sample.path, sample.label.remap(numbers)) for sample in samples)
-        for split, samples in dataset.splits.items()
-    }
+    splits = {split: Samples.of(samples).renumbered(numbers) for split, samples in dataset.splits.items()}
     return Dataset(dataset.name, dataset.root, classes, splits, dataset.notes)

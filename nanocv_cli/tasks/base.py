@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from nanocv_cli.config.schema import ColourAugment, DataConfig, ModelConfig, TrainConfig
 from nanocv_cli.data.augment import colour_matrices, normalise
 from nanocv_cli.data.batches import Share
-from nanocv_cli.data.dataset import Dataset, Sample
+from nanocv_cli.data.dataset import Dataset, Samples
 from nanocv_cli.data.formats.table import read_as
 from nanocv_cli.data.labels.base import ClassLabel, Label
 from nanocv_cli.engine.card import ModelCard
@@ -101,7 +101,7 @@ class Task(ABC):
         """
         return read_as(self.label, config, root)
 
-    def targets(self, samples: list[Sample[Any]], size: int, resize: str, cache: Path, say: Say) -> NDArray[Any]:
+    def targets(self, samples: Samples[Any], size: int, resize: str, cache: Path, say: Say) -> NDArray[Any]:
         """The samples' labels as one array with a row per image; int64 [n] of class indices by default.
 
         Args:
@@ -111,7 +111,7 @@ class Task(ABC):
             cache: folder for what is costly to make.
             say: is told of what is amiss there.
         """
-        return np.array([sample.label.index for sample in samples], np.int64)
+        return np.fromiter((label.index for label in samples.labels), np.int64, len(samples))
 
     def mixes(self, train: TrainConfig) -> bool:
         """Whether augmentation puts parts of images into others of their batch, and so is given the whole of it."""

@@ -1,20 +1,24 @@
 """Class folders: `root/<class>/*.jpg`, or `root/{train,val,test}/<class>/*.jpg`; an image's folder is its label."""
 
 from collections import Counter
+from itertools import chain, repeat
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from nanocv_cli.config.schema import DataConfig
-from nanocv_cli.data.dataset import SPLIT_FOLDERS, Dataset, Sample, class_names, divide, sizes
+from nanocv_cli.data.dataset import SPLIT_FOLDERS, Dataset, Samples, class_names
 from nanocv_cli.data.labels.base import ClassLabel
+from nanocv_cli.data.listing import Listing
+from nanocv_cli.data.splitting import divide, sizes, split_rule
 from nanocv_cli.errors import DataError
-from nanocv_cli.folders import files_below, subfolders
+from nanocv_cli.folders import runs_below, subfolders
 from nanocv_cli.images.resize import SUFFIXES
 from nanocv_cli.untrusted import printable
 
 # Of other formats, which may hold images.
 OTHER_FOLDERS = {"images", "JPEGImages", "masks", "labels", "annotations", "Annotations", *SPLIT_FOLDERS}
-
-ClassSamples = tuple[Sample[ClassLabel], ...]
 
 
 def find_classes(root: Path) -> set[str]:
@@ -26,8 +30,8 @@ def find_classes(root: Path) -> set[str]:
 def read_class_folders(config: DataConfig, root: Path) -> Dataset[ClassLabel]:
     """Reads a set of class folders; images are listed, not opened. Files and folders may be links.
 
-    A set without `train` is split by image content (see `dataset.divide`); one with `train` but no `val` gives
-    part of `train` to `val`.
+    A set without `train` is split by image content or by name (see `splitting.divide`); one with `train` but no `val`
+    gives part of `train` to `val`.
 
     Args:
         config: the set; `config.classes`, where given, fixes names and their order.
@@ -46,13 +50,14 @@ def read_class_folders(config: DataConfig, root: Path) -> Dataset[ClassLabel]:
     splits = {split: _samples(found, classes) for split, found in files.items()}
     notes: list[str] = []
     if "all" in splits:
-        splits = divide(_by_class(splits["all"]), config.split_seed, config.val_fraction, config.test_fraction)
-        notes.append("no train/val/test folders: split by content hash into " + sizes(splits))
+        whole = splits["all"]
+        splits = divide(whole, _by_class(whole), config, root, config.test_fraction)
+        notes.append(f"no train/val/test folders: split by {split_rule(config)} into " + sizes(splits))
     elif "val" not in splits:
-        divided = divide(_by_class(splits["train"]), config.split_seed, config.val_fraction, test_fraction=0.0)
+        divided = divide(splits["train"], _by_class(splits["train"]), config, root, test_fraction=0.0)
         splits |= {"train": divided["train"], "val": divided["val"]}
         notes.append("no val folder: part of train is held out, " + sizes(splits))
-    counts = Counter(sample.label.index for sample in splits["train"])
+    counts = Counter(label.index for label in splits["train"].labels)
     notes += [
         f"class {name} has {counts[label]} training image{'s' if counts[label] != 1 else ''}"
         for label, name in enumerate(classes)
@@ -68,17 +73,17 @@ def _folders(root: Path) -> list[Path]:
         raise DataError(f"{root} cannot be read: {error.strerror}", "check its permissions") from error
 
 
-def _images_by_class(root: Path) -> dict[str, list[Path]]:
+def _images_by_class(root: Path) -> dict[str, Listing]:
     """Image files by class folder, sub-folders included; folders without an image are no class.
 
     What bears an image's name and is none (a link to nothing, a pipe) is listed too: whoever opens it says so.
     """
-    found = {folder.name: list(files_below(folder, SUFFIXES)) for folder in _folders(root)}
+    found = {folder.name: Listing.of(runs_below(folder, SUFFIXES)) for folder in _folders(root)}
     return {name: files for name, files in found.items() if files}
 
 
 def _check_classes(
-    config: DataConfig, root: Path, classes: tuple[str, ...], files: dict[str, dict[str, list[Path]]]
+    config: DataConfig, root: Path, classes: tuple[str, ...], files: dict[str, dict[str, Listing]]
 ) -> None:
     present = {name for found in files.values() for name in found}
     if not present:
@@ -100,10 +105,13 @@ def _check_classes(
         )
 
 
-def _samples(found: dict[str, list[Path]], classes: tuple[str, ...]) -> ClassSamples:
-    return tuple(Sample(path, ClassLabel(label)) for label, name in enumerate(classes) for path in found.get(name, []))
+def _samples(found: dict[str, Listing], classes: tuple[str, ...]) -> Samples[ClassLabel]:
+    by_class = [found.get(name, Listing.of([])) for name in classes]
+    labels = (repeat(ClassLabel(label), len(files)) for label, files in enumerate(by_class))
+    return Samples(Listing.joined(by_class), tuple(chain.from_iterable(labels)))
 
 
-def _by_class(samples: ClassSamples) -> list[list[Sample[ClassLabel]]]:
-    labels = sorted({sample.label.index for sample in samples})
-    return [[sample for sample in samples if sample.label.index == label] for label in labels]
+def _by_class(samples: Samples[ClassLabel]) -> list[NDArray[np.int64]]:
+    """The places of each class's samples."""
+    numbers = np.fromiter((label.index for label in samples.labels), np.int64, len(samples))
+    return [np.flatnonzero(numbers == number) for number in np.unique(numbers)]

@@ -10,8 +10,9 @@ from pydantic_core import core_schema
 from typing_extensions import TypedDict  # of pydantic, which takes no other before Python 3.12
 
 from nanocv_cli.config.schema import DataConfig
-from nanocv_cli.data.dataset import SPLIT_FOLDERS, Dataset, Sample, class_names, complete_splits
+from nanocv_cli.data.dataset import SPLIT_FOLDERS, Dataset, Sample, Splits, class_names
 from nanocv_cli.data.labels.boxes import Boxes
+from nanocv_cli.data.splitting import complete_splits
 from nanocv_cli.errors import DataError
 from nanocv_cli.files import write_json
 from nanocv_cli.folders import is_file
@@ -189,10 +190,10 @@ def read_coco(config: DataConfig, root: Path) -> Dataset[Boxes]:
     documents = {split: read_boxed_document(path) for split, path in paths.items()}
     classes = config.classes or ordered_classes(next(iter(paths.values())), documents.values())
     notes: list[str] = []
-    splits = {
+    splits: Splits[Boxes] = {
         split: _samples(document, paths[split], root, split, classes, notes) for split, document in documents.items()
     }
-    splits, more = complete_splits(splits, config)
+    splits, more = complete_splits(splits, config, root)
     return Dataset(config.name, root, classes, {s: found for s, found in splits.items() if found}, (*notes, *more))
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nanocv_cli.config.schema import DataConfig
-from nanocv_cli.data.dataset import Dataset, Sample, complete_splits
+from nanocv_cli.data.dataset import Dataset, Sample, Splits
 from nanocv_cli.data.formats.coco import (
     Key,
     SegmentDocument,
@@ -26,6 +26,7 @@ from nanocv_cli.data.formats.coco import (
     read_segmented_document,
 )
 from nanocv_cli.data.labels.masks import IGNORED, Mask, check_class_count
+from nanocv_cli.data.splitting import complete_splits
 from nanocv_cli.errors import DataError
 from nanocv_cli.images.drawing import BACKGROUND
 from nanocv_cli.images.image_file import MAX_PIXELS, MEMORY
@@ -89,10 +90,10 @@ def read_coco_masks(config: DataConfig, root: Path) -> Dataset[Mask]:
     classes = (BACKGROUND, *(name for name in named if name != BACKGROUND))
     check_class_count(classes, source)
     notes: list[str] = []
-    splits = {
+    splits: Splits[Mask] = {
         split: _samples(document, paths[split], root, split, classes, notes) for split, document in documents.items()
     }
-    splits, more = complete_splits(splits, config)
+    splits, more = complete_splits(splits, config, root)
     return Dataset(config.name, root, classes, {s: found for s, found in splits.items() if found}, (*notes, *more))
 
 

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from nanocv_cli.config.schema import DataConfig
-from nanocv_cli.data.dataset import SPLIT_FOLDERS, Dataset, Sample, complete_splits
+from nanocv_cli.data.dataset import SPLIT_FOLDERS, Dataset, Sample, Splits
 from nanocv_cli.data.labels.masks import IGNORED, Mask, MaskFile, UnreadableMaskError, check_class_count, map_values
+from nanocv_cli.data.splitting import complete_splits
 from nanocv_cli.errors import DataError
 from nanocv_cli.folders import files_below
 from nanocv_cli.images.drawing import BACKGROUND
@@ -61,11 +62,11 @@ def read_mask_folders(config: DataConfig, root: Path) -> Dataset[Mask]:
     classes, table = (tuple(by_colour), ()) if by_colour else _classes(config, files)
     check_class_count(classes, root)
     colours = _colours(config, classes)
-    splits: dict[str, tuple[Sample[Mask], ...]] = {
+    splits: Splits[Mask] = {
         split: tuple(Sample(image, MaskFile(mask, table, colours)) for image, mask in members)
         for split, members in pairs.items()
     }
-    splits, more = complete_splits(splits, config)
+    splits, more = complete_splits(splits, config, root)
     return Dataset(config.name, root, classes, {s: found for s, found in splits.items() if found}, (*notes, *more))
 
 

@@ -11,9 +11,10 @@ from pathlib import Path
 from xml.sax.saxutils import escape
 
 from nanocv_cli.config.schema import DataConfig
-from nanocv_cli.data.dataset import SPLIT_FOLDERS, Dataset, Sample, complete_splits, name_problem
+from nanocv_cli.data.dataset import SPLIT_FOLDERS, Dataset, Sample, Splits, name_problem
 from nanocv_cli.data.formats.coco import FARTHEST, LARGEST_SIDE
 from nanocv_cli.data.labels.boxes import Boxes, Corners
+from nanocv_cli.data.splitting import complete_splits
 from nanocv_cli.errors import DataError
 from nanocv_cli.files import write_text
 from nanocv_cli.folders import is_file
@@ -73,8 +74,8 @@ def read_pascal_voc(config: DataConfig, root: Path) -> Dataset[Boxes]:
     notes = [f"{missing} annotations are not there, or are no files"] if missing else []
     if unknown := [name for name in names if name not in classes]:
         notes.append(f"boxes of classes that the set does not name are left out: {printable(', '.join(unknown))}")
-    splits = {split: _samples(found, root, classes, notes) for split, found in parsed.items()}
-    splits, more = complete_splits(splits, config)
+    splits: Splits[Boxes] = {split: _samples(found, root, classes, notes) for split, found in parsed.items()}
+    splits, more = complete_splits(splits, config, root)
     return Dataset(config.name, root, classes, {s: found for s, found in splits.items() if found}, (*notes, *more))
 
 

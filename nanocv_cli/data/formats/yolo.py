@@ -8,8 +8,9 @@ import yaml
 from pydantic import TypeAdapter
 
 from nanocv_cli.config.schema import DataConfig
-from nanocv_cli.data.dataset import SPLIT_FOLDERS, Dataset, Sample, class_names, complete_splits
+from nanocv_cli.data.dataset import SPLIT_FOLDERS, Dataset, Sample, Splits, class_names
 from nanocv_cli.data.labels.boxes import Boxes, Corners
+from nanocv_cli.data.splitting import complete_splits
 from nanocv_cli.errors import DataError
 from nanocv_cli.files import write_text
 from nanocv_cli.folders import files_below
@@ -54,11 +55,11 @@ def read_yolo(config: DataConfig, root: Path) -> Dataset[Boxes]:
         raise DataError(f"data set {config.name}: no class names", "add data.yaml with names: [...], or classes.txt")
     classes = config.classes or names
     notes = [f"class {name} is not among the set's: its boxes are left out" for name in names if name not in classes]
-    splits = {
+    splits: Splits[Boxes] = {
         split: tuple(_sample(image, labels, names, classes) for image in files_below(images, SUFFIXES))
         for split, (images, labels) in folders.items()
     }
-    splits, more = complete_splits(splits, config)
+    splits, more = complete_splits(splits, config, root)
     return Dataset(config.name, root, classes, {s: found for s, found in splits.items() if found}, (*notes, *more))
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from nanocv_cli.config.schema import ModelConfig, TrainConfig
 from nanocv_cli.data.augment import sent
-from nanocv_cli.data.dataset import Sample
+from nanocv_cli.data.dataset import Samples
 from nanocv_cli.data.labels.boxes import Boxes, box_targets
 from nanocv_cli.data.views import augment_boxes
 from nanocv_cli.engine.card import ModelCard
@@ -51,9 +51,7 @@ class Detection(Task):
     output_names = ("boxes", "scores", "labels")
     tolerance = 2e-3
 
-    def targets(
-        self, samples: list[Sample[Boxes]], size: int, resize: str, cache: Path, say: Say
-    ) -> NDArray[np.float32]:
+    def targets(self, samples: Samples[Boxes], size: int, resize: str, cache: Path, say: Say) -> NDArray[np.float32]:
         """Objects, float32 [n,M,6]; see `data/labels/boxes.py`."""
         return box_targets(samples)
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from nanocv_cli.config.schema import ModelConfig, TrainConfig
-from nanocv_cli.data.dataset import Sample
+from nanocv_cli.data.dataset import Samples
 from nanocv_cli.data.labels.masks import IGNORED, Mask, cached_masks
 from nanocv_cli.data.views import augment_masks
 from nanocv_cli.tasks.base import EQUAL, Normalised, Say, StepSettings, Task, recoloured
@@ -38,7 +38,7 @@ class Segmentation(Task):
     tolerance = 2e-3
     any_size = True
 
-    def targets(self, samples: list[Sample[Mask]], size: int, resize: str, cache: Path, say: Say) -> NDArray[np.uint8]:
+    def targets(self, samples: Samples[Mask], size: int, resize: str, cache: Path, say: Say) -> NDArray[np.uint8]:
         """Masks, uint8 [n,size,size]."""
         return cached_masks(cache, samples, size, resize, say=say)
 
