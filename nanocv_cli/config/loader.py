@@ -155,8 +155,10 @@ def _typed(groups: Mapping[str, Located]) -> dict[str, BaseModel]:
 
 
 def trained_config(config: RunConfig) -> dict[str, Any]:
-    """The sections that decide what is trained, as a model card tells them; where a run is recorded does not."""
-    return config.model_dump(mode="json", include={"data", "model", "train"}, exclude={"train": {"log"}})
+    """The sections that decide what is trained, as a model card tells them; records and caches do not."""
+    return config.model_dump(
+        mode="json", include={"data", "model", "train"}, exclude={"train": {"log"}, "data": {"cache_gb"}}
+    )
 
 
 def config_hash(config: RunConfig, start: str | None = None) -> str:

@@ -57,6 +57,10 @@ def is_format(name: str) -> bool:
     return name in FORMATS or name in format_names()
 
 
+# Half a million images of 256 pixels.
+CACHE_GB = 100.0
+
+
 class DataConfig(Config):
     """One data set: where it lies, what format it has, how it is split."""
 
@@ -73,6 +77,9 @@ class DataConfig(Config):
     split_seed: int = Field(0, ge=0, description="an image's split is a hash of this seed and its content, or its name")
     split_by: Literal["content", "name"] = Field(
         "content", description="content: copies stay together, every byte is read once; name: nothing is read"
+    )
+    cache_gb: float = Field(
+        CACHE_GB, ge=0.0, description="largest cache of decoded images, GB; a split that it has no room for streams"
     )
     flowers: FlowersConfig | None = Field(None, description="how to draw the set, for the one that nanocv draws")
 

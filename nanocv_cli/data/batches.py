@@ -26,8 +26,11 @@ class Images(Protocol):
     def __getitem__(self, places: Any, /) -> NDArray[np.uint8]:
         """Those at a place, a slice or an array of places, as an array of uint8 [S,S,3] or [k,S,S,3]."""
 
-    def gather(self, batches: Iterable[NDArray[np.int64]]) -> Iterator[torch.Tensor]:
-        """For each array of places, its images in that order: uint8 [B,S,S,3] on the CPU."""
+    def gather(self, batches: Iterable[NDArray[np.int64]]) -> Iterator[tuple[torch.Tensor, NDArray[np.int64]]]:
+        """For each array of places, its images in that order: uint8 [B,S,S,3] on the CPU, and the places they are of.
+
+        Those differ from what was asked for where another image stands in for one that cannot be read.
+        """
 
 
 @dataclass(frozen=True)
@@ -49,14 +52,15 @@ class CachedImages:
         found: NDArray[np.uint8] = self.rows[places if self.places is None else self.places[places]]
         return found
 
-    def gather(self, batches: Iterable[NDArray[np.int64]]) -> Iterator[torch.Tensor]:
+    def gather(self, batches: Iterable[NDArray[np.int64]]) -> Iterator[tuple[torch.Tensor, NDArray[np.int64]]]:
         with warnings.catch_warnings():
             # A read-only memory map must not be written through the tensor, and it is only gathered from.
             warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
             rows = torch.from_numpy(self.rows)
         for places in batches:
             # Unlike NumPy's indexing, this gathers with all cores.
-            yield rows.index_select(0, torch.from_numpy(places if self.places is None else self.places[places]))
+            own = places if self.places is None else self.places[places]
+            yield rows.index_select(0, torch.from_numpy(own)), places
 
 
 @dataclass(frozen=True)
@@ -140,5 +144,5 @@ class Batches:
         order = torch.randperm(len(self.images), generator=generator_for(self.seed, epoch)).numpy()
         starts = [step * self.batch_size + begin for step in range(first, self.per_epoch)]
         batches = [order[start : start + count] for start in starts]
-        for places, images in zip(batches, self.images.gather(batches), strict=True):
+        for images, places in self.images.gather(batches):
             yield images, torch.from_numpy(self.targets[places])

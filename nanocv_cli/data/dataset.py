@@ -15,6 +15,7 @@ from typing import Any, Generic, TypeVar, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from nanocv_cli.config.schema import CACHE_GB
 from nanocv_cli.data.labels.base import Label
 from nanocv_cli.data.listing import AT_ONCE, Listing
 from nanocv_cli.errors import DataError, RequestError
@@ -99,6 +100,7 @@ class Dataset(Generic[LabelType]):
         classes: class names in label order.
         splits: samples by split name; every set has `train` and `val`, some have `test`.
         notes: what the reader had to decide or pass over, one line each, for the user.
+        cache_gb: of decoded images that may be kept, in the whole cache, GB.
 
     Raises:
         DataError: a class has no usable name; see `class_names`.
@@ -109,6 +111,7 @@ class Dataset(Generic[LabelType]):
     classes: tuple[str, ...]
     splits: Splits[LabelType]
     notes: tuple[str, ...] = ()
+    cache_gb: float = CACHE_GB
 
     def __post_init__(self) -> None:
         class_names(self.classes, f"data set {self.name}")

@@ -12,8 +12,9 @@ from torch import nn
 
 from nanocv_cli.config.schema import ModelConfig
 from nanocv_cli.data.batches import CachedImages, Images
-from nanocv_cli.data.cache import cached_split
+from nanocv_cli.data.cache import cache_entry, cached_bytes, cached_split, is_whole
 from nanocv_cli.data.dataset import Dataset
+from nanocv_cli.data.stream import StreamedImages
 from nanocv_cli.display import Display
 from nanocv_cli.models.device import autocast
 from nanocv_cli.tasks.base import Task, named_outputs
@@ -37,16 +38,29 @@ class Split:
 def load_split(
     dataset: Dataset[Any], split: str, task: Task, cache: Path, size: int, resize: str, display: Display
 ) -> Split:
-    """Maps one split's images, decoding them at first use, and says which could not be read."""
+    """One split's images: mapped, decoded at first use, which says what could not be read; or streamed.
+
+    They stream where the cache would grow beyond the bound of the set.
+    """
     samples = dataset.split(split)
+    entry, needed = cache_entry(cache, samples, size, resize), len(samples) * size * size * 3
+    if not is_whole(entry):
+        kept_already = cached_bytes(cache, entry)
+        if needed + kept_already > dataset.cache_gb * 1e9:
+            display.say(
+                f"{split} streams: {needed / 1e9:,.2f} GB decoded, beside {kept_already / 1e9:,.2f} GB in {cache}, "
+                f"are more than data.cache_gb={dataset.cache_gb:g}"
+            )
+            streamed = StreamedImages(samples, size, resize, display.say)
+            return Split(streamed, task.targets(samples, size, resize, cache, display.say))
     with display.bar(f"decoding {split}") as progress:
         cached = cached_split(cache, samples, size, resize, progress, display.say)
     for path, reason in cached.unreadable[:WARNINGS_SHOWN]:
         display.say(f"warning: left out of {split}: {path}: {reason}")
     if len(cached.unreadable) > WARNINGS_SHOWN:
         display.say(f"warning: {len(cached.unreadable)} unreadable images in {split}; nanocv data check names all")
-    kept = samples if len(cached.kept) == len(samples) else samples.take(np.asarray(cached.kept))
-    return Split(CachedImages(cached.images), task.targets(kept, size, resize, cache, display.say))
+    kept = samples if cached.kept is None else samples.take(cached.kept)
+    return Split(CachedImages(cached.rows, cached.kept), task.targets(kept, size, resize, cache, display.say))
 
 
 def torch_answer(task: Task, export_model: nn.Module, device: torch.device, precision: str = "fp32") -> Answer:

@@ -1,7 +1,7 @@
 """The spine of `nanocv eval`: a model file, a data set, the task's metrics."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -155,4 +155,4 @@ def match_classes(dataset: Dataset[Any], classes: tuple[str, ...]) -> Dataset[An
         )
     numbers = [classes.index(name) for name in dataset.classes]
     splits = {split: Samples.of(samples).renumbered(numbers) for split, samples in dataset.splits.items()}
-    return Dataset(dataset.name, dataset.root, classes, splits, dataset.notes)
+    return replace(dataset, classes=classes, splits=splits)

@@ -1,9 +1,10 @@
 """The decoded-image cache: same bytes as inference graph_inputs, made once, never half."""
 
 import io
-import json
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from rich.console import Console
 
 from nanocv_cli.config.schema import DataConfig
 from nanocv_cli.data import cache as cache_module
-from nanocv_cli.data.cache import cached_split
+from nanocv_cli.data.cache import cached_split, is_whole
 from nanocv_cli.data.dataset import Sample
 from nanocv_cli.data.formats.table import read_as
 from nanocv_cli.data.labels.masks import Mask, cached_masks
@@ -36,9 +37,9 @@ def samples(tmp_path: Path) -> list[Sample[int]]:
 
 def test_it_holds_what_inference_would_feed(tmp_path: Path, samples: list[Sample[int]]) -> None:
     cached = cached_split(tmp_path / "cache", samples, 24, "crop")
-    assert cached.images.shape == (5, 24, 24, 3)
-    assert cached.images.dtype == np.uint8
-    for image, sample in zip(cached.images, samples, strict=True):
+    assert cached.rows.shape == (5, 24, 24, 3)
+    assert cached.rows.dtype == np.uint8
+    for image, sample in zip(cached.rows, samples, strict=True):
         assert np.array_equal(image, resize_to_square(open_image(sample.path), 24, "crop"))
 
 
@@ -47,7 +48,7 @@ def test_it_is_made_once(tmp_path: Path, samples: list[Sample[int]], monkeypatch
     cached_split(tmp_path / "cache", samples, 24, "crop", lambda done, total: calls.append((done, total)))
     assert calls[-1] == (5, 5)
     monkeypatch.setattr(cache_module, "open_square", lambda *_: pytest.fail("decoded again"))
-    assert len(cached_split(tmp_path / "cache", samples, 24, "crop").images) == 5
+    assert len(cached_split(tmp_path / "cache", samples, 24, "crop").rows) == 5
 
 
 def test_another_size_rule_or_content_is_another_cache(tmp_path: Path, samples: list[Sample[int]]) -> None:
@@ -56,19 +57,19 @@ def test_another_size_rule_or_content_is_another_cache(tmp_path: Path, samples: 
     cached_split(folder, samples, 32, "crop")
     cached_split(folder, samples, 24, "stretch")
     assert len(list(folder.iterdir())) == 3
-    before = cached_split(folder, samples, 24, "crop").images[0].copy()
+    before = cached_split(folder, samples, 24, "crop").rows[0].copy()
     draw_class_image("blue", 77).save(samples[0].path)
     os.utime(samples[0].path, ns=(1, 1))
-    assert not np.array_equal(cached_split(folder, samples, 24, "crop").images[0], before)
+    assert not np.array_equal(cached_split(folder, samples, 24, "crop").rows[0], before)
 
 
 def test_unreadable_images_are_left_out_and_named(tmp_path: Path, samples: list[Sample[int]]) -> None:
     samples[1].path.write_bytes(samples[1].path.read_bytes()[:60])
     samples[3].path.write_bytes(b"")
     cached = cached_split(tmp_path / "cache", samples, 24, "crop")
-    assert cached.kept == (0, 2, 4)
+    assert cached.kept is not None and cached.kept.tolist() == [0, 2, 4]
     assert [path for path, _ in cached.unreadable] == [str(samples[1].path), str(samples[3].path)]
-    assert np.array_equal(cached.images[1], resize_to_square(open_image(samples[2].path), 24, "crop"))
+    assert np.array_equal(cached.rows[2], resize_to_square(open_image(samples[2].path), 24, "crop"))
 
 
 def test_nothing_readable_is_an_error_and_leaves_no_cache(tmp_path: Path, samples: list[Sample[int]]) -> None:
@@ -76,7 +77,7 @@ def test_nothing_readable_is_an_error_and_leaves_no_cache(tmp_path: Path, sample
         sample.path.write_bytes(b"junk")
     with pytest.raises(DataError, match="not one of 5 images is readable"):
         cached_split(tmp_path / "cache", samples, 24, "crop")
-    assert not (tmp_path / "cache").exists()
+    assert not list((tmp_path / "cache").iterdir())
 
 
 def test_a_killed_writer_leaves_nothing_under_the_caches_name(
@@ -88,12 +89,12 @@ def test_a_killed_writer_leaves_nothing_under_the_caches_name(
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(cache_module, "open_square", killed)
         cached_split(tmp_path / "cache", samples, 24, "crop")
-    assert len(cached_split(tmp_path / "cache", samples, 24, "crop").images) == 5
+    assert len(cached_split(tmp_path / "cache", samples, 24, "crop").rows) == 5
 
 
 def test_a_cache_folder_that_cannot_be_written_is_one_clear_error(tmp_path: Path, samples: list[Sample[int]]) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(StorageError, match="the image cache: cannot write"):
+    with pytest.raises(StorageError, match=r"the image cache: .*file"):
         cached_split(tmp_path / "file" / "cache", samples, 24, "crop")
 
 
@@ -111,65 +112,175 @@ def as_pipe(path: Path) -> None:
     os.mkfifo(path)
 
 
-INDEX = b'{"bytes": 8640, "kept": [0, 1, 2, 3, 4], "left_out": []}'
 DAMAGES: dict[str, Callable[[Path], object]] = {
     "rows cut": lambda entry: os.truncate(entry / "rows.u8", 1000),
     "rows empty": lambda entry: os.truncate(entry / "rows.u8", 0),
-    "rows longer": lambda entry: os.truncate(entry / "rows.u8", 100_000),
     "rows gone": lambda entry: (entry / "rows.u8").unlink(),
     "rows a pipe": lambda entry: as_pipe(entry / "rows.u8"),
+    "rows of zeros": lambda entry: replaced(entry / "rows.u8", bytes(8640)),
+    "entry a file": lambda entry: (shutil.rmtree(entry), entry.write_bytes(b"x")),
+    "entry a link to nothing": lambda entry: (shutil.rmtree(entry), entry.symlink_to("nowhere")),
+    "records gone": lambda entry: (shutil.rmtree(entry / "parts"), (entry / "index.json").write_bytes(b"")),
+    "records junk": lambda entry: (replaced(entry / "parts" / "000000.json", b"{"), (entry / "rows.u8").touch()),
+    "records a file": lambda entry: (
+        shutil.rmtree(entry / "parts"), replaced(entry / "parts", b""), (entry / "rows.u8").touch()),
+}  # fmt: skip
+MENDED: dict[str, Callable[[Path], object]] = {
+    "rows longer": lambda entry: os.truncate(entry / "rows.u8", 100_000),
+    "rows touched": lambda entry: os.utime(entry / "rows.u8", ns=(1, 1)),
     "index gone": lambda entry: (entry / "index.json").unlink(),
     "index a pipe": lambda entry: as_pipe(entry / "index.json"),
     "index a folder": lambda entry: ((entry / "index.json").unlink(), (entry / "index.json").mkdir()),
-    "entry a file": lambda entry: (shutil.rmtree(entry), entry.write_bytes(b"x")),
-    "entry a link to nothing": lambda entry: (shutil.rmtree(entry), entry.symlink_to("nowhere")),
-    "entry empty": lambda entry: (shutil.rmtree(entry), entry.mkdir()),
-    "entry of another set": lambda entry: replaced(entry / "index.json", INDEX.replace(b", 4]", b"]")),
     **{
         content.decode(errors="replace")[:40]: lambda entry, content=content: replaced(entry / "index.json", content)  # type: ignore[misc]
         for content in (
-            b"", b"\xff", b"{", b"[]", b"null", INDEX[:-1], b"[" * 100_000,
-            INDEX.replace(b"0, 1", b"1, 0"), INDEX.replace(b"4]", b"5]"),
-            INDEX.replace(b"4]", b"-1]"), INDEX.replace(b"4]", b"3]"), INDEX.replace(b"4]", b"1e400]"),
-            INDEX.replace(b"[0, 1, 2, 3, 4]", b"[]"), INDEX.replace(b"8640", b"8641"), INDEX.replace(b"8640", b"[]"),
-            INDEX.replace(b'"left_out": []', b'"left_out": [[9, "x"]]'), INDEX.replace(b'"kept"', b'"other"'),
+            b"", b"\xff", b"{", b"[]", b"null", b"[" * 100_000, b'{"count": 4, "modified": 1, "left_out": []}',
+            b'{"count": 5, "modified": 1, "left_out": [[9, "x"]]}', b'{"count": 5, "other": 1, "left_out": []}',
         )
     },
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_cache_is_said_and_made_anew(damage: str, tmp_path: Path, samples: list[Sample[int]]) -> None:
+def test_what_was_damaged_is_said_and_made_anew(damage: str, tmp_path: Path, samples: list[Sample[int]]) -> None:
     folder, said = tmp_path / "cache", list[str]()
-    expected = np.array(cached_split(folder, samples, 24, "crop").images)
+    expected = np.array(cached_split(folder, samples, 24, "crop").rows)
     entry = only_entry(folder)
-    assert json.loads((entry / "index.json").read_bytes()) == json.loads(INDEX)
     DAMAGES[damage](entry)
     found = cached_split(folder, samples, 24, "crop", say=said.append)
-    assert said == ["the image cache was damaged and is made anew"]
-    assert np.array_equal(found.images, expected)
-    assert cached_split(folder, samples, 24, "crop", say=said.append).kept == (0, 1, 2, 3, 4)
+    assert said == ["the image cache was damaged: 1 of 1 parts are made anew"]
+    assert np.array_equal(found.rows, expected)
+    assert cached_split(folder, samples, 24, "crop", say=said.append).kept is None
     assert len(said) == 1
     assert [path.name for path in folder.iterdir()] == [entry.name]
 
 
-def test_another_process_may_have_made_the_cache_meanwhile(
-    tmp_path: Path, samples: list[Sample[int]], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("damage", MENDED)
+def test_rows_that_fit_their_checksums_are_kept(
+    damage: str, tmp_path: Path, samples: list[Sample[int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    decode = cache_module.open_square
-    inner: list[np.ndarray] = []
+    folder, said = tmp_path / "cache", list[str]()
+    expected = np.array(cached_split(folder, samples, 24, "crop").rows)
+    MENDED[damage](only_entry(folder))
+    monkeypatch.setattr(cache_module, "open_square", lambda *_: pytest.fail("decoded again"))
+    assert np.array_equal(cached_split(folder, samples, 24, "crop", say=said.append).rows, expected)
+    assert not said and is_whole(only_entry(folder))
 
-    def slow(path: Path, size: int, rule: str) -> object:
-        if not inner:
-            inner.append(np.zeros(0))
-            inner.append(cached_split(tmp_path / "cache", samples, 24, "crop").images)
+
+@pytest.fixture
+def parts_of_two(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache_module, "FEWEST_ROWS", 2)
+    monkeypatch.setattr(cache_module, "PART_BYTES", 1)
+
+
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of images as they are decoded, one at a time."""
+    found: list[str] = []
+    decode = cache_module.open_square
+
+    def noted(path: Path, size: int, rule: str) -> object:
+        found.append(path.stem)
         return decode(path, size, rule)
 
-    monkeypatch.setattr(cache_module, "open_square", slow)
+    monkeypatch.setattr(cache_module, "open_square", noted)
     monkeypatch.setattr(cache_module, "usable_processors", lambda: 1)
-    outer = cached_split(tmp_path / "cache", samples, 24, "crop").images
-    assert np.array_equal(outer, inner[1])
-    only_entry(tmp_path / "cache")
+    return found
+
+
+def test_a_damaged_part_is_made_anew_alone(
+    tmp_path: Path, samples: list[Sample[int]], parts_of_two: None, decoded: list[str]
+) -> None:
+    folder, said = tmp_path / "cache", list[str]()
+    expected = np.array(cached_split(folder, samples, 24, "crop").rows)
+    with (only_entry(folder) / "rows.u8").open("r+b") as rows:
+        rows.seek(2 * 24 * 24 * 3)
+        rows.write(b"damage")
+    assert np.array_equal(cached_split(folder, samples, 24, "crop", say=said.append).rows, expected)
+    assert said == ["the image cache was damaged: 1 of 3 parts are made anew"]
+    assert decoded == ["0", "1", "2", "3", "4", "2", "3"]
+
+
+def test_a_killed_caching_goes_on_with_the_parts_that_are_missing(
+    tmp_path: Path, samples: list[Sample[int]], parts_of_two: None, decoded: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, said, steps = tmp_path / "cache", list[str](), list[int]()
+    noted = cache_module.open_square
+
+    def killed(path: Path, size: int, rule: str) -> object:
+        if path.stem == "4":
+            raise KeyboardInterrupt
+        return noted(path, size, rule)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(cache_module, "open_square", killed)
+        cached_split(folder, samples, 24, "crop")
+    assert decoded == ["0", "1", "2", "3"] and not is_whole(only_entry(folder))
+    rows = cached_split(folder, samples, 24, "crop", lambda done, _: steps.append(done), said.append).rows
+    assert said == ["the image cache was left unfinished: 1 of 3 parts are still to be made"]
+    assert decoded[4:] == ["4"] and steps == [5]
+    assert np.array_equal(rows, cached_split(tmp_path / "other", samples, 24, "crop").rows)
+
+
+HELPER = """
+import sys
+from pathlib import Path
+from nanocv_cli.data import cache
+from nanocv_cli.data.dataset import Sample
+cache.FEWEST_ROWS, cache.PART_BYTES, decoded, decode = 2, 1, [], cache.open_square
+def noted(path, *rest):
+    if not decoded:
+        print("begun", flush=True)
+        sys.stdin.readline()
+    decoded.append(path.stem)
+    return decode(path, *rest)
+cache.open_square = noted
+cache.usable_processors = lambda: 1
+cache.cached_split(Path("cache"), [Sample(Path(f"{i}.png"), i) for i in range(5)], 24, "crop")
+print(*decoded)
+"""
+
+
+@pytest.mark.parametrize("is_killed", [False, True])
+def test_two_processes_make_a_cache_together(
+    is_killed: bool,
+    tmp_path: Path,
+    samples: list[Sample[int]],
+    parts_of_two: None,
+    decoded: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The other one has claimed the first part, and waits; this one makes the rest, then waits for it, or its end."""
+    expected = np.array(cached_split(tmp_path / "alone", samples, 24, "crop").rows)
+    decoded.clear()
+    command = [sys.executable, "-c", HELPER]
+    with subprocess.Popen(command, cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdin and other.stdout and other.stdout.readline() == "begun\n"
+        noted = cache_module.open_square
+
+        def ending(path: Path, size: int, rule: str) -> object:
+            if path.stem == "4" and is_killed:
+                other.kill()
+                other.wait()
+            elif path.stem == "4":
+                print(file=other.stdin, flush=True)
+            return noted(path, size, rule)
+
+        monkeypatch.setattr(cache_module, "open_square", ending)
+        rows = cached_split(tmp_path / "cache", samples, 24, "crop").rows
+        assert other.stdout.read() == ("" if is_killed else "0 1\n")
+    assert decoded == (["2", "3", "4", "0", "1"] if is_killed else ["2", "3", "4"])
+    assert np.array_equal(rows, expected)
+
+
+def test_a_disk_without_room_is_said_before_the_work(
+    tmp_path: Path, samples: list[Sample[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(tmp_path)._replace(free=8639)
+    monkeypatch.setattr(cache_module.shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(StorageError, match=r"the image cache: 0\.0 GB are needed in .*, 0\.0 GB are free") as failure:
+        cached_split(tmp_path / "cache", samples, 24, "crop")
+    assert "data.cache_gb=0" in failure.value.hint
 
 
 def test_the_cache_of_masks_is_looked_at_too(tmp_path: Path) -> None:
@@ -179,7 +290,7 @@ def test_the_cache_of_masks_is_looked_at_too(tmp_path: Path) -> None:
     expected = np.array(cached_masks(folder, found, 16, "stretch"))
     os.truncate(only_entry(folder) / "rows.u8", 10)
     assert np.array_equal(cached_masks(folder, found, 16, "stretch", say=said.append), expected)
-    assert said == ["the mask cache was damaged and is made anew"]
+    assert said == ["the mask cache was damaged: 1 of 1 parts are made anew"]
 
 
 def test_a_mask_that_is_gone_is_one_clear_error(tmp_path: Path) -> None:
@@ -188,7 +299,6 @@ def test_a_mask_that_is_gone_is_one_clear_error(tmp_path: Path) -> None:
     (root / "train" / "masks" / "001.png").unlink()
     with pytest.raises(DataError, match=r"001\.png cannot be read as a mask: No such file"):
         cached_masks(tmp_path / "cache", found, 16, "stretch")
-    assert not (tmp_path / "cache").exists()
 
 
 def test_training_says_that_a_cache_was_damaged(tmp_path: Path) -> None:
@@ -200,5 +310,5 @@ def test_training_says_that_a_cache_was_damaged(tmp_path: Path) -> None:
         for entry in (tmp_path / "cache").iterdir():
             os.truncate(entry / "rows.u8", 7)
     assert told.getvalue().splitlines() == [
-        f"the {kind} cache was damaged and is made anew" for kind in ("image", "mask")
+        f"the {kind} cache was damaged: 1 of 1 parts are made anew" for kind in ("image", "mask")
     ]

@@ -98,7 +98,7 @@ WAYS = [files_become_links, folders_become_links, the_set_becomes_a_link, all_of
 def contents(form: str, root: Path, cache: Path) -> tuple[Any, ...]:
     """All that training takes from a set."""
     found = read(form, root)
-    images = [np.array(cached_split(cache, found.splits[s], 16, "stretch").images) for s in found.splits]
+    images = [np.array(cached_split(cache, found.splits[s], 16, "stretch").rows) for s in found.splits]
     label = found.splits["train"][0].label
     targets: list[Any] = [
         box_targets(samples)

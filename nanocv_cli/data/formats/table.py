@@ -1,7 +1,7 @@
 """The table of formats: which label types each can give, how a folder of it is known, who reads and writes it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -123,7 +123,7 @@ def read_as(label: type[LabelType], config: DataConfig, root: Path) -> Dataset[L
 
 def _read(reader: Reader, config: DataConfig, root: Path) -> Dataset[Any]:
     _expect_folder(config, root)
-    dataset = reader.read(config, root)
+    dataset = replace(reader.read(config, root), cache_gb=config.cache_gb)
     if not reader.label.is_opened and not any(sample.label.classes() for sample in dataset.split("train")):
         raise DataError(f"data set {config.name} has no {reader.label.plural} in its train split", "nanocv data check")
     return dataset
