@@ -158,6 +158,7 @@ def _finish(context: "TrainContext", trained: "Trained", recorders: "Recorders",
         "pictures": [str(path) for path in trained.images],
         "device": context.device.type,
         "start": start.summary() if start else None,
+        "companions": context.companions(),
         "versions": versions(),
         "parity": {"max_abs_error": exported.parity.max_abs_error, "n": exported.parity.n},
     }
