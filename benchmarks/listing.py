@@ -1,12 +1,12 @@
 """What a set of very many images costs before its first step: seconds and memory by the number of images.
 
-Draws class folders of small JPEGs, hard links of a hundred, and starts a fresh process for each size, which reads the set,
-takes its fingerprint and the key of its cache, opens the cache (made before, unless `--no-cache`), and makes a batch.
+Draws class folders of small JPEGs, hard links of a hundred, and starts a fresh process for each size, which reads the
+set, takes its fingerprint, opens the cache (made before, unless `--no-cache`: then images stream), and makes a batch.
 
     python benchmarks/listing.py --images 10000 100000 1000000
 
-Without the cache a million images take about 40 seconds. Memory is what the process holds for itself when the batch is
-made, and at its most, beyond what it held after its imports; pages of the cache, which the system takes back, apart.
+Without the cache a million images take about a minute. Memory is what the process holds for itself when the batch is
+made, beyond what it held after its imports; pages of the cache, which the system takes back, are not its own.
 """
 
 import argparse
@@ -38,10 +38,10 @@ def write_set(folder: Path, images: int) -> None:
                 os.link(folder / f"{number % DRAWN}.jpg", members / f"image_{number:07d}.jpg")
 
 
-def own_memory() -> tuple[float, float]:
-    """MB that this process holds for itself now, and at its most of all kinds."""
+def own_memory() -> float:
+    """MB that this process holds for itself now."""
     lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    return int(lines["RssAnon"].split()[0]) / 1024, int(lines["VmHWM"].split()[0]) / 1024
+    return int(lines["RssAnon"].split()[0]) / 1024
 
 
 def measure(folder: Path, is_cached: bool) -> None:
@@ -53,13 +53,13 @@ def measure(folder: Path, is_cached: bool) -> None:
     from nanocv_cli.evaluation.evaluate import load_split
     from nanocv_cli.tasks.table import task_for
 
-    before, most_before = own_memory()
+    task = task_for("classification")
+    before = own_memory()
     times = {"imports": time.perf_counter() - started}
 
     def lap(name: str) -> None:
         times[name] = time.perf_counter() - started - sum(times.values())
 
-    task = task_for("classification")
     config = DataConfig(name="set", path="set", cache_gb=1000.0 if is_cached else 0.0)
     dataset = task.read(config, folder / "set")
     lap("read")
@@ -69,8 +69,7 @@ def measure(folder: Path, is_cached: bool) -> None:
     lap("open")
     next(Batches(splits[0].images, splits[0].targets, 256, seed=0).epoch(0))
     lap("first batch")
-    now, most = own_memory()
-    print(json.dumps({**times, "MB": now - before, "most MB": most - most_before}))
+    print(json.dumps({**times, "MB": own_memory() - before}))
 
 
 def main() -> None:
@@ -101,7 +100,6 @@ def main() -> None:
                 print(f"{count:,} images cached in {time.perf_counter() - started:.0f} s", file=sys.stderr)
             found = json.loads(subprocess.run(command, capture_output=True, check=True, text=True).stdout)
         memory = found.pop("MB")
-        found.pop("most MB")
         seconds = " | ".join(f"{value:.1f}" for value in found.values())
         print(
             f"| {count:,} | {seconds} | {sum(found.values()):.1f} | {memory:.0f} | {memory * 2**20 / count:.0f} |",
