@@ -92,7 +92,7 @@ class Task(ABC):
     train_metric_name: ClassVar[str]
     output_names: ClassVar[tuple[str, ...]]
     tolerance: ClassVar[float] = 1e-3
-    int8_tolerance: ClassVar[float] = 0.05
+    int8_tolerance: ClassVar[float] = 0.1
     targets_on_cpu: ClassVar[bool] = False
     wants_train_images: ClassVar[bool] = False
     online_metrics: ClassVar[tuple[str, ...]] = ()
