@@ -54,7 +54,16 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     options = ["--data", arguments.data, "--model", arguments.model, "--epochs", str(EPOCHS), "--device", "cpu"]
-    options += ["--set", "train.sync_batchnorm=true", "--set", "train.start_size=1", "--set", "train.log=[]"]
+    options += [
+        "--set",
+        "train.precision=fp32",
+        "--set",
+        "train.sync_batchnorm=true",
+        "--set",
+        "train.start_size=1",
+        "--set",
+        "train.log=[]",
+    ]
     os.environ["OMP_NUM_THREADS"] = "1"  # each process has one processor, so that two are twice as many
     rows: dict[int, list[dict[str, float]]] = {1: [], 2: []}
     with tempfile.TemporaryDirectory() as folder:
