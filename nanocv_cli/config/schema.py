@@ -122,9 +122,6 @@ class TrainConfig(Config):
     accumulate: int = Field(
         1, ge=1, le=65_536, description="micro-batches that a process makes of its share of a batch, to save memory"
     )
-    balance: Fraction = Field(
-        0.0, description="how far rare classes are drawn more often: 0 not at all, 0.5 by the root, 1 each class alike"
-    )
     sync_batchnorm: bool = Field(
         False, description="batch norm counts over the images of all processes, not over each one's own"
     )
@@ -141,6 +138,10 @@ class TrainConfig(Config):
     gradient_clip: float = Field(0.0, ge=0.0, description="largest gradient norm; 0: off")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         "auto", description="auto: the fastest mixed precision the device has, else fp32"
+    )
+    cuda_graphs: Literal["auto", "off"] = Field(
+        "auto",
+        description="auto: where one CUDA device trains, its launches are captured and replayed; off: not",
     )
     start_size: float = Field(
         1.0, gt=0.0, le=1.0, description="share of input_size the first epochs train at; grows to 1 by 2/3 of training"

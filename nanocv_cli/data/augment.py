@@ -5,8 +5,6 @@ image, applied by a single batched matrix product.
 """
 
 import math
-from dataclasses import dataclass
-from itertools import groupby
 
 import torch
 import torch.nn.functional as F
@@ -20,17 +18,6 @@ CROP_GROUPS = 4
 # Images whose float values stay in a processor's cache while they are made.
 CPU_BLOCK = 2
 LUMA = (0.299, 0.587, 0.114)
-
-
-@dataclass(frozen=True)
-class _Crop:
-    """Where one image is cut, pixels."""
-
-    height: int
-    width: int
-    top: int
-    left: int
-    mirrored: bool
 
 
 def sent(drawn: Tensor, device: torch.device) -> Tensor:
@@ -56,14 +43,15 @@ def random_crops(
     share = share or Share(0, len(images), len(images))
     side = images.shape[1]
     drawn = _drawn_crops(share.total, side, size, config, generator)
-    own = enumerate(drawn[place] for place in share.places)
-    groups = [list(alike) for _, alike in groupby(own, lambda numbered: (numbered[1].height, numbered[1].width))]
+    own = torch.cat([share.of(drawn), torch.arange(len(images)).unsqueeze(1)], 1)
+    _, alike = torch.unique_consecutive(own[:, :2], dim=0, return_counts=True)
+    groups = torch.split(own, alike.tolist())
     # All that was drawn goes to the device at once.
     parts = [part for group in groups for part in _cuts(group, side)]
     sent_parts = iter(torch.split(sent(torch.cat(parts), images.device), [len(part) for part in parts]))
     crops = images.new_empty((len(images), size, size, 3))
-    for group, out in zip(groups, torch.split(crops, [len(group) for group in groups]), strict=True):
-        starts, mirrored, (height, width) = next(sent_parts), next(sent_parts), (group[0][1].height, group[0][1].width)
+    for group, out in zip(groups, torch.split(crops, alike.tolist()), strict=True):
+        starts, mirrored, (height, width) = next(sent_parts), next(sent_parts), group[0, :2].tolist()
         # Every run of a window's width in the images: the rows of the windows are some of these.
         runs = images.as_strided((images.numel() // 3 - width + 1, 3 * width), (3, 1))
         cut = out if (height, width) == (size, size) else images.new_empty((len(out), height, width, 3))
@@ -74,32 +62,37 @@ def random_crops(
     return crops
 
 
-def _cuts(group: list[tuple[int, _Crop]], side: int) -> tuple[Tensor, Tensor]:
-    """Of numbered images that are cut alike in height and width: where, and which are mirrored.
-
-    Returns:
-        int64 [n * height], the pixel of the whole batch at which each row of each crop begins, and int64 [m], places
-        in the group.
-    """
-    firsts = torch.tensor([(number * side + crop.top) * side + crop.left for number, crop in group])
-    starts = firsts.unsqueeze(1) + side * torch.arange(group[0][1].height)
-    mirrored = [place for place, (_, crop) in enumerate(group) if crop.mirrored]
-    return starts.view(-1), torch.tensor(mirrored, dtype=torch.int64)
-
-
-def _drawn_crops(count: int, side: int, size: int, config: CropAugment, generator: torch.Generator) -> list[_Crop]:
-    """Where each image of a batch is cut."""
+def _drawn_crops(count: int, side: int, size: int, config: CropAugment, generator: torch.Generator) -> Tensor:
+    """Where each image of a batch is cut: int64 [count,5] of height, width, top, left (pixels), and 1 if mirrored."""
     varied = config.min_area < 1.0 or config.aspect > 1.0 or config.rescale < 1.0
     largest = -(-count // (CROP_GROUPS if varied else 1))
-    crops: list[_Crop] = []
-    while len(crops) < count:
-        members = min(largest, count - len(crops))
+    crops = torch.zeros((count, 5), dtype=torch.int64)
+    for group in crops.split(largest):  # type: ignore[no-untyped-call]
+        members = len(group)
         height, width = _crop_shape(side, size, config, generator)
-        tops = torch.randint(0, side - height + 1, (members,), generator=generator).tolist()
-        lefts = torch.randint(0, side - width + 1, (members,), generator=generator).tolist()
-        mirrored = (torch.rand(members, generator=generator) < 0.5).tolist() if config.flip else [False] * members
-        crops += [_Crop(height, width, *place) for place in zip(tops, lefts, mirrored, strict=True)]
+        group[:, 0], group[:, 1] = height, width
+        group[:, 2] = torch.randint(0, side - height + 1, (members,), generator=generator)
+        group[:, 3] = torch.randint(0, side - width + 1, (members,), generator=generator)
+        if config.flip:
+            group[:, 4] = torch.rand(members, generator=generator) < 0.5
     return crops
+
+
+def _cuts(group: Tensor, side: int) -> tuple[Tensor, Tensor]:
+    """Of images that are cut alike in height and width: where, and which are mirrored.
+
+    Args:
+        group: int64 [n,6], rows of `_drawn_crops`, each with the place of its image.
+        side: of the images, pixels.
+
+    Returns:
+        int64 [n * height], the pixel of all images at which each row of each crop begins, and int64 [m], places in the
+        group.
+    """
+    _, _, tops, lefts, mirrored, places = group.unbind(1)
+    firsts = (places * side + tops) * side + lefts
+    starts = firsts.unsqueeze(1) + side * torch.arange(int(group[0, 0]))
+    return starts.view(-1), mirrored.nonzero().view(-1)
 
 
 def _crop_shape(side: int, size: int, config: CropAugment, generator: torch.Generator) -> tuple[int, int]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils._pytree import register_pytree_node
 
 CANDIDATES = 256  # best places of an image that are compared with one another
 DETECTIONS = 100  # boxes that are answered
@@ -72,9 +73,13 @@ def intersection_and_union(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]
         right: likewise; leading axes are broadcast.
     """
     corner, opposite = torch.maximum(left[..., :2], right[..., :2]), torch.minimum(left[..., 2:], right[..., 2:])
-    shared = (opposite - corner).clamp(min=0.0).prod(-1)
-    areas = [(boxes[..., 2:] - boxes[..., :2]).prod(-1) for boxes in (left, right)]
-    return shared, areas[0] + areas[1] - shared
+    shared = _area((opposite - corner).clamp(min=0.0))
+    return shared, _area(left[..., 2:] - left[..., :2]) + _area(right[..., 2:] - right[..., :2]) - shared
+
+
+def _area(sides: Tensor) -> Tensor:
+    """Width times height [...] of sides [...,2]; the gradient of `prod` would wait for the device."""
+    return sides[..., 0] * sides[..., 1]
 
 
 @dataclass(frozen=True)
@@ -89,6 +94,10 @@ class Losses:
 
     total: Tensor
     overlap: Tensor
+
+
+# So that what replays a network finds the tensors in its answer.
+register_pytree_node(Losses, lambda losses: ([losses.total, losses.overlap], None), lambda parts, _: Losses(*parts))
 
 
 @dataclass(frozen=True)
@@ -172,7 +181,7 @@ def assign(
 def generalised_overlap(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
     """Generalised IoU in -1..1 and IoU in 0..1 of pairs of boxes [...,4]."""
     shared, both = intersection_and_union(left, right)
-    hull = (torch.maximum(left[..., 2:], right[..., 2:]) - torch.minimum(left[..., :2], right[..., :2])).prod(-1)
+    hull = _area(torch.maximum(left[..., 2:], right[..., 2:]) - torch.minimum(left[..., :2], right[..., :2]))
     plain = shared / both.clamp(min=1e-6)
     return plain - (hull - both) / hull.clamp(min=1e-6), plain
 

@@ -54,8 +54,14 @@ def computing_type(precision: str) -> torch.dtype:
     return AUTOCAST_TYPES.get(precision, torch.float32)
 
 
-def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
-    """The context in which the forward pass runs; does nothing at fp32."""
+def autocast(device: torch.device, precision: str, cached: bool = True) -> AbstractContextManager[object]:
+    """The context in which the forward pass runs; does nothing at fp32.
+
+    Args:
+        device: of the pass.
+        precision: fp32, bf16 or fp16.
+        cached: whether a weight that is used twice is cast once.
+    """
     if precision == "fp32":
         return nullcontext()
-    return torch.autocast(device.type, AUTOCAST_TYPES[precision])
+    return torch.autocast(device.type, AUTOCAST_TYPES[precision], cache_enabled=cached)

@@ -24,6 +24,9 @@ STEPS_AHEAD = 4
 # How long the thread may be at work on a batch that nobody wants any more before it is looked for again.
 POLL_SECONDS = 0.05
 
+# Held by who takes memory for a GPU outside of the step: nobody may while a step's launches are captured.
+ALLOCATING = threading.Lock()
+
 Batch: TypeAlias = tuple[Tensor, Tensor]
 
 
@@ -111,11 +114,13 @@ class _Feed:
 
     def _run(self) -> None:
         try:
-            for batch in self._source:
-                self._ready.put(self._brought(batch))
-                if self._unwanted.is_set():
+            while not self._unwanted.is_set():
+                with ALLOCATING if self._gpu else contextlib.nullcontext():
+                    batch = next(self._source, None)
+                    item = _Ended() if batch is None else self._brought(batch)
+                self._ready.put(item)
+                if batch is None:
                     return
-            self._ready.put(_Ended())
         except BaseException as error:
             self._ready.put(_Ended(error))
 
@@ -124,7 +129,7 @@ class _Feed:
             return _Brought(batch, None)
         images, targets = batch
         with torch.cuda.stream(self._gpu):
-            images = images.pin_memory().to(self._gpu.device, non_blocking=True)
+            images = (images if images.is_pinned() else images.pin_memory()).to(self._gpu.device, non_blocking=True)
             if not self._targets_on_cpu:
                 targets = targets.pin_memory().to(self._gpu.device, non_blocking=True)
             return _Brought((images, targets), self._gpu.record_event())

@@ -27,6 +27,7 @@ from nanocv_cli.training.optimiser import (
     restore_optimiser,
     set_rates,
 )
+from nanocv_cli.training.replay import Replayed
 from nanocv_cli.training.state import STATE_KEY, TrainingState, state_of
 from nanocv_cli.untrusted import first_line
 
@@ -50,6 +51,7 @@ class Learner:
 
     Attributes:
         accumulate: micro-batches of a step: `train.accumulate`, or more where memory did not suffice for so few.
+        replayed: the network as CUDA graphs; None where it is launched step by step.
     """
 
     def __init__(
@@ -73,10 +75,15 @@ class Learner:
         self.optimiser = build_optimiser(network, config.train, taken)
         self.average = MovingAverage(network, config.train.ema_decay) if config.train.ema_decay else None
         self._group = group
-        self._trained = group.wrap(network)
-        self._frozen = frozen
+        self._trained = group.wrap(network).train()
+        for module in frozen:
+            module.eval()
         self._ranges = nn.ModuleList(input_ranges(network))
         self._say = say
+        self.replayed: Replayed | None = None
+        is_wanted = device.type == "cuda" and config.train.cuda_graphs == "auto"
+        if is_wanted and group.world == 1 and not self._ranges and task.has_fixed_shapes(network):
+            self.replayed = Replayed(network, device, precision, say)
         self._scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
         self._evaluated = copy.deepcopy(network).eval()
 
@@ -106,9 +113,6 @@ class Learner:
         targets = targets if self.task.targets_on_cpu else targets.to(self.device, non_blocking=True)
         taken = epoch * per_epoch + step
         set_rates(self.optimiser, train, taken, train.epochs * per_epoch)
-        self._trained.train()
-        for module in self._frozen:
-            module.eval()
         loss, train_metric = self._within_memory(images, targets, epoch, step, share)
         if train.gradient_clip:
             self._scaler.unscale_(self.optimiser)
@@ -154,6 +158,7 @@ class Learner:
             )
         self.accumulate = 2 * min(self.accumulate, share.count)
         self.optimiser.zero_grad()
+        self.replayed = None  # what it was captured with is memory too
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         fewer = -(-share.count // min(self.accumulate, share.count))
@@ -197,9 +202,11 @@ class Learner:
         Raises:
             TrainingError: it cannot learn from images of this size, or from so few.
         """
+        # Micro-batches add gradients up, in memory that the next replay would write to.
+        called = self.replayed if self.replayed and self.accumulate == 1 else self._trained
         try:
             with autocast(self.device, self.precision):
-                return self._trained(inputs, *others)
+                return called(inputs, *others)
         except (RuntimeError, ValueError, IndexError, ZeroDivisionError, AssertionError) as error:
             if is_shortage(error) or is_lost_process(error):
                 raise

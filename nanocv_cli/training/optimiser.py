@@ -143,13 +143,10 @@ class MovingAverage:
     def update(self, network: nn.Module, step: int) -> None:
         """Moves the average towards the network's state after step `step` (from 0)."""
         decay = min(self.decay, (1.0 + step) / (10.0 + step))
-        moving: tuple[list[Tensor], list[Tensor]] = [], []
-        for name, tensor in network.state_dict().items():
-            average = self.state[name]
-            if average.is_floating_point():
-                moving[0].append(average)
-                moving[1].append(tensor)
-            else:
-                average.copy_(tensor)
+        current = network.state_dict()
+        means = [name for name, average in self.state.items() if average.is_floating_point()]
+        counts = [name for name, average in self.state.items() if not average.is_floating_point()]
         # One call for all of them: a GPU is told of hundreds of small tensors in a few launches.
-        torch._foreach_lerp_(*moving, 1.0 - decay)
+        torch._foreach_lerp_([self.state[name] for name in means], [current[name] for name in means], 1.0 - decay)
+        if counts:
+            torch._foreach_copy_([self.state[name] for name in counts], [current[name] for name in counts])

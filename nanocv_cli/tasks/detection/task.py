@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 # Below this a box is noise that a rounding error may add or remove; no reader shows it.
 SMALLEST_SCORE = 0.05
 RIVALS_OVERLAP = 0.4
+
+# Objects of a batch come in multiples of so many rows, so that a network sees few shapes.
+ROWS = 8
 
 Points = NDArray[np.float64]
 
@@ -61,7 +65,12 @@ class Detection(Task):
     def augment(self, images: Tensor, targets: Tensor, settings: StepSettings) -> tuple[Tensor, Tensor]:
         config = cast(Recipe, settings.train).augment
         views, objects = augment_boxes(images, targets, settings.size, config, settings.generator, settings.share)
-        return recoloured(views, config, settings), sent(objects, images.device)
+        rows = -objects.shape[1] % ROWS
+        return recoloured(views, config, settings), sent(F.pad(objects, (0, 0, 0, rows), value=-1.0), images.device)
+
+    def has_fixed_shapes(self, network: nn.Module) -> bool:
+        """But for torchvision's, which pick their objects out of the targets."""
+        return not isinstance(network, TorchvisionDetector)
 
     def training_inputs(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         return inputs, targets
