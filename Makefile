@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo quick test lint format triton bench clean
+.PHONY: demo quick test lint format triton bench gpu clean
 
 demo: $(VENV)/.demo  ## from nothing to an answer: flowers drawn, LeNet trained, measured and exported, one image inferred
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh scripts/demo.sh
@@ -46,6 +46,12 @@ bench: $(INSTALLED)  ## the figures that docs/figures.md quotes, as ratios measu
 	$(BIN)/python benchmarks/sampling.py
 	$(BIN)/python benchmarks/engines.py
 	$(BIN)/python benchmarks/analysis.py
+
+# With PYTHON's own packages: those that a machine with a GPU has beside its driver.
+gpu:  ## on a machine with a CUDA device: its tests, and the figures that docs/gpu.md quotes
+	$(PYTHON) -m pytest -m gpu tests/training/test_on_gpu.py
+	$(PYTHON) benchmarks/gpu.py
+	$(PYTHON) -m nanocv_cli.app analyze flops --model resnet18 --gpu local --measure --device cuda --batch-sizes 32 --top 12
 
 # A demonstration trains and exports; it serves nothing and checks no code.
 $(VENV)/.demo: pyproject.toml constraints.txt

@@ -9,6 +9,7 @@ import argparse
 import json
 import statistics
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -24,6 +25,7 @@ from nanocv_cli.machine import keep_freed_memory
 from nanocv_cli.models.device import autocast, pick_device, pick_precision
 from nanocv_cli.models.registry import build_model
 from nanocv_cli.tasks.table import task_for
+from nanocv_cli.training.feed import Batch, fed
 from nanocv_cli.training.learner import Learner
 from nanocv_cli.training.train import TRAIN_MARGIN
 
@@ -59,15 +61,17 @@ def main() -> None:
     labels = torch.randint(0, len(dataset.classes), (batch,), device=device)
     # The last epochs train at full size, whatever the recipe's smaller beginnings.
     epoch = config.train.epochs - 1
-    stream = iter(())  # type: ignore[var-annotated]
+
+    def arriving() -> Iterator[Batch]:
+        while True:
+            with fed(batches.epoch(epoch), device, task.targets_on_cpu) as brought:
+                yield from brought
+
+    stream = arriving()
 
     def whole_step(step: int) -> None:
-        nonlocal stream
-        pair = next(stream, None)
-        if pair is None:
-            stream = batches.epoch(epoch)
-            pair = next(stream)
-        learner.learn(*pair, epoch, step % batches.per_epoch, batches.per_epoch)[0].item()
+        images, targets = next(stream)
+        learner.learn(images, targets, epoch, step % batches.per_epoch, batches.per_epoch)[0].item()
 
     def bare_step(step: int) -> None:
         with autocast(device, precision):
