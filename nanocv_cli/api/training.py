@@ -61,7 +61,8 @@ def train(
 
     Args:
         data: a data config's name or file, or a folder of images; None: the project's default.
-        model: a model config's name or file, or torchvision's name of a network; None: the project's default.
+        model: a model config's name or file, torchvision's name of a network, or `timm/NAME`; None: the project's
+            default.
         recipe: a train config's name or file; None: the model's own.
         settings: config values by dotted key, as `--set` gives them: `{"train.epochs": 5}`.
         device: auto, cpu, cuda or mps.

@@ -24,6 +24,7 @@ from nanocv_cli.training.run_directory import RunDirectory
 from nanocv_cli.training.run_list import read_run
 from nanocv_cli.training.start import read_start, take
 from tests.conftest import COLOURS, TINY, Command, TrainedRun, write_tiny_set
+from tests.engine.hub_server import Hub, hub_server
 from tests.training.weights import same_weights
 
 THREE = ("a", "b", "c")
@@ -275,6 +276,22 @@ def test_a_started_run_that_learnt_nothing_leaves_nothing(
     monkeypatch.setattr(train, "learn_epoch", lambda context, *others: read_start(context.run.path / "nowhere"))
     outcome = nanocv("train", "--data", tiny_set, "--from", trained.folder, "--out", "run")
     assert outcome.code == 1 and "started from" in outcome.err
+    assert not (project / "run").exists()
+
+
+def test_a_model_of_a_hub_starts_a_training_and_teaches_one(
+    trained: TrainedRun, nanocv: Command, project: Path, tiny_set: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("huggingface_hub", reason="not installed: huggingface_hub")
+    monkeypatch.setattr(train, "learn_epoch", lambda context, *others: read_start(context.run.path / "nowhere"))
+    with hub_server(Hub(files={"model.safetensors": trained.checkpoint.read_bytes()})) as endpoint:
+        monkeypatch.setenv("HF_ENDPOINT", endpoint)
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", endpoint)
+        asked = ["train", "--data", tiny_set, "--from", "hf://me/lenet", "--set", "train.teacher=hf://me/lenet"]
+        outcome = nanocv(*asked, "--out", "run")
+        assert "started from hf://me/lenet (lenet): 32 tensors of 393,875 parameters taken" in outcome.err
+        unknown = nanocv("train", "--data", tiny_set, "--from", "hf://me/other", "--out", "run")
+        assert unknown.code == 2 and "has no model me/other" in unknown.err
     assert not (project / "run").exists()
 
 
