@@ -17,6 +17,14 @@ FED_PART = 16
 UNKNOWN_MEMORY = 8 * GIB
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 LARGEST_KEPT = 1 << 30
+# By macOS's names.
+MACOS_FLAGS = {
+    "FEAT_DotProd": "asimddp",
+    "FEAT_I8MM": "i8mm",
+    "FEAT_BF16": "bf16",
+    "AVX512VNNI": "avx512_vnni",
+    "AVX2": "avx2",
+}
 COMPUTING = ("torch", "torchvision", "onnx", "onnxruntime", "numpy", "pillow")
 
 
@@ -118,6 +126,28 @@ def processor_name() -> str:
     lines = _text(ROOT / "proc/cpuinfo").splitlines()
     named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return next(named, "") or platform.processor() or platform.machine() or "CPU"
+
+
+def processor_flags(root: Path = ROOT) -> frozenset[str]:
+    """Names of the instructions that the processor has, as Linux calls them; empty where the system does not tell.
+
+    Args:
+        root: where `/proc` lies.
+    """
+    if platform.system() == "Darwin":
+        done = subprocess.run(["sysctl", "hw.optional", "machdep.cpu"], capture_output=True, text=True, check=False)
+        return _macos_flags(done.stdout)
+    lines = _text(root / "proc/cpuinfo").splitlines()
+    told = (line.partition(":") for line in lines)
+    return frozenset(next((value for name, _, value in told if name.strip() in ("flags", "Features")), "").split())
+
+
+def _macos_flags(told: str) -> frozenset[str]:
+    """Those of `MACOS_FLAGS` that `sysctl` tells of: an entry of its own with 1, or a word in a list."""
+    entries = (line.partition(": ") for line in told.splitlines())
+    words = (name.rpartition(".")[2] if value == "1" else value for name, _, value in entries)
+    found = set(" ".join(words).split())
+    return frozenset(flag for word, flag in MACOS_FLAGS.items() if word in found)
 
 
 def physical_memory() -> int:

@@ -59,7 +59,7 @@ LINES = {
         "nanocv_cli/exporting/precision.py": [
             (
                 '    "int8": ExportPrecision(',
-                '    "bf16": ExportPrecision("nanocv_cli.exporting.rounded:round_weights", "onnx"),\n',
+                '    "tf32": ExportPrecision("nanocv_cli.exporting.rounded:round_weights", "onnx"),\n',
             )
         ]
     },
@@ -139,8 +139,8 @@ def test_a_format_a_model_and_a_precision_train_and_export_and_a_device_and_a_ru
     by_reference = run(extended, tmp_path, "infer", image, "--model", "run", "--engine", "reference")
     scores = [[one["score"] for one in found["predictions"]] for found in (answer, by_reference)]
     assert scores[1] == pytest.approx(scores[0], abs=1e-4)
-    exported = run(extended, tmp_path, "export", "onnx", "--model", "run", "--precision", "bf16", "--out", "less.onnx")
-    assert (exported["precision"], exported["drop"] <= 1.0) == ("bf16", True)
+    exported = run(extended, tmp_path, "export", "onnx", "--model", "run", "--precision", "tf32", "--out", "less.onnx")
+    assert (exported["precision"], exported["drop"] <= 1.0) == ("tf32", True)
 
 
 @pytest.mark.parametrize("what", ADDED)

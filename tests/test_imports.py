@@ -22,6 +22,7 @@ TRAINING_SIDE = (
     "tasks.*.task",
     "tasks.*.metrics",
     "tasks.*.torchvision_*",
+    "tasks.classification.teacher",
     "tasks.generation.distances",
     "tasks.generation.sampler",
     "tasks.generation.sampler_graph",

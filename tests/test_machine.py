@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from nanocv_cli.machine import thread_limit, usable_processors
+from nanocv_cli.machine import _macos_flags, processor_flags, thread_limit, usable_processors
 
 
 @pytest.fixture(autouse=True)
@@ -66,3 +66,17 @@ def test_libraries_are_limited_only_where_they_would_start_too_many(monkeypatch:
     assert thread_limit() == min(3, usable_processors())
     monkeypatch.setattr("nanocv_cli.machine.usable_processors", lambda: 8)
     assert thread_limit() == 0
+
+
+def test_instructions_are_told_by_their_names_on_linux(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.system", lambda: "Linux")
+    intel = write(tmp_path / "intel", {"proc/cpuinfo": "model name : any\nflags\t\t: fpu avx512_vnni\nflags : fpu\n"})
+    assert processor_flags(intel) == {"fpu", "avx512_vnni"}
+    assert processor_flags(write(tmp_path / "arm", {"proc/cpuinfo": "Features : fp asimddp\n"})) == {"fp", "asimddp"}
+    assert processor_flags(tmp_path / "nothing") == frozenset()
+
+
+def test_macos_names_are_those_of_linux() -> None:
+    apple = "hw.optional.arm.FEAT_DotProd: 1\nhw.optional.arm.FEAT_BF16: 1\nhw.optional.arm.FEAT_I8MM: 0\n"
+    assert _macos_flags(apple) == {"asimddp", "bf16"}
+    assert _macos_flags("machdep.cpu.leaf7_features: RDWRFSGS AVX2 AVX512VNNI\n") == {"avx2", "avx512_vnni"}

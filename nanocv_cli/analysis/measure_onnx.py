@@ -1,7 +1,6 @@
 """Runs an ONNX graph by ONNX Runtime and times it: the whole as it is deployed, and every node by itself."""
 
 import json
-import math
 import statistics
 import tempfile
 from collections import defaultdict
@@ -13,10 +12,9 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from nanocv_cli.analysis.layer import Model
-from nanocv_cli.analysis.measured import WARM_RUNS, Measured, seconds_of
+from nanocv_cli.analysis.measured import WARM_RUNS, Measured, random_values, seconds_of
 from nanocv_cli.engine.sessions import new_session, session_options, stoppable
 from nanocv_cli.errors import ModelError, NanocvError
-from nanocv_cli.machine import expect_room
 from nanocv_cli.untrusted import first_line
 
 LAYER_ROUNDS = 15
@@ -77,10 +75,4 @@ def _filled(entry: Any, shape: tuple[int, ...], batch: int) -> NDArray[Any]:
     dtype = TYPES.get(entry.type)
     if dtype is None:
         raise ValueError(f"its input {entry.name} is {entry.type}")
-    random = np.random.default_rng(0)
-    if min(sizes, default=1) < 1:
-        raise ValueError(f"its input {entry.name} has the shape {list(sizes)}")
-    expect_room(math.prod(sizes) * np.dtype(dtype).itemsize, f"{batch:,} images", "a smaller --batch-sizes")
-    if np.issubdtype(dtype, np.floating):
-        return random.random(sizes).astype(dtype)
-    return random.integers(0, 2 if dtype == np.bool_ else 100, sizes).astype(dtype)
+    return random_values(entry.name, dtype, sizes, batch)

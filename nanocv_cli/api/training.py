@@ -159,6 +159,7 @@ def _finish(context: "TrainContext", trained: "Trained", recorders: "Recorders",
         "pictures": [str(path) for path in trained.images],
         "device": context.device.type,
         "start": start.summary() if start else None,
+        "companions": context.companions(),
         "versions": versions(),
         "parity": {"max_abs_error": exported.parity.max_abs_error, "n": exported.parity.n},
     }
@@ -231,8 +232,8 @@ def export(
             int8) beside the checkpoint, or here where that came from a hub.
         data: the set whose images both are compared on; None: the one the model was trained on.
         any_size: let the graph read images of any height and width (segmentation).
-        precision: fp32, fp16 or int8; ranges of int8 are chosen by images of the training split. None: int8 of a run
-            that was trained so (`train.quantise`), whose graph is in no other, else fp32.
+        precision: fp32, bf16, fp16 or int8; ranges of int8 are chosen by images of the training split. None: int8 of a
+            run that was trained so (`train.quantise`), whose graph is in no other, else fp32.
         max_drop: the most that the task's metric may lose on the validation split for that, in points of a share (else
             in percent of its value).
         target: onnx, or openvino: an `.xml` with graph and model card, with its weights beside it in a `.bin`.

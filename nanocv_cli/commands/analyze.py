@@ -28,6 +28,7 @@ from nanocv_cli.commands.options import (
     numbers,
     one_of,
 )
+from nanocv_cli.engine.runtimes import DEFAULT, RUNTIMES
 from nanocv_cli.output import emit, say, tell
 
 if TYPE_CHECKING:
@@ -91,6 +92,9 @@ def flops(
     ] = None,
     figures: Annotated[Path | None, typer.Option(help="Folder for roofline.png and, of a sweep, sweep.png.")] = None,
     measure: Annotated[bool, typer.Option("--measure", help="Run the model here; predicted beside measured.")] = False,
+    engine: Annotated[
+        str | None, typer.Option(help=f"What --measure runs a graph by: {', '.join(RUNTIMES)}; default {DEFAULT}.")
+    ] = None,
     check: Annotated[str | None, typer.Option(help="ptflops: its counts beside ours.")] = None,
     device: Annotated[str, typer.Option(help="For --gpu local and --measure: auto, cpu, cuda or mps.")] = "auto",
     as_json: JsonFlag = False,
@@ -115,6 +119,7 @@ def flops(
     one_of("--unit", unit, report.UNITS)
     one_of("--format", form, report.FORMATS)
     one_of("--check", check or "ptflops", ("ptflops",))
+    _expect_measurable(measure, engine, ref is not None and ref.endswith(".onnx"))
     sizes, dtypes = numbers("--batch-sizes", batch_sizes, 1, LARGEST_BATCH), _dtypes(dtype, gpu)
     gpu_config = _gpu(gpu, device)
     roofline = Roofline(gpu_config, dtypes[0])
@@ -124,7 +129,7 @@ def flops(
     points = sweep(model, gpu_config, dtypes, sizes)
     at, is_sweep = points[0], len(points) > 1
     turns = [compute_bound_from(layer, roofline) for layer in model.layers] if is_sweep else []
-    measured = _measure(analysed, device, dtypes[0], sizes[0]) if measure else None
+    measured = _measure(analysed, engine, device, dtypes[0], sizes[0]) if measure else None
     order = list(range(len(model.layers)))
     if top:
         order = sorted(order, key=lambda number: at.layers[number].seconds, reverse=True)[:top]
@@ -137,8 +142,8 @@ def flops(
     if measured:
         from nanocv_cli.analysis.measured import conclusion, measured_json, measured_table
 
-        document["measured"] = measured_json(at, measured)
-        tables.append([*measured_table(model, at, measured, form, order), conclusion(at, measured)])
+        document["measured"] = measured_json(model, at, measured)
+        tables.append([*measured_table(model, at, measured, form, order), *conclusion(model, at, measured)])
     if check:
         document["ptflops"], table = _ptflops(analysed, form)
         tables.append(table)
@@ -208,10 +213,31 @@ def _gpu(name: str | None, device: str) -> "GpuConfig":
     return resolve(gpu=name).config.gpu
 
 
-def _measure(analysed: _Analysed, device: str, dtype: str, batch: int) -> "Measured":
+def _expect_measurable(measure: bool, engine: str | None, is_graph: bool) -> None:
+    """Refuses an engine where nothing is run by it.
+
+    Raises:
+        RequestError: nothing is measured, the model is no graph, or there is no such engine or it is not installed.
+    """
+    from nanocv_cli.engine.runtimes import find_runtime
+    from nanocv_cli.errors import RequestError
+
+    if engine is None:
+        return
+    if not measure or not is_graph:
+        raise RequestError("--engine says what --measure runs a graph by", "--measure --model FILE.onnx")
+    one_of("--engine", engine, tuple(RUNTIMES))
+    find_runtime(engine)
+
+
+def _measure(analysed: _Analysed, engine: str | None, device: str, dtype: str, batch: int) -> "Measured":
     from nanocv_cli.errors import RequestError
 
     if analysed.graph is not None:
+        if engine == "openvino":
+            from nanocv_cli.analysis.measure_openvino import measure_openvino
+
+            return measure_openvino(analysed.graph, analysed.model, analysed.shapes, batch)
         from nanocv_cli.analysis.measure_onnx import measure_onnx
 
         return measure_onnx(analysed.graph, analysed.model, analysed.shapes, batch)

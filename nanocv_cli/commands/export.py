@@ -15,7 +15,7 @@ AnySizeOption = Annotated[
     bool, typer.Option("--any-size", help="Let the graph read images of any height and width, where the model can.")
 ]
 PrecisionOption = Annotated[
-    str | None, typer.Option(help="fp32, fp16 or int8 (extra `int8`); default: what it was trained for, else fp32.")
+    str | None, typer.Option(help="fp32, bf16, fp16, int8 (extra `int8`); default: as trained, else fp32.")
 ]
 MaxDropOption = Annotated[
     float, number_option(low=0.0, high=100.0, text="Most that less than fp32 may lose, points of the metric.")
@@ -138,7 +138,9 @@ def _tell(exported: "Exported", target: str, as_json: bool) -> None:
                 "metrics_before": reduced.before if reduced else exported.card.metrics,
                 "metrics_after": exported.card.metrics,
                 "drop": reduced.drop if reduced else 0.0,
+                "engine": reduced.engine if reduced else None,
                 "kept": reduced.kept if reduced else (),
+                "sensitivity": reduced.sensitivity if reduced else {},
             }
         )
         return

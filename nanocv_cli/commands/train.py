@@ -1,5 +1,6 @@
 """`nanocv train`."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -71,6 +72,9 @@ def train(
       nanocv train --data path/to/more --from nanores --epochs 10
       nanocv train --resume runs/mine
     """
+    if not debug:
+        # What goes wrong between processes is told in one line; torch's own are pages of its C++.
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")
     from nanocv_cli.api.training import run_training
     from nanocv_cli.config.overrides import TrainOptions
     from nanocv_cli.training.context import TrainRequest

@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import BaseModel
@@ -161,15 +162,15 @@ def trained_config(config: RunConfig) -> dict[str, Any]:
     )
 
 
-def config_hash(config: RunConfig, start: str | None = None) -> str:
+def config_hash(config: RunConfig, files: Mapping[str, str] = MappingProxyType({})) -> str:
     """16 hex digits over everything that decides what is trained: data, model and train, without paths.
 
     Args:
         config: of the run.
-        start: hash of the file that `train.start` names, which stands for it here.
+        files: hashes of the files that keys of its recipe name (`start`), which stand for them here.
     """
     content = trained_config(config)
-    content["train"]["start"] = start
+    content["train"] |= {"start": None, **files}
     for key in ("path", "archive"):
         content["data"].pop(key)
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]

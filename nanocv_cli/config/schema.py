@@ -122,6 +122,9 @@ class TrainConfig(Config):
     accumulate: int = Field(
         1, ge=1, le=65_536, description="micro-batches that a process makes of its share of a batch, to save memory"
     )
+    balance: Fraction = Field(
+        0.0, description="how far rare classes are drawn more often: 0 not at all, 0.5 by the root, 1 each class alike"
+    )
     sync_batchnorm: bool = Field(
         False, description="batch norm counts over the images of all processes, not over each one's own"
     )

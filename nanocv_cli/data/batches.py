@@ -17,6 +17,25 @@ def generator_for(seed: int, epoch: int, step: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(int(mixed) & (2**63 - 1))
 
 
+def drawn_order(weights: NDArray[np.float64], generator: torch.Generator) -> NDArray[np.int64]:
+    """The images of one epoch, as many as there are, shuffled; a pure function of weights and generator.
+
+    An image that is due w times comes floor(w) or ceil(w) times (systematic sampling), so that a common class is gone
+    through without repetition.
+
+    Returns:
+        int64 [n], places of images.
+    """
+    order = torch.randperm(len(weights), generator=generator).numpy()
+    due = np.cumsum(weights[order])
+    offset = torch.rand(1, generator=generator, dtype=torch.float64).item()
+    ends = np.floor(due * (len(weights) / due[-1]) + offset).astype(np.int64)
+    ends[-1] = len(weights)
+    chosen = np.repeat(order, np.diff(ends, prepend=0))
+    found: NDArray[np.int64] = chosen[torch.randperm(len(chosen), generator=generator).numpy()]
+    return found
+
+
 class Images(Protocol):
     """The images of a split, decoded before or when they are asked for."""
 
@@ -113,6 +132,7 @@ class Batches:
         rank: which share of each batch this process reads.
         world: how many processes share a batch.
         is_whole: whether each process reads the whole batch, because images take parts of one another.
+        weights: float64 [n], how often each image is drawn beside others; None: each comes once.
     """
 
     images: Images
@@ -122,6 +142,7 @@ class Batches:
     rank: int = 0
     world: int = 1
     is_whole: bool = False
+    weights: NDArray[np.float64] | None = None
 
     @property
     def per_epoch(self) -> int:
@@ -144,7 +165,11 @@ class Batches:
         Those of this process's share, or of the whole batch.
         """
         begin, count = (0, self.share.total) if self.is_whole else (self.share.first, self.share.count)
-        order = torch.randperm(len(self.images), generator=generator_for(self.seed, epoch)).numpy()
+        generator = generator_for(self.seed, epoch)
+        if self.weights is None:
+            order = torch.randperm(len(self.images), generator=generator).numpy()
+        else:
+            order = drawn_order(self.weights, generator)
         starts = [step * self.batch_size + begin for step in range(first, self.per_epoch)]
         batches = [order[start : start + count] for start in starts]
         for images, places in self.images.gather(batches):

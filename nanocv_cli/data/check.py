@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nanocv_cli.data.balance import imbalance
 from nanocv_cli.data.dataset import SPLITS, Dataset, Sample
 from nanocv_cli.data.labels.base import Problem
 from nanocv_cli.data.splitting import content_hash
@@ -58,6 +59,9 @@ def check_dataset(dataset: Dataset[Any], progress: Callable[[int, int], None] | 
             findings += sample.label.check(split, sample.path, look.sides)
     for split in SPLITS:
         findings += _tallied(split, dataset.splits.get(split, ()))
+    learnt_from = dataset.split("train").labels if dataset.splits.get("train") else ()
+    if learnt_from and not learnt_from[0].is_opened and (found := imbalance(learnt_from, dataset.classes)):
+        findings.append(Problem("warning", "imbalance", f"train: {found}"))
     findings += _strays({sample.path for _, sample in members})
     findings += [Problem("warning", "note", note) for note in dataset.notes]
     return sorted(findings, key=lambda finding: finding.level)

@@ -35,6 +35,7 @@ class GraphBySize:
 
     Attributes:
         batched: names of the inputs whose first size is the batch.
+        answers: names of the outputs, in order.
 
     Raises:
         RuntimeError: OpenVINO's own, if it is compiled now.
@@ -43,6 +44,8 @@ class GraphBySize:
     def __init__(self, model: Any, compiled: Callable[[Any], Any], sizes: Sequence[int] | None = ()) -> None:
         self._model, self._compile = model, compiled
         shapes = {port.get_any_name(): list(port.partial_shape) for port in model.inputs}
+        # Of several names a compiled graph tells any.
+        self.answers = [port.get_any_name() for port in model.outputs]
         self.batched = [name for name, shape in shapes.items() if shape and shape[0].is_dynamic]
         self._is_sized = (
             sizes is not None
@@ -140,7 +143,8 @@ class Requests:
             },
         )
         # The next run writes where this one did.
-        answers = {port.get_any_name(): request.get_tensor(port).data for port in compiled.outputs}
+        tensors = [request.get_tensor(port).data for port in compiled.outputs]
+        answers = dict(zip(self._graph.answers, tensors, strict=True))
         return {name: (values[:rows] if is_filled else values).copy() for name, values in answers.items()}
 
 

@@ -14,6 +14,7 @@ from nanocv_cli.config.schema import ModelConfig
 from nanocv_cli.data.batches import CachedImages, Images
 from nanocv_cli.data.cache import cache_entry, cached_bytes, cached_split, is_whole
 from nanocv_cli.data.dataset import Dataset
+from nanocv_cli.data.labels.base import Label
 from nanocv_cli.data.stream import StreamedImages
 from nanocv_cli.display import Display
 from nanocv_cli.models.device import autocast
@@ -29,10 +30,11 @@ WARNINGS_SHOWN = 10
 
 @dataclass(frozen=True)
 class Split:
-    """The images of a split and their targets [n,...]."""
+    """The images of a split, their targets [n,...], and the labels that those are made of."""
 
     images: Images
     targets: NDArray[Any]
+    labels: tuple[Label, ...] = ()
 
 
 def load_split(
@@ -52,7 +54,7 @@ def load_split(
                 f"are more than data.cache_gb={dataset.cache_gb:g}"
             )
             streamed = StreamedImages(samples, size, resize, display.say)
-            return Split(streamed, task.targets(samples, size, resize, cache, display.say))
+            return Split(streamed, task.targets(samples, size, resize, cache, display.say), samples.labels)
     with display.bar(f"decoding {split}") as progress:
         cached = cached_split(cache, samples, size, resize, progress, display.say)
     for path, reason in cached.unreadable[:WARNINGS_SHOWN]:
@@ -60,7 +62,8 @@ def load_split(
     if len(cached.unreadable) > WARNINGS_SHOWN:
         display.say(f"warning: {len(cached.unreadable)} unreadable images in {split}; nanocv data check names all")
     kept = samples if cached.kept is None else samples.take(cached.kept)
-    return Split(CachedImages(cached.rows, cached.kept), task.targets(kept, size, resize, cache, display.say))
+    targets = task.targets(kept, size, resize, cache, display.say)
+    return Split(CachedImages(cached.rows, cached.kept), targets, kept.labels)
 
 
 def torch_answer(task: Task, export_model: nn.Module, device: torch.device, precision: str = "fp32") -> Answer:

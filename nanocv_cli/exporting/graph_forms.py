@@ -12,6 +12,7 @@ from google.protobuf.message import DecodeError
 
 from nanocv_cli.engine.runtimes import ONNX_FILE, OPENVINO_FILE, RUNTIMES, find_runtime, readers
 from nanocv_cli.errors import ExportError, RequestError
+from nanocv_cli.exporting.channel_norm import with_channel_norms
 from nanocv_cli.files import expect_file, folder_beside, fsync
 from nanocv_cli.models.onnx_exporter import LARGEST_PROTOBUF, all_nodes
 from nanocv_cli.untrusted import read_regular
@@ -131,7 +132,7 @@ def write_openvino(model: onnx.ModelProto, path: Path) -> None:
     from nanocv_cli.engine.openvino_graph import METADATA, WEIGHTS_FILE, WEIGHTS_HASH, core, reason, weights_hash
 
     try:
-        converted = core().read_model(model.SerializeToString())
+        converted = core().read_model(with_channel_norms(model).SerializeToString())
     except RuntimeError as error:
         raise ExportError(f"OpenVINO cannot run it: {reason(error)}", "nanocv export onnx") from error
     weights = path.with_suffix(WEIGHTS_FILE)

@@ -6,7 +6,7 @@ own in less than fp32; the worst of them counts. Where that loses too much, the 
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -24,15 +24,17 @@ from nanocv_cli.errors import ExportError, RequestError
 from nanocv_cli.evaluation.evaluate import load_split
 from nanocv_cli.evaluation.measure import OpenedModel, match_classes, measure
 from nanocv_cli.exporting.graph_forms import GraphForm
-from nanocv_cli.exporting.precision import Converter, Feed, find_converter
+from nanocv_cli.exporting.loop_body import Feed
+from nanocv_cli.exporting.precision import Converter, find_converter, layers_of, slow_here
+from nanocv_cli.machine import processor_flags
 from nanocv_cli.rooms import Score, room
 from nanocv_cli.tasks.evaluator import Metrics
 from nanocv_cli.tasks.table import task_for
 
 CALIBRATED_ON, COMPARED_ON = 300, 16  # images of the training split, spread evenly over it
-LAYERS = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
 LEFT_OUT = (1, 2, 4, 8)  # layers, one try after the other
 BATCH = 32
+MOST_SHOWN = 16  # layers
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,8 @@ class Reduced:
         drop: what the task's score lost, in points of a share, else in percent of its value.
         engine: the one that lost it.
         kept: names of the layers that stayed in fp32, the most sensitive first.
+        sensitivity: by name of each layer, how much the answers change where it alone is converted, in shares of what
+            they are, the most first; empty where the score held without anyone asking.
     """
 
     card: ModelCard
@@ -52,6 +56,7 @@ class Reduced:
     drop: float
     engine: str
     kept: tuple[str, ...]
+    sensitivity: dict[str, float] = field(default_factory=dict)
 
 
 def export_reduced(
@@ -83,6 +88,8 @@ def export_reduced(
         StorageError: `target` cannot be written.
     """
     convert = find_converter(precision)
+    if note := slow_here(precision, processor_flags()):
+        display.say(f"note: {note}")
     measured = _Measurements(graph, form, data, root, display)
     model, calibration = onnx.load(str(graph)), measured.calibration()
     with form.replacing(target) as candidate:
@@ -101,11 +108,14 @@ def export_reduced(
         reduced = attempt(())
         if reduced.drop > max_drop:
             display.say(f"{precision} loses {reduced.drop:.2f} on {reduced.engine}: looking for the layers that hurt")
-            layers = measured.most_sensitive(model, convert, calibration, reduced.engine)
+            changes = measured.sensitivity(model, convert, calibration, reduced.engine)
+            for line in _table(changes):
+                display.say(line)
+            layers = list(changes)
             for count in LEFT_OUT:
                 if reduced.drop > max_drop:
                     display.say(f"left in fp32: {', '.join(layers[:count])}")
-                    reduced = attempt(layers[:count])
+                    reduced = replace(attempt(layers[:count]), sensitivity=changes)
         if reduced.drop > max_drop:
             unit = "points" if measured.score.is_share else "percent"
             raise ExportError(
@@ -177,11 +187,11 @@ class _Measurements:
         cache = cache_folder(self._root)
         return measure(model, self._data, "val", BATCH, self._root, cache, self._display).metrics
 
-    def most_sensitive(
+    def sensitivity(
         self, model: onnx.ModelProto, convert: Converter, calibration: Sequence[Feed], engine: str
-    ) -> list[str]:
-        """Layers by how much the answers of an engine change where that layer alone is converted, the most first."""
-        layers = [node.name for node in model.graph.node if node.op_type in LAYERS and node.name]
+    ) -> dict[str, float]:
+        """Of each layer, how much the answers of an engine change where it alone is converted, the most first."""
+        layers = layers_of(model)
         few = calibration[:: max(1, len(calibration) // COMPARED_ON)][:COMPARED_ON]
         expected = self._answers(self._graph, engine, few)
         changes: dict[str, float] = {}
@@ -200,13 +210,20 @@ class _Measurements:
                     float(np.abs(left - right).mean() / max(np.abs(left).mean(), 1e-12))
                     for left, right in zip(expected, actual, strict=True)
                 )
-        return sorted(changes, key=changes.__getitem__, reverse=True)
+        return dict(sorted(changes.items(), key=lambda entry: entry[1], reverse=True))
 
     def _answers(self, graph: Path, engine: str, feeds: Sequence[Feed]) -> list[np.ndarray]:
         """All outputs for all of the feeds, as numbers that can be subtracted."""
         opened = self._open(graph, engine)
         answers = [opened.answer(feed) for feed in feeds]
         return [np.concatenate([one[name] for one in answers]).astype(np.float64) for name in answers[0]]
+
+
+def _table(changes: dict[str, float]) -> list[str]:
+    """Sensitivities for people, the highest first."""
+    shown = list(changes.items())[:MOST_SHOWN]
+    more = [f"{len(changes) - len(shown)} more change less"] if len(changes) > len(shown) else []
+    return ["layer by layer, how much the answers change", *(f"{100 * by:8.3f} %  {name}" for name, by in shown), *more]
 
 
 def _with_card(model: onnx.ModelProto, card: ModelCard) -> onnx.ModelProto:

@@ -79,13 +79,19 @@ def without_source(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
-def all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
-    """The nodes of a graph, and those inside of them, as of a loop's body."""
+def all_graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    """A graph, and those inside of its nodes, as a loop's body."""
+    yield graph
     for node in graph.node:
-        yield node
         for attribute in node.attribute:
             if attribute.HasField("g"):
-                yield from all_nodes(attribute.g)
+                yield from all_graphs(attribute.g)
+
+
+def all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    """The nodes of all of them."""
+    for one in all_graphs(graph):
+        yield from one.node
 
 
 def build_single_graph(export_model: nn.Module, output_names: tuple[str, ...], card: ModelCard) -> onnx.ModelProto:

@@ -4,9 +4,10 @@ Also what tasks share: raw images as networks read them, in training with change
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -53,6 +54,19 @@ class StepSettings:
     share: Share
 
 
+@dataclass(frozen=True)
+class Companion:
+    """Another model that a training learns from, which is no part of what it gives.
+
+    Attributes:
+        reference: what the user named.
+        sha256: of its file, hex digits.
+    """
+
+    reference: str
+    sha256: str
+
+
 class Task(ABC):
     """One problem: what a label is, how it is trained on, what the exported graph answers, how that is measured.
 
@@ -70,6 +84,7 @@ class Task(ABC):
         wants_train_images: whether the evaluator compares with the images that were trained on.
         online_metrics: metrics that need a download.
         any_size: whether a graph can read images of any height and width.
+        companions: the models that are learnt from, by the key of the recipe that names them.
     """
 
     name: ClassVar[str]
@@ -77,11 +92,12 @@ class Task(ABC):
     train_metric_name: ClassVar[str]
     output_names: ClassVar[tuple[str, ...]]
     tolerance: ClassVar[float] = 1e-3
-    int8_tolerance: ClassVar[float] = 0.05
+    int8_tolerance: ClassVar[float] = 0.1
     targets_on_cpu: ClassVar[bool] = False
     wants_train_images: ClassVar[bool] = False
     online_metrics: ClassVar[tuple[str, ...]] = ()
     any_size: ClassVar[bool] = False
+    companions: Mapping[str, Companion] = MappingProxyType({})
 
     @property
     def best(self) -> Score:
@@ -100,6 +116,21 @@ class Task(ABC):
             DataError: the set is not there, or its labels cannot be read.
         """
         return read_as(self.label, config, root)
+
+    def accompanied(self, train: TrainConfig, classes: tuple[str, ...], device: torch.device, root: Path) -> "Task":
+        """The task for one training, with the companions that its recipe names opened; by default there are none.
+
+        Args:
+            train: the recipe.
+            classes: of the training, in label order.
+            device: where it learns.
+            root: the project.
+
+        Raises:
+            RequestError: there is no such companion, or it does not fit.
+            ModelError: its file is damaged.
+        """
+        return self
 
     def targets(self, samples: Samples[Any], size: int, resize: str, cache: Path, say: Say) -> NDArray[Any]:
         """The samples' labels as one array with a row per image; int64 [n] of class indices by default.

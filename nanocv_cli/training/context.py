@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import TypeAdapter
 
 from nanocv_cli import __version__
 from nanocv_cli.config.loader import Resolved, config_hash, load_resolved, resolve, trained_config
@@ -22,6 +23,7 @@ from nanocv_cli.engine.runtimes import FP32
 from nanocv_cli.errors import ConfigError, DataError, RequestError
 from nanocv_cli.evaluation.evaluate import Split, load_split
 from nanocv_cli.files import write_json, write_text
+from nanocv_cli.foreign import read_json
 from nanocv_cli.tasks.base import Task
 from nanocv_cli.tasks.evaluator import Metrics
 from nanocv_cli.tasks.table import task_for
@@ -30,6 +32,8 @@ from nanocv_cli.training.recorders.libraries import expect_installed
 from nanocv_cli.training.run_directory import RunDirectory
 from nanocv_cli.training.start import Start, card_model, read_start
 from nanocv_cli.untrusted import is_plain, printable
+
+_COMPANIONS = TypeAdapter(dict[str, dict[str, str]])
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,7 @@ class TrainContext:
         device: where this process learns.
         display: where it tells of it.
         group: the processes that train together.
+        task: the model's, with the other models that the recipe names.
         checkpoint: what a new run starts from; None: from nothing else, or it is resumed.
     """
 
@@ -54,12 +59,8 @@ class TrainContext:
     device: torch.device
     display: Display
     group: ProcessGroup
+    task: Task
     checkpoint: Path | None = None
-
-    @property
-    def task(self) -> Task:
-        """The model's task."""
-        return task_for(self.config.model.task)
 
     @property
     def start(self) -> Start | None:
@@ -73,8 +74,15 @@ class TrainContext:
             lambda: load_split(self.dataset, split, self.task, self.cache, size, resize, self.display)
         )
 
+    def companions(self) -> dict[str, dict[str, str]]:
+        """The models that it learns from, by the key that names them: `reference` and `sha256`."""
+        return {key: asdict(companion) for key, companion in self.task.companions.items()}
+
     def card(self, metrics: Metrics, split: str) -> ModelCard:
         """The card of weights that this context trained, measured on `split`."""
+        files = {key: companion.sha256 for key, companion in self.task.companions.items()}
+        if start := self.start:
+            files["start"] = start.sha256
         return ModelCard(
             name=self.config.model.name,
             task=self.config.model.task,
@@ -82,8 +90,8 @@ class TrainContext:
             input_size=self.config.model.input_size,
             resize=self.config.model.resize,
             data=self.dataset.name,
-            config=trained_config(self.config),
-            config_hash=config_hash(self.config, self.start.sha256 if self.start else None),
+            config={**trained_config(self.config), **({"companions": told} if (told := self.companions()) else {})},
+            config_hash=config_hash(self.config, files),
             metrics=metrics,
             split=split,
             version=__version__,
@@ -139,8 +147,10 @@ def start_run(
     if config.train.start and not (request.resume and resumed.last.is_file()):
         checkpoint = group.leader_first(lambda: find_checkpoint(config.train.start, root))
     folder = group.leader_first(lambda: image_folder(config.data, root, display))
-    dataset = task_for(config.model.task).read(config.data, folder)
+    task = task_for(config.model.task)
+    dataset = task.read(config.data, folder)
     _expect_names(config, dataset)
+    task = group.leader_first(lambda: task.accompanied(config.train, dataset.classes, device, root))
     if group.is_main:
         run = resumed if request.resume else RunDirectory.create(root, request.out, config.model.name, config.data.name)
     else:
@@ -154,7 +164,10 @@ def start_run(
             group.from_leader(run.path)
         for note in dataset.notes:
             display.say(f"note: {note}")
-        yield TrainContext(config, run, dataset, cache, device, display, group, checkpoint)
+        context = TrainContext(config, run, dataset, cache, device, display, group, task, checkpoint)
+        if group.is_main and task.companions:
+            _keep_companions(context)
+        yield context
 
 
 def _restarted(request: TrainRequest, group: ProcessGroup) -> TrainRequest:
@@ -183,6 +196,23 @@ def _resolved(request: TrainRequest, root: Path, group: ProcessGroup) -> Resolve
         if model is None:
             model = card_model(group.leader_first(lambda: find_checkpoint(start, root)), start)
     return resolve(request.data, model, request.recipe, None, request.overrides, request.options, asked)
+
+
+def _keep_companions(context: TrainContext) -> None:
+    """Notes in the run which models it learns from; those of a run that goes on are the same.
+
+    Raises:
+        RequestError: one is not.
+    """
+    kept, told = context.run.companions, context.companions()
+    before = read_json(kept, _COMPANIONS, "start a new run") if kept.is_file() else told
+    for key, companion in told.items():
+        if before.get(key) != companion:
+            raise RequestError(
+                f"train.{key}: {companion['reference']} has changed since {context.run.path} began",
+                "put the file back as it was, or start a new run",
+            )
+    write_json(kept, told)
 
 
 def _expect_names(config: RunConfig, dataset: Dataset[Any]) -> None:

@@ -154,7 +154,7 @@ def joined_group(device: torch.device) -> Iterator[ProcessGroup]:
         if LAUNCHED in os.environ:  # who launched the group says which one it was
             raise SystemExit(LOST_STATUS) from error
         raise TrainingError(
-            f"process {group.rank} of {group.world} has lost another one: {first_line(error)}",
+            f"process {group.rank} of {group.world} has lost another one, and stops",
             "look for what that one said, and go on with nanocv train --resume RUN from the last save",
         ) from error
     finally:
@@ -183,12 +183,18 @@ def _join(device: torch.device) -> ProcessGroup:
             f"this process is to join others, and its environment does not say how: {first_line(error)}",
             "start it by --nproc or torchrun; on its own, without RANK and WORLD_SIZE",
         ) from error
-    except DistError as error:
+    except RuntimeError as error:
+        if not is_lost_process(error):
+            raise
         raise TrainingError(
             f"the processes of this training did not meet within {JOINING.total_seconds():.0f} s: {first_line(error)}",
-            "start all of them, with one MASTER_ADDR and MASTER_PORT that each machine reaches",
+            "start all of them, with one MASTER_ADDR and MASTER_PORT that each machine reaches; to torchrun with "
+            "--max-restarts give TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1",
         ) from error
-    return ProcessGroup(rank, world, int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")))
+    # A machine that lost none of its own processes counts no restart, and starts them anew with the others.
+    restarts = torch.tensor(int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")))
+    torch.distributed.all_reduce(restarts, torch.distributed.ReduceOp.MAX)
+    return ProcessGroup(rank, world, int(restarts))
 
 
 def is_lost_process(error: BaseException) -> bool:

@@ -37,6 +37,7 @@ class RunDirectory:
         self.history = path / "history.json"
         self.curves = path / "curves.png"
         self.start = path / "start.json"
+        self.companions = path / "companions.json"
         self.identity = path / "identity"
         self.recorded = tuple(path / name for name in ("dvclive", "tensorboard", "wandb"))
         self._lock: int | None = None
@@ -150,7 +151,7 @@ class RunDirectory:
         """Removes what a run makes before it learns, and the folders that were made for it."""
         self.config.unlink(missing_ok=True)
         self.origins.unlink(missing_ok=True)
-        for record in (self.start, self.last, self.identity):
+        for record in (self.start, self.companions, self.last, self.identity):
             record.unlink(missing_ok=True)
         for folder in self.recorded:
             shutil.rmtree(folder, ignore_errors=True)

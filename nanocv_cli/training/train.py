@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from nanocv_cli.data.balance import image_weights
 from nanocv_cli.data.batches import Batches
 from nanocv_cli.errors import ModelError, RequestError
 from nanocv_cli.evaluation.evaluate import Split, evaluate, torch_answer
@@ -86,7 +87,14 @@ def train(context: TrainContext, recorders: Recorders) -> Trained | None:
         )
     is_whole = context.task.mixes(config.train)
     batches = Batches(
-        learning.images, learning.targets, config.train.batch_size, config.train.seed, group.rank, group.world, is_whole
+        learning.images,
+        learning.targets,
+        config.train.batch_size,
+        config.train.seed,
+        group.rank,
+        group.world,
+        is_whole,
+        image_weights(learning.labels, config.train.balance),
     )
     recorders.begin(state.history)
     _introduce(context, learner, learning, validation)

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from nanocv_cli.analysis.measured import Measured, far_below_roof
+from nanocv_cli.analysis.roofline import Estimate, Point
 from tests.conftest import Command, TrainedRun
 
 CONTRACT = {"name", "kind", "kernel", "in_channels", "out_channels", "in_size", "out_size", "flops", "params", "bytes",
@@ -109,6 +111,41 @@ def test_measured_beside_predicted(nanocv: Command, trained: TrainedRun, monkeyp
         for layer, timed in pairs:
             if timed["seconds"]:
                 assert timed["share_of_roof"] == pytest.approx(layer["roof_seconds"] / timed["seconds"])
+
+
+def test_openvino_tells_what_it_computes_together(
+    nanocv: Command, trained: TrainedRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nanocv_cli.analysis.measured.SECONDS", 0.05)
+    options = ("analyze", "flops", "--model", trained.folder / "model.onnx", "--measure", "--engine", "openvino")
+    document = nanocv(*options, "--json").document
+    measured = document["measured"]
+    assert measured["engine"].startswith("OpenVINO")
+    named = {layer["name"] for layer in document["layers"]}
+    pairs = list(zip(document["layers"], measured["layers"], strict=True))
+    assert all(timed["seconds"] for layer, timed in pairs if layer["kind"] == "conv2d")
+    within = {timed["fused_into"] for _, timed in pairs} - {None}
+    assert within and within <= named
+    assert all(timed["seconds"] is None for _, timed in pairs if timed["fused_into"])
+    own = sum(timed["seconds"] or 0.0 for _, timed in pairs)
+    assert measured["summed_seconds"] == pytest.approx(own + measured["rest_seconds"])
+    assert set(measured["far_below_roof"]) <= named
+    told = nanocv(*options).out
+    assert "no layer" in told and "under 25% of the roof" in told
+    assert f"in {min(within)}" in told
+
+
+@pytest.mark.parametrize("options", [("--engine", "openvino"), ("--measure", "--engine", "telepathy")])
+def test_an_engine_that_runs_nothing_is_refused(nanocv: Command, trained: TrainedRun, options: tuple[str, ...]) -> None:
+    refused = nanocv("analyze", "flops", "--model", trained.folder / "model.onnx", *options)
+    assert refused.code == 2 and "--engine" in refused.err
+
+
+def test_layers_far_below_the_roof_are_those_that_matter() -> None:
+    estimates = [Estimate(1.0, "compute-bound", 1, roof, roof) for roof in (1.0, 1.0, 0.001, 1.0)]
+    at = Point(1, "fp32", tuple(estimates), 1.0, "compute-bound", 4.0)
+    assert far_below_roof(at, Measured("x", 20.0, (9.0, 3.0, 0.1, 5.0), 5)) == [0, 3]
+    assert far_below_roof(at, Measured("x", 20.0, (None, 4.0, None, None), 5, rest=96.0)) == []
 
 
 def test_ptflops_stands_beside_ours_with_its_own_total(nanocv: Command, project: Path) -> None:

@@ -1,5 +1,6 @@
 """A graph of less precision is written only if its metric holds; what hurts most stays in fp32."""
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ from nanocv_cli.engine.graph import Graph
 from nanocv_cli.engine.openvino_graph import OpenVinoGraph
 from nanocv_cli.errors import RequestError
 from nanocv_cli.exporting import precision
-from nanocv_cli.exporting.precision import PRECISIONS, ExportPrecision, Feed, to_half
+from nanocv_cli.exporting.loop_body import Feed
+from nanocv_cli.exporting.precision import PRECISIONS, ExportPrecision, slow_here, to_half
 from nanocv_cli.exporting.reduced_file import loss
 from nanocv_cli.images.resize import open_square
 from nanocv_cli.rooms import Score
@@ -43,12 +45,20 @@ def spoil_all(model: onnx.ModelProto, calibration: Sequence[Feed], kept: Sequenc
     return spoil_the_classifier(model, calibration, ())
 
 
+def keep_all(model: onnx.ModelProto, calibration: Sequence[Feed], kept: Sequence[str]) -> onnx.ModelProto:
+    """A converter that loses nothing."""
+    seen.extend(calibration)
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    return copy
+
+
 def use(monkeypatch: pytest.MonkeyPatch, converter: Any) -> None:
     monkeypatch.setitem(PRECISIONS, "int8", ExportPrecision(f"{__name__}:{converter.__name__}", "onnx"))
 
 
 @pytest.mark.slow(8)
-@pytest.mark.parametrize(("name", "most_bytes"), [("fp16", 0.7), ("int8", 0.9)])
+@pytest.mark.parametrize(("name", "most_bytes"), [("fp16", 0.7), ("bf16", 0.7), ("int8", 0.9)])
 def test_a_graph_of_less_precision_is_smaller_and_answers_alike(
     nanocv: Command, trained: TrainedRun, tmp_path: Path, name: str, most_bytes: float
 ) -> None:
@@ -94,6 +104,9 @@ def test_a_layer_that_hurts_stays_in_fp32(
     assert next(node.op_type for node in onnx.load(trained.graph).graph.node if node.name == kept) == "Gemm"
     assert done.document["drop"] == 0.0
     assert f"left in fp32: {kept}" in done.err
+    changes = done.document["sensitivity"]
+    assert next(iter(changes)) == kept and len(changes) == 6 and max(changes.values()) == changes[kept] > 0
+    assert f"{100 * changes[kept]:.3f} %  {kept}" in done.err
     # Ranges are chosen by the training split alone.
     card = Graph(trained.graph).card
     files = sorted((trained.data / "train").rglob("*.png"))
@@ -119,11 +132,55 @@ def test_what_cannot_be_is_refused(
 ) -> None:
     export = ("export", "onnx", "--model", trained.folder, "--out", tmp_path / "x.onnx")
     unknown = nanocv(*export, "--precision", "fp8")
-    assert unknown.code == 2 and "use fp32, fp16, int8" in unknown.err
+    assert unknown.code == 2 and "use fp32, fp16, bf16, int8" in unknown.err
+    for drop in ("-0.1", "101", "nan", "much"):
+        outside = nanocv(*export, "--precision", "int8", "--max-drop", drop)
+        assert outside.code == 2 and "max-drop" in outside.err, drop
+    again = nanocv("export", "openvino", "--model", trained.graph, "--precision", "int8")
+    assert again.code == 2 and "is an exported graph; this needs its checkpoint" in again.err
     monkeypatch.setattr(precision, "find_spec", lambda name: None)
     missing = nanocv(*export, "--precision", "int8")
     assert missing.code == 2 and "pip install 'nanocv[int8]'" in missing.err
     assert not list(tmp_path.iterdir())
+
+
+def test_an_image_that_cannot_be_read_is_left_out_of_the_calibration(
+    nanocv: Command, trained: TrainedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = shutil.copytree(trained.data, tmp_path / "data")
+    damaged = sorted((data / "train" / "red").iterdir())[0]
+    damaged.write_bytes(damaged.read_bytes()[:40])
+    use(monkeypatch, keep_all)
+    seen.clear()
+    done = nanocv("export", "openvino", "--model", trained.folder, "--precision", "int8", "--data", data, "--out",
+                  tmp_path / "x.xml", "--json")  # fmt: skip
+    assert done.code == 0, done.err
+    assert f"left out of train: {damaged}" in done.err
+    assert len(seen) == len(list((data / "train").rglob("*.png"))) - 1
+    document, graph = done.document, OpenVinoGraph(tmp_path / "x.xml")
+    assert (document["target"], document["engine"], document["drop"]) == ("openvino", "openvino", 0.0)
+    assert (graph.card.precision, graph.card.cost["engine"]) == ("int8", "openvino")
+    assert graph.card.cost["before"] == document["metrics_before"] == graph.card.metrics
+
+
+def test_a_set_to_test_with_alone_is_no_set_to_quantise_by(
+    nanocv: Command, trained: TrainedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = shutil.copytree(trained.data, tmp_path / "data", ignore=shutil.ignore_patterns("train", "val"))
+    use(monkeypatch, keep_all)
+    done = nanocv("export", "onnx", "--model", trained.folder, "--precision", "int8", "--data", data, "--out",
+                  tmp_path / "x.onnx")  # fmt: skip
+    assert done.code == 2
+    assert "give any set with --data FOLDER" in done.err
+    assert not (tmp_path / "x.onnx").exists()
+
+
+def test_a_processor_that_gains_nothing_is_told_so() -> None:
+    assert "int8 saves memory here, but hardly time" in slow_here("int8", {"avx2", "fma"})
+    assert "avx512_vnni" in slow_here("int8", {"avx2"})
+    assert slow_here("bf16", {"avx512_vnni"})
+    for name, flags in (("int8", {"avx2", "avx_vnni"}), ("bf16", {"amx_bf16"}), ("fp16", {"sse2"}), ("int8", ())):
+        assert not slow_here(name, flags)
 
 
 def test_a_loss_is_told_in_points_of_a_share_or_in_percent_of_an_error() -> None:

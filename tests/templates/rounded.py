@@ -1,4 +1,4 @@
-"""Weights rounded to bf16's eight bits, and kept in fp32: what a graph in bf16 would lose, on any processor."""
+"""Weights rounded to TF32's eleven bits, and kept in fp32: what tensor cores would make of them, on any processor."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from nanocv_cli.exporting.precision import Feed
+from nanocv_cli.exporting.loop_body import Feed
 
 
 def round_weights(model: onnx.ModelProto, calibration: Sequence[Feed], kept: Sequence[str]) -> onnx.ModelProto:
@@ -16,6 +16,6 @@ def round_weights(model: onnx.ModelProto, calibration: Sequence[Feed], kept: Seq
     spared = {name for node in copy.graph.node if node.name in kept for name in node.input}
     for tensor in copy.graph.initializer:
         if tensor.data_type == onnx.TensorProto.FLOAT and tensor.name not in spared:
-            bits = numpy_helper.to_array(tensor).view(np.uint32) + 0x8000 & 0xFFFF0000
+            bits = numpy_helper.to_array(tensor).view(np.uint32) + 0x1000 & 0xFFFFE000
             tensor.CopyFrom(numpy_helper.from_array(bits.astype(np.uint32).view(np.float32), tensor.name))
     return copy

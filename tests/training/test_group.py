@@ -1,8 +1,11 @@
 """Two processes learn, from the same batches, what one learns; and measure the same."""
 
 import json
+import socket
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +14,8 @@ from nanocv_cli.training.state import read_progress
 from tests.conftest import TINY, write_tiny_set
 from tests.training.train_process import TrainProcess, group_environment
 
-SETS = [word for pair in (*TINY, "train.optimizer=sgd", "train.learning_rate=0.01") for word in ("--set", pair)]
+CHANGES = (*TINY, "train.epochs=6", "train.optimizer=sgd", "train.learning_rate=0.01")
+SETS = [word for pair in CHANGES for word in ("--set", pair)]
 
 
 @dataclass(frozen=True)
@@ -33,27 +37,45 @@ class Run:
 
 
 @pytest.fixture(scope="module")
-def train(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Run]:
-    """Trains on a tiny set by some processes."""
-    root = tmp_path_factory.mktemp("group")
-    # Three batches of validation, so that two processes have uneven parts.
-    data = write_tiny_set(root / "colours", {"train": 16, "val": 24})
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a tiny set: three batches of validation, so that two processes have uneven parts."""
+    folder = tmp_path_factory.mktemp("group")
+    write_tiny_set(folder / "colours", {"train": 16, "val": 24})
+    return folder
+
+
+def finished(root: Path, name: str, processes: list[TrainProcess]) -> Run:
+    ends = [process.finish() for process in processes]
+    assert {code for code, _ in ends} == {0}, ends
+    history = read_progress(root / name / "checkpoints" / "last.safetensors").history
+    return Run(history, json.loads((root / name / "summary.json").read_text()), [said for _, said in ends])
+
+
+@pytest.fixture(scope="module")
+def train(root: Path) -> Callable[..., Run]:
+    """Trains by some processes."""
 
     def run(name: str, world: int, *arguments: str) -> Run:
         environments = group_environment(world) if world > 1 else [{}]
-        options = ["--data", str(data), *SETS, *arguments, "--out", name]
-        processes = [TrainProcess(root, *options, environment=environment) for environment in environments]
-        ends = [process.finish() for process in processes]
-        assert {code for code, _ in ends} == {0}, ends
-        history = read_progress(root / name / "checkpoints" / "last.safetensors").history
-        return Run(history, json.loads((root / name / "summary.json").read_text()), [said for _, said in ends])
+        options = [*SETS, *arguments, "--out", name]
+        return finished(root, name, [TrainProcess(root, *options, environment=one) for one in environments])
 
     return run
 
 
-LENET = ["--model", "lenet", "--set", "train.augment.mix=0.5"]
+def kill_after_the_first_save(root: Path, name: str, processes: list[TrainProcess]) -> None:
+    """Kills the worker of rank 1, whichever of the processes has started it."""
+    deadline = time.monotonic() + 120
+    while not (root / name / "checkpoints" / "last.safetensors").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert any(process.kill_worker(1) for process in processes)
+
+
+LENET = ["--data", "colours", "--model", "lenet", "--set", "train.augment.mix=0.5"]
+SYNCHRONISED = ["--set", "train.sync_batchnorm=true"]
 # Small, and without batch norm: its norms are of groups of channels, image by image.
-FLOW = ["--model", "nanoflow", "--set", "model.args.widths=[8,8]", "--set", "model.args.depth=1"]
+SMALL = ("model.args.widths=[8,8]", "model.args.depth=1", "model.sampling.steps=1", "train.epochs=1")
+FLOW = ["--data", "colours", "--model", "nanoflow", *(word for pair in SMALL for word in ("--set", pair))]
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +87,7 @@ def alone(train: Callable[..., Run]) -> Run:
 def test_with_batch_norm_over_both_two_processes_learn_and_measure_what_one_does(
     alone: Run, train: Callable[..., Run]
 ) -> None:
-    both = train("both", 2, *LENET, "--set", "train.sync_batchnorm=true")
+    both = train("both", 2, *LENET, *SYNCHRONISED)
     for which in ("train_loss", "val_loss", "train_score", "val_score"):
         assert both.losses(which) == pytest.approx(alone.losses(which), abs=1e-5)
     assert both.summary["metrics"]["loss"] == pytest.approx(alone.summary["metrics"]["loss"], abs=1e-5)
@@ -89,3 +111,34 @@ def test_without_batch_norm_processes_and_micro_batches_learn_what_one_batch_tea
 ) -> None:
     alone, both = train("flow", 1, *FLOW), train("flows", 2, *FLOW, "--set", "train.accumulate=2")
     assert both.losses("train_loss") == pytest.approx(alone.losses("train_loss"), abs=1e-5)
+
+
+@pytest.mark.slow(12)
+def test_a_killed_worker_of_nproc_is_named_and_the_run_goes_on_with_another_number(alone: Run, root: Path) -> None:
+    process = TrainProcess(root, *SETS, *LENET, *SYNCHRONISED, "--nproc", "2", "--out", "killed")
+    kill_after_the_first_save(root, "killed", [process])
+    code, said = process.finish()
+    assert code == 1
+    assert said.count("error:") == 1
+    assert "process 1 of 2 was ended by SIGKILL" in said
+    resumed = finished(root, "killed", [TrainProcess(root, "--resume", "killed")])
+    assert resumed.losses("val_loss") == pytest.approx(alone.losses("val_loss"), abs=1e-5)
+
+
+@pytest.mark.slow(20)
+def test_two_groups_of_torchrun_train_one_run_and_make_good_a_killed_worker(alone: Run, root: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        meeting = f"127.0.0.1:{probe.getsockname()[1]}"
+    torchrun = (
+        "--nnodes=2", "--nproc-per-node=1", "--max-restarts=1", "--rdzv-backend=c10d", f"--rdzv-endpoint={meeting}",
+        "--rdzv-id=job", "--local-addr=127.0.0.1",
+    )  # fmt: skip
+    environment = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1", "OMP_NUM_THREADS": "1"}
+    options = [*SETS, *LENET, *SYNCHRONISED, "--out", "groups"]
+    groups = [TrainProcess(root, *options, environment=environment, torchrun=torchrun) for _ in range(2)]
+    kill_after_the_first_save(root, "groups", groups)
+    run = finished(root, "groups", groups)
+    assert [row["epoch"] for row in run.history] == [1, 2, 3, 4, 5, 6]
+    assert run.losses("val_loss") == pytest.approx(alone.losses("val_loss"), abs=1e-5)
+    assert run.summary["metrics"]["loss"] == pytest.approx(alone.summary["metrics"]["loss"], abs=1e-5)

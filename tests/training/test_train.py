@@ -4,8 +4,6 @@ import json
 import random
 import re
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -229,22 +227,3 @@ def test_resuming_on_changed_data_is_refused(nanocv: Command, project: Path, tin
     outcome = nanocv("train", "--resume", "run")
     assert outcome.code == 2
     assert "has changed since" in outcome.err
-
-
-def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
-    """`nanocv train` in a process of its own, in `folder`."""
-    command = [sys.executable, "-m", "nanocv_cli.app", "train", *arguments]
-    return subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-
-
-@pytest.mark.slow(19)
-def test_two_processes_train_one_model(tmp_path: Path) -> None:
-    data = write_tiny_set(tmp_path / "colours", {"train": 40, "val": 8})
-    sets = [*SETS, "--set", "train.epochs=6", "--set", "train.ema_decay=0.9"]
-    process = start(tmp_path, "--data", str(data), *sets, "--nproc", "2", "--out", "run")
-    _, errors = process.communicate(timeout=240)
-    assert process.returncode == 0, errors
-    assert "x 2 processes" in errors
-    assert errors.count("epoch   6/6") == 1  # only the leader talks
-    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
-    assert summary["metrics"]["top1"] >= 0.8

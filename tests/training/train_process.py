@@ -1,5 +1,6 @@
 """`nanocv train` in a process of its own that can be killed, and that does not spend seconds on importing torch."""
 
+import contextlib
 import multiprocessing
 import os
 import socket
@@ -7,6 +8,8 @@ import sys
 from collections.abc import Mapping
 from itertools import count
 from pathlib import Path
+
+import psutil
 
 # A server that has imported everything forks each process; elsewhere than on Linux a fork of it would not be safe.
 _CONTEXT = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
@@ -28,13 +31,38 @@ def group_environment(world: int) -> list[dict[str, str]]:
 
 
 class TrainProcess:
-    """A training that has been started in `folder`, as the command line starts it; its stderr goes to a file there."""
+    """A training that has been started in `folder`, as the command line starts it; its stderr goes to a file there.
 
-    def __init__(self, folder: Path, *arguments: str, environment: Mapping[str, str] | None = None) -> None:
+    Args:
+        folder: where.
+        arguments: of `nanocv train`.
+        environment: variables that it is given.
+        torchrun: options of torchrun, where that is to start it.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *arguments: str,
+        environment: Mapping[str, str] | None = None,
+        torchrun: tuple[str, ...] = (),
+    ) -> None:
         self._errors = folder / f"stderr-{next(_numbers)}.txt"
         _CONTEXT.set_forkserver_preload(_IMPORTED)
-        self._process = _CONTEXT.Process(target=_train, args=(folder, arguments, self._errors, dict(environment or {})))
+        self._process = _CONTEXT.Process(
+            target=_train, args=(folder, arguments, self._errors, dict(environment or {}), torchrun)
+        )
         self._process.start()
+
+    def kill_worker(self, rank: int) -> bool:
+        """Kills the process of that rank which this one has started; whether there was one."""
+        assert self._process.pid
+        for child in psutil.Process(self._process.pid).children():
+            with contextlib.suppress(psutil.Error):
+                if child.environ().get("RANK") == str(rank):
+                    child.kill()
+                    return True
+        return False
 
     def is_running(self) -> bool:
         return self._process.is_alive()
@@ -53,12 +81,23 @@ class TrainProcess:
         return self._process.exitcode, self._errors.read_text()
 
 
-def _train(folder: Path, arguments: tuple[str, ...], errors: Path, environment: Mapping[str, str]) -> None:
+def _train(
+    folder: Path,
+    arguments: tuple[str, ...],
+    errors: Path,
+    environment: Mapping[str, str],
+    torchrun: tuple[str, ...],
+) -> None:
     from nanocv_cli.app import main
 
     os.chdir(folder)
     os.environ.update(environment)
     for number, target in ((1, os.devnull), (2, errors)):
         os.dup2(os.open(target, os.O_WRONLY | os.O_CREAT), number)
+    if torchrun:
+        from torch.distributed.run import main as start
+
+        start([*torchrun, "-m", "nanocv_cli.app", "train", *arguments])
+        return
     sys.argv = ["nanocv", "train", *arguments]
     main()

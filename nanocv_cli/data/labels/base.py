@@ -19,8 +19,8 @@ class Problem:
 
     Attributes:
         level: `error` (training would fail or be misled) or `warning`.
-        kind: unreadable, leak, conflict, duplicate, small, stray or note; or a kind of the label's own, such as
-            no_area of boxes.
+        kind: unreadable, leak, conflict, duplicate, small, stray, imbalance or note; or a kind of the label's own,
+            such as no_area of boxes.
         message: one line.
         paths: the files concerned.
     """

@@ -18,4 +18,13 @@ class Recipe(TrainConfig):
     label_smoothing: float = Field(
         0.0, ge=0.0, lt=1.0, description="share of the target that all classes have alike (arXiv:1512.00567)"
     )
+    teacher: str | None = Field(
+        None,
+        min_length=1,
+        description="a classifier whose answers are learnt too (arXiv:1503.02531): run, weights or graph",
+    )
+    teacher_weight: Fraction = Field(0.5, description="share of the loss that the teacher's answers have")
+    teacher_temperature: float = Field(
+        4.0, gt=0.0, le=100.0, description="what the teacher's logits and the network's are divided by, to compare them"
+    )
     augment: Augment = Field(Augment(), description="of the images of a batch")

@@ -1,0 +1,58 @@
+"""Group normalisation by channel answers alike, wherever it stands; other forms stay as they are."""
+
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper
+
+from nanocv_cli.exporting.channel_norm import with_channel_norms
+from nanocv_cli.models.onnx_exporter import all_nodes
+from tests.exporting.loops import CHANNELS, SIDE, loop_feed, loop_graph, norm_nodes
+
+
+def norm_graph(shape: list[Any], groups: int) -> onnx.ModelProto:
+    nodes, constants = norm_nodes("images", "answer", groups)
+    graph = helper.make_graph(
+        nodes,
+        "norm",
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("answer", TensorProto.FLOAT, shape)],
+        constants,
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+
+
+def kinds(model: onnx.ModelProto) -> set[str]:
+    return {node.op_type for node in all_nodes(model.graph)}
+
+
+def answer(model: onnx.ModelProto, feed: dict[str, np.ndarray]) -> np.ndarray:
+    found: np.ndarray = onnxruntime.InferenceSession(model.SerializeToString()).run(None, feed)[0]
+    return found
+
+
+@pytest.mark.parametrize("groups", [1, 2, CHANNELS])
+def test_it_answers_like_the_exporters_form(groups: int) -> None:
+    model = norm_graph(["batch", CHANNELS, SIDE, SIDE], groups)
+    rewritten = with_channel_norms(model)
+    onnx.checker.check_model(rewritten, full_check=True)
+    assert "InstanceNormalization" in kinds(model) and not {"InstanceNormalization", "Reshape"} & kinds(rewritten)
+    images = np.random.default_rng(0).normal(3, 2, (4, CHANNELS, SIDE, SIDE)).astype(np.float32)
+    np.testing.assert_allclose(answer(rewritten, {"images": images}), answer(model, {"images": images}), atol=1e-4)
+    flat = np.full((1, CHANNELS, SIDE, SIDE), 7.3, np.float32)  # rounding must not make its variance negative
+    np.testing.assert_allclose(answer(rewritten, {"images": flat}), answer(model, {"images": flat}), atol=1e-1)
+
+
+def test_one_inside_of_a_loop_is_found() -> None:
+    model = loop_graph()
+    rewritten = with_channel_norms(model)
+    assert "InstanceNormalization" not in kinds(rewritten)
+    np.testing.assert_allclose(answer(rewritten, loop_feed(0)), answer(model, loop_feed(0)), atol=1e-5)
+
+
+def test_images_of_any_size_stay_as_they_are() -> None:
+    model = norm_graph(["batch", CHANNELS, "height", "width"], 2)
+    assert with_channel_norms(model) == model
