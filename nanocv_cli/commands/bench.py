@@ -182,7 +182,7 @@ def model(
 
     \b
     Example:
-      nanocv bench model --model lenet-flowers --batch-sizes 1,4 --threads 1,2 --figure costs.png
+      nanocv bench model --model lenet --batch-sizes 1,4 --figure costs.png
     """
     from nanocv_cli.bench import baseline
     from nanocv_cli.bench.model import bench_model, choose_row, run_settings
