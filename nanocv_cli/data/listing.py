@@ -3,6 +3,7 @@
 import hashlib
 import os
 import stat
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -152,19 +153,21 @@ class Listing(Sequence[Path]):
         """Asks the file system once for each file, and twice for a link."""
         if self._known:
             return self._known
-        known = _Known(np.zeros(len(self), np.int64), np.zeros(len(self), np.int64), {})
-        for number, place in enumerate(self._places()):
+        sizes, times, links = array("q"), array("q"), dict[bytes, bytes]()
+        for place in self._places():
             try:
                 status = os.lstat(place)
                 if stat.S_ISLNK(status.st_mode):
-                    known.links[place] = os.path.realpath(place)
-                    status = os.stat(place)  # noqa: PTH116
+                    links[place] = os.path.realpath(place)
+                    status = os.stat(place)  # noqa: PTH116  # a `Path` for each of a million takes longer
             except OSError as error:
-                known.size[number] = -(error.errno or 1)
+                sizes.append(-(error.errno or 1))
+                times.append(0)
                 continue
-            known.size[number], known.modified[number] = status.st_size, status.st_mtime_ns
-        self._known = known
-        return known
+            sizes.append(status.st_size)
+            times.append(status.st_mtime_ns)
+        self._known = _Known(np.array(sizes, np.int64), np.array(times, np.int64), links)
+        return self._known
 
     def _places(self) -> Iterator[bytes]:
         """Where each file lies by the names of its real folder."""
