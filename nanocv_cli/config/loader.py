@@ -132,14 +132,18 @@ def load_group(group: str, name: str) -> tuple[BaseModel, dict[str, str]]:
     return typed, _origins(typed, located)
 
 
-def load_resolved(path: Path) -> RunConfig:
+def load_resolved(path: Path, overrides: Sequence[Override] = ()) -> RunConfig:
     """Reads the `config.yaml` of a run.
+
+    Args:
+        path: of the file.
+        overrides: what is to be otherwise than it says.
 
     Raises:
         ConfigError: it is not valid.
     """
     whole = upgraded(read_yaml(path))
-    parts = {group: part for group in RUN_GROUPS if (part := whole.part(group))}
+    parts = {group: overridden(group, part, overrides) for group in RUN_GROUPS if (part := whole.part(group))}
     if len(parts) == len(RUN_GROUPS) == len(whole.values):
         return RunConfig.model_validate(_typed(parts))
     return validate(RunConfig, whole, "")  # says which section is missing, no mapping or one too many

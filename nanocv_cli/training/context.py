@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 from nanocv_cli import __version__
 from nanocv_cli.config.loader import Resolved, config_hash, load_resolved, resolve, trained_config
 from nanocv_cli.config.located import Located
-from nanocv_cli.config.overrides import NO_OPTIONS, Override, TrainOptions
+from nanocv_cli.config.overrides import NO_OPTIONS, Override, TrainOptions, parse_overrides
 from nanocv_cli.config.schema import RunConfig
 from nanocv_cli.data.dataset import Dataset
 from nanocv_cli.data.sources import image_folder
@@ -34,6 +34,9 @@ from nanocv_cli.training.start import Start, card_model, read_start
 from nanocv_cli.untrusted import is_plain, printable
 
 _COMPANIONS = TypeAdapter(dict[str, dict[str, str]])
+
+# What a run may be resumed with another value of: memory and processes differ from machine to machine.
+RESUMED_WITH = "train.accumulate"
 
 
 @dataclass(frozen=True)
@@ -131,13 +134,14 @@ def start_run(
     if group.restarts:
         request = _restarted(request, group)
     if request.resume:
-        if request != TrainRequest(resume=request.resume):
+        is_plain_resume = request == TrainRequest(resume=request.resume, overrides=request.overrides)
+        if not is_plain_resume or not all(text.startswith(f"{RESUMED_WITH}=") for text in request.overrides):
             raise RequestError(
-                "--resume continues a run as it was begun; only --device and --nproc may change",
+                f"--resume continues a run as it was begun; only --device, --nproc and --set {RESUMED_WITH} may change",
                 f"nanocv train --resume {request.resume}, without others; other values need a new run",
             )
         resumed = RunDirectory.existing(root, request.resume)
-        config, resolved = load_resolved(resumed.config), None
+        config, resolved = load_resolved(resumed.config, parse_overrides(request.overrides)), None
     else:
         resolved = _resolved(request, root, group)
         config = resolved.config

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 import nanocv_cli
 from nanocv_cli.config.loader import config_hash, load_resolved, resolve
 from nanocv_cli.config.located import flatten
+from nanocv_cli.config.overrides import parse_overrides
 from nanocv_cli.config.project import shipped_configs
 from nanocv_cli.errors import ConfigError
 from tests.conftest import Write
@@ -69,6 +70,14 @@ def test_a_written_config_reads_back_the_same(project: Path, name: str) -> None:
     resolved = resolve(overrides=[f"data.name={name}", "model.mean=[0, 1, 1e-9]", "data.archive=null"])
     (project / "config.yaml").write_text(resolved.to_yaml())
     assert load_resolved(project / "config.yaml") == resolved.config
+
+
+def test_a_written_config_may_be_read_with_another_value(project: Path) -> None:
+    (project / "config.yaml").write_text(resolve(overrides=["train.epochs=3"]).to_yaml())
+    config = load_resolved(project / "config.yaml", parse_overrides(["train.accumulate=2"]))
+    assert (config.train.accumulate, config.train.epochs) == (2, 3)
+    with pytest.raises(ConfigError, match=r"train\.accumulate is 0; expected"):
+        load_resolved(project / "config.yaml", parse_overrides(["train.accumulate=0"]))
 
 
 @pytest.mark.usefixtures("project")
