@@ -9,7 +9,7 @@ import torch
 
 from nanocv_cli.config.loader import resolve
 from nanocv_cli.data.batches import Share
-from nanocv_cli.data.dataset import Sample
+from nanocv_cli.data.dataset import Sample, Samples
 from nanocv_cli.data.labels.base import ClassLabel
 from nanocv_cli.rooms import Score
 from nanocv_cli.tasks.base import StepSettings, Task
@@ -47,7 +47,7 @@ def test_a_task_without_its_own_ways_is_no_task() -> None:
 
 def test_by_default_labels_are_class_indices_and_the_graph_reads_images(tmp_path: Path) -> None:
     task = Classification()
-    samples = [Sample(tmp_path / f"{label}.png", ClassLabel(label)) for label in (2, 0)]
+    samples = Samples.of([Sample(tmp_path / f"{label}.png", ClassLabel(label)) for label in (2, 0)])
     targets = task.targets(samples, 8, "crop", tmp_path, print)
     assert (targets.tolist(), targets.dtype) == ([2, 0], np.int64)
     images = np.zeros((2, 8, 8, 3), np.uint8)
