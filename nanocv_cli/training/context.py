@@ -152,7 +152,8 @@ def start_run(
         checkpoint = group.leader_first(lambda: find_checkpoint(config.train.start, root))
     folder = group.leader_first(lambda: image_folder(config.data, root, display))
     task = task_for(config.model.task)
-    dataset = task.read(config.data, folder)
+    # What dividing a large set by content has read is kept: the others find it.
+    dataset = group.leader_first(lambda: task.read(config.data, folder))
     _expect_names(config, dataset)
     task = group.leader_first(lambda: task.accompanied(config.train, dataset.classes, device, root))
     if group.is_main:
