@@ -127,7 +127,8 @@ def use(form: str, root: Path) -> None:
     found.fingerprint()
     check_dataset(found)
     samples = found.split("train")
-    kept = [samples[place] for place in cached_split(root / ".cache", samples, 16, "stretch").kept]
+    places = cached_split(root / ".cache", samples, 16, "stretch").kept
+    kept = samples if places is None else samples.take(places)
     if "masks" in form:
         cached_masks(root / ".cache", kept, 16, "stretch")
     else:
