@@ -58,6 +58,11 @@ class _Graph:
         used = [name for node in _within(graph) for name in node.input] + [value.name for value in graph.output]
         self._users = Counter(used)
         self._computed: dict[str, Array] = {}
+        # What the inputs decide. Nodes stand in the order in which they need each other.
+        self._varying = {value.name for value in graph.input} - self._stored.keys()
+        for node in graph.node:
+            if _inner(node) or not self._varying.isdisjoint(node.input):
+                self._varying.update(node.output)
 
     def store_weight(self, restored: onnx.NodeProto) -> None:
         """Weights that are rounded in the graph are stored as rounded; scales become stored values as well."""
@@ -172,17 +177,14 @@ class _Graph:
 
     def _value(self, name: str) -> Array | None:
         """A tensor that depends on no input of the graph; None: it does."""
+        if name in self._varying:
+            return None
         if name in self._stored:
             return numpy_helper.to_array(self._stored[name])
         if name in self._computed:
             return self._computed[name]
-        node = self._source.get(name)
-        if node is None or (node.attribute and any(attribute.HasField("g") for attribute in node.attribute)):
-            return None
-        values = [self._value(name) for name in node.input if name]
-        if any(value is None for value in values):
-            return None
-        inputs = dict(zip(filter(None, node.input), values, strict=True))
+        node = self._source[name]
+        inputs = {name: self._value(name) for name in node.input if name}
         found = cast(list[Array], ReferenceEvaluator(node).run(None, inputs))
         self._computed[name] = np.asarray(found[list(node.output).index(name)])
         return self._computed[name]

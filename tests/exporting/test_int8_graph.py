@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from onnx import TensorProto
+from onnx import TensorProto, numpy_helper
 from torch import Tensor, nn
 
 from nanocv_cli.engine.card import ModelCard
@@ -75,6 +75,16 @@ def test_the_graph_says_what_the_network_says_in_whole_numbers(tmp_path: Path, b
     np.testing.assert_allclose(exact.run(images)["probabilities"], expected, atol=2e-3)
     for engine in (Graph(tmp_path / "model.onnx"), OpenVinoGraph(tmp_path / "model.onnx")):
         np.testing.assert_allclose(engine.run(images)["probabilities"], expected, atol=0.05)
+
+
+def test_many_shortcuts_are_walked_once() -> None:
+    nodes = [onnx.helper.make_node("Add", [f"x{n}", f"x{n}"], [f"x{n + 1}"]) for n in range(60)]
+    nodes.append(onnx.helper.make_node("QuantizeLinear", ["x60", "scale", "zero"], ["whole"]))
+    nodes.append(onnx.helper.make_node("DequantizeLinear", ["whole", "scale", "zero"], ["y"]))
+    stored = [numpy_helper.from_array(np.array(v, t), n) for n, v, t in (("scale", 2, "f4"), ("zero", 0, "u1"))]
+    ends = [onnx.helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in ("x0", "y")]
+    graph = onnx.helper.make_graph(nodes, "shortcuts", ends[:1], ends[1:], stored)
+    assert len(whole_numbers(onnx.helper.make_model(graph)).graph.node) == len(nodes)
 
 
 def test_a_graph_without_rounding_is_refused() -> None:
