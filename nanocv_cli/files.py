@@ -25,16 +25,22 @@ if TYPE_CHECKING:
 PREFIX = ".nanocv-part-"
 LONGEST_SUFFIX = 16
 TRIES = 100
+AGAIN = "run the command again"  # in hints; who knows a better way puts that in its place
 
 _swept: set[tuple[int, int]] = set()
 
 
 @contextmanager
-def atomic_path(target: Path | str) -> Iterator[Path]:
+def atomic_path(target: Path | str, former: Path | None = None) -> Iterator[Path]:
     """Yields a temporary path beside `target`; on success it is fsynced and renamed over `target`.
 
     For writers that want a file name. Whatever fails inside, `target` keeps its former content and the
     temporary file is removed, as are folders that were made for it.
+
+    Args:
+        target: the file.
+        former: where in the same folder its former content is kept; a process that is killed just between the two
+            renames leaves that alone.
 
     Raises:
         RequestError: `target` is there and no regular file.
@@ -46,6 +52,8 @@ def atomic_path(target: Path | str) -> Iterator[Path]:
         with _made_folder(target.parent), part_file(target.parent, target.suffix) as temporary:
             yield temporary
             fsync(temporary)
+            if former and target.exists():
+                target.replace(former)
             temporary.replace(target)
             fsync(target.parent)
     except OSError as error:
@@ -137,7 +145,7 @@ def _made_folder(folder: Path) -> Iterator[None]:
     """The folder is there inside the block; where that fails, those that were made for it are removed again."""
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         yield
     except BaseException:
         for path in missing:
@@ -146,11 +154,23 @@ def _made_folder(folder: Path) -> Iterator[None]:
         raise
 
 
+def make_folder(folder: Path) -> None:
+    """Makes a folder and those it lies in, where they are not there, and waits until their names are on the disk.
+
+    Raises:
+        OSError: one cannot be made.
+    """
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in missing:
+        fsync(path.parent)
+
+
 def _storage_error(target: Path, error: OSError) -> NanocvError:
     kind = RequestError if error.errno in NO_SUCH_PATH else StorageError
     return kind(
         f"cannot write {target}: {error.strerror or error}",
-        "nothing was lost: free some space or choose a folder you can write to, then run the command again",
+        f"nothing was lost: free some space or choose a folder you can write to, then {AGAIN}",
     )
 
 

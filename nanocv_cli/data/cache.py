@@ -7,7 +7,9 @@ ends with it. `index.json` says when `rows.u8` was last written: if that differs
 checksum, and those that fail are made anew.
 """
 
+import errno
 import fcntl
+import functools
 import hashlib
 import os
 import shutil
@@ -43,6 +45,11 @@ ROWS, INDEX, PARTS, CLAIMS = "rows.u8", "index.json", "parts", "claims"
 LARGEST_INDEX = 1 << 30
 PART_BYTES = 64 << 20
 FEWEST_ROWS, MOST_ROWS = 64, 8192  # of a part
+# Not the image's fault: a disk, a share or this process's limits, and next time it may be read.
+PASSING = {
+    *(errno.ENOENT, errno.ENOTDIR, errno.ENODEV, errno.ENXIO, errno.EIO, errno.ENOMEM, errno.EMFILE, errno.ENFILE),
+    *(errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.EHOSTDOWN),
+}
 AT_ONCE = 16  # items that a thread makes rows of before it asks for more
 HINT = "free some space, set NANOCV_CACHE to a folder of your own, or let images stream: --set data.cache_gb=0"
 
@@ -83,18 +90,27 @@ def cached_split(
         say: is told of a damaged or unfinished cache.
 
     Raises:
-        DataError: not one image is readable.
+        DataError: not one image is readable; one that was listed has gone, or its disk does not answer.
         StorageError: the cache cannot be read or written.
     """
+
+    listed = Samples.of(samples)
+    missing = functools.cache(listed.paths.missing)
 
     def decode(sample: Sample[Any]) -> NDArray[np.uint8] | str:
         try:
             return open_square(sample.path, size, resize)[0]
         except UnreadableImageError as error:
+            number = error.__cause__.errno if isinstance(error.__cause__, OSError) else None
+            if number in PASSING and sample.path not in missing():
+                raise DataError(
+                    f"{sample.path} was there when the set was listed, and cannot be read now: {error.message}",
+                    "bring the set back, or remove that image, then run the command again",
+                ) from error
             return error.message
 
     try:
-        entry = cache_entry(folder, samples, size, resize)
+        entry = cache_entry(folder, listed, size, resize)
         rows, left_out = cached_array(entry, samples, (size, size, 3), decode, "the image cache", progress, say)
     except NothingKeptError as error:
         raise DataError(

@@ -145,6 +145,10 @@ class Listing(Sequence[Path]):
             digest.update(b"".join(name for _, name in self[first : first + AT_ONCE]._parts()))
         return digest.digest()
 
+    def missing(self) -> set[Path]:
+        """Files that are listed and were not there when the file system was first asked for their states."""
+        return {self[place] for place in np.flatnonzero(self._look().size < 0).tolist()}
+
     def total_bytes(self) -> int:
         """Of all files together; those that cannot be looked at count as none."""
         return int(self._look().size.clip(0).sum())

@@ -1,11 +1,13 @@
 """Weights as `.safetensors`: a network's finished weights with a model card, read back into the network they name."""
 
 import json
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
 import safetensors
 import safetensors.torch
+import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
@@ -19,16 +21,20 @@ from nanocv_cli.models.quantised import INT8, quantise_layers
 from nanocv_cli.models.registry import build_model, without_weights
 from nanocv_cli.untrusted import first_line
 
+# Of the tensors' bytes: a file of the right length may still hold blocks that a power cut kept from the disk.
+CHECKSUM_KEY = "nanocv.checksum"
+
 
 def save_weights(path: Path, state: dict[str, Tensor], card: ModelCard) -> None:
     """Writes a network's state with its card, atomically."""
     save_tensors(path, state, card.to_metadata())
 
 
-def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    """Writes named tensors and texts as one `.safetensors` file, atomically."""
-    with atomic_path(path) as temporary:
+def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str], former: Path | None = None) -> None:
+    """Writes named tensors and texts as one `.safetensors` file, atomically; `former` is that of `atomic_path`."""
+    with atomic_path(path, former) as temporary:
         content = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        metadata = {**metadata, CHECKSUM_KEY: _checksum(content)}
         try:
             # Serialised in memory first: the file library reports a full disk as its own error, Python as OSError.
             temporary.write_bytes(safetensors.torch.save(content, metadata))
@@ -116,9 +122,21 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise ModelError(f"no checkpoint {path}", "nanocv train writes checkpoints under runs/")
     try:
         with safetensors.safe_open(path, "pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+            tensors, metadata = {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+        if CHECKSUM_KEY in metadata and metadata[CHECKSUM_KEY] != _checksum(tensors):
+            raise ValueError("its tensors are not those that were written")
+        return tensors, metadata
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise ModelError(
             f"{path} ({path.stat().st_size} bytes) is no whole .safetensors file: {first_line(error)}",
             "use another checkpoint, or train again",
         ) from error
+
+
+def _checksum(tensors: Mapping[str, Tensor]) -> str:
+    """CRC-32 over names and bytes of tensors on the CPU, 8 hex digits."""
+    checksum = 0
+    for name in sorted(tensors):
+        content = tensors[name].reshape(-1).view(torch.uint8).numpy()
+        checksum = zlib.crc32(content.data, zlib.crc32(name.encode(), checksum))
+    return f"{checksum:08x}"

@@ -30,6 +30,7 @@ from nanocv_cli.tasks.table import task_for
 from nanocv_cli.training.distributed import ProcessGroup
 from nanocv_cli.training.recorders.libraries import expect_installed
 from nanocv_cli.training.run_directory import RunDirectory
+from nanocv_cli.training.saves import telling_how_to_go_on
 from nanocv_cli.training.start import Start, card_model, read_start
 from nanocv_cli.untrusted import is_plain, printable
 
@@ -148,7 +149,7 @@ def start_run(
     group.expect_even_shares(config.train)
     expect_installed(config.train.log)
     checkpoint = None
-    if config.train.start and not (request.resume and resumed.last.is_file()):
+    if config.train.start and not (request.resume and resumed.has_state):
         checkpoint = group.leader_first(lambda: find_checkpoint(config.train.start, root))
     folder = group.leader_first(lambda: image_folder(config.data, root, display))
     task = task_for(config.model.task)
@@ -170,9 +171,10 @@ def start_run(
         for note in dataset.notes:
             display.say(f"note: {note}")
         context = TrainContext(config, run, dataset, cache, device, display, group, task, checkpoint)
-        if group.is_main and task.companions:
-            _keep_companions(context)
-        yield context
+        with telling_how_to_go_on(run):
+            if group.is_main and task.companions:
+                _keep_companions(context)
+            yield context
 
 
 def _restarted(request: TrainRequest, group: ProcessGroup) -> TrainRequest:

@@ -13,7 +13,8 @@ from nanocv_cli.errors import TrainingError
 from nanocv_cli.interrupts import Interrupts
 from nanocv_cli.training.context import TrainContext
 from nanocv_cli.training.feed import fed
-from nanocv_cli.training.learner import Learner, save_training
+from nanocv_cli.training.learner import Learner
+from nanocv_cli.training.saves import save_state
 from nanocv_cli.training.state import TrainingState
 
 SECONDS_BETWEEN_SAVES = 300.0
@@ -67,14 +68,19 @@ def learn_epoch(
                 state.seconds, started = state.seconds + now - started, now
                 if is_saved:
                     if group.is_main:
-                        save_training(context.run.last, learner.tensors(), state)
+                        save_state(context.run, learner.tensors(), state)
                     saved = started = time.perf_counter()
             progress(state.step, per_epoch, _note(learner, batches, state) if state.seen else "")
             if stop:
-                raise Interrupted(
-                    f"stopped in epoch {state.epoch + 1} of {epochs}; everything learnt so far is saved",
-                    f"nanocv train --resume {context.run.path}",
-                )
+                raise interrupted(context, f"in epoch {state.epoch + 1}")
+
+
+def interrupted(context: TrainContext, where: str) -> Interrupted:
+    """The error of a training that was stopped with its state saved, `in epoch 3` or `after` it."""
+    return Interrupted(
+        f"stopped {where} of {context.config.train.epochs}; everything learnt so far is saved",
+        f"nanocv train --resume {context.run.path}",
+    )
 
 
 def diverged(context: TrainContext, name: str, value: float, epoch: int) -> TrainingError:

@@ -244,10 +244,15 @@ class Learner:
             self._scaler.load_state_dict({**state, "growth_interval": int(state["growth_interval"])})
 
 
-def save_training(path: Path, groups: dict[str, dict[str, Tensor]], state: TrainingState) -> None:
-    """Writes the training state atomically; `groups` are named sets of tensors, stored as `group:name`."""
+def save_training(
+    path: Path, groups: dict[str, dict[str, Tensor]], state: TrainingState, former: Path | None = None
+) -> None:
+    """Writes the training state atomically; `groups` are named sets of tensors, stored as `group:name`.
+
+    `former` is that of `files.atomic_path`.
+    """
     tensors = {f"{group}:{name}": tensor for group, members in groups.items() for name, tensor in members.items()}
-    save_tensors(path, tensors, {STATE_KEY: json.dumps(vars(state), allow_nan=False)})
+    save_tensors(path, tensors, {STATE_KEY: json.dumps(vars(state), allow_nan=False)}, former)
 
 
 def load_training(path: Path) -> tuple[dict[str, dict[str, Tensor]], TrainingState]:

@@ -9,9 +9,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
 
-from nanocv_cli.engine.reference import CHECKPOINT, GRAPH, SUMMARY
+from nanocv_cli.engine.reference import CHECKPOINT, GRAPH, SUMMARY, read_summary
 from nanocv_cli.errors import ModelError, RequestError, StorageError, TrainingError
-from nanocv_cli.files import expect_folder, write_json
+from nanocv_cli.files import expect_folder, make_folder, sweep, write_json
 from nanocv_cli.training.state import read_progress
 from nanocv_cli.untrusted import safe_name
 
@@ -31,7 +31,9 @@ class RunDirectory:
         self.config = path / "config.yaml"
         self.origins = path / "origins.json"
         self.best = path / CHECKPOINT
+        self.best_copy = self.best.with_stem("best-copy")
         self.last = path / "checkpoints" / "last.safetensors"
+        self.previous = self.last.with_stem("previous")
         self.graph = path / GRAPH
         self.summary = path / SUMMARY
         self.history = path / "history.json"
@@ -62,9 +64,10 @@ class RunDirectory:
         run = cls(out)
         run._made = [path for path in (out, *out.parents) if not path.exists()]
         try:
-            out.mkdir(parents=True, exist_ok=True)
+            make_folder(out)
             is_ours = not (out / LOCK).exists()
             run.lock()
+            sweep(out)  # what a run that was killed as it began has left would stand in the way of another
             run._is_new = all(entry.name == LOCK for entry in out.iterdir())
         except OSError as error:
             raise StorageError(
@@ -93,7 +96,7 @@ class RunDirectory:
         run = cls(path)
         if not run.config.is_file():
             raise RequestError(f"{path} holds no config.yaml: nothing was trained there yet", "start a new run")
-        if run.summary.is_file():
+        if read_summary(path):
             raise RequestError(f"{path} is finished", "start a new run, with other --set values perhaps")
         return run
 
@@ -132,15 +135,25 @@ class RunDirectory:
         """Gives the folder free; a new run that failed before anything was learnt leaves none."""
         if self._lock is None:
             return
-        if self._is_new and any(failure) and not (self.best.exists() or self._has_learnt()):
+        if any(failure) and not self.outlives_failure:
             self._unmake()
         os.close(self._lock)
         self._lock = None
 
+    @property
+    def has_state(self) -> bool:
+        """Whether a state was saved that the run can go on from."""
+        return self.last.is_file() or self.previous.is_file()
+
+    @property
+    def outlives_failure(self) -> bool:
+        """Whether a failure leaves the folder, to be resumed; a new run's only once something was learnt."""
+        return not self._is_new or self.best.exists() or self._has_learnt()
+
     def _has_learnt(self) -> bool:
         """Whether the last checkpoint holds more than what the run started from; one that cannot be read may."""
         if not self.last.exists():
-            return False
+            return self.previous.exists()
         try:
             progress = read_progress(self.last)
         except ModelError:
@@ -161,8 +174,13 @@ class RunDirectory:
                 folder.rmdir()
 
     def finish(self, summary: dict[str, Any]) -> None:
-        """Writes `summary.json`: from now on the run counts as finished and can be found by its model's name."""
+        """Writes `summary.json`: from now on the run counts as finished and can be found by its model's name.
+
+        What it kept twice until then is needed no more.
+        """
         write_json(self.summary, summary)
+        for spare in (self.previous, self.best_copy):
+            spare.unlink(missing_ok=True)
 
 
 def _take(descriptor: int) -> None:

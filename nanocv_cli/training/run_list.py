@@ -2,6 +2,7 @@
 
 import math
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -79,7 +80,7 @@ def read_run(folder: Path, root: Path) -> Run:
     """What a run folder says; what cannot be read of it is None."""
     run = RunDirectory(folder)
     summary = read_summary(folder)
-    state: State = "running" if is_locked(folder / LOCK) else "finished" if run.summary.is_file() else "interrupted"
+    state: State = "running" if is_locked(folder / LOCK) else "finished" if summary else "interrupted"
     asked = _asked(run)
     progress = TrainingState() if summary else _progress(run)
     task = asked.get("model.task")
@@ -120,12 +121,10 @@ def _asked(run: RunDirectory) -> dict[str, Any]:
 
 def _progress(run: RunDirectory) -> TrainingState:
     """Where a training stands that is not finished: at its beginning where nothing was saved yet."""
-    if not run.last.is_file():
-        return TrainingState()
-    try:
-        return read_progress(run.last)
-    except ModelError:
-        return TrainingState()
+    for path in (run.last, run.previous):
+        with suppress(ModelError):
+            return read_progress(path)
+    return TrainingState()
 
 
 def _law(task: str | None) -> Score | None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nanocv_cli.config.nearest import nearest
-from nanocv_cli.engine.reference import SUMMARY
+from nanocv_cli.engine.reference import SUMMARY, read_summary
 from nanocv_cli.errors import NanocvError, RequestError, StorageError, TrainingError
 from nanocv_cli.files import PREFIX, is_locked, part_folder
 from nanocv_cli.training.run_directory import LOCK, RunDirectory
@@ -102,7 +102,7 @@ def remove_run(run: Run, root: Path) -> None:
             directory.lock()
             if obstacle := _obstacle(run.folder, root, is_ours=True):
                 raise obstacle
-            if run.state == "interrupted" and directory.summary.exists():
+            if run.state == "interrupted" and read_summary(run.folder):
                 raise RequestError(f"{run.folder} has been finished meanwhile; it stays", "nanocv runs lists it")
             with part_folder(run.folder.parent) as doomed:
                 moved = run.folder.rename(doomed / run.folder.name)

@@ -27,6 +27,7 @@ class TrainingState:
         best: value of the best epoch's metric so far.
         history: one row per finished epoch.
         fingerprint: of the data set.
+        images: how many of each split could be read when the run began.
     """
 
     epoch: int = 0
@@ -38,6 +39,7 @@ class TrainingState:
     best: float | None = None
     history: list[dict[str, Any]] = field(default_factory=list)
     fingerprint: str = ""
+    images: dict[str, int] = field(default_factory=dict)
 
     def is_sound(self) -> bool:
         """Whether all values are of their kinds."""
@@ -48,6 +50,8 @@ class TrainingState:
             and isinstance(self.fingerprint, str)
             and isinstance(self.history, list)
             and all(isinstance(row, dict) for row in self.history)
+            and isinstance(self.images, dict)
+            and all(type(count) is int for count in self.images.values())
         )
 
     def begin_next_epoch(self) -> None:

@@ -22,11 +22,13 @@ from nanocv_cli.models.quantised import choose_ranges, quantise_layers
 from nanocv_cli.models.registry import build_model
 from nanocv_cli.tasks.evaluator import EvalContext, Evaluator, Metrics
 from nanocv_cli.training.context import TrainContext
-from nanocv_cli.training.epoch import diverged, learn_epoch
+from nanocv_cli.training.epoch import diverged, interrupted, learn_epoch
 from nanocv_cli.training.history import draw_curves, epoch_line, write_history
-from nanocv_cli.training.learner import Learner, load_training, save_training
+from nanocv_cli.training.learner import Learner
 from nanocv_cli.training.optimiser import freeze, learning_rate
 from nanocv_cli.training.recorders.recorders import Recorders
+from nanocv_cli.training.recorders.tracker import Row
+from nanocv_cli.training.saves import expect_same_images, mend_best, newest_state, save_best, save_state
 from nanocv_cli.training.start import Start, read_start, take, write_start
 from nanocv_cli.training.state import TrainingState
 from nanocv_cli.training.sync_batchnorm import synchronise_norms
@@ -80,6 +82,9 @@ def train(context: TrainContext, recorders: Recorders) -> Trained | None:
     learner, state = _begin(context)
     learning = context.images("train", round(config.model.input_size * TRAIN_MARGIN))
     validation = context.images("val", config.model.input_size)
+    # Before anything is learnt: a set that vanishes meanwhile is not needed again.
+    held_out = context.images(context.dataset.held_out, config.model.input_size)
+    expect_same_images(context.run, state, {"train": len(learning.images), "val": len(validation.images)})
     if len(learning.images) < group.world:
         raise RequestError(
             f"{len(learning.images)} training images are too few for {group.world} processes",
@@ -104,19 +109,24 @@ def train(context: TrainContext, recorders: Recorders) -> Trained | None:
         while state.epoch < config.train.epochs:
             learn_epoch(context, learner, batches, state, interrupts)
             last = state.epoch + 1 == config.train.epochs
+            evaluator = None
             if last or (state.epoch + 1) % config.train.judge_every == 0:
-                _validate(context, learner, validation, batches, state, recorders)
+                evaluator = _validate(context, learner, validation, batches, state)
             state.begin_next_epoch()
             if group.is_main:
-                save_training(context.run.last, learner.tensors(), state)
-    held_out = context.images(context.dataset.held_out, config.model.input_size)
+                save_state(context.run, learner.tensors(), state)
+            if evaluator:
+                # Only once the epoch cannot be lost any more: what is told of it can fail.
+                _tell(context, evaluator, state.history, recorders)
+            if group.sums(interrupts.wanted)[0] > 0:
+                raise interrupted(context, f"after epoch {state.epoch}")
     return _finish(context, learner, held_out, batches, state, recorders)
 
 
 def _begin(context: TrainContext) -> tuple[Learner, TrainingState]:
     """The learner as the run's last checkpoint has it; a new run's as it starts."""
     config, run, group = context.config, context.run, context.group
-    resumed: bool = group.from_leader(run.last.is_file())
+    resumed: bool = group.from_leader(run.has_state)
     torch.manual_seed(config.train.seed)
     # A resumed run loads its own weights, one that starts from a checkpoint takes those: torchvision's are not needed.
     is_replaced = resumed or config.train.start is not None
@@ -141,7 +151,7 @@ def _begin(context: TrainContext) -> tuple[Learner, TrainingState]:
     if start and group.is_main:
         # From here on the run can be resumed without the checkpoint.
         write_start(run.start, start)
-        save_training(run.last, learner.tensors(), state)
+        save_state(run, learner.tensors(), state)
     return learner, state
 
 
@@ -160,8 +170,9 @@ def _start(context: TrainContext, network: nn.Module, resumed: bool) -> Start | 
 
 
 def _restore(context: TrainContext, learner: Learner, fingerprint: str) -> TrainingState:
-    """Continues from the last checkpoint."""
-    groups, state = load_training(context.run.last)
+    """Continues from the last checkpoint that is whole; what else the run holds is made to fit it."""
+    run, group, say = context.run, context.group, context.display.say
+    groups, state = group.leader_first(lambda: newest_state(run, say))
     if state.fingerprint != fingerprint:
         raise RequestError(
             f"data set {context.dataset.name} has changed since {context.run.path} began",
@@ -173,6 +184,9 @@ def _restore(context: TrainContext, learner: Learner, fingerprint: str) -> Train
         raise ModelError(
             f"{context.run.last} does not fit the network of its run: {first_line(error)}", "start a new run"
         ) from error
+    if state.history and group.is_main:
+        mend_best(run, say)
+        write_history(state.history, context.task.train_metric_name, run.history)
     return state
 
 
@@ -213,18 +227,16 @@ def _validate(
     validation: Split,
     batches: Batches,
     state: TrainingState,
-    recorders: Recorders,
-) -> None:
-    """Validates, each process a part of the split; the leader keeps the best weights, and tells of the epoch."""
+) -> Evaluator | None:
+    """Validates, each process a part of the split; the leader keeps the best weights, and has the evaluator."""
     task, network = context.task, context.group.take_leaders(learner.evaluated())
     export_model = task.export_model(network, context.config.model).to(context.device).eval()
     answer = torch_answer(task, export_model, context.device, learner.precision)
     part = (context.group.rank, context.group.world)
     evaluator = evaluate(task, answer, validation, context.dataset.classes, context.config.model, part=part)
     if not _merged(evaluator, context):
-        return
+        return None
     metrics = evaluator.compute()
-    evaluator.snapshot(context.run.path, state.epoch + 1)
     loss = metrics.get("loss")
     if loss is not None and not math.isfinite(loss):
         raise diverged(context, "val loss", loss, state.epoch)
@@ -244,11 +256,18 @@ def _validate(
     }
     if row["is_best"]:
         state.best = score
-        save_weights(context.run.best, network.state_dict(), context.card(metrics, "val"))
+        save_best(context.run, network.state_dict(), context.card(metrics, "val"))
     state.history.append(row)
-    write_history(state.history, task.train_metric_name, context.run.history)
+    return evaluator
+
+
+def _tell(context: TrainContext, evaluator: Evaluator, history: list[Row], recorders: Recorders) -> None:
+    """Tells of the epoch that was evaluated last; what is not told is made up for when the run is resumed."""
+    row, live = history[-1], context.task.train_metric_name
+    evaluator.snapshot(context.run.path, row["epoch"])
+    write_history(history, live, context.run.history)
     recorders.add_epoch(row)
-    context.display.say(epoch_line(row, context.config.train.epochs, task.train_metric_name, task.best))
+    context.display.say(epoch_line(row, context.config.train.epochs, live, context.task.best))
 
 
 def _merged(evaluator: Evaluator, context: TrainContext) -> bool:

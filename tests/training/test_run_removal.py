@@ -117,7 +117,7 @@ def test_what_is_written_stays(tmp_path: Path) -> None:
 def test_a_run_that_is_finished_meanwhile_stays(tmp_path: Path) -> None:
     folder = write_begun_run(tmp_path, "stopped")
     (run,) = list_runs(tmp_path)
-    (folder / "summary.json").write_text("{}")
+    (folder / "summary.json").write_text('{"model": "lenet"}')
     with pytest.raises(RequestError, match="has been finished meanwhile"):
         remove_run(run, tmp_path)
     assert names(tmp_path) == ["stopped"]
