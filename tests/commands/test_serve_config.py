@@ -96,7 +96,7 @@ def test_compose_and_kserve_files_lie_beside_the_repository(nanocv: Command, gra
         (["--max-batch", "0"], 2, "--max-batch: serve.max_batch is 0; expected a whole number >= 1"),
         (["--preferred", "2,8"], 2, "--preferred: serve.preferred is [2, 8]; expected different batch sizes"),
         (["--preferred", "2;4"], 2, "--preferred 2;4: expected whole numbers"),
-        (["--backend", "pyton"], 2, "expected one of onnxruntime, python"),
+        (["--backend", "pyton"], 2, "expected one of onnxruntime, openvino, python"),
         (["--kind", "tpu"], 2, "expected one of cpu, gpu"),
         (["--set", "serve.gpus=[0]"], 2, "expected none, for kind is cpu"),
         (["--set", "serve.version_policy=specific"], 2, "serve.versions"),

@@ -117,8 +117,8 @@ def test_folders_are_walked_only_as_far_as_images_are_taken(photos: Path, monkey
     walked: list[str] = []
     listing = os.scandir
 
-    def watched(folder: Path) -> object:
-        walked.append(folder.name)
+    def watched(folder: str | Path) -> object:
+        walked.append(Path(folder).name)
         return listing(folder)
 
     images = Images(["photos"])

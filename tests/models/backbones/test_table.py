@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from nanocv_cli.exporting.onnx_file import export_onnx
 
 from nanocv_cli.config.loader import resolve
 from nanocv_cli.config.schema import ModelConfig
 from nanocv_cli.errors import ConfigError
+from nanocv_cli.exporting.graph_file import export_graph
 from nanocv_cli.models.backbones.table import build_backbone
 from nanocv_cli.models.dense_detection import Losses
 from nanocv_cli.models.registry import build_model, without_weights
@@ -113,4 +113,4 @@ def test_a_graph_of_any_size_answers_like_its_checkpoint(tmp_path: Path) -> None
     chosen = config("nanoseg", "timm/test_efficientnet")
     checkpoint = write_checkpoint(tmp_path / "model.safetensors", build_model(chosen, 2), chosen)
     images = np.random.default_rng(0).integers(0, 256, (8, 64, 64, 3), np.uint8)
-    assert export_onnx(checkpoint, tmp_path / "model.onnx", images, any_size=True).parity.n > 0
+    assert export_graph(checkpoint, tmp_path / "model.onnx", images, any_size=True).parity.n > 0
