@@ -193,6 +193,7 @@ def _restore(context: TrainContext, learner: Learner, fingerprint: str) -> Train
 def _choose_ranges(context: TrainContext, learner: Learner, learning: Split) -> None:
     """Chooses what int8 can tell of each layer's inputs by the middle of training images, spread evenly over them."""
     task, model, size = context.task, context.config.model, context.config.train.batch_size
+    learns = [module for module in learner.network.modules() if module.training]  # what is frozen does not
     answer = torch_answer(task, task.export_model(learner.network, model).to(context.device).eval(), context.device)
     places = np.unique(np.linspace(0, len(learning.images) - 1, RANGES_CHOSEN_BY).round().astype(int))
     batches = (places[first : first + size] for first in range(0, len(places), size))
@@ -206,6 +207,8 @@ def _choose_ranges(context: TrainContext, learner: Learner, learning: Split) -> 
         )
 
     choose_ranges(learner.network, pass_through, batches)
+    for module in learns:
+        module.training = True
 
 
 def _introduce(context: TrainContext, learner: Learner, learning: Split, validation: Split) -> None:
