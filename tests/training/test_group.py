@@ -1,6 +1,7 @@
 """Two processes learn, from the same batches, what one learns; and measure the same."""
 
 import json
+import signal
 import socket
 import time
 from collections.abc import Callable
@@ -13,6 +14,7 @@ import pytest
 from nanocv_cli.training.state import read_progress
 from tests.conftest import TINY, write_tiny_set
 from tests.training.train_process import TrainProcess, group_environment
+from tests.training.weights import same_weights
 
 CHANGES = (*TINY, "train.epochs=6", "train.optimizer=sgd", "train.learning_rate=0.01")
 SETS = [word for pair in CHANGES for word in ("--set", pair)]
@@ -63,11 +65,15 @@ def train(root: Path) -> Callable[..., Run]:
     return run
 
 
-def kill_after_the_first_save(root: Path, name: str, processes: list[TrainProcess]) -> None:
-    """Kills the worker of rank 1, whichever of the processes has started it."""
+def wait_for_the_first_save(root: Path, name: str) -> None:
     deadline = time.monotonic() + 120
     while not (root / name / "checkpoints" / "last.safetensors").exists() and time.monotonic() < deadline:
         time.sleep(0.02)
+
+
+def kill_after_the_first_save(root: Path, name: str, processes: list[TrainProcess]) -> None:
+    """Kills the worker of rank 1, whichever of the processes has started it."""
+    wait_for_the_first_save(root, name)
     assert any(process.kill_worker(1) for process in processes)
 
 
@@ -83,11 +89,13 @@ def alone(train: Callable[..., Run]) -> Run:
     return train("alone", 1, *LENET)
 
 
+@pytest.fixture(scope="module")
+def both(train: Callable[..., Run]) -> Run:
+    return train("both", 2, *LENET, *SYNCHRONISED)
+
+
 @pytest.mark.slow(8)
-def test_with_batch_norm_over_both_two_processes_learn_and_measure_what_one_does(
-    alone: Run, train: Callable[..., Run]
-) -> None:
-    both = train("both", 2, *LENET, *SYNCHRONISED)
+def test_with_batch_norm_over_both_two_processes_learn_and_measure_what_one_does(alone: Run, both: Run) -> None:
     for which in ("train_loss", "val_loss", "train_score", "val_score"):
         assert both.losses(which) == pytest.approx(alone.losses(which), abs=1e-5)
     assert both.summary["metrics"]["loss"] == pytest.approx(alone.summary["metrics"]["loss"], abs=1e-5)
@@ -97,6 +105,19 @@ def test_with_batch_norm_over_both_two_processes_learn_and_measure_what_one_does
     assert counts == [24, 24]
     assert "x 2 processes" in both.said[0]
     assert both.said[1] == ""
+
+
+@pytest.mark.slow(8)
+def test_two_processes_that_are_stopped_and_resumed_as_two_end_with_the_same_bits(both: Run, root: Path) -> None:
+    options = [*SETS, *LENET, *SYNCHRONISED, "--out", "stopped"]
+    processes = [TrainProcess(root, *options, environment=one) for one in group_environment(2)]
+    wait_for_the_first_save(root, "stopped")
+    processes[1].send_signal(signal.SIGINT)
+    assert [process.finish()[0] for process in processes] == [130, 130]
+    resumed = [TrainProcess(root, "--resume", "stopped", environment=one) for one in group_environment(2)]
+    assert finished(root, "stopped", resumed).losses("val_loss") == both.losses("val_loss")
+    for kind in ("last", "best"):
+        assert same_weights(*(root / name / "checkpoints" / f"{kind}.safetensors" for name in ("both", "stopped")))
 
 
 @pytest.mark.slow(4)
