@@ -68,6 +68,12 @@ class ServingError(NanocvError):
     advice = "nanocv serve run shows all that the server says"
 
 
+class ClusterError(NanocvError):
+    """A cluster that does not answer, or cannot do its part of the work."""
+
+    advice = "run the same command again: what is answered already is kept"
+
+
 class TrainingError(NanocvError):
     """Training cannot go on: the loss diverged, or the run folder is in use."""
 
@@ -116,10 +122,12 @@ EXTRA_OF_MODULE = {
     "dvc": "dvc",
     "dvclive": "train",
     "faster_coco_eval": "train",
+    "fsspec": "ray",
     "matplotlib": "train",
     "onnx": "train",
     "onnxscript": "train",
     "ptflops": "ptflops",
+    "ray": "ray",
     "safetensors": "train",
     "timm": "timm",
     "torch": "train",

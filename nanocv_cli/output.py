@@ -39,11 +39,16 @@ def emit(document: Any) -> None:
     Raises:
         OutputError, BrokenPipeError: see `tell`.
     """
+    _write(json_line(document))
+
+
+def json_line(document: Any) -> str:
+    """A document as `emit` prints it, with its line end."""
     try:
         text = json.dumps(document, allow_nan=False)
     except ValueError:
         text = json.dumps(finite(document), allow_nan=False)
-    _write(f"{text}\n")
+    return f"{text}\n"
 
 
 def say(text: str = "", stream: IO[str] | None = None) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,8 +69,14 @@ class Model:
         batch_size: int = 8,
         tile: int = 0,
         keep_images: bool = False,
+        decoders: int = 0,
     ) -> Iterator[tuple["Answer", "Result | None"]]:
         """Answers a stream of any length; see `predict`.
+
+        Args:
+            sources, top, batch_size, tile: as there.
+            keep_images: whether answers carry the images as opened.
+            decoders: threads that decode images; 0: as many as there are processors.
 
         Yields:
             the graph's answer to each image, and the typed result of it: None where the image cannot be read, which
@@ -85,11 +91,21 @@ class Model:
         postprocessor = postprocessor_for(self.card.task)
         tiling = Tiling(tile, postprocessor.tile_merger(self.card)) if tile else None
         most = top or postprocessor.top
-        for answer in answers(self._engine, sources, batch_size, keep_images, tiling):
+        for answer in answers(self._engine, sources, batch_size, keep_images, tiling, decoders):
             if answer.problem:
                 yield answer, None
             else:
                 yield answer, postprocessor.postprocess(answer.outputs, self.card, most, [answer.size])[0]
+
+    def line(self, answer: "Answer", result: "Result | None", **written: str) -> dict[str, Any]:
+        """An answer of `stream` as the JSON line of `nanocv infer`.
+
+        Args:
+            answer, result: as they were yielded.
+            written: files that were made of it, by their keys.
+        """
+        said = {"error": answer.problem} if result is None else result.to_json()
+        return {"path": answer.source.shown, "task": self.card.task, **written, **said}
 
     def draw(self, image: NDArray[np.uint8], result: "Result") -> NDArray[np.uint8]:
         """The image uint8 [H,W,3] with a result of `predict` drawn on it, of the same size."""

@@ -45,7 +45,12 @@ class Answer:
 
 
 def answers(
-    graph: Engine, sources: Iterable[Source], batch_size: int, keep_images: bool = False, tiling: Tiling | None = None
+    graph: Engine,
+    sources: Iterable[Source],
+    batch_size: int,
+    keep_images: bool = False,
+    tiling: Tiling | None = None,
+    decoders: int = 0,
 ) -> Iterator[Answer]:
     """Answers images in their order, holding at most two batches of them in memory.
 
@@ -56,30 +61,32 @@ def answers(
             `BATCH_BYTES` is run as it is.
         keep_images: whether answers carry the images as opened, for drawing on them.
         tiling: how images are cut, one at a time, in batches of tiles; None: they are read whole.
+        decoders: threads that decode; 0: as many as there are processors.
     """
     graph.expect_images()
     if tiling:
         for source in sources:
             yield _answer_tiled(graph, source, tiling, batch_size, keep_images)
         return
-    with _Decoding(graph, sources, 2 * batch_size, keep_images) as decoding:
+    with _Decoding(graph, sources, 2 * batch_size, keep_images, decoders or usable_processors()) as decoding:
         while batch := decoding.take(batch_size):
             yield from _answer_batch(graph, batch)
 
 
 class _Decoding:
-    """Images that are decoded ahead of their turn, by as many threads as there are processors.
+    """Images that are decoded ahead of their turn.
 
     Args:
         graph: what will read them.
         sources: the images.
         most: images that are taken, waiting or being decoded at a time.
         keep_images: whether they are kept as opened.
+        decoders: threads, at least 1.
     """
 
-    def __init__(self, graph: Engine, sources: Iterable[Source], most: int, keep_images: bool) -> None:
+    def __init__(self, graph: Engine, sources: Iterable[Source], most: int, keep_images: bool, decoders: int) -> None:
         self._graph, self._sources, self._most, self._keep_images = graph, iter(sources), most, keep_images
-        self._pool = ThreadPoolExecutor(min(usable_processors(), most), "decode")
+        self._pool = ThreadPoolExecutor(min(decoders, most), "decode")
         self._ahead: deque[Future[_Opened] | Source] = deque()
         self._waiting = 0  # bytes of those ahead that are decoded
         self._counting = threading.Lock()

@@ -101,6 +101,7 @@ RUNTIMES = {
     ),
 }
 DEFAULT = "onnxruntime"
+CLUSTER = "ray"
 
 
 def runtime_names() -> tuple[str, ...]:
@@ -125,6 +126,23 @@ def by_engine(engine: str, device: str, threads: int = 0, precision: str = FP32)
     if engine != ONNX and engine not in runtime_names():
         raise RequestError(f"unknown engine {engine!r}", f"use {', '.join((TORCH, ONNX, *runtime_names()))}")
     return RunSettings(None if engine == ONNX else engine, device, threads, precision)
+
+
+def cluster_runtime(engine: str | None) -> str | None:
+    """What the workers of a cluster run a graph by, where `--engine` asks for a cluster (`ray`, `ray:openvino`).
+
+    Returns:
+        a runtime's name; None: the graph is run in this process.
+
+    Raises:
+        RequestError: `auto`, which might be another one on each machine.
+    """
+    name, _, runtime = (engine or "").partition(":")
+    if name != CLUSTER:
+        return None
+    if runtime == AUTO:
+        raise RequestError(f"{engine} may run another engine on each machine", f"name one: {CLUSTER}:{DEFAULT}")
+    return runtime or DEFAULT
 
 
 def readers(path: Path) -> tuple[str, ...]:

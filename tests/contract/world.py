@@ -77,6 +77,9 @@ OTHER_BASES: dict[tuple[tuple[str, ...], str], dict[str, str]] = {
     (("train",), "resume"): {"resume": "first"},
     (("eval",), "device"): {"ref": "first", "data": "colours"},
     (("eval",), "engine"): {"ref": "first", "data": "colours"},
+    **{(("infer",), name): {"images": "colours/test/red/000.png", "ref": "tiny.onnx", "engine": "ray",
+                            "ray_address": "127.0.0.1:1", "out": "answers"}
+       for name in ("ray_address", "part_images")},
     (("infer",), "tile"): {"images": "colours/test/red/000.png", "ref": "tiny.onnx"},
     (("sample",), "device"): {"ref": "first", "engine": "torch"},
     (("serve", "config"), "storage_uri"): {"ref": "tiny.onnx", "repository": "models", "target": "kserve"},

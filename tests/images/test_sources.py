@@ -10,7 +10,7 @@ import pytest
 from nanocv_cli.errors import RequestError
 from nanocv_cli.images import sources
 from nanocv_cli.images.resize import UnreadableImageError, open_image
-from nanocv_cli.images.sources import Images
+from nanocv_cli.images.sources import Images, source_at
 from tests.images.image_bytes import write_image
 
 
@@ -19,7 +19,7 @@ def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A tree of images, hidden and other files; the current folder is its parent."""
     for name in ("b.png", "a.JPG", "sub/c.png", "sub/deep/d.png", "sub-x/e.png", ".hidden.png", ".cache/f.png"):
         write_image(tmp_path / "photos" / name)
-    (tmp_path / "photos" / "labels.txt").write_text("no image")
+    (tmp_path / "photos" / "labels.csv").write_text("no image")
     monkeypatch.chdir(tmp_path)
     return tmp_path / "photos"
 
@@ -39,8 +39,8 @@ def test_a_folder_is_walked_in_order_without_hidden_and_other_files(photos: Path
 
 
 def test_arguments_keep_their_order_and_named_files_are_tried_whatever_their_name(photos: Path) -> None:
-    assert shown("photos/sub", "photos/labels.txt", "photos/.hidden.png") == [
-        *("photos/sub/c.png", "photos/sub/deep/d.png", "photos/labels.txt", "photos/.hidden.png")
+    assert shown("photos/sub", "photos/labels.csv", "photos/.hidden.png") == [
+        *("photos/sub/c.png", "photos/sub/deep/d.png", "photos/labels.csv", "photos/.hidden.png")
     ]
 
 
@@ -146,3 +146,42 @@ def test_standard_input_is_one_image_of_bounded_size(monkeypatch: pytest.MonkeyP
     (source,) = Images(["-"])
     with pytest.raises(RequestError, match="longer than"):
         _ = source.file
+
+
+class TestLists:
+    """`.txt` files that name a path or URL on each line."""
+
+    def test_lines_in_order_without_empty_ones(self, photos: Path) -> None:
+        url = (photos / "b.png").as_uri()
+        (photos.parent / "list.txt").write_text(f"\ufeffphotos/sub/c.png\r\n\n  {url} \nphotos/none.png")
+        assert shown("list.txt", "photos/a.JPG") == [
+            *("photos/sub/c.png", str(photos / "b.png"), "photos/none.png", "photos/a.JPG")
+        ]
+        assert [source.relative for source in Images(["list.txt"])] == [Path("c.png"), Path("b.png"), Path("none.png")]
+        assert Images(["list.txt"]).roots == [Path("photos/sub/c.png"), photos / "b.png", Path("photos/none.png")]
+
+    def test_what_a_list_names_twice_is_told_with_both_lines(self, photos: Path) -> None:
+        (photos.parent / "list.txt").write_text("photos/b.png\nphotos/a.JPG\nphotos/b.png\n")
+        with pytest.raises(RequestError, match=r"list.txt:3: photos/b.png stands in line 1 already"):
+            Images(["list.txt"])
+
+    @pytest.mark.parametrize(
+        ("content", "message"),
+        [("", "no images in"), ("\n \n", "no images in"), ("ftp://host/a.png\n", "no images can be read from")],
+    )
+    def test_lists_that_name_nothing(self, photos: Path, content: str, message: str) -> None:
+        (photos.parent / "list.txt").write_text(content)
+        with pytest.raises(RequestError, match=message):
+            Images(["list.txt"])
+
+    def test_a_file_url_is_its_path(self, photos: Path) -> None:
+        assert shown((photos / "b.png").as_uri()) == [str(photos / "b.png")]
+
+
+def test_a_source_is_found_again_by_its_place(photos: Path) -> None:
+    for source in Images(["photos"]):
+        assert source_at(source.place, photos.parent).file == photos.parent / source.file  # type: ignore[operator]
+        assert source_at(source.place).shown == source.shown
+    (stdin,) = Images(["-"])
+    with pytest.raises(TypeError):
+        _ = stdin.place

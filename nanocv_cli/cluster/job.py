@@ -1,0 +1,268 @@
+"""A job's folder: what is asked, the images it is asked of, and the files of answers that are whole. No Ray.
+
+job.json          what is asked; a call that asks the same goes on with this job
+inputs.jsonl      the images, a path or URL a line, listed once
+part-00000.jsonl  the answers to the first images, in their order; whole as soon as it is there
+manifest.json     written last: every part with its images, bytes and hash
+"""
+
+import fcntl
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+
+from pydantic import ConfigDict, TypeAdapter
+from pydantic.dataclasses import dataclass as strict_dataclass
+
+from nanocv_cli.errors import RequestError
+from nanocv_cli.files import atomic_path, expect_folder, write_json
+from nanocv_cli.foreign import read_json
+from nanocv_cli.output import json_line
+from nanocv_cli.untrusted import open_regular, printable
+
+JOB, INPUTS, MANIFEST = "job.json", "inputs.jsonl", "manifest.json"
+PROBLEMS_KEPT = 10  # of a part's unreadable images, for people; all of them stand in the part
+OTHER_OUT = "choose another --out"
+
+
+@strict_dataclass(frozen=True, config=ConfigDict(strict=True))
+class Asked:
+    """What a job is asked; two calls that ask the same are one job.
+
+    Attributes:
+        arguments: the images, as they were named.
+        folder: where relative paths begin.
+        model: the graph's file.
+        model_hash: sha256 of the graph, hex digits.
+        runtime: what runs it, a name of `runtimes.RUNTIMES`.
+        precision: what it is computed in.
+        top: most answers per image; None: the task's own number.
+        batch_size: images that are answered at a time.
+        tile: side of the squares that images are cut into, pixels; 0: they are read whole.
+        part_images: images of a part, a multiple of `batch_size`, so that batches are those of one process.
+        version: of nanocv.
+    """
+
+    arguments: tuple[str, ...]
+    folder: str
+    model: str
+    model_hash: str
+    runtime: str
+    precision: str
+    top: int | None
+    batch_size: int
+    tile: int
+    part_images: int
+    version: str
+
+
+@strict_dataclass(frozen=True, config=ConfigDict(strict=True))
+class _Recorded:
+    """`job.json`.
+
+    Attributes:
+        asked: what is asked.
+        images: how many were listed.
+        inputs_hash: sha256 of `inputs.jsonl`, hex digits.
+    """
+
+    asked: Asked
+    images: int
+    inputs_hash: str
+
+
+@dataclass(frozen=True)
+class Part:
+    """Images that are answered together.
+
+    Attributes:
+        name: of the file of their answers.
+        places: their paths and URLs, see `sources.source_at`.
+    """
+
+    name: str
+    places: list[str]
+
+
+@dataclass(frozen=True)
+class WholePart:
+    """A file of answers that is whole.
+
+    Attributes:
+        name: of the file.
+        images: answered or found unreadable.
+        skipped: the unreadable ones.
+        bytes: of the file.
+        sha256: of the file, hex digits.
+        problems: of the first unreadable ones, the path and why.
+    """
+
+    name: str
+    images: int
+    skipped: int
+    bytes: int
+    sha256: str
+    problems: list[tuple[str, str]]
+
+
+class Job:
+    """A job in its folder; `open_job` makes or finds one.
+
+    Attributes:
+        folder: where it lies.
+        asked: what is asked.
+        images: how many were listed.
+    """
+
+    def __init__(self, folder: Path, recorded: _Recorded) -> None:
+        self.folder, self.asked, self.images = folder, recorded.asked, recorded.images
+
+    def parts(self) -> Iterator[Part]:
+        """All parts in order, whole or not; the listing is read as they are taken."""
+        with open_regular(self.folder / INPUTS) as file:
+            number = 0
+            while lines := list(islice(file, self.asked.part_images)):
+                yield Part(f"part-{number:05d}.jsonl", [json.loads(line) for line in lines])
+                number += 1
+
+    def whole(self, part: Part) -> WholePart | None:
+        """What the file of a part holds; None where there is none, or one that was cut short."""
+        return examine(self.folder / part.name, len(part.places))
+
+    def begin(self) -> None:
+        """Takes the manifest of an earlier call away: a part that it names is not there any more.
+
+        Raises:
+            OSError: it cannot be removed.
+        """
+        (self.folder / MANIFEST).unlink(missing_ok=True)
+
+    def finish(self, parts: list[WholePart]) -> None:
+        """Writes the manifest, which says that all is whole.
+
+        Raises:
+            StorageError: it cannot be written.
+        """
+        rows = [{key: value for key, value in asdict(part).items() if key != "problems"} for part in parts]
+        skipped = sum(part.skipped for part in parts)
+        write_json(self.folder / MANIFEST, {"whole": True, "images": self.images, "skipped": skipped, "parts": rows})
+
+
+@contextmanager
+def open_job(folder: Path, asked: Asked, places: Iterable[str]) -> Iterator[Job]:
+    """The job of a folder, for as long as the block lasts, during which no other process has it.
+
+    Args:
+        folder: made where it is missing.
+        asked: what this call asks.
+        places: of the images; taken only where they are not listed there already.
+
+    Raises:
+        RequestError: the folder holds another job or other files, its listing was changed, or another process has it.
+        DataError: `job.json` cannot be read.
+        StorageError: the folder cannot be written.
+    """
+    expect_folder(folder)
+    record = folder / JOB
+    if not record.is_file():
+        _expect_unused(folder)
+        images, inputs_hash = _list_images(folder / INPUTS, places)
+        write_json(record, asdict(_Recorded(asked, images, inputs_hash)))
+    with _alone(record):
+        recorded = read_json(record, TypeAdapter(_Recorded), OTHER_OUT)
+        here = asdict(asked)
+        for name, value in asdict(recorded.asked).items():
+            if value != here[name]:
+                raise RequestError(
+                    f"{folder} holds the answers of another job "
+                    f"({name}: {printable(value, 80)} there, {printable(here[name], 80)} here)",
+                    OTHER_OUT,
+                )
+        with open_regular(folder / INPUTS) as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != recorded.inputs_hash:
+                raise RequestError(f"{folder / INPUTS} is not what this job has listed", OTHER_OUT)
+        yield Job(folder, recorded)
+
+
+def examine(path: Path, images: int) -> WholePart | None:
+    """A file of answers, if it is whole.
+
+    Args:
+        path: the file.
+        images: how many it answers.
+    """
+    count = skipped = size = 0
+    digest = hashlib.sha256()
+    problems: list[tuple[str, str]] = []
+    try:
+        with open_regular(path) as file:
+            for line in file:
+                answer = json.loads(line)
+                count += line.endswith(b"\n")
+                size += len(line)
+                digest.update(line)
+                if "error" in answer:
+                    skipped += 1
+                    if skipped <= PROBLEMS_KEPT:
+                        problems.append((answer["path"], answer["error"]))
+    except (OSError, ValueError, TypeError, KeyError):  # not there, cut short, or none of ours
+        return None
+    if count != images:
+        return None
+    return WholePart(path.name, count, skipped, size, digest.hexdigest(), problems)
+
+
+def model_hash(path: Path) -> str:
+    """sha256 of a graph's file, hex digits, with the weights beside it where OpenVINO keeps them there.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    digest = hashlib.sha256()
+    for file in (path, path.with_suffix(".bin")) if path.suffix == ".xml" else (path,):
+        with open_regular(file) as content:
+            digest.update(hashlib.file_digest(content, "sha256").digest())
+    return digest.hexdigest()
+
+
+def _expect_unused(folder: Path) -> None:
+    found = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
+    if {name for name in found if not name.startswith(".")} - {
+        INPUTS
+    }:  # a listing alone was left by a job that was killed before it was recorded
+        raise RequestError(f"{folder} holds files that belong to no such job", OTHER_OUT)
+
+
+def _list_images(target: Path, places: Iterable[str]) -> tuple[int, str]:
+    """Writes the listing; how many images it has, and its hash."""
+    count, digest = 0, hashlib.sha256()
+    with atomic_path(target) as temporary, temporary.open("wb") as file:
+        for place in places:
+            line = json_line(place).encode()
+            file.write(line)
+            digest.update(line)
+            count += 1
+    return count, digest.hexdigest()
+
+
+@contextmanager
+def _alone(record: Path) -> Iterator[None]:
+    """Holds a lock on a file inside the block; it ends with its process.
+
+    Raises:
+        RequestError: another process holds it.
+    """
+    with open_regular(record) as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RequestError(
+                f"another process is at work on the job in {record.parent}", "wait for it, or end it first"
+            ) from None
+        except OSError:  # a file system without locks: parts are the same whoever writes them
+            pass
+        yield

@@ -1,0 +1,97 @@
+"""Images of an object store: which URLs are taken, what is listed, which failures are an image's fault."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import ClassVar
+
+import fsspec
+import pytest
+from fsspec.implementations.memory import MemoryFileSystem
+
+from nanocv_cli.errors import DataError, MissingExtraError, RequestError
+from nanocv_cli.images import remote_files
+from nanocv_cli.images.image_file import UnreadableImageError
+from nanocv_cli.images.remote_files import RemoteFile, expect_store, remote_images
+from nanocv_cli.images.resize import open_image
+from nanocv_cli.images.sources import Images, source_at
+from tests.images.image_bytes import write_image
+
+
+class Bucket(MemoryFileSystem):
+    """A store in memory that bears S3's name."""
+
+    protocol = "s3"
+    store: ClassVar[dict[str, object]] = {}
+    pseudo_dirs: ClassVar[list[str]] = [""]
+    refuses = False
+
+    def find(self, path: str, *arguments: object, **options: object) -> list[str]:
+        if type(self).refuses:
+            raise PermissionError("Unable to locate credentials")
+        found: list[str] = super().find(path, *arguments, **options)
+        return found
+
+    def open(self, path: str, *arguments: object, **options: object) -> object:
+        if type(self).refuses:
+            raise PermissionError("Unable to locate credentials")
+        return super().open(path, *arguments, **options)
+
+
+@pytest.fixture
+def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
+    """`s3://photos` with images, hidden and other files."""
+    fsspec.register_implementation("s3", Bucket, clobber=True)
+    store = fsspec.filesystem("s3")
+    content = write_image(tmp_path / "red.png").read_bytes()
+    for name in ("b.png", "a/c.JPG", "a/.hidden.png", ".cache/d.png", "notes.csv"):
+        store.pipe(f"/photos/{name}", content)
+    monkeypatch.setattr(Bucket, "refuses", False)
+    yield store
+    store.store.clear()
+
+
+def test_what_lies_below_a_url_in_order_without_hidden_and_other_files(bucket: Bucket) -> None:
+    assert [source.shown for source in Images(["s3://photos"])] == ["s3://photos/a/c.JPG", "s3://photos/b.png"]
+    assert remote_images("s3://photos/a/") == ["s3://photos/a/c.JPG"]
+    (source,) = Images(["s3://photos/b.png"])
+    assert open_image(source.file).shape == (16, 20, 3)
+    assert source_at(source.place) == source
+    with pytest.raises(RequestError, match="no images in"):
+        remote_images("s3://photos/.cache")
+
+
+def test_a_missing_or_large_object_is_the_images_fault(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UnreadableImageError, match="no such object"):
+        RemoteFile("s3://photos/none.png").read()
+    monkeypatch.setattr(remote_files, "LARGEST_REMOTE", 20)
+    with pytest.raises(UnreadableImageError, match="larger than"):
+        RemoteFile("s3://photos/b.png").read()
+
+
+def test_a_store_without_credentials_is_no_fault_of_an_image(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Bucket, "refuses", True)
+    with pytest.raises(DataError, match="cannot be listed: Unable to locate credentials") as listed:
+        remote_images("s3://photos")
+    assert "credentials" in listed.value.hint
+    with pytest.raises(DataError, match="cannot be fetched") as fetched:
+        RemoteFile("s3://photos/b.png").read()
+    assert not isinstance(fetched.value, UnreadableImageError)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://host/a.png", "zip://a.png::s3://b/c", "s3://", "S3://bucket/a", "s3:///", "gopher://[", "memory://a/b"],
+)
+def test_other_urls_are_refused(url: str) -> None:
+    with pytest.raises(RequestError, match="no images can be read from"):
+        expect_store(url)
+
+
+def test_a_store_whose_package_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(scheme: str) -> object:
+        raise ImportError(f"install what opens {scheme}")
+
+    monkeypatch.setattr(fsspec, "filesystem", missing)
+    with pytest.raises(MissingExtraError, match="gs:// needs gcsfs") as caught:
+        Images(["gs://bucket/photos"])
+    assert caught.value.hint == "pip install gcsfs"
