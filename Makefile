@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo quick test lint format triton bench gpu clean
+.PHONY: demo quick test soak lint format triton bench gpu clean
 
 demo: $(VENV)/.demo  ## from nothing to an answer: flowers drawn, LeNet trained, measured and exported, one image inferred
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh scripts/demo.sh
@@ -18,6 +18,10 @@ test: .triton/.installed
 endif
 test: $(INSTALLED) lint  ## linters, types, layers, then the whole suite
 	$(BIN)/pytest -n 2 --dist worksteal
+
+soak: $(INSTALLED)  ## thousands of random faults thrown at trainings, of a seed to choose: FAULTS=2000 SEED=1
+	NANOCV_FAULTS=$(or $(FAULTS),2000) NANOCV_FAULTS_SEED=$(or $(SEED),1) OMP_NUM_THREADS=1 \
+		$(BIN)/pytest -s tests/training/test_faults.py
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

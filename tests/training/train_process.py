@@ -5,9 +5,11 @@ import multiprocessing
 import os
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import count
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -16,10 +18,17 @@ _CONTEXT = multiprocessing.get_context("forkserver" if sys.platform == "linux" e
 _IMPORTED = [
     "nanocv_cli.training.train",
     "nanocv_cli.exporting.graph_file",
+    "nanocv_cli.training.recorders.dvclive",
     "torch._dynamo",
     "torch.onnx._internal.exporter._core",
 ]
 _numbers = count()
+
+
+def forked(target: Callable[..., None], *arguments: Any) -> BaseProcess:
+    """A process that has not begun yet, in which torch and nanocv are imported already."""
+    _CONTEXT.set_forkserver_preload(_IMPORTED)
+    return _CONTEXT.Process(target=target, args=arguments)
 
 
 def group_environment(world: int) -> list[dict[str, str]]:
@@ -48,10 +57,7 @@ class TrainProcess:
         torchrun: tuple[str, ...] = (),
     ) -> None:
         self._errors = folder / f"stderr-{next(_numbers)}.txt"
-        _CONTEXT.set_forkserver_preload(_IMPORTED)
-        self._process = _CONTEXT.Process(
-            target=_train, args=(folder, arguments, self._errors, dict(environment or {}), torchrun)
-        )
+        self._process = forked(_train, folder, arguments, self._errors, dict(environment or {}), torchrun)
         self._process.start()
 
     def kill_worker(self, rank: int) -> bool:
