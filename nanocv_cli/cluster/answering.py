@@ -8,7 +8,8 @@ from pathlib import Path
 
 from nanocv_cli import __version__
 from nanocv_cli.api.model import load
-from nanocv_cli.cluster.job import Asked, Job, Part, WholePart, model_hash, open_job
+from nanocv_cli.cluster.job import Job, open_job
+from nanocv_cli.cluster.parts import Asked, Part, WholePart, model_hash
 from nanocv_cli.cluster.ray_cluster import connected, expect_answer, expect_ray
 from nanocv_cli.errors import RequestError
 from nanocv_cli.images.sources import STDIN, Images

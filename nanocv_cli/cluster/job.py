@@ -11,53 +11,22 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 
 from pydantic import ConfigDict, TypeAdapter
 from pydantic.dataclasses import dataclass as strict_dataclass
 
+from nanocv_cli.cluster.parts import JOB, Asked, Part, WholePart, examine
 from nanocv_cli.errors import RequestError
 from nanocv_cli.files import atomic_path, expect_folder, write_json
 from nanocv_cli.foreign import read_json
 from nanocv_cli.output import json_line
 from nanocv_cli.untrusted import open_regular, printable
 
-JOB, INPUTS, MANIFEST = "job.json", "inputs.jsonl", "manifest.json"
-PROBLEMS_KEPT = 10  # of a part's unreadable images, for people; all of them stand in the part
+INPUTS, MANIFEST = "inputs.jsonl", "manifest.json"
 OTHER_OUT = "choose another --out"
-
-
-@strict_dataclass(frozen=True, config=ConfigDict(strict=True))
-class Asked:
-    """What a job is asked; two calls that ask the same are one job.
-
-    Attributes:
-        arguments: the images, as they were named.
-        folder: where relative paths begin.
-        model: the graph's file.
-        model_hash: sha256 of the graph, hex digits.
-        runtime: what runs it, a name of `runtimes.RUNTIMES`.
-        precision: what it is computed in.
-        top: most answers per image; None: the task's own number.
-        batch_size: images that are answered at a time.
-        tile: side of the squares that images are cut into, pixels; 0: they are read whole.
-        part_images: images of a part, a multiple of `batch_size`, so that batches are those of one process.
-        version: of nanocv.
-    """
-
-    arguments: tuple[str, ...]
-    folder: str
-    model: str
-    model_hash: str
-    runtime: str
-    precision: str
-    top: int | None
-    batch_size: int
-    tile: int
-    part_images: int
-    version: str
 
 
 @strict_dataclass(frozen=True, config=ConfigDict(strict=True))
@@ -73,40 +42,6 @@ class _Recorded:
     asked: Asked
     images: int
     inputs_hash: str
-
-
-@dataclass(frozen=True)
-class Part:
-    """Images that are answered together.
-
-    Attributes:
-        name: of the file of their answers.
-        places: their paths and URLs, see `sources.source_at`.
-    """
-
-    name: str
-    places: list[str]
-
-
-@dataclass(frozen=True)
-class WholePart:
-    """A file of answers that is whole.
-
-    Attributes:
-        name: of the file.
-        images: answered or found unreadable.
-        skipped: the unreadable ones.
-        bytes: of the file.
-        sha256: of the file, hex digits.
-        problems: of the first unreadable ones, the path and why.
-    """
-
-    name: str
-    images: int
-    skipped: int
-    bytes: int
-    sha256: str
-    problems: list[tuple[str, str]]
 
 
 class Job:
@@ -186,47 +121,6 @@ def open_job(folder: Path, asked: Asked, places: Iterable[str]) -> Iterator[Job]
             if hashlib.file_digest(file, "sha256").hexdigest() != recorded.inputs_hash:
                 raise RequestError(f"{folder / INPUTS} is not what this job has listed", OTHER_OUT)
         yield Job(folder, recorded)
-
-
-def examine(path: Path, images: int) -> WholePart | None:
-    """A file of answers, if it is whole.
-
-    Args:
-        path: the file.
-        images: how many it answers.
-    """
-    count = skipped = size = 0
-    digest = hashlib.sha256()
-    problems: list[tuple[str, str]] = []
-    try:
-        with open_regular(path) as file:
-            for line in file:
-                answer = json.loads(line)
-                count += line.endswith(b"\n")
-                size += len(line)
-                digest.update(line)
-                if "error" in answer:
-                    skipped += 1
-                    if skipped <= PROBLEMS_KEPT:
-                        problems.append((answer["path"], answer["error"]))
-    except (OSError, ValueError, TypeError, KeyError):  # not there, cut short, or none of ours
-        return None
-    if count != images:
-        return None
-    return WholePart(path.name, count, skipped, size, digest.hexdigest(), problems)
-
-
-def model_hash(path: Path) -> str:
-    """sha256 of a graph's file, hex digits, with the weights beside it where OpenVINO keeps them there.
-
-    Raises:
-        OSError: it cannot be read.
-    """
-    digest = hashlib.sha256()
-    for file in (path, path.with_suffix(".bin")) if path.suffix == ".xml" else (path,):
-        with open_regular(file) as content:
-            digest.update(hashlib.file_digest(content, "sha256").digest())
-    return digest.hexdigest()
 
 
 def _expect_unused(folder: Path) -> None:

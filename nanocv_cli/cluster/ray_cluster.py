@@ -17,8 +17,8 @@ from contextlib import ExitStack, contextmanager, redirect_stdout
 from importlib.util import find_spec
 from typing import Any
 
-from nanocv_cli.cluster.job import Job, Part, WholePart
-from nanocv_cli.cluster.worker import answer_part
+from nanocv_cli.cluster.job import Job
+from nanocv_cli.cluster.parts import Part, WholePart, answer_part
 from nanocv_cli.errors import ClusterError, MissingExtraError, NanocvError, RequestError
 from nanocv_cli.machine import usable_processors
 from nanocv_cli.untrusted import first_line, printable

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from nanocv_cli import __version__
-from nanocv_cli.cluster.job import Asked, Part, model_hash, open_job
-from nanocv_cli.cluster.worker import answer_part
+from nanocv_cli.cluster.job import open_job
+from nanocv_cli.cluster.parts import Asked, Part, answer_part, model_hash
 from nanocv_cli.errors import ClusterError, DataError, NanocvError
 from tests.engine.graphs import write_graph
 from tests.images.image_bytes import write_image
