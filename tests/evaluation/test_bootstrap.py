@@ -19,6 +19,12 @@ class Mean(Evaluator):
     def update(self, *_: object) -> None:
         raise NotImplementedError
 
+    def state(self) -> NDArray[np.float64]:
+        return self.values
+
+    def absorb(self, state: NDArray[np.float64]) -> None:
+        self.values = np.concatenate([self.values, state])
+
     def compute(self) -> dict[str, float]:
         return {"mean": float(self.values.mean())}
 
