@@ -2,17 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
-from torch import Tensor
-from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from nanocv_cli.data.labels.masks import IGNORED
 from nanocv_cli.files import save_chart
@@ -60,21 +57,19 @@ class SegmentationEvaluator(Evaluator):
     def __init__(self, classes: tuple[str, ...]) -> None:
         self.classes = classes
         count = len(classes)
-        self._confusion = torch.zeros((count, count), dtype=torch.int64)
+        self._confusion = np.zeros((count, count), np.int64)
         self._counts: list[NDArray[np.int64]] = []
         self.worst: list[Evaluated] = []
         self._seen = 0
 
     def update(self, outputs: Outputs, targets: NDArray[np.uint8], images: NDArray[np.uint8]) -> None:
         """Adds `outputs["mask"]` uint8 [N,H,W] with labels uint8 [N,H,W], 255 ignored."""
-        answers = torch.from_numpy(np.ascontiguousarray(outputs["mask"])).long()
-        truth = torch.from_numpy(np.array(targets)).long()
-        count = len(self.classes)
-        self._confusion += multiclass_confusion_matrix(answers, truth, count, ignore_index=IGNORED)
-        counted = truth != IGNORED
-        self._keep_worst(answers, truth, counted)
-        by_class = [_pixel_counts(answers == label, truth == label, counted) for label in range(count)]
-        self._counts.append(torch.stack(by_class, 1).numpy())
+        answers, truth = np.asarray(outputs["mask"]), np.asarray(targets)
+        confusions = _confusions(answers, truth, len(self.classes))
+        self._confusion += confusions.sum(0)
+        self._keep_worst(answers, truth, confusions)
+        overlaps = [np.diagonal(confusions, axis1=1, axis2=2), confusions.sum(2), confusions.sum(1)]
+        self._counts.append(np.stack([*overlaps, *_boundary_counts(answers, truth, len(self.classes))], 2))
 
     def state(self) -> Any:
         return self._confusion, self._counts, self.worst, self._seen
@@ -86,13 +81,14 @@ class SegmentationEvaluator(Evaluator):
         self._keep([replace(evaluated, number=self._seen + evaluated.number) for evaluated in worst])
         self._seen += seen
 
-    def _keep_worst(self, answers: Tensor, truth: Tensor, counted: Tensor) -> None:
+    def _keep_worst(self, answers: NDArray[np.uint8], truth: NDArray[np.uint8], confusions: NDArray[np.int64]) -> None:
         """The masks of few images are kept: those of a whole split would fill the memory."""
-        right = ((answers == truth) & counted).sum((1, 2)) / counted.sum((1, 2)).clamp(min=1)
+        right, counted = confusions.trace(axis1=1, axis2=2), confusions.sum((1, 2))
+        shares = (right.astype(np.float32) / np.maximum(counted, 1).astype(np.float32)).tolist()
+        # Only these few are copied, out of arrays that the next batch may be written to.
         self._keep([
-            Evaluated(self._seen + row, share, truth[row].byte().numpy(), answers[row].byte().numpy())
-            for row, share in enumerate(right.tolist())
-            if counted[row].any()
+            Evaluated(self._seen + row, shares[row], truth[row].copy(), answers[row].copy())
+            for row in sorted(np.flatnonzero(counted).tolist(), key=shares.__getitem__)[:SHOWN]
         ])  # fmt: skip
         self._seen += len(answers)
 
@@ -135,14 +131,14 @@ class SegmentationEvaluator(Evaluator):
         gallery = Gallery("The images with the fewest right pixels", tuple(shown), are_mistakes=True,
                           parts=("image", "labels", "answer"), colours=legend_colours(wrong, self.classes))  # fmt: skip
         return Exhibits(
-            matrices=(Matrix("Answers by true class, pixels", self.classes, self._confusion.numpy(), are_many=True),),
+            matrices=(Matrix("Answers by true class, pixels", self.classes, self._confusion, are_many=True),),
             galleries=(gallery,) if shown else (),
         )
 
     def draw(self, folder: Path, images: ImageRows) -> list[Path]:
         """Writes `confusion.png`, shares of each true class's pixels, and `overlays.png`, the worst images."""
 
-        drawn = [draw_confusion(self._confusion.numpy(), self.classes, folder / "confusion.png", in_percent=True)]
+        drawn = [draw_confusion(self._confusion, self.classes, folder / "confusion.png", in_percent=True)]
         if self.worst:
             drawn.append(draw_overlays(self.worst, images, self.classes, folder / "overlays.png"))
         return drawn
@@ -186,28 +182,68 @@ def _defined(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-def _pixel_counts(answer: Tensor, truth: Tensor, counted: Tensor) -> Tensor:
-    """Of one class in each image, int64 [N,7]: pixels right, true, answered; boundary pixels answered, true, answered
-    near a true one, true near an answered one.
+def _confusions(answers: NDArray[np.uint8], truth: NDArray[np.uint8], classes: int) -> NDArray[np.int64]:
+    """Labelled pixels of each image by true class and answered class, [N,classes,classes]."""
+    images, size = len(truth), classes * classes
+    pairs = truth.astype(np.int64) * classes + answers
+    pairs += (np.arange(images) * size)[:, None, None]
+    pairs[truth == IGNORED] = images * size  # a place of their own, after those of all images
+    return np.bincount(pairs.ravel(), minlength=images * size + 1)[:-1].reshape(images, classes, classes)
+
+
+def _boundary_counts(answers: NDArray[np.uint8], truth: NDArray[np.uint8], classes: int) -> list[NDArray[np.int64]]:
+    """Boundary pixels of each class in each image, [N,classes] each: answered, true, answered near a true one, true
+    near an answered one.
     """
     height, width = truth.shape[1:]
     reach = max(1, round(BOUNDARY_TOLERANCE * float(np.hypot(height, width))))
-    answered = answer & counted
-    found, real = (_edges(mask) & counted for mask in (answer, truth))
-    near_real, near_found = (_grown(edges, reach) for edges in (real, found))
-    masks = [answered & truth, truth, answered, found, real, found & near_real, real & near_found]
-    return torch.stack([mask.sum((1, 2)) for mask in masks], 1)
+    margin = ((0, 0), (reach, reach), (reach, reach))
+    found, real = (
+        np.pad(np.where(_edges(labels) & (truth != IGNORED), labels, IGNORED), margin, constant_values=IGNORED)
+        for labels in (answers, truth)
+    )
+    counts, near = [], []
+    for own, other in ((found, real), (real, found)):
+        places = np.flatnonzero(own != IGNORED)
+        counts.append(_by_class(own, places, classes))
+        near.append(counts[-1] - _by_class(own, _far(own, other, places, reach), classes))
+    return counts + near
 
 
-def _edges(mask: Tensor) -> Tensor:
-    """Pixels of a mask bool [N,H,W] beside one that is not of it."""
-    inside = -F.max_pool2d(-mask.float().unsqueeze(1), 3, 1, 1).squeeze(1)
-    return mask & (inside < 0.5)
+def _edges(labels: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Pixels bool [N,H,W] of which one of the eight around is of another class."""
+    edges = np.zeros(labels.shape, np.bool_)
+    for one, other in (
+        (np.s_[:, :, 1:], np.s_[:, :, :-1]),
+        (np.s_[:, 1:], np.s_[:, :-1]),
+        (np.s_[:, 1:, 1:], np.s_[:, :-1, :-1]),
+        (np.s_[:, 1:, :-1], np.s_[:, :-1, 1:]),
+    ):
+        differs = labels[one] != labels[other]
+        edges[one] |= differs
+        edges[other] |= differs
+    return edges
 
 
-def _grown(edges: Tensor, reach: int) -> Tensor:
-    grown: Any = F.max_pool2d(edges.float().unsqueeze(1), 2 * reach + 1, 1, reach).squeeze(1) > 0.5
-    return torch.as_tensor(grown)
+def _far(own: NDArray[np.uint8], other: NDArray[np.uint8], places: NDArray[np.intp], reach: int) -> NDArray[np.intp]:
+    """Those of the flat `places` whose class in `own` the square of `reach` around them in `other` does not hold.
+
+    Both are uint8 [N,H,W] with a margin of `reach`, so that no square leads into the next row or image.
+    """
+    row = own.shape[2]
+    steps = range(-reach, reach + 1)
+    flat, labels = other.ravel(), own.ravel()[places]
+    # The nearest first: most are found there, and only the rest is looked for further.
+    for down, right in sorted(product(steps, steps), key=lambda step: max(map(abs, step))):
+        left = flat[places + (down * row + right)] != labels
+        places, labels = places[left], labels[left]
+    return places
+
+
+def _by_class(labels: NDArray[np.uint8], places: NDArray[np.intp], classes: int) -> NDArray[np.int64]:
+    """How many of the flat `places` in [N,H,W] are of each class in each image, [N,classes]."""
+    images = places // labels[0].size
+    return np.bincount(images * classes + labels.ravel()[places], minlength=len(labels) * classes).reshape(-1, classes)
 
 
 def drawn_masks(entry: Evaluated, image: NDArray[np.uint8], classes: tuple[str, ...]) -> list[NDArray[np.uint8]]:

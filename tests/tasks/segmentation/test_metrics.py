@@ -73,6 +73,33 @@ def test_boundaries_forgive_a_pixel_and_no_more() -> None:
     assert figures[2] < 0.7
 
 
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 100_000))
+def test_boundaries_are_those_of_plain_loops(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    truth = random.choice(np.array([0, 1, 2, IGNORED], np.uint8), (2, 6, 5), p=(0.6, 0.2, 0.1, 0.1))
+    answer = np.where(random.random(truth.shape) < 0.7, truth % 3, random.integers(0, 3, truth.shape)).astype(np.uint8)
+
+    def edge(labels: np.ndarray, image: int, y: int, x: int) -> bool:
+        around = labels[image, max(0, y - 1) : y + 2, max(0, x - 1) : x + 2]
+        return bool((around != labels[image, y, x]).any()) and truth[image, y, x] != IGNORED
+
+    def share(own: np.ndarray, other: np.ndarray, label: int) -> float:
+        """Of the class's boundary pixels in one mask, those with such a pixel of the other one beside them."""
+        marks = [
+            {place for place in np.ndindex(truth.shape) if labels[place] == label and edge(labels, *place)}
+            for labels in (own, other)
+        ]
+        near = [p for p in marks[0] if any(p[0] == q[0] and abs(p[1] - q[1]) < 2 > abs(p[2] - q[2]) for q in marks[1])]
+        return len(near) / max(1, len(marks[0]))
+
+    metrics = evaluated(answer, truth).compute()
+    for label, name in enumerate(CLASSES):
+        precision, recall = share(answer, truth, label), share(truth, answer, label)
+        expected = 2 * precision * recall / max(precision + recall, 1e-12) if (truth == label).any() else None
+        assert metrics["per_class"][name]["boundary_f1"] == pytest.approx(expected)
+
+
 def test_the_worst_images_are_drawn(tmp_path: Path) -> None:
     evaluator = SegmentationEvaluator(CLASSES)
     truth = np.zeros((9, 16, 16), np.uint8)
