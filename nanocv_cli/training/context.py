@@ -1,7 +1,7 @@
 """What one training is asked for and works with; nothing in it is replaced while it runs."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from nanocv_cli.config.loader import Resolved, config_hash, load_resolved, resol
 from nanocv_cli.config.located import Located
 from nanocv_cli.config.overrides import NO_OPTIONS, Override, TrainOptions, parse_overrides
 from nanocv_cli.config.schema import RunConfig
+from nanocv_cli.config.yaml_lines import read_yaml
 from nanocv_cli.data.dataset import Dataset
 from nanocv_cli.data.sources import image_folder
 from nanocv_cli.display import Display
@@ -34,6 +35,7 @@ from nanocv_cli.training.saves import telling_how_to_go_on
 from nanocv_cli.training.start import Start, card_model, read_start
 from nanocv_cli.untrusted import is_plain, printable
 
+_ORIGINS = TypeAdapter(dict[str, str])
 _COMPANIONS = TypeAdapter(dict[str, dict[str, str]])
 
 # What a run may be resumed with another value of: memory and processes differ from machine to machine.
@@ -142,6 +144,7 @@ def start_run(
                 f"nanocv train --resume {request.resume}, without others; other values need a new run",
             )
         resumed = RunDirectory.existing(root, request.resume)
+        _expect_whole_config(resumed)
         config, resolved = load_resolved(resumed.config, parse_overrides(request.overrides)), None
     else:
         resolved = _resolved(request, root, group)
@@ -203,6 +206,23 @@ def _resolved(request: TrainRequest, root: Path, group: ProcessGroup) -> Resolve
         if model is None:
             model = card_model(group.leader_first(lambda: find_checkpoint(start, root)), start)
     return resolve(request.data, model, request.recipe, None, request.overrides, request.options, asked)
+
+
+def _expect_whole_config(run: RunDirectory) -> None:
+    """Makes sure that a run's config holds all keys that it began with: half of one would be filled up with defaults.
+
+    Raises:
+        ConfigError: one is not there.
+    """
+    origins: dict[str, str] = {}
+    with suppress(DataError):  # they are missing or damaged themselves
+        origins = read_json(run.origins, _ORIGINS, "")
+    written = read_yaml(run.config) if origins else None
+    if written and (lacking := next((key for key in origins if not written.holds(key)), None)):
+        raise ConfigError(
+            f"{run.config} is not whole: it lacks {lacking}, which the run began with",
+            f"put the file back as it was, or start a new run, --from {run.best} perhaps",
+        )
 
 
 def _keep_companions(context: TrainContext) -> None:

@@ -312,3 +312,30 @@ def test_training_says_that_a_cache_was_damaged(tmp_path: Path) -> None:
     assert told.getvalue().splitlines() == [
         f"the {kind} cache was damaged: 1 of 1 parts are made anew" for kind in ("image", "mask")
     ]
+
+
+def test_an_image_that_has_gone_since_the_set_was_listed_is_not_kept_as_unreadable(
+    tmp_path: Path, samples: list[Sample[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decode = cache_module.open_square
+
+    def gone(path: Path, size: int, resize: str) -> object:
+        aside = path.with_suffix(".aside")
+        if path != samples[2].path:
+            return decode(path, size, resize)
+        path.rename(aside)
+        try:
+            return decode(path, size, resize)
+        finally:
+            aside.rename(path)
+
+    with monkeypatch.context() as patch, pytest.raises(DataError, match=r"2\.png was there when the set was listed"):
+        patch.setattr(cache_module, "open_square", gone)
+        cached_split(tmp_path / "cache", samples, 24, "crop")
+    assert cached_split(tmp_path / "cache", samples, 24, "crop").unreadable == ()
+
+
+def test_an_image_that_was_never_there_is_left_out(tmp_path: Path, samples: list[Sample[int]]) -> None:
+    absent = Sample(tmp_path / "absent.png", 0)
+    cached = cached_split(tmp_path / "cache", [*samples, absent], 24, "crop")
+    assert [path for path, _ in cached.unreadable] == [str(absent.path)]

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from nanocv_cli.errors import RequestError, TrainingError
-from nanocv_cli.files import write_text
+from nanocv_cli.files import PREFIX, write_text
 from nanocv_cli.training.run_directory import RunDirectory
 from tests.conftest import TINY, Command
 
@@ -88,3 +88,20 @@ def test_one_run_has_a_folder_at_a_time(tmp_path: Path) -> None:
 def test_a_runs_own_name_is_one_folder_below_runs(tmp_path: Path, name: str) -> None:
     with RunDirectory.create(tmp_path, None, name, name) as run:
         assert run.path.parent == tmp_path / "runs"
+
+
+def test_what_a_killed_start_left_stands_in_no_ones_way(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / f"{PREFIX}0123456789abcdef.yaml").write_text("data:")
+    with RunDirectory.create(tmp_path, tmp_path / "run", "m", "d"):
+        assert entries(tmp_path) == ["run", "run/run.lock"]
+
+
+def test_a_summary_that_is_cut_short_ends_no_run(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path / "run")
+    write_text(run.config, "x")
+    run.summary.write_text('{"model": "len')
+    assert RunDirectory.existing(tmp_path, str(run.path)).path == run.path
+    run.finish({"model": "lenet"})
+    with pytest.raises(RequestError, match="is finished"):
+        RunDirectory.existing(tmp_path, str(run.path))
