@@ -18,7 +18,11 @@ _CONTEXT = multiprocessing.get_context("forkserver" if sys.platform == "linux" e
 _IMPORTED = [
     "nanocv_cli.training.train",
     "nanocv_cli.exporting.graph_file",
+    "nanocv_cli.tasks.classification.task",
     "nanocv_cli.training.recorders.dvclive",
+    "dvc.repo",
+    "dvc.scm",
+    "scmrepo.git",
     "torch._dynamo",
     "torch.onnx._internal.exporter._core",
 ]
