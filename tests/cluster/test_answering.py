@@ -166,6 +166,19 @@ class TestOnACluster:
         assert "model.onnx is another model on" in outcome.document["error"]["message"]
         assert "Traceback" not in outcome.err
 
+    def test_images_that_kill_their_workers_are_named(
+        self, infer: Infer, cluster: RunningCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def die(*arguments: object) -> None:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        monkeypatch.setattr(ray_cluster, "answer_part", die)
+        monkeypatch.setattr(ray_cluster, "DEATHS", 0)
+        outcome = infer(*by_ray(cluster, tmp_path / "out"))
+        assert (outcome.code, outcome.document["error"]["kind"]) == (1, "cluster")
+        assert "workers died on part-0000" in outcome.document["error"]["message"]
+        assert "leave out the image that kills them" in outcome.document["error"]["hint"]
+
     def test_it_listens_on_loopback_alone(self, cluster: RunningCluster) -> None:
         listening = {
             connection.laddr.ip.removeprefix("::ffff:")
