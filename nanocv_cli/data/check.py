@@ -91,7 +91,8 @@ def _copies(members: list[tuple[str, Sample[Any]]], seen: list[_Seen]) -> list[P
     for copies in by_content.values():
         if len(copies) < 2:
             continue
-        paths = tuple(str(sample.path) for _, sample in copies)
+        # A file that two splits name is one path.
+        paths = tuple(dict.fromkeys(str(sample.path) for _, sample in copies))
         splits = sorted({split for split, _ in copies}, key=SPLITS.index)
         if len({sample.label.content() for _, sample in copies}) > 1:
             findings.append(

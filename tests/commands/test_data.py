@@ -1,6 +1,7 @@
 """`nanocv data` as the user sees it, on folders of the user's own."""
 
 import hashlib
+import json
 import os
 import shutil
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.boxed import write_boxed_set
 from tests.conftest import Command, draw_class_image
 
 
@@ -21,6 +23,32 @@ def test_check_passes_a_clean_set(nanocv: Command, project: Path, tiny_set: Path
     assert outcome.code == 0
     assert outcome.document["findings"] == []
     assert outcome.document["splits"] == {"train": 36, "val": 12, "test": 12}
+
+
+def test_links_are_seen_through(nanocv: Command, project: Path, tiny_set: Path) -> None:
+    red, blue = tiny_set / "train" / "red", tiny_set / "train" / "blue"
+    (blue / "hard.png").hardlink_to(red / "000.png")
+    (blue / "soft.png").symlink_to(red / "001.png")
+    (tiny_set / "val" / "red" / "hard.png").hardlink_to(red / "002.png")
+    outcome = nanocv("data", "check", tiny_set, "--json")
+    assert outcome.code == 1
+    named = [(f["kind"], {Path(path).name for path in f["paths"]}) for f in outcome.document["findings"]]
+    assert sorted(kind for kind, _ in named) == ["conflict", "conflict", "duplicate", "duplicate", "leak"]
+    assert ("leak", {"002.png", "hard.png"}) in named and ("conflict", {"001.png", "soft.png"}) in named
+
+
+def test_a_file_that_two_splits_name_is_named_once(nanocv: Command, project: Path) -> None:
+    root = write_boxed_set(project / "shapes", {"train": 4, "val": 2})
+    (root / "images").mkdir()
+    (root / "val" / "001.png").rename(root / "images" / "both.png")
+    for split in ("train", "val"):
+        path = root / "annotations" / f"{split}.json"
+        document = json.loads(path.read_text())
+        document["images"][0]["file_name"] = "both.png"
+        path.write_text(json.dumps(document))
+    outcome = nanocv("data", "check", root, "--json")
+    (leak,) = [finding for finding in outcome.document["findings"] if finding["kind"] == "leak"]
+    assert leak["paths"] == [str(root / "images" / "both.png")]
 
 
 def test_check_names_everything_that_is_wrong(nanocv: Command, project: Path, tiny_set: Path) -> None:

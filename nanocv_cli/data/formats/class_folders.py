@@ -48,7 +48,7 @@ def read_class_folders(config: DataConfig, root: Path) -> Dataset[ClassLabel]:
     classes = class_names(config.classes or sorted({name for found in files.values() for name in found}), root)
     _check_classes(config, root, classes, files)
     splits = {split: _samples(found, classes) for split, found in files.items()}
-    notes: list[str] = []
+    notes = [] if config.classes else _empty_folders(root, sources, classes)
     if "all" in splits:
         whole = splits["all"]
         splits = divide(whole, _by_class(whole), config, root, config.test_fraction)
@@ -63,6 +63,10 @@ def read_class_folders(config: DataConfig, root: Path) -> Dataset[ClassLabel]:
         for label, name in enumerate(classes)
         if counts[label] < 2
     ]
+    for split, found in files.items():
+        lacking = [name for name in classes if name not in found]
+        if lacking and split != "train":
+            notes.append(f"{split} has no image of class {printable(', '.join(lacking))}")
     return Dataset(config.name, root, classes, {s: samples for s, samples in splits.items() if samples}, tuple(notes))
 
 
@@ -71,6 +75,16 @@ def _folders(root: Path) -> list[Path]:
         return subfolders(root)
     except OSError as error:
         raise DataError(f"{root} cannot be read: {error.strerror}", "check its permissions") from error
+
+
+def _empty_folders(root: Path, sources: dict[str, Path], classes: tuple[str, ...]) -> list[str]:
+    """What is said of folders that look like classes and give none."""
+    return [
+        f"{printable(str(folder.relative_to(root)))} holds no image, and is no class"
+        for source in sources.values()
+        for folder in _folders(source)
+        if folder.name not in classes and folder.name not in OTHER_FOLDERS
+    ]
 
 
 def _images_by_class(root: Path) -> dict[str, Listing]:

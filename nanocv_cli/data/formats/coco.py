@@ -148,11 +148,17 @@ def ordered_classes(path: Path, documents: Iterable[BoxDocument | SegmentDocumen
 
 
 def _check(document: _Document, path: Path) -> None:
-    """What no type says: images and categories are told apart by their numbers."""
+    """What no type says: images and categories are told apart by their numbers, and no file is there twice."""
     for key in ("images", "categories"):
         twice = [number for number, count in Counter(entry["id"] for entry in document[key]).items() if count > 1]
         if twice:
             raise DataError(f"{path}: the id {printable(twice[0], 40)} stands twice in {key}", HINT)
+    files = Counter(entry["file_name"] for entry in document["images"])
+    if repeated := [name for name, count in files.items() if count > 1]:
+        raise DataError(
+            f"{path}: the file {printable(repeated[0], 100)} stands twice in images",
+            "give it one entry, which all of its annotations name",
+        )
     class_names(dict.fromkeys(entry["name"] for entry in document["categories"]), path)
 
 

@@ -5,6 +5,7 @@ VOC counts pixels from 1 and names the last pixel inside: the box 1,1,10,10 cove
 
 import os
 import xml.etree.ElementTree as ElementTree
+from collections import Counter
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -33,7 +34,7 @@ def find_annotations(root: Path) -> dict[str, list[Path]]:
     """The XML files of a folder by split (`all` where there are none); empty if it is no VOC set.
 
     Raises:
-        DataError: a list of a split cannot be read.
+        DataError: a list of a split cannot be read, or names a file twice.
     """
     lists = root / "ImageSets" / "Main"
     annotations = root / "Annotations"
@@ -52,7 +53,10 @@ def _listed(path: Path, annotations: Path) -> list[Path]:
     """The annotations that a list names, one in each line, which a flag may follow."""
     names = [Path(line.strip()).name for line in read_text(path).split("\n")]
     whole = {name: " " not in name or is_file(annotations / f"{name}.xml") for name in names}
-    return [annotations / f"{name if whole[name] else name.split()[0]}.xml" for name in names if name]
+    stems = [name if whole[name] else name.split()[0] for name in names if name]
+    if twice := next((stem for stem, count in Counter(stems).items() if count > 1), None):
+        raise DataError(f"{path}: {printable(twice, 100)} stands twice in it", "leave all lines but one out")
+    return [annotations / f"{stem}.xml" for stem in stems]
 
 
 def read_pascal_voc(config: DataConfig, root: Path) -> Dataset[Boxes]:

@@ -80,9 +80,16 @@ def test_junk_and_empty_folders_are_passed_over(tiny_set: Path) -> None:
     (tiny_set / "train" / "red" / "notes.txt").write_text("x")
     (tiny_set / "train" / "red" / ".hidden.png").write_bytes(b"x")
     (tiny_set / "train" / "empty").mkdir()
+    (tiny_set / "train" / "masks").mkdir()
     dataset = read(tiny_set)
+    assert dataset.notes == (f"{Path('train', 'empty')} holds no image, and is no class",)
     assert dataset.classes == ("blue", "green", "red")
     assert len(dataset.split("train")) == 36
+
+
+def test_a_class_that_nothing_measures_is_noted(tiny_set: Path) -> None:
+    shutil.rmtree(tiny_set / "val" / "green")
+    assert read(tiny_set).notes == ("val has no image of class green",)
 
 
 def test_the_configs_classes_fix_the_order(tiny_set: Path) -> None:

@@ -180,6 +180,10 @@ ENTRY = {"id": 1, "image_id": 1, "category_id": 10, "bbox": [1, 2, 3, 4]}
             {"images": [{"id": 1, "file_name": "001.png", "width": 9, "height": 9}] * 2},
             "the id 1 stands twice in images",
         ),
+        (
+            {"images": [{"id": number, "file_name": "001.png", "width": 9, "height": 9} for number in (1, 2)]},
+            "the file 001.png stands twice in images",
+        ),
         ({"categories": [{"id": True, "name": "cat"}]}, r"categories\[0\].id is True"),
         ({"categories": [{"id": 1, "name": "a\nb"}]}, "class name"),
     ],
@@ -250,6 +254,9 @@ def test_lists_of_pascal_voc_name_their_line_and_names_with_spaces(sets: Path, t
     assert [sample.path.name for sample in read_as(Boxes, DataConfig(name="set", path="x"), root).splits["train"]] == [
         *("my photo.png", "002.png", "003.png")
     ]
+    listed.write_text("002\n003 1\n002 -1\n")
+    with pytest.raises(DataError, match=r"train\.txt: 002 stands twice"):
+        read_as(Boxes, DataConfig(name="set", path="x"), root)
     listed.write_bytes(b"002\n\xe9\n")
     with pytest.raises(DataError, match=r"train\.txt:2: not UTF-8 text"):
         read_as(Boxes, DataConfig(name="set", path="x"), root)
