@@ -44,7 +44,7 @@ def image_folder(config: DataConfig, root: Path, display: Display) -> Path:
         display.say(f"unpacking {config.archive}")
         unpack(archive, folder, tracked.md5 if tracked else None)
     if not folder.is_dir():
-        own = "bring the folder back, or name where it is now: --data FOLDER, or path: in its config"
+        own = "bring the folder back, or say where it is now: --data FOLDER (--resume: path in the run's config.yaml)"
         hint = f"nanocv data pull {config.name}" if config.archive else own
         raise DataError(f"the images of {config.name} are not here ({folder})", hint)
     return folder

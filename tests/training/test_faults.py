@@ -29,7 +29,7 @@ SETS = (
 STREAMS_EACH = 4
 
 
-@pytest.mark.slow(60)
+@pytest.mark.slow(30)
 @pytest.mark.timeout(0 if FAULTS > 1000 else 1200)
 def test_no_fault_costs_an_epoch_or_changes_a_bit(tmp_path: Path) -> None:
     data = write_tiny_set(tmp_path / "colours", {"train": 12, "val": 4})
