@@ -122,6 +122,7 @@ EXTRA_OF_MODULE = {
     "dvc": "dvc",
     "dvclive": "train",
     "faster_coco_eval": "train",
+    "aiohttp": "remote",
     "fsspec": "ray",
     "matplotlib": "train",
     "onnx": "train",

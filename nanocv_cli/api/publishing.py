@@ -115,7 +115,7 @@ def _draw_results(model: Model, checkpoint: Path, root: Path, path: Path) -> Pat
         count = min(SHOWN, len(samples))
         chosen = [samples[len(samples) * number // count] for number in range(count)]
         side = max(card.input_size, SHOWN_SIDE)
-        images = [open_square(sample.path, side, card.resize)[0] for sample in chosen]
+        images = [open_square(sample.image(), side, card.resize)[0] for sample in chosen]
         drawn = [model.draw(image, result) for image, result in zip(images, model.predict(images), strict=True)]
     except NanocvError as error:
         path.unlink(missing_ok=True)

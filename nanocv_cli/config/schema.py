@@ -44,7 +44,7 @@ class MaskConfig(Config):
 
 
 # Of labels; `auto` looks which it is.
-FORMATS = ("auto", "class_folders", "coco", "pascal_voc", "yolo", "masks")
+FORMATS = ("auto", "class_folders", "coco", "pascal_voc", "yolo", "masks", "shards")
 
 
 def format_names() -> tuple[str, ...]:
@@ -65,12 +65,15 @@ class DataConfig(Config):
     """One data set: where it lies, what format it has, how it is split."""
 
     name: str = Field(min_length=1, description="of the set, as cards and summaries tell it")
-    path: str = Field(description="folder of the images; a relative path starts at the project root")
+    path: str = Field(description="folder of the images, or URL of shards; a relative path starts at the project root")
     archive: str | None = Field(None, description="the one DVC-tracked tar file that `path` is unpacked from")
     format: Annotated[str, OneOf(format_names, is_format)] = Field(
         "auto", description="layout of the labels; auto looks"
     )
     classes: tuple[str, ...] | None = Field(None, description="class names in label order; none: read from the set")
+    shards: tuple[str, ...] | None = Field(
+        None, description="names of tar shards below path, ranges as {000000..000009}; none: those in the folder"
+    )
     mask: MaskConfig = Field(MaskConfig(), description="what the values of masks mean")
     val_fraction: float = Field(0.15, gt=0.0, lt=1.0, description="val share where the set has no val split")
     test_fraction: float = Field(0.15, ge=0.0, lt=1.0, description="test share where the set has no splits at all")

@@ -99,7 +99,7 @@ def cached_split(
 
     def decode(sample: Sample[Any]) -> NDArray[np.uint8] | str:
         try:
-            return open_square(sample.path, size, resize)[0]
+            return open_square(sample.image(), size, resize)[0]
         except UnreadableImageError as error:
             number = error.__cause__.errno if isinstance(error.__cause__, OSError) else None
             if number in PASSING and sample.path not in missing():

@@ -34,7 +34,7 @@ def check_dataset(dataset: Dataset[Any], progress: Callable[[int, int], None] | 
     members = [(split, sample) for split in SPLITS for sample in dataset.splits.get(split, ())]
     seen: list[_Seen] = []
     with ThreadPoolExecutor(usable_processors()) as pool:
-        for done, result in enumerate(pool.map(lambda member: _look(member[1].path), members), start=1):
+        for done, result in enumerate(pool.map(lambda member: _look(member[1]), members), start=1):
             seen.append(result)
             if progress:
                 progress(done, len(members))
@@ -67,9 +67,10 @@ def check_dataset(dataset: Dataset[Any], progress: Callable[[int, int], None] | 
     return sorted(findings, key=lambda finding: finding.level)
 
 
-def _look(path: Path) -> _Seen:
+def _look(sample: Sample[Any]) -> _Seen:
     try:
-        return _Seen(content_hash(path), "", measure_image(path))
+        image = sample.image()
+        return _Seen(content_hash(image), "", measure_image(image))
     except UnreadableImageError as error:
         return _Seen("", error.message, (0, 0))
 

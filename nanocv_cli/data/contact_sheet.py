@@ -95,7 +95,7 @@ def _tiles(samples: list[Sample[Any]], count: int, classes: tuple[str, ...]) -> 
     for index in np.linspace(0, len(samples) - 1, min(count, len(samples))).round().astype(int):
         sample = samples[index]
         try:
-            tile, _ = open_square(sample.path, TILE, sample.label.resize)
+            tile, _ = open_square(sample.image(), TILE, sample.label.resize)
             tile = sample.label.draw(tile, classes)
         except DataError:
             continue

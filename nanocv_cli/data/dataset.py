@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from nanocv_cli.config.schema import CACHE_GB
 from nanocv_cli.data.labels.base import Label
-from nanocv_cli.data.listing import AT_ONCE, Listing
+from nanocv_cli.data.listing import AT_ONCE, Listing, Part
 from nanocv_cli.errors import DataError, RequestError
 from nanocv_cli.untrusted import is_one_line, printable
 
@@ -33,10 +33,25 @@ MOST_CLASSES = 50_000
 
 @dataclass(frozen=True)
 class Sample(Generic[LabelType]):
-    """One image file and its label."""
+    """One image and its label.
+
+    Attributes:
+        path: of its file; of one in a shard, the shard's and its name there.
+        label: of it.
+        part: what it is read from in place of a file.
+    """
 
     path: Path
     label: LabelType
+    part: Part | None = None
+
+    def image(self) -> Path | bytes:
+        """What is opened as the image: its file, or its bytes.
+
+        Raises:
+            DataError: the shard that it is a part of cannot be read.
+        """
+        return self.part.read() if self.part else self.path
 
 
 class Samples(Sequence[Sample[LabelType]]):
@@ -67,10 +82,10 @@ class Samples(Sequence[Sample[LabelType]]):
     def __getitem__(self, place: int | slice) -> "Sample[LabelType] | Samples[LabelType]":
         if isinstance(place, slice):
             return Samples(self.paths[place], self.labels[place])
-        return Sample(self.paths[place], self.labels[place])
+        return Sample(self.paths[place], self.labels[place], self.paths.part(place))
 
     def __iter__(self) -> Iterator[Sample[LabelType]]:
-        return map(Sample, self.paths, self.labels)
+        return map(Sample, self.paths, self.labels, map(self.paths.part, range(len(self))))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Samples) and len(self) == len(other) and all(map(operator.eq, self, other))

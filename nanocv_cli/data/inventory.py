@@ -14,6 +14,7 @@ from nanocv_cli.dvc.records import Tracked, tracked_files
 from nanocv_cli.errors import ConfigError, RequestError
 from nanocv_cli.files import write_text
 from nanocv_cli.folders import is_folder
+from nanocv_cli.images.remote_files import is_remote
 from nanocv_cli.untrusted import is_one_line, printable
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class Entry:
     Attributes:
         kind: data or weights.
         name: what `data pull` takes.
-        state: ready, archive (here, not unpacked), not here, or broken.
+        state: ready, archive (here, not unpacked), remote, not here, or broken.
         detail: where it is, or what to do.
     """
 
@@ -66,6 +67,8 @@ def _set_entry(name: str, root: Path) -> Entry:
     except ConfigError as error:
         return Entry("data", name, "broken", error.message)
     assert isinstance(config, DataConfig)
+    if is_remote(config.path):
+        return Entry("data", name, "remote", config.path)
     folder = root / config.path
     archive = root / config.archive if config.archive else None
     if archive and archive.is_file() and not is_unpacked(archive, folder):

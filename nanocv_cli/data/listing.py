@@ -7,7 +7,7 @@ from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, overload
+from typing import NamedTuple, Protocol, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,13 @@ class FileState(NamedTuple):
     place: bytes
     size: int
     modified: int
+
+
+class Part(Protocol):
+    """What an image is that has no file of its own."""
+
+    def read(self) -> bytes:
+        """The image as its file would be."""
 
 
 class Listing(Sequence[Path]):
@@ -51,7 +58,7 @@ class Listing(Sequence[Path]):
     ) -> None:
         self._folders, self._names = tuple(folders), names
         self._folder, self._start, self._length = folder, start, length
-        self._known: _Known | None = None
+        self._known: Known | None = None
 
     @classmethod
     def of(cls, runs: Iterable[tuple[str, Sequence[str]]]) -> "Listing":
@@ -114,8 +121,12 @@ class Listing(Sequence[Path]):
         """The files at some places, in that order."""
         part = Listing(self._folders, self._names, self._folder[places], self._start[places], self._length[places])
         if self._known:
-            part._known = _Known(self._known.size[places], self._known.modified[places], self._known.links)
+            part._known = Known(self._known.size[places], self._known.modified[places], self._known.links)
         return part
+
+    def part(self, place: int) -> Part | None:
+        """What a file in the list is a part of; None: it is one of its own."""
+        return None
 
     def names_in(self, root: Path) -> Iterator[bytes]:
         """The paths relative to a folder, wherever links among them lead; as the file system has them."""
@@ -153,7 +164,7 @@ class Listing(Sequence[Path]):
         """Of all files together; those that cannot be looked at count as none."""
         return int(self._look().size.clip(0).sum())
 
-    def _look(self) -> "_Known":
+    def _look(self) -> "Known":
         """Asks the file system once for each file, and twice for a link."""
         if self._known:
             return self._known
@@ -170,7 +181,7 @@ class Listing(Sequence[Path]):
                 continue
             sizes.append(status.st_size)
             times.append(status.st_mtime_ns)
-        self._known = _Known(np.array(sizes, np.int64), np.array(times, np.int64), links)
+        self._known = Known(np.array(sizes, np.int64), np.array(times, np.int64), links)
         return self._known
 
     def _places(self) -> Iterator[bytes]:
@@ -194,7 +205,7 @@ class Listing(Sequence[Path]):
 
 
 @dataclass(frozen=True)
-class _Known:
+class Known:
     """States of files: int64 [n] sizes and times, and where those of them that are links lead."""
 
     size: NDArray[np.int64]
@@ -203,8 +214,8 @@ class _Known:
 
 
 def _real(folder: str) -> bytes:
-    """What stands before the names of a folder's files, links resolved."""
-    return os.fsencode(f"{os.path.realpath(folder).rstrip('/')}/")
+    """What stands before the names of a folder's files, links resolved; a URL is as it is."""
+    return os.fsencode(f"{folder if '://' in folder else os.path.realpath(folder).rstrip('/')}/")
 
 
 def _relative(folder: str, root: Path) -> bytes:

@@ -7,12 +7,14 @@ from pathlib import Path
 
 from nanocv_cli.config.schema import DataConfig
 from nanocv_cli.data.archive import STAMP, adopt, is_unpacked, md5_of, place_of, unpack
+from nanocv_cli.data.formats.shards import SHARDS
 from nanocv_cli.display import Display
 from nanocv_cli.dvc import retrieve
 from nanocv_cli.dvc.records import Tracked, tracked_files
 from nanocv_cli.dvc.retrieve import default_remote
 from nanocv_cli.errors import DataError, RequestError
 from nanocv_cli.files import expect_folder, expect_writable, folder_beside
+from nanocv_cli.images.remote_files import is_remote
 from nanocv_cli.machine import usable_processors
 from nanocv_cli.untrusted import open_regular
 
@@ -24,14 +26,21 @@ Say = Callable[[str], None]
 def image_folder(config: DataConfig, root: Path, display: Display) -> Path:
     """The folder of a set's images, unpacked from its archive where that is newer.
 
-    A set that is not here is copied from the project's own remote, where that is a folder, or drawn, and one line says
-    so. Nothing is downloaded.
+    What lies at a URL stays there. A set that is not here is copied from the project's own remote, where that is a
+    folder, or drawn, and one line says so. Nothing is downloaded.
 
     Raises:
+        RequestError: a URL of what nanocv does not read from one.
         DataError: neither the folder nor the archive is there or can be had in these ways, or the archive is damaged.
         StorageError: what was copied or drawn cannot be written.
     """
     folder = root / config.path
+    if is_remote(config.path):
+        if config.format != SHARDS:
+            raise RequestError(
+                f"data set {config.name} is at a URL, where nanocv reads shards alone", "--set data.format=shards"
+            )
+        return folder
     archive = root / config.archive if config.archive else None
     tracked = tracked_files(root).get(config.archive) if config.archive else None
     if archive and not archive.is_file() and not folder.is_dir():

@@ -98,13 +98,15 @@ def split_rule(config: DataConfig) -> str:
     return "content hash" if config.split_by == "content" else "a hash of names"
 
 
-def content_hash(path: Path, salt: bytes = b"") -> str:
-    """SHA-256 of a salt and an image file's bytes, hex; read in blocks.
+def content_hash(image: Path | bytes, salt: bytes = b"") -> str:
+    """SHA-256 of a salt and an image's bytes, hex; a file is read in blocks.
 
     Raises:
         UnreadableImageError: it is no regular file, too large for an image, or cannot be read.
     """
-    with open_image_file(path) as file:
+    if isinstance(image, bytes):
+        return hashlib.sha256(salt + image).hexdigest()
+    with open_image_file(image) as file:
         try:
             return hashlib.file_digest(file, lambda: hashlib.sha256(salt)).hexdigest()
         except OSError as error:

@@ -103,7 +103,7 @@ class StreamedImages:
         return [pool.submit(fill, first) for first in range(0, len(places), AT_ONCE)]
 
     def _image(self, place: int) -> NDArray[np.uint8]:
-        return open_square(self._samples.paths[place], self._size, self._resize)[0]
+        return open_square(self._samples[place].image(), self._size, self._resize)[0]
 
     def _finished(self, places: Places, rows: NDArray[np.uint8], parts: Parts) -> tuple[torch.Tensor, Places]:
         """A batch once it is decoded, and which images it shows."""

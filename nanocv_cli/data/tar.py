@@ -64,7 +64,7 @@ def unpack_tar(archive: BinaryIO, folder: Path) -> None:
         DamagedArchiveError: it is no whole tar archive.
         OSError: the folder cannot be written.
     """
-    for member in _members(archive):
+    for member in members(archive):
         target = folder / member.name
         try:
             if member.size is None:
@@ -82,8 +82,14 @@ def unpack_tar(archive: BinaryIO, folder: Path) -> None:
         _read(archive, -member.size % BLOCK)
 
 
-def _members(archive: BinaryIO) -> Iterator[Member]:
-    """The members in their order; the content of a file has to be read before the next one is asked for."""
+def members(archive: BinaryIO) -> Iterator[Member]:
+    """The members in their order; the content of a file, to the end of its last block, has to be read or passed before
+    the next one is asked for.
+
+    Raises:
+        UnsafeArchiveError: a member is refused.
+        DamagedArchiveError: it is no whole tar archive.
+    """
     count = total = 0
     extended: dict[str, str] = {}
     while (header := archive.read(BLOCK)).strip(b"\0"):

@@ -169,7 +169,7 @@ def parity_images(checkpoint: Path, data: str | None, root: Path, display: Displ
     images: list[NDArray[np.uint8]] = []
     for sample in samples[:: max(1, len(samples) // (2 * wanted))]:
         try:
-            images.append(open_square(sample.path, card.input_size, card.resize)[0])
+            images.append(open_square(sample.image(), card.input_size, card.resize)[0])
         except UnreadableImageError:
             continue
         if len(images) == wanted:

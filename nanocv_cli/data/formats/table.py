@@ -7,11 +7,12 @@ from typing import Any
 
 from nanocv_cli.config.schema import DataConfig
 from nanocv_cli.data.dataset import Dataset, LabelType
-from nanocv_cli.data.formats import class_folders, coco, coco_masks, mask_folders, pascal_voc, yolo
+from nanocv_cli.data.formats import class_folders, coco, coco_masks, mask_folders, pascal_voc, shards, yolo
 from nanocv_cli.data.labels.base import ClassLabel, Label
 from nanocv_cli.data.labels.boxes import Boxes
 from nanocv_cli.data.labels.masks import Mask
 from nanocv_cli.errors import DataError, RequestError
+from nanocv_cli.images.remote_files import is_remote
 from nanocv_cli.rooms import broken, entered_readers, part
 
 AUTO, CLASS_FOLDERS = "auto", "class_folders"
@@ -43,6 +44,7 @@ READERS = [
     Reader("yolo", Boxes, yolo.find_folders, yolo.read_yolo, "YOLO txt (labels/)"),
     Reader("masks", Mask, mask_folders.find_folders, mask_folders.read_mask_folders,
            "images/ and masks/ side by side"),
+    Reader(shards.SHARDS, ClassLabel, shards.find_shards, shards.read_shards, shards.LAYOUT),
     Reader("coco", Mask, coco.find_documents, coco_masks.read_coco_masks, "COCO JSON with polygons or RLE"),
 ]  # fmt: skip
 # They may carry boxes and masks beside them, as the set that nanocv draws does.
@@ -114,7 +116,8 @@ def read_as(label: type[LabelType], config: DataConfig, root: Path) -> Dataset[L
                 f"{label.plural} are in {', '.join(names)}; --set data.format=auto looks for them",
             )
     _expect_folder(config, root)
-    reader = next((reader for reader in able if reader.find(root)), None)
+    # What lies at a URL is not looked at to find out what it is.
+    reader = able[0] if is_remote(config.path) else next((reader for reader in able if reader.find(root)), None)
     if reader is None:
         layouts = " or ".join(reader.layout for reader in able)
         raise DataError(f"data set {config.name} has no {label.plural} under {root}", f"expected {layouts}")
@@ -130,5 +133,5 @@ def _read(reader: Reader, config: DataConfig, root: Path) -> Dataset[Any]:
 
 
 def _expect_folder(config: DataConfig, root: Path) -> None:
-    if not root.is_dir():
+    if not is_remote(config.path) and not root.is_dir():
         raise DataError(f"data set {config.name}: no folder {root}", f"nanocv data pull {config.name}")
