@@ -12,6 +12,8 @@ from typing import NamedTuple, Protocol, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from nanocv_cli.machine import usable_processors
+
 # Names that are taken apart at a time: the memory for that is freed before the next.
 AT_ONCE = 1 << 15
 
@@ -123,6 +125,11 @@ class Listing(Sequence[Path]):
         if self._known:
             part._known = Known(self._known.size[places], self._known.modified[places], self._known.links)
         return part
+
+    @property
+    def readers(self) -> int:
+        """Threads that images are best read and decoded by."""
+        return usable_processors()
 
     def part(self, place: int) -> Part | None:
         """What a file in the list is a part of; None: it is one of its own."""

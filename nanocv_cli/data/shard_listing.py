@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 from nanocv_cli.data.listing import Known, Listing
 from nanocv_cli.data.ranged import RangedFile
 from nanocv_cli.data.shard_index import ShardIndex
+from nanocv_cli.images.remote_files import is_remote
+
+REMOTE_READERS = 32
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,12 @@ class ShardListing(Listing):
     def names_in(self, root: Path) -> Iterator[bytes]:
         """The names of shards in the set and of images in those, wherever the set lies."""
         return self._after([f"{shard.name}/".encode(errors="surrogateescape") for shard in self._shards])
+
+    @property
+    def readers(self) -> int:
+        """See `Listing`; a server is waited for by many."""
+        is_waited_for = any(is_remote(shard.file.place) for shard in self._shards)
+        return max(REMOTE_READERS, super().readers) if is_waited_for else super().readers
 
     def part(self, place: int) -> ShardPart:
         """See `Listing`."""

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from nanocv_cli.data.dataset import Samples
 from nanocv_cli.errors import DataError
 from nanocv_cli.images.resize import UnreadableImageError, open_square
-from nanocv_cli.machine import usable_processors
 
 # Of images that wait, decoded, for the step that takes them; but at least one batch, and at most so many.
 AHEAD_BYTES, MOST_AHEAD = 256 << 20, 16
@@ -60,7 +59,7 @@ class StreamedImages:
         """
         wanted = np.arange(len(self))[places]
         rows = self._empty(wanted.size)
-        with ThreadPoolExecutor(usable_processors(), "decode") as pool:
+        with ThreadPoolExecutor(self._samples.paths.readers, "decode") as pool:
             for place, reason in chain(*(part.result() for part in self._begin(pool, wanted.ravel(), rows))):
                 path = self._samples.paths[int(wanted.ravel()[place])]
                 raise DataError(f"{path}: {reason}", "replace or remove it; nanocv data check names every problem")
@@ -73,7 +72,7 @@ class StreamedImages:
             DataError: too many images cannot be read.
         """
         waiting: deque[tuple[Places, NDArray[np.uint8], Parts]] = deque()
-        pool = ThreadPoolExecutor(usable_processors(), "decode")
+        pool = ThreadPoolExecutor(self._samples.paths.readers, "decode")
         try:
             for places in batches:
                 rows = self._empty(len(places))
