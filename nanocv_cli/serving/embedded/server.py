@@ -6,7 +6,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -134,25 +134,38 @@ async def _serve(
     known = fingerprints(library)
     await _load_all(library, say)
     http = HttpService(library, access, limits, executor)
-    stopping = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     sides: list[HttpServer | GrpcServer] = [
         HttpServer(http.answer, access, limits, budget),
         GrpcServer(library, access, limits, budget, executor),
         HttpServer(http.answer_metrics, access, limits, budget),
     ]
-    async with contextlib.AsyncExitStack() as open_parts:
-        numbers = (ports.http, ports.grpc, ports.metrics)
-        found = [await _listen(side, ports.host, number) for side, number in zip(sides, numbers, strict=True)]
-        if settings.control == "poll":
-            watching = asyncio.create_task(watch(library, settings.poll_seconds, known, say))
-            open_parts.callback(watching.cancel)
-        started(Addresses(ports.host, *found))
-        await stopping.wait()
-        say("stopping: answering what is in flight")
-        asyncio.get_running_loop().call_later(DRAIN_SECONDS, library.give_up)
-    await asyncio.gather(*(side.close(SHUTDOWN_SECONDS) for side in sides))
+    with _signalled() as stopping:
+        async with contextlib.AsyncExitStack() as open_parts:
+            numbers = (ports.http, ports.grpc, ports.metrics)
+            found = [await _listen(side, ports.host, number) for side, number in zip(sides, numbers, strict=True)]
+            if settings.control == "poll":
+                watching = asyncio.create_task(watch(library, settings.poll_seconds, known, say))
+                open_parts.callback(watching.cancel)
+            started(Addresses(ports.host, *found))
+            await stopping.wait()
+            say("stopping: answering what is in flight")
+            asyncio.get_running_loop().call_later(DRAIN_SECONDS, library.give_up)
+        await asyncio.gather(*(side.close(SHUTDOWN_SECONDS) for side in sides))
+
+
+@contextlib.contextmanager
+def _signalled() -> Iterator[asyncio.Event]:
+    """An event that SIGINT and SIGTERM set; afterwards, what had answered them before answers them again."""
+    loop, stopping = asyncio.get_running_loop(), asyncio.Event()
+    former = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in former:
+        loop.add_signal_handler(number, stopping.set)
+    try:
+        yield stopping
+    finally:
+        for number, handler in former.items():
+            loop.remove_signal_handler(number)
+            signal.signal(number, handler)
 
 
 async def _load_all(library: Library, say: Callable[[str], None]) -> None:

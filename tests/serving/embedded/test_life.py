@@ -147,6 +147,7 @@ def test_a_taken_port(nanocv: Command, tmp_path: Path, start: Callable[..., Runn
     outcome = nanocv("serve", "run", "--repository", tmp_path, "--http-port", port)
     assert outcome.code == 1
     assert f"cannot listen on 127.0.0.1:{port}" in outcome.err
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL  # a server that ends answers no signal any more
 
 
 def has_ipv6() -> bool:
