@@ -12,9 +12,10 @@ from torch import nn
 
 from nanocv_cli.config.schema import ModelConfig
 from nanocv_cli.data.batches import CachedImages, Images
-from nanocv_cli.data.cache import cache_entry, cached_bytes, cached_split, is_whole
+from nanocv_cli.data.cache import cache_entry, cached_split
 from nanocv_cli.data.dataset import Dataset
 from nanocv_cli.data.labels.base import Label
+from nanocv_cli.data.row_cache import cached_bytes, is_whole
 from nanocv_cli.data.stream import StreamedImages
 from nanocv_cli.display import Display
 from nanocv_cli.models.device import autocast

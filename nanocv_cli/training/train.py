@@ -5,38 +5,27 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import nn
-
 from nanocv_cli.data.balance import image_weights
 from nanocv_cli.data.batches import Batches
-from nanocv_cli.errors import ModelError, RequestError
+from nanocv_cli.errors import RequestError
 from nanocv_cli.evaluation.evaluate import Split, evaluate, torch_answer
 from nanocv_cli.interrupts import watch_interrupts
 from nanocv_cli.machine import keep_freed_memory
 from nanocv_cli.models.checkpoint import load_network, save_weights
-from nanocv_cli.models.device import pick_precision
-from nanocv_cli.models.quantised import choose_ranges, quantise_layers
-from nanocv_cli.models.registry import build_model
 from nanocv_cli.tasks.evaluator import EvalContext, Evaluator, Metrics
+from nanocv_cli.training.beginning import begin, choose_input_ranges
 from nanocv_cli.training.context import TrainContext
 from nanocv_cli.training.epoch import diverged, interrupted, learn_epoch
 from nanocv_cli.training.history import draw_curves, epoch_line, write_history
 from nanocv_cli.training.learner import Learner
-from nanocv_cli.training.optimiser import freeze, learning_rate
+from nanocv_cli.training.optimiser import learning_rate
 from nanocv_cli.training.recorders.recorders import Recorders
 from nanocv_cli.training.recorders.tracker import Row
-from nanocv_cli.training.saves import expect_same_images, mend_best, newest_state, save_best, save_state
-from nanocv_cli.training.start import Start, read_start, take, write_start
+from nanocv_cli.training.saves import expect_same_images, save_best, save_state
 from nanocv_cli.training.state import TrainingState
-from nanocv_cli.training.sync_batchnorm import synchronise_norms
-from nanocv_cli.untrusted import first_line
 
 # Training images are cached a little larger than the network reads them, so that crops stay sharp.
 TRAIN_MARGIN = 8 / 7
-RANGES_CHOSEN_BY = 256  # training images
 
 
 @dataclass(frozen=True)
@@ -79,7 +68,7 @@ def train(context: TrainContext, recorders: Recorders) -> Trained | None:
     config, group = context.config, context.group
     keep_freed_memory()
     # The network comes first: a config it cannot serve is answered before any image is decoded.
-    learner, state = _begin(context)
+    learner, state = begin(context)
     learning = context.images("train", round(config.model.input_size * TRAIN_MARGIN))
     validation = context.images("val", config.model.input_size)
     # Before anything is learnt: a set that vanishes meanwhile is not needed again.
@@ -104,7 +93,7 @@ def train(context: TrainContext, recorders: Recorders) -> Trained | None:
     recorders.begin(state.history)
     _introduce(context, learner, learning, validation)
     if config.train.quantise and (state.epoch, state.step) == (0, 0):
-        _choose_ranges(context, learner, learning)
+        choose_input_ranges(context, learner, learning)
     with watch_interrupts() as interrupts:
         while state.epoch < config.train.epochs:
             learn_epoch(context, learner, batches, state, interrupts)
@@ -121,94 +110,6 @@ def train(context: TrainContext, recorders: Recorders) -> Trained | None:
             if group.sums(interrupts.wanted)[0] > 0:
                 raise interrupted(context, f"after epoch {state.epoch}")
     return _finish(context, learner, held_out, batches, state, recorders)
-
-
-def _begin(context: TrainContext) -> tuple[Learner, TrainingState]:
-    """The learner as the run's last checkpoint has it; a new run's as it starts."""
-    config, run, group = context.config, context.run, context.group
-    resumed: bool = group.from_leader(run.has_state)
-    torch.manual_seed(config.train.seed)
-    # A resumed run loads its own weights, one that starts from a checkpoint takes those: torchvision's are not needed.
-    is_replaced = resumed or config.train.start is not None
-    source = config.model.model_copy(update={"pretrained": False}) if is_replaced else config.model
-    network = build_model(source, len(context.dataset.classes)).to(context.device)
-    network = network.to(memory_format=torch.channels_last)
-    if config.train.sync_batchnorm and group.world > 1:
-        network = synchronise_norms(network, context.device)
-    start = _start(context, network, resumed)
-    if config.train.quantise:
-        quantise_layers(network)
-    frozen = freeze(network, config.train.freeze)
-    precision = pick_precision(config.train.precision, context.device)
-    taken = start.names if start else ()
-    learner = Learner(
-        network, context.task, config, context.device, precision, group, frozenset(taken), frozen, context.display.say
-    )
-    fingerprint = context.dataset.fingerprint()
-    if resumed:
-        return learner, _restore(context, learner, fingerprint)
-    state = TrainingState(fingerprint=fingerprint)
-    if start and group.is_main:
-        # From here on the run can be resumed without the checkpoint.
-        write_start(run.start, start)
-        save_state(run, learner.tensors(), state)
-    return learner, state
-
-
-def _start(context: TrainContext, network: nn.Module, resumed: bool) -> Start | None:
-    """What a network starts from, taken over by a new run, remembered by a resumed one."""
-    reference, checkpoint = context.config.train.start, context.checkpoint
-    if reference is None:
-        return None
-    if resumed:
-        return read_start(context.run.start)
-    assert checkpoint is not None, "a new run has found what it starts from"
-    start = take(checkpoint, reference, network, context.config.model, context.dataset.classes)
-    for line in start.lines(context.config.train.taken_rate):
-        context.display.say(line)
-    return start
-
-
-def _restore(context: TrainContext, learner: Learner, fingerprint: str) -> TrainingState:
-    """Continues from the last checkpoint that is whole; what else the run holds is made to fit it."""
-    run, group, say = context.run, context.group, context.display.say
-    groups, state = group.leader_first(lambda: newest_state(run, say))
-    if state.fingerprint != fingerprint:
-        raise RequestError(
-            f"data set {context.dataset.name} has changed since {context.run.path} began",
-            "start a new run, or put the set back as it was",
-        )
-    try:
-        learner.restore(groups)
-    except (KeyError, RuntimeError, TypeError, ValueError) as error:
-        raise ModelError(
-            f"{context.run.last} does not fit the network of its run: {first_line(error)}", "start a new run"
-        ) from error
-    if state.history and group.is_main:
-        mend_best(run, say)
-        write_history(state.history, context.task.train_metric_name, run.history)
-    return state
-
-
-def _choose_ranges(context: TrainContext, learner: Learner, learning: Split) -> None:
-    """Chooses what int8 can tell of each layer's inputs by the middle of training images, spread evenly over them."""
-    task, model, size = context.task, context.config.model, context.config.train.batch_size
-    learns = [module for module in learner.network.modules() if module.training]  # what is frozen does not
-    answer = torch_answer(task, task.export_model(learner.network, model).to(context.device).eval(), context.device)
-    places = np.unique(np.linspace(0, len(learning.images) - 1, RANGES_CHOSEN_BY).round().astype(int))
-    batches = (places[first : first + size] for first in range(0, len(places), size))
-
-    def pass_through(batch: NDArray[np.int64]) -> None:
-        images = learning.images[batch]
-        margin = (images.shape[1] - model.input_size) // 2
-        middle = slice(margin, margin + model.input_size)
-        answer(
-            task.graph_inputs(np.ascontiguousarray(images[:, middle, middle]), learning.targets[batch], int(batch[0]))
-        )
-
-    choose_ranges(learner.network, pass_through, batches)
-    for module in learns:
-        module.training = True
 
 
 def _introduce(context: TrainContext, learner: Learner, learning: Split, validation: Split) -> None:

@@ -14,10 +14,12 @@ from rich.console import Console
 
 from nanocv_cli.config.schema import DataConfig
 from nanocv_cli.data import cache as cache_module
-from nanocv_cli.data.cache import cached_split, is_whole
+from nanocv_cli.data import row_cache
+from nanocv_cli.data.cache import cached_split
 from nanocv_cli.data.dataset import Sample
 from nanocv_cli.data.formats.table import read_as
 from nanocv_cli.data.labels.masks import Mask, cached_masks
+from nanocv_cli.data.row_cache import is_whole
 from nanocv_cli.display import Display
 from nanocv_cli.errors import DataError, StorageError
 from nanocv_cli.evaluation.evaluate import load_split
@@ -169,8 +171,8 @@ def test_rows_that_fit_their_checksums_are_kept(
 
 @pytest.fixture
 def parts_of_two(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cache_module, "FEWEST_ROWS", 2)
-    monkeypatch.setattr(cache_module, "PART_BYTES", 1)
+    monkeypatch.setattr(row_cache, "FEWEST_ROWS", 2)
+    monkeypatch.setattr(row_cache, "PART_BYTES", 1)
 
 
 @pytest.fixture
@@ -184,7 +186,7 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return decode(path, size, rule)
 
     monkeypatch.setattr(cache_module, "open_square", noted)
-    monkeypatch.setattr(cache_module, "usable_processors", lambda: 1)
+    monkeypatch.setattr(row_cache, "usable_processors", lambda: 1)
     return found
 
 
@@ -225,9 +227,9 @@ def test_a_killed_caching_goes_on_with_the_parts_that_are_missing(
 HELPER = """
 import sys
 from pathlib import Path
-from nanocv_cli.data import cache
+from nanocv_cli.data import cache, row_cache
 from nanocv_cli.data.dataset import Sample
-cache.FEWEST_ROWS, cache.PART_BYTES, decoded, decode = 2, 1, [], cache.open_square
+row_cache.FEWEST_ROWS, row_cache.PART_BYTES, decoded, decode = 2, 1, [], cache.open_square
 def noted(path, *rest):
     if not decoded:
         print("begun", flush=True)
@@ -235,7 +237,7 @@ def noted(path, *rest):
     decoded.append(path.stem)
     return decode(path, *rest)
 cache.open_square = noted
-cache.usable_processors = lambda: 1
+row_cache.usable_processors = lambda: 1
 cache.cached_split(Path("cache"), [Sample(Path(f"{i}.png"), i) for i in range(5)], 24, "crop")
 print(*decoded)
 """
@@ -277,7 +279,7 @@ def test_a_disk_without_room_is_said_before_the_work(
     tmp_path: Path, samples: list[Sample[int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = shutil.disk_usage(tmp_path)._replace(free=8639)
-    monkeypatch.setattr(cache_module.shutil, "disk_usage", lambda _: usage)
+    monkeypatch.setattr(row_cache.shutil, "disk_usage", lambda _: usage)
     with pytest.raises(StorageError, match=r"the image cache: 0\.0 GB are needed in .*, 0\.0 GB are free") as failure:
         cached_split(tmp_path / "cache", samples, 24, "crop")
     assert "data.cache_gb=0" in failure.value.hint

@@ -1,6 +1,7 @@
 """The label of an image whose pixels are labelled, and the array that segmentation learns from."""
 
 import hashlib
+import os
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from nanocv_cli.data.cache import Progress, Say, cached_array, file_state
 from nanocv_cli.data.dataset import Sample
 from nanocv_cli.data.labels.base import Label, Problem
+from nanocv_cli.data.row_cache import Progress, Say, cached_array
 from nanocv_cli.errors import DataError
 from nanocv_cli.images.drawing import overlay_classes
 from nanocv_cli.images.image_file import opened_image
@@ -124,7 +125,7 @@ class MaskFile(Mask):
 
     def key(self) -> str:
         """See `Mask`."""
-        return f"{file_state(self.path)} {self.table} {self.colours}"
+        return f"{_file_state(self.path)} {self.table} {self.colours}"
 
 
 @dataclass(frozen=True)
@@ -230,3 +231,13 @@ def square_mask(mask: NDArray[np.uint8], size: int, resize: str) -> NDArray[np.u
     """The square that `images.resize.resize_to_square` takes of the image, by nearest pixels."""
     box = square_box(mask.shape[1], mask.shape[0], resize)
     return np.asarray(Image.fromarray(mask).resize((size, size), Image.Resampling.NEAREST, box=box))
+
+
+def _file_state(path: Path) -> str:
+    """Changes whenever a file's content may have: where it lies, links resolved, its length and time of change."""
+    place = os.path.realpath(path)
+    try:
+        state = path.stat()
+    except OSError as error:
+        return f"{place}\0{error.errno}"
+    return f"{place}\0{state.st_size}\0{state.st_mtime_ns}"
