@@ -99,37 +99,52 @@ def run_settings(
     ]
 
 
+def graph_beside(graph: Path, precision: str) -> Path:
+    """The graph that `export` has written beside one in fp32, in less precision.
+
+    Raises:
+        RequestError: there is none.
+    """
+    beside = graph.with_name(f"{graph.stem}-{precision}{graph.suffix}")
+    if not beside.is_file():
+        raise RequestError(
+            f"{graph} has no graph in {precision} beside it: no {beside.name}",
+            f"nanocv export onnx --model REF --precision {precision} writes it; or name such a file: --model FILE",
+        )
+    return beside
+
+
 def bench_model(
-    graphs: Sequence[Path],
-    settings: Sequence[RunSettings],
+    wanted: Mapping[Path, Sequence[RunSettings]],
     batch_sizes: Sequence[int],
     rounds: int,
     round_seconds: float,
     progress: Callable[[int, int], None],
+    say: Callable[[str], None],
 ) -> list[ModelRow]:
     """Times every combination; in each round all take their turn, so that a noisy moment falls on all alike.
 
     Args:
-        graphs: exported graphs.
-        settings: how to run each of them; an engine passes over what it does not read.
+        wanted: exported graphs, and how to run each of them; an engine passes over what it does not read.
         batch_sizes: images per run.
         rounds: turns that each combination gets.
         round_seconds: length of a turn.
         progress: told (turns done, turns in all).
+        say: told of the settings that this machine cannot run a graph by, where it can by others.
 
     Raises:
         ModelError: a graph cannot be loaded or fails.
-        RequestError: a batch is more than this machine's memory takes, or an engine cannot do as the settings say.
+        RequestError: a batch is more than this machine's memory takes, or no engine can do as the settings say.
     """
     cache = cache_folder(project_root())
     runners: dict[tuple[Path, RunSettings], Engine] = {}
-    for graph in graphs:
+    for graph, settings in wanted.items():
         # Where none of the engines reads it, the first one says so.
-        able = [one for one in settings if one.runtime in readers(graph)] or settings[:1]
-        runners |= {(graph, one): open_in_process(graph, one, cache) for one in able}
-        runners[graph, able[0]].example(max(batch_sizes))  # says no before an hour of smaller ones
+        opened = _opened(graph, [one for one in settings if one.runtime in readers(graph)] or settings[:1], cache, say)
+        next(iter(opened.values())).example(max(batch_sizes))  # says no before an hour of smaller ones
+        runners |= {(graph, one): runner for one, runner in opened.items()}
     cases = [(*runner, size) for runner, size in product(runners, batch_sizes)]
-    hashes = {graph: sha256_of(graph) for graph in graphs}
+    hashes = {graph: sha256_of(graph) for graph in wanted}
     times: dict[tuple[Path, RunSettings, int], list[int]] = {case: [] for case in cases}
     done = 0
     for _ in range(rounds):
@@ -171,6 +186,24 @@ def bench_model(
             )
         )
     return rows
+
+
+def _opened(
+    graph: Path, settings: Sequence[RunSettings], cache: Path, say: Callable[[str], None]
+) -> dict[RunSettings, Engine]:
+    """A graph by each setting that this machine can run it by; what it cannot is told once for each engine."""
+    opened: dict[RunSettings, Engine] = {}
+    refused: dict[tuple[str | None, str], RequestError] = {}
+    for one in settings:
+        try:
+            opened[one] = open_in_process(graph, one, cache)
+        except RequestError as error:
+            refused.setdefault((one.runtime, one.precision), error)
+    if not opened:
+        raise next(iter(refused.values()))
+    for (runtime, precision), reason in refused.items():
+        say(f"{runtime} {precision} is left out: {reason.message}")
+    return opened
 
 
 def choose_row(rows: Sequence[ModelRow], max_drop: float, slo_p99_us: float | None) -> Choice:

@@ -21,7 +21,7 @@ from nanocv_cli.commands.options import (
     one_of,
     words,
 )
-from nanocv_cli.engine.runtimes import DEFAULT, PRECISIONS, RUNTIMES
+from nanocv_cli.engine.runtimes import DEFAULT, FP32, PRECISIONS, RUNTIMES, STORED_PRECISIONS
 from nanocv_cli.output import emit, say, tell
 
 if TYPE_CHECKING:
@@ -160,7 +160,10 @@ def model(
     threads: Annotated[str, typer.Option(metavar="N,N", help="Of the engine; 0: it chooses.")] = "1,2",
     engines: Annotated[str, typer.Option(metavar="NAME,NAME", help=f"Of {', '.join(RUNTIMES)}.")] = DEFAULT,
     precisions: Annotated[
-        str, typer.Option(metavar="NAME,NAME", help="What each engine that can computes in: fp32, bf16.")
+        str,
+        typer.Option(
+            metavar="NAME,NAME", help="fp32, bf16: computed in; fp16, int8: of the graph that export wrote beside it."
+        ),
     ] = "fp32",
     device: RuntimeDeviceOption = "auto",
     rounds: Annotated[int, number_option(low=1, high=1000, text="Turns that each combination gets.")] = 5,
@@ -185,7 +188,7 @@ def model(
       nanocv bench model --model lenet --batch-sizes 1,4 --figure costs.png
     """
     from nanocv_cli.bench import baseline
-    from nanocv_cli.bench.model import bench_model, choose_row, run_settings
+    from nanocv_cli.bench.model import bench_model, choose_row, graph_beside, run_settings
     from nanocv_cli.bench.score_chart import NoChart, draw_scores
     from nanocv_cli.config.project import project_root
     from nanocv_cli.display import Display
@@ -195,15 +198,20 @@ def model(
     if figure:
         expect_writable(figure)
     sizes, counts = numbers("--batch-sizes", batch_sizes, 1, 2**31), numbers("--threads", threads, 0, 1024)
-    settings = run_settings(words("--engines", engines, tuple(RUNTIMES)), words("--precisions", precisions, PRECISIONS),
-                            counts, device)  # fmt: skip
+    asked = words("--precisions", precisions, (*PRECISIONS, *STORED_PRECISIONS))
+    runtimes, stored = words("--engines", engines, tuple(RUNTIMES)), [one for one in asked if one in STORED_PRECISIONS]
+    settings = run_settings(runtimes, [one for one in asked if one in PRECISIONS], counts, device)
     names: list[str | None] = [*(refs or ())] or [None]
     for name in names:
         _expect_graph_here(name)
-    graphs = [find_runnable(name, project_root()) for name in names]
+    found = [find_runnable(name, project_root()) for name in names]
+    wanted = dict.fromkeys(found, settings) if settings else {}
+    # In fp32 an engine computes a graph in the precision that it is stored in.
+    as_stored = run_settings(runtimes, [FP32], counts, device)
+    wanted |= {graph_beside(graph, precision): as_stored for graph in found for precision in stored}
     with Display().bar("bench") as progress:
-        rows = bench_model(graphs, settings, sizes, rounds, round_s, progress)
-    for graph in graphs:
+        rows = bench_model(wanted, sizes, rounds, round_s, progress, say)
+    for graph in wanted:
         own = [row for row in rows if row.model == str(graph)]
         kept = {"rows": [row.to_json() for row in own], "choice": vars(choose_row(own, max_drop, slo_p99_us))}
         baseline.keep_in_run(graph, baseline.OF_MODEL, kept)

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 AUTO = "auto"
 TORCH, ONNX = "torch", "onnx"
 PRECISIONS = FP32, BF16 = "fp32", "bf16"
+# Of a graph's file, which any engine computes as it is stored.
+STORED_PRECISIONS = "fp16", "int8"
 ONNX_FILE, OPENVINO_FILE = ".onnx", ".xml"
 
 

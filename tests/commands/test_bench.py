@@ -1,10 +1,15 @@
 """`nanocv bench` from the command line, against servers it starts and servers that run already."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from nanocv_cli.bench import model as model_module
+from nanocv_cli.engine.engine import Engine
+from nanocv_cli.engine.runtimes import RunSettings
+from nanocv_cli.errors import RequestError
 from tests.bench.fake_server import Behaviour, fake_server
 from tests.conftest import Command
 from tests.engine.graphs import colour_card, write_graph
@@ -114,6 +119,37 @@ def test_model_in_process(nanocv: Command, graph: Path, tmp_path: Path) -> None:
     fastest = max(rows, key=lambda row: row["throughput"])
     assert rows[outcome.document["choice"]["row"]] == fastest
     assert "p99 us" in nanocv("bench", "model", "--model", graph, *options).out
+
+
+def test_a_stored_precision_is_that_of_the_graph_beside_it(nanocv: Command, graph: Path) -> None:
+    options = ("--batch-sizes", "1", "--threads", "1", "--rounds", "1", "--round-s", "0.01")
+    asked = ("bench", "model", "--model", graph, "--precisions", "fp32,int8", *options)
+    refused = nanocv(*asked)
+    assert refused.code == 2 and f"no {graph.stem}-int8.onnx" in refused.err and "--precision int8" in refused.err
+    beside = graph.with_name(f"{graph.stem}-int8.onnx")
+    shutil.copyfile(graph, beside)
+    rows = nanocv(*asked, "--json").document["rows"]
+    assert [row["model"] for row in rows] == [str(graph), str(beside)]
+    only = nanocv("bench", "model", "--model", graph, "--precisions", "int8", *options, "--json").document["rows"]
+    assert [row["model"] for row in only] == [str(beside)]
+
+
+def test_what_this_machine_cannot_compute_in_is_left_out(
+    nanocv: Command, graph: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = model_module.open_in_process
+
+    def without_bf16(path: Path, settings: RunSettings, cache: Path | None = None) -> Engine:
+        if settings.precision == "bf16":
+            raise RequestError("this processor does not compute in bf16", "leave it out")
+        return opened(path, settings, cache)
+
+    monkeypatch.setattr(model_module, "open_in_process", without_bf16)
+    options = ("--engines", "onnxruntime,openvino", "--batch-sizes", "1", "--threads", "1", "--rounds", "1")
+    some = nanocv("bench", "model", "--model", graph, "--precisions", "fp32,bf16", *options, "--round-s", "0.01")
+    assert some.code == 0 and "openvino bf16 is left out: this processor does not compute in bf16" in some.err
+    none = nanocv("bench", "model", "--model", graph, "--precisions", "bf16", *options, "--round-s", "0.01")
+    assert none.code == 2 and "does not compute in bf16" in none.err
 
 
 def test_a_served_model_is_timed_by_its_server(nanocv: Command, project: Path) -> None:
