@@ -14,6 +14,7 @@ from typing import Any
 
 from nanocv_cli.config.nearest import FORMER_NAMES, nearest
 from nanocv_cli.config.project import cache_folder, config_folders
+from nanocv_cli.engine.runtimes import BF16, STORED_PRECISIONS
 from nanocv_cli.errors import ConfigError, ModelError, RequestError
 from nanocv_cli.files import PREFIX
 from nanocv_cli.output import say
@@ -26,6 +27,7 @@ OTHER_FORMATS = {
 SUMMARY = "summary.json"
 LARGEST_SUMMARY = 16 << 20  # bytes
 CHECKPOINT = Path("checkpoints/best.safetensors")
+IN_LESS = tuple(f"-{precision}" for precision in (BF16, *STORED_PRECISIONS))
 
 
 @dataclass(frozen=True)
@@ -184,7 +186,8 @@ def _find(ref: str, root: Path, wanted: Path) -> Path:
     candidates = [
         *(folder / wanted for folder in own),
         *(path for path in pulled if path.stem == ref),
-        *(path for path in pulled if path.stem.startswith(f"{ref}-")),
+        # What export has made of weights in less precision answers to its own name alone.
+        *(path for path in pulled if path.stem.startswith(f"{ref}-") and not path.stem.endswith(IN_LESS)),
     ]
     found = next((path for path in candidates if path.is_file()), None)
     if found:

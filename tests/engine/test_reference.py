@@ -68,6 +68,16 @@ def test_pulled_weights_answer_to_model_and_to_their_own_name(tmp_path: Path, re
     assert find_checkpoint(ref, tmp_path) == graph.with_suffix(".safetensors")
 
 
+@pytest.mark.parametrize("precision", ["bf16", "fp16", "int8"])
+def test_a_graph_in_less_precision_answers_to_its_own_name_alone(tmp_path: Path, precision: str) -> None:
+    less = make_weights(tmp_path, f"lenet-flowers-{precision}")
+    with pytest.raises(RequestError):
+        find_graph("lenet", tmp_path)
+    graph = make_weights(tmp_path, "lenet-flowers")
+    assert find_graph("lenet", tmp_path) == find_graph("lenet-flowers", tmp_path) == graph
+    assert find_graph(less.stem, tmp_path) == less
+
+
 def test_run_folders_by_path_and_by_name(tmp_path: Path) -> None:
     run = make_run(tmp_path, "lenet-1", "lenet", age=0, finished=False)
     assert find_graph(str(run), tmp_path) == run / "model.onnx"
