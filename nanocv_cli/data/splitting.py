@@ -8,7 +8,6 @@ import hashlib
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -121,13 +120,14 @@ def _by_name(paths: Listing, root: Path, salt: bytes) -> NDArray[np.bytes_]:
 def _by_content(paths: Listing, salt: bytes, config: DataConfig) -> NDArray[np.bytes_]:
     """Hashes of all files, `UNREADABLE` for those that cannot be read."""
     display = Display()
-    is_large = len(paths) >= MANY_FILES or paths.total_bytes() >= MANY_BYTES
+    is_large = _takes_long(paths)
     store = cache_folder(project_root()) / f"contents-{hashlib.sha256(salt).hexdigest()[:16]}.bin"
     states = np.fromiter(map(_state_hash, paths.states()), "S16", len(paths)) if is_large else None
     found = np.zeros(len(paths), DIGEST) if states is None else _kept(store, states)
     missing = np.flatnonzero(found == UNREADABLE)
-    if states is not None and len(missing):
-        _tell_cost(display, paths.take(missing), config)
+    # Files that cannot be read are tried every time: a few are no cost.
+    if is_large and _takes_long(unread := paths.take(missing)):
+        _tell_cost(display, unread, config)
     saved = time.monotonic()
     with ThreadPoolExecutor(usable_processors()) as pool, display.bar(f"reading {config.name}") as progress:
         for first in range(0, len(missing), AT_ONCE):
@@ -141,16 +141,21 @@ def _by_content(paths: Listing, salt: bytes, config: DataConfig) -> NDArray[np.b
     return found
 
 
+def _takes_long(paths: Listing) -> bool:
+    return len(paths) >= MANY_FILES or paths.total_bytes() >= MANY_BYTES
+
+
 def _tell_cost(display: Display, paths: Listing, config: DataConfig) -> None:
     """Says before a large set is read how much that is, about how long it takes, and what takes no time."""
-    started, read = time.perf_counter(), 0
-    for path in islice(paths.take(np.linspace(0, len(paths) - 1, TIMED).round().astype(np.int64)), TIMED):
+    places = np.unique(np.linspace(0, len(paths) - 1, TIMED).round().astype(np.int64))
+    started = time.perf_counter()
+    for path in paths.take(places):
         try:
             with open_image_file(path) as file:
-                read += len(file.read())
+                file.read()
         except (UnreadableImageError, OSError):
             continue
-    seconds = (time.perf_counter() - started) / TIMED * len(paths)
+    seconds = (time.perf_counter() - started) / len(places) * len(paths)
     display.say(
         f"dividing {config.name} by content reads {len(paths):,} files, {paths.total_bytes() / 1e9:,.1f} GB, once: "
         f"up to {max(1, round(seconds / 60)):,} min; data.split_by=name reads nothing, but lets copies of an image "

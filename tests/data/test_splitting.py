@@ -66,3 +66,19 @@ def test_a_large_set_is_read_once_and_its_cost_is_said(
     kept.write_bytes(kept.read_bytes()[:-1])
     assert names(read(folder)) == divided
     assert len(read_again) == 37
+
+
+def test_a_file_that_cannot_be_read_is_tried_again_without_a_word(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(splitting, "MANY_FILES", 30)
+    lost = folder / "red" / "003.png"
+    lost.unlink()
+    lost.symlink_to("nowhere")
+    divided = names(read(folder))
+    assert capsys.readouterr().err.startswith("dividing set by content reads 36 files")
+    opened: list[Path] = []
+    original = splitting.open_image_file
+    monkeypatch.setattr(splitting, "open_image_file", lambda path: opened.append(path) or original(path))
+    assert names(read(folder)) == divided
+    assert opened == [lost] and not capsys.readouterr().err
