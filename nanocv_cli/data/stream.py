@@ -19,7 +19,7 @@ from nanocv_cli.images.resize import UnreadableImageError, open_square
 
 # Of images that wait, decoded, for the step that takes them; but at least one batch, and at most so many.
 AHEAD_BYTES, MOST_AHEAD = 256 << 20, 16
-AT_ONCE = 8  # images that a thread decodes before it asks for more
+AT_ONCE = 8  # images that a thread decodes before it asks for more, at most
 # Images of a split that may be found unreadable while it is trained on, before that is an error.
 LOST_PART, LOST_FEW = 0.01, 16
 NAMED = 10
@@ -89,17 +89,19 @@ class StreamedImages:
 
     def _begin(self, pool: ThreadPoolExecutor, places: Places, rows: NDArray[np.uint8]) -> Parts:
         """Has `rows` filled; each part of the work tells the rows that cannot be, and why."""
+        # A batch that is asked for alone keeps all readers busy: a server is waited for by many.
+        step = max(1, min(AT_ONCE, -(-len(places) // self._samples.paths.readers)))
 
         def fill(first: int) -> list[tuple[int, str]]:
             unread = []
-            for number in range(first, min(first + AT_ONCE, len(places))):
+            for number in range(first, min(first + step, len(places))):
                 try:
                     rows[number] = self._image(int(places[number]))
                 except UnreadableImageError as error:
                     unread.append((number, error.message))
             return unread
 
-        return [pool.submit(fill, first) for first in range(0, len(places), AT_ONCE)]
+        return [pool.submit(fill, first) for first in range(0, len(places), step)]
 
     def _image(self, place: int) -> NDArray[np.uint8]:
         return open_square(self._samples[place].image(), self._size, self._resize)[0]

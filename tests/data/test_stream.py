@@ -1,5 +1,6 @@
 """Streamed images are the cached ones, bit for bit and in their order; what cannot be read is replaced, or an error."""
 
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from nanocv_cli.data import stream
 from nanocv_cli.data.batches import Batches
 from nanocv_cli.data.formats.table import read_as
 from nanocv_cli.data.labels.base import ClassLabel
+from nanocv_cli.data.listing import Listing
 from nanocv_cli.display import Display
 from nanocv_cli.errors import DataError
 from nanocv_cli.evaluation.evaluate import Split, load_split
@@ -50,6 +52,20 @@ def test_every_batch_is_the_one_of_the_cache(folder: Path, capsys: pytest.Captur
     # What is kept already is read, whatever the bound.
     assert np.array_equal(loaded(folder, 0.0).images[:], cached.images[:])
     assert not capsys.readouterr().err
+
+
+def test_images_that_are_asked_for_at_once_keep_all_readers_busy(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    split = loaded(folder, 0.0)
+    monkeypatch.setattr(Listing, "readers", 12)
+    together, image = threading.Barrier(12, timeout=30), stream.StreamedImages._image
+
+    def waiting(images: stream.StreamedImages, place: int) -> np.ndarray:
+        together.wait()
+        return image(images, place)
+
+    monkeypatch.setattr(stream.StreamedImages, "_image", waiting)
+    assert split.images[:12].shape == (12, SIZE, SIZE, 3)
+    assert split.images[:24].shape == (24, SIZE, SIZE, 3)
 
 
 def test_the_bound_is_that_of_the_whole_cache(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
