@@ -6,6 +6,7 @@ import stat
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple, Protocol, overload
 
@@ -141,11 +142,11 @@ class Listing(Sequence[Path]):
 
     def states(self) -> Iterator[FileState]:
         """The state of each file as it was when this was first asked of the listing, or of one that it is a part of."""
-        known = self._look()
+        known, places = self._look(), self._places()
         for first in range(0, len(self), AT_ONCE):
             part = slice(first, first + AT_ONCE)
-            columns = zip(known.size[part].tolist(), known.modified[part].tolist(), strict=True)
-            for place, (size, modified) in zip(self[part]._places(), columns, strict=True):
+            columns = (known.size[part].tolist(), known.modified[part].tolist())
+            for place, size, modified in zip(islice(places, AT_ONCE), *columns, strict=True):
                 yield FileState(known.links.get(place, place), size, modified)
 
     def digest(self) -> bytes:
@@ -159,8 +160,9 @@ class Listing(Sequence[Path]):
             *(column.tobytes() for column in (folder, self._length, known.size, known.modified)),
         ):
             digest.update(b"%d:" % len(part) + part)
-        for first in range(0, len(self), AT_ONCE):
-            digest.update(b"".join(name for _, name in self[first : first + AT_ONCE]._parts()))
+        names = (name for _, name in self._parts())
+        for _ in range(0, len(self), AT_ONCE):
+            digest.update(b"".join(islice(names, AT_ONCE)))
         return digest.digest()
 
     def missing(self) -> set[Path]:

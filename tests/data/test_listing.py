@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from nanocv_cli.data import listing
 from nanocv_cli.data.listing import Listing
 from nanocv_cli.folders import files_below, runs_below
 
@@ -66,3 +67,17 @@ def test_its_digest_is_that_of_the_files_and_their_order(folder: Path) -> None:
     assert found[2:4].digest() == listed(folder)[2:4].digest() != found[2:5].digest()
     (folder.parent / "link").symlink_to(folder)
     assert listed(folder.parent / "link").digest() == found.digest()
+
+
+def test_it_takes_names_apart_in_parts_and_looks_at_a_folder_once(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = listed(folder)
+    states, digest = list(found.states()), found.digest()
+    looked_at: list[str] = []
+    real = listing._real
+    monkeypatch.setattr(listing, "_real", lambda name: looked_at.append(name) or real(name))
+    monkeypatch.setattr(listing, "AT_ONCE", 2)
+    assert list(found.states()) == states
+    assert len(looked_at) == 4  # `a` is listed before and after the folder in it
+    assert found.digest() == digest
