@@ -114,14 +114,14 @@ def draw_scores(rows: Sequence[ModelRow], choice: Choice, slo_p99_us: float | No
         axes.set_xscale("log")
         axes.grid(alpha=0.25)
         if place % columns == 0:
-            axes.set_ylabel(f"{score.name}, {rows[0].data}".rstrip(", "))
+            axes.set_ylabel(f"{score.name}, {in_chart(rows[0].data)}".rstrip(", "))
         if place + columns >= len(sizes):
             axes.set_xlabel("latency of a run, ms")
             axes.tick_params(labelbottom=True)
     for axes in panels[len(sizes) :]:
         axes.set_visible(False)
     _scale(panels[0], score, [value for _, _, value in known])
-    graphs = {row.model: (f"{in_chart(row.name)} {row.precision}  {score.shown(value)}", value)
+    graphs = {row.model: (f"{in_chart(row.name)} {in_chart(row.precision)}  {score.shown(value)}", value)
               for _, row, value in known}  # fmt: skip
     for axes in panels[columns - 1 : len(sizes) : columns]:
         _name_graphs(axes, list(graphs.values()))

@@ -9,7 +9,7 @@ from typing import Any
 from nanocv_cli.bench.baseline import LARGEST_FILE
 from nanocv_cli.engine.runtimes import BF16, FP32, RUNTIMES
 from nanocv_cli.errors import RequestError
-from nanocv_cli.untrusted import printable, read_regular
+from nanocv_cli.untrusted import first_line, open_regular, printable, read_regular
 
 KINDS = {"cpu": "cpu", "cuda": "gpu"}  # of instances, by the device of a graph in a process
 AGAIN = "nanocv bench model --json > FILE, or bench server, writes one"
@@ -34,9 +34,10 @@ def sha256_of(graph: Path) -> str:
     """Of a file, hex digits.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: it is no regular file, or cannot be read.
+        ValueError: no file can have this path.
     """
-    with graph.open("rb") as file:
+    with open_regular(graph) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -92,9 +93,10 @@ def _of_server(row: dict[str, Any], document: dict[str, Any]) -> tuple[Path | No
 def _expect_unchanged(graph: Path, sha256: str, path: Path) -> None:
     try:
         found = sha256_of(graph)
-    except OSError as error:
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or first_line(error)
         raise RequestError(
-            f"{path} was measured with {graph}, which cannot be read: {error.strerror}",
+            f"{path} was measured with {graph}, which cannot be read: {reason}",
             "bring it back, or measure again",
         ) from error
     if found != sha256:

@@ -57,6 +57,12 @@ def test_nothing_beats_the_front_and_the_front_beats_the_rest(points: list[tuple
     assert front == sorted(front)
 
 
+def test_texts_of_a_card_are_no_formulas(tmp_path: Path) -> None:
+    broken = r"$\frac$"
+    draw_scores([model_row(data=broken, name=broken, precision=broken)], Choice(0, ""), None, tmp_path / "chart.png")
+    assert Image.open(tmp_path / "chart.png").size[0] > 400
+
+
 def test_the_chosen_row_is_marked(tmp_path: Path) -> None:
     rows = [model_row(p50_us=50.0 * size * (1 + threads), batch_size=size, threads=threads, **graph)
             for size in (1, 2, 4, 8) for threads in (1, 2) for graph in ({}, REDUCED)]  # fmt: skip

@@ -1,6 +1,7 @@
 """What a bench has named is served as it was measured, or refused in one line."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,14 @@ def test_a_graph_that_is_gone_or_another_now_is_refused(graph: Path, tmp_path: P
     graph.unlink()
     with pytest.raises(RequestError, match="cannot be read: No such file"):
         read_choice(file)
+
+
+def test_a_path_that_is_no_file_is_refused_and_not_waited_for(graph: Path, tmp_path: Path) -> None:
+    row = row_of(graph)
+    os.mkfifo(tmp_path / "pipe.onnx")
+    for name, told in ((str(tmp_path / "pipe.onnx"), "not a regular file"), ("a\0b.onnx", "null byte")):
+        with pytest.raises(RequestError, match=f"cannot be read: .*{told}"):
+            read_choice(kept(tmp_path / "bench.json", {**row, "model": name}))
 
 
 def test_what_bench_model_printed_is_served(nanocv: Command, project: Path) -> None:
