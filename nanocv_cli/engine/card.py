@@ -37,7 +37,7 @@ class ModelCard:
         metrics: on the held-out split, by name.
         split: the split those metrics were measured on.
         version: nanocv's version that wrote the file.
-        precision: of the weights: fp32, fp16 or int8.
+        precision: of the weights: fp32, bf16, fp16 or int8.
         cost: what less precision than fp32 cost on `split`: `drop` of the task's score (points of a share, else
             percent), `engine` that lost it, `before`, the metrics in fp32; empty where nothing was given up.
     """

@@ -106,10 +106,10 @@ def compile_graph(
         graph = GraphBySize(model, lambda sized: core().compile_model(sized, CPU, settings), batch_sizes)
         return Compiled(graph, signature, metadata)
     except (RuntimeError, KeyError, ValueError) as error:
-        hint = "--engine onnxruntime may run it; a graph of an earlier nanocv can be exported again"
+        way_out = "--engine onnxruntime may run it; a graph of an earlier nanocv can be exported again"
         if isinstance(source, tuple):
-            hint = "nanocv export openvino writes both files again"
-        raise ModelError(f"{origin} cannot be loaded by OpenVINO: {reason(error)}", hint) from error
+            way_out = "nanocv export openvino writes both files again"
+        raise ModelError(f"{origin} cannot be loaded by OpenVINO: {reason(error)}", way_out) from error
 
 
 class OpenVinoGraph(Engine):
