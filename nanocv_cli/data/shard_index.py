@@ -21,7 +21,7 @@ from nanocv_cli.images.resize import SUFFIXES
 from nanocv_cli.untrusted import is_one_line, printable, read_regular
 
 # Raised whenever a shard would be read differently.
-FORMAT = 1
+FORMAT = 2
 LABEL = ".cls"
 LONGEST_LABEL = 800  # bytes
 LARGEST_INDEX = 1 << 30
@@ -106,13 +106,18 @@ def _samples(shard: RangedFile) -> Iterator[_Sample]:
                 position, last = archive.tell(), str(member.name)
                 if member.size is None:
                     continue
-                name = member.name
+                name, after = member.name, position + member.size + -member.size % BLOCK
+                if any(part.startswith(".") for part in name.parts):  # as `._a.jpg`, which macOS puts beside `a.jpg`
+                    archive.seek(after)
+                    continue
                 key = str(name.parent / name.name.partition(".")[0])
                 if key != current.key:
                     yield from _whole(current, shard)
                     current = _Sample(key)
                 suffix = name.suffix.lower()
                 if suffix == LABEL:
+                    if current.label:
+                        raise DataError(f"{shard.place}: {name} is a second label of {current.key}", HINT)
                     current.label = _label(archive, member.size, name, shard)
                 elif suffix in SUFFIXES:
                     if current.name:
@@ -120,7 +125,7 @@ def _samples(shard: RangedFile) -> Iterator[_Sample]:
                     if not 0 < member.size <= LARGEST_FILE:
                         raise DataError(f"{shard.place}: {name} is {member.size:,} bytes long", HINT)
                     current.name, current.offset, current.length = name, position, member.size
-                archive.seek(position + member.size + -member.size % BLOCK)
+                archive.seek(after)
     except (DamagedArchiveError, UnsafeArchiveError) as error:
         raise DataError(
             f"{shard.place}: {error}, at {last}, whose content begins at byte {position:,} of {shard.size:,}",
