@@ -44,14 +44,16 @@ def read_shards(config: DataConfig, root: Path) -> Dataset[ClassLabel]:
 
     Raises:
         RequestError: a name that is none, or no names for a URL.
-        DataError: a shard cannot be read or used, has no split, or there are fewer than two classes.
+        DataError: there are no shards, one cannot be read or used, or there are fewer than two classes.
     """
-    names = _expanded(config.shards) if config.shards else [] if is_remote(config.path) else find_shards(root)
-    if not names:
+    if not config.shards and is_remote(config.path):
         raise RequestError(
             f"data set {config.name}: which shards are below {config.path} has to be said",
             "--set 'data.shards=[train-{000000..000009}.tar,val-000000.tar]'",
         )
+    names = _expanded(config.shards) if config.shards else find_shards(root)
+    if not names:
+        raise DataError(f"data set {config.name}: there are no shards in {root}", f"expected {LAYOUT}")
     by_split: dict[str, list[NamedShard]] = {}
     base = config.path.rstrip("/") if is_remote(config.path) else str(root)
     with ThreadPoolExecutor(usable_processors()) as pool:
@@ -82,7 +84,6 @@ def _indexes(shards: Sequence[NamedShard], config: DataConfig) -> dict[str, Shar
     found = {shard.name: index for shard in shards if (index := kept_index(shard.file, folder))}
     missing = [shard for shard in shards if shard.name not in found]
     if missing:
-        folder.mkdir(parents=True, exist_ok=True)
         with ThreadPoolExecutor(usable_processors()) as pool, Display().bar(f"reading {config.name}") as progress:
             made = pool.map(lambda shard: made_index(shard.file, folder), missing)
             for done, (shard, index) in enumerate(zip(missing, made, strict=True), 1):
@@ -107,7 +108,8 @@ def _expanded(patterns: Iterable[str]) -> list[str]:
     """Names of shards, each range `{000000..000009}` of them written out.
 
     Raises:
-        RequestError: a name that could lead elsewhere, has no split, or stands twice; or too many.
+        RequestError: a name that could lead elsewhere, has no split, or stands twice; a range that counts backwards;
+            or too many.
     """
     names: list[str] = []
     for pattern in patterns:
@@ -131,6 +133,8 @@ def _written_out(pattern: str) -> Iterator[str]:
         yield pattern
         return
     first, last = found.groups()
+    if int(first) > int(last):
+        raise RequestError(f"data.shards: {found[0]} counts backwards", "write the smaller number first")
     for number in range(int(first), int(last) + 1):
         yield from _written_out(f"{pattern[: found.start()]}{number:0{len(first)}d}{pattern[found.end() :]}")
 

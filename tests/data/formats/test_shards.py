@@ -13,6 +13,7 @@ from nanocv_cli.config.schema import DataConfig
 from nanocv_cli.data import ranged, shard_index
 from nanocv_cli.data.check import check_dataset
 from nanocv_cli.data.dataset import Dataset
+from nanocv_cli.data.formats.shards import LAYOUT
 from nanocv_cli.data.formats.table import guess_format, read_as, read_labels
 from nanocv_cli.data.labels.base import ClassLabel
 from nanocv_cli.data.sources import image_folder
@@ -97,6 +98,19 @@ def test_folders_name_splits_and_numbers_name_classes(project: Path, images: Pat
         read(config("numbers", classes=("a", "b")))
 
 
+def test_hidden_members_are_passed_over(project: Path, images: Path) -> None:
+    png = (images / "train/red/000.png").read_bytes()
+    # As macOS' tar writes them: what a file system there knows of a file goes before it.
+    members = [(f"{hidden}{key}{suffix}", b"\0\5\26\7" if hidden else data)
+               for key, label in (("a", b"red"), ("b", b"blue"))
+               for suffix, data in ((".png", png), (".cls", label)) for hidden in ("._", "")]  # fmt: skip
+    for split in ("train", "val"):
+        write_shard(project / f"mac/{split}-0.tar", [*members, (".trash/c.png", png)])
+    dataset = read(config("mac"))
+    assert [sample.path.name for sample in dataset.split("val")] == ["a.png", "b.png"]
+    assert content(dataset, "val", 0.0)[1] == [1, 0]
+
+
 def test_parts_are_read_from_a_server(images: Path, folder: Path) -> None:
     with served(folder) as (url, asked):
         dataset = read(config(url, NAMES))
@@ -160,6 +174,10 @@ def _no_archive(folder: Path) -> None:
     (folder / "val-000000.tar").write_bytes(b"no archive" * 100)
 
 
+def _two_labels(folder: Path) -> None:
+    write_shard(folder / "val-000000.tar", [("a.cls", b"red"), ("a.jpg", b"x"), ("a.top.cls", b"blue")])
+
+
 def _twice(folder: Path) -> None:
     pair = [("a.jpg", b"x"), ("a.cls", b"red")]
     write_shard(folder / "val-000000.tar", [*pair, ("b.txt", b""), *pair])
@@ -178,6 +196,7 @@ def _no_val(folder: Path) -> None:
         (_no_image, r"val-000000\.tar: a\.cls has no image beside it"),
         (_no_text, r"val-000000\.tar: a\.cls says no class"),
         (_no_archive, r"val-000000\.tar: "),
+        (_two_labels, r"val-000000\.tar: a\.top\.cls is a second label of a$"),
         (_twice, r"val-000000\.tar: a name stands there twice"),
         (_no_val, r"no shards of val"),
     ],
@@ -187,6 +206,15 @@ def test_a_faulty_shard_is_named(folder: Path, harm: Callable[[Path], None], mes
     with pytest.raises(DataError, match=message) as failure:
         read(config(folder))
     assert "\n" not in failure.value.message and failure.value.hint
+
+
+def test_a_folder_without_shards_is_named(folder: Path) -> None:
+    for path in folder.iterdir():
+        path.rename(path.with_name(f"photos-{path.name}"))
+    for reading in (read, lambda found: read_labels(found, folder)):
+        with pytest.raises(DataError, match=r"no (shards|class labels) (in|under) .*/set$") as failure:
+            reading(config(folder))
+        assert failure.value.hint == f"expected {LAYOUT}"
 
 
 def test_a_shard_that_is_cut_while_it_is_used_is_named(folder: Path) -> None:
@@ -205,6 +233,8 @@ def test_a_shard_that_is_cut_while_it_is_used_is_named(folder: Path) -> None:
         ("https://host/set", ("0.tar",), "tells no split"),
         ("https://host/set", ("train-{0..1}.tar", "train-1.tar"), "names a shard twice"),
         ("https://host/set", ("train-{0..999999999}.tar",), "names more than 100,000"),
+        ("https://host/set", ("train-{3..1}.tar",), r"\{3\.\.1\} counts backwards"),
+        ("https://host/set", ("train-{0..999999999}{1..0}.tar",), r"\{1\.\.0\} counts backwards"),
         ("nowhere://host/set", ("train-0.tar",), "no shards can be read from nowhere://host"),
     ],
 )
