@@ -1,7 +1,7 @@
 """Shuffled batches whose order and randomness depend only on seed, epoch and step, never on what ran before."""
 
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Protocol
@@ -159,7 +159,7 @@ class Batches:
         """Images that all processes together have learnt from after whole epochs and steps of the next one."""
         return (epochs * self.per_epoch + steps) * self.share.total
 
-    def epoch(self, epoch: int, first: int = 0) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    def epoch(self, epoch: int, first: int = 0) -> Generator[tuple[torch.Tensor, torch.Tensor], None, None]:
         """Yields (images uint8 [B,S,S,3], targets [B,...]) on the CPU, from batch `first` of the epoch on.
 
         Those of this process's share, or of the whole batch.

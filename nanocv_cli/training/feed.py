@@ -9,7 +9,7 @@ import contextlib
 import queue
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -51,8 +51,10 @@ class _Ended:
 
 
 @contextmanager
-def fed(source: Iterator[Batch], device: torch.device, targets_on_cpu: bool = False) -> Iterator[Iterator[Batch]]:
-    """A source's batches, up to two of them made ahead of who takes them; the thread ends with the block.
+def fed(
+    source: Generator[Batch, None, None], device: torch.device, targets_on_cpu: bool = False
+) -> Iterator[Iterator[Batch]]:
+    """A source's batches, up to two of them made ahead of who takes them; thread and source end with the block.
 
     Args:
         source: (images [N,...], targets [N,...]) on the CPU; it is run in the thread.
@@ -71,7 +73,7 @@ def fed(source: Iterator[Batch], device: torch.device, targets_on_cpu: bool = Fa
 
 
 class _Feed:
-    def __init__(self, source: Iterator[Batch], device: torch.device, targets_on_cpu: bool) -> None:
+    def __init__(self, source: Generator[Batch, None, None], device: torch.device, targets_on_cpu: bool) -> None:
         self._source = source
         # Which of several GPUs is the current one is known to this thread alone.
         self._gpu: torch.cuda.Stream | None = None
@@ -86,12 +88,13 @@ class _Feed:
         self._thread.start()
 
     def end(self) -> None:
-        """Ends the thread, which may be waiting for room."""
+        """Ends the thread, which may be waiting for room, and then the source with what it works by."""
         self._unwanted.set()
         while self._thread.is_alive():
             with contextlib.suppress(queue.Empty):
                 self._ready.get_nowait()
             self._thread.join(POLL_SECONDS)
+        self._source.close()
 
     def batches(self) -> Iterator[Batch]:
         """What has arrived, batch by batch."""

@@ -1,7 +1,7 @@
 """Batches are made while the step learns, in their order, no more than two ahead, and the thread always ends."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 
 import pytest
 import torch
@@ -17,14 +17,18 @@ class Source:
 
     def __init__(self, count: int, fails_at: int | None = None) -> None:
         self.made = [threading.Event() for _ in range(count)]
+        self.has_ended = False
         self._fails_at = fails_at
 
-    def batches(self) -> Iterator[Batch]:
-        for number, made in enumerate(self.made):
-            if number == self._fails_at:
-                raise OSError("the disk is gone")
-            made.set()
-            yield torch.full((2, 3), number), torch.tensor([number, number])
+    def batches(self) -> Generator[Batch, None, None]:
+        try:
+            for number, made in enumerate(self.made):
+                if number == self._fails_at:
+                    raise OSError("the disk is gone")
+                made.set()
+                yield torch.full((2, 3), number), torch.tensor([number, number])
+        finally:
+            self.has_ended = True
 
 
 def feeds() -> list[threading.Thread]:
@@ -58,12 +62,14 @@ def test_what_the_source_raises_comes_where_its_batch_would_have_come() -> None:
 
 
 @pytest.mark.parametrize("taken", [0, 1])
-def test_a_step_that_fails_or_is_stopped_ends_the_thread(taken: int) -> None:
+def test_a_step_that_fails_or_is_stopped_ends_the_thread_and_the_source(taken: int) -> None:
     source = Source(8)
-    with pytest.raises(KeyboardInterrupt), fed(source.batches(), CPU) as arriving:
+    batches = source.batches()  # held here as the loop holds it: nothing else ends it
+    with pytest.raises(KeyboardInterrupt), fed(batches, CPU) as arriving:
         for _ in range(taken):
             next(arriving)
         assert source.made[taken + 1].wait(PATIENCE)  # the thread is waiting for room
         raise KeyboardInterrupt
     assert not feeds()
     assert not source.made[-1].is_set()
+    assert source.has_ended

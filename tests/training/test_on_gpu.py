@@ -4,7 +4,7 @@
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -161,7 +161,7 @@ def test_crops_and_views_are_those_of_a_cpu() -> None:
 
 @pytest.mark.parametrize("targets_on_cpu", [False, True])
 def test_batches_arrive_whole_while_the_device_is_busy(targets_on_cpu: bool) -> None:
-    def source() -> Iterator[Batch]:
+    def source() -> Generator[Batch, None, None]:
         for number in range(40):
             yield torch.full((64, 200, 200, 3), number, dtype=torch.uint8), torch.full((64,), number)
 
