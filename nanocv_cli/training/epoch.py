@@ -43,6 +43,7 @@ def learn_epoch(
     recent: list[StepResult] = []
     readings: deque[_Reading] = deque()
     saved = started = time.perf_counter()
+    timed = state.step  # as far as `state.seconds` goes
     source = batches.epoch(state.epoch, state.step)
     with (
         context.display.bar(f"epoch {state.epoch + 1}/{epochs}") as progress,
@@ -65,12 +66,12 @@ def learn_epoch(
                 while readings and (is_saved or is_last or readings[0].is_there or len(readings) > 1):
                     _add_up(context, readings.popleft(), state)
                 now = time.perf_counter()
-                state.seconds, started = state.seconds + now - started, now
+                state.seconds, started, timed = state.seconds + now - started, now, state.step
                 if is_saved:
                     if group.is_main:
                         save_state(context.run, learner.tensors(), state)
                     saved = started = time.perf_counter()
-            progress(state.step, per_epoch, _note(learner, batches, state) if state.seen else "")
+            progress(state.step, per_epoch, _note(learner, batches, state, timed) if state.seen else "")
             if stop:
                 raise interrupted(context, f"in epoch {state.epoch + 1}")
 
@@ -130,7 +131,8 @@ def _add_up(context: TrainContext, reading: _Reading, state: TrainingState) -> N
     )
 
 
-def _note(learner: Learner, batches: Batches, state: TrainingState) -> str:
-    rate = batches.images_seen(state.epoch, state.step) / max(state.seconds, 1e-9)
+def _note(learner: Learner, batches: Batches, state: TrainingState, timed: int) -> str:
+    """What the bar tells: loss and metric as far as they are added up, and the rate of the steps that are timed."""
+    rate = batches.images_seen(state.epoch, timed) / max(state.seconds, 1e-9)
     score = f"{learner.task.train_metric_name} {learner.task.best.shown(state.hits / state.seen)}"
     return f"loss {state.loss_sum / state.seen:.3f}  {score}  {rate:.0f} images/s"
