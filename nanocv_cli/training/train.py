@@ -73,6 +73,9 @@ def train(context: TrainContext, recorders: Recorders) -> Trained | None:
     validation = context.images("val", config.model.input_size)
     # Before anything is learnt: a set that vanishes meanwhile is not needed again.
     held_out = context.images(context.dataset.held_out, config.model.input_size)
+    eval_context = EvalContext(
+        context.images("train", config.model.input_size).images if context.task.wants_train_images else None
+    )
     expect_same_images(context.run, state, {"train": len(learning.images), "val": len(validation.images)})
     if len(learning.images) < group.world:
         raise RequestError(
@@ -109,7 +112,7 @@ def train(context: TrainContext, recorders: Recorders) -> Trained | None:
                 _tell(context, evaluator, state.history, recorders)
             if group.sums(interrupts.wanted)[0] > 0:
                 raise interrupted(context, f"after epoch {state.epoch}")
-    return _finish(context, learner, held_out, batches, state, recorders)
+    return _finish(context, learner, held_out, eval_context, batches, state, recorders)
 
 
 def _introduce(context: TrainContext, learner: Learner, learning: Split, validation: Split) -> None:
@@ -186,6 +189,7 @@ def _finish(
     context: TrainContext,
     learner: Learner,
     held_out: Split,
+    eval_context: EvalContext,
     batches: Batches,
     state: TrainingState,
     recorders: Recorders,
@@ -197,7 +201,6 @@ def _finish(
     network = group.take_leaders(network.to(context.device)).eval()
     split = dataset.held_out
     answer = torch_answer(task, task.export_model(network, model).to(context.device).eval(), context.device)
-    eval_context = EvalContext(context.images("train", model.input_size).images if task.wants_train_images else None)
     with context.display.bar(f"measuring {split}") as progress:
         part = (group.rank, group.world)
         evaluator = evaluate(task, answer, held_out, dataset.classes, model, eval_context, progress=progress, part=part)
