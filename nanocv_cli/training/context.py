@@ -229,9 +229,15 @@ def _keep_companions(context: TrainContext) -> None:
     """Notes in the run which models it learns from; those of a run that goes on are the same.
 
     Raises:
-        RequestError: one is not.
+        RequestError: one is not, or it is not known.
+        DataError: the note is damaged.
     """
     kept, told = context.run.companions, context.companions()
+    if context.run.has_state and not kept.is_file():
+        raise RequestError(
+            f"{kept} is gone: it says which models {context.run.path} has learnt from so far",
+            "put the file back, or start a new run",
+        )
     before = read_json(kept, _COMPANIONS, "start a new run") if kept.is_file() else told
     for key, companion in told.items():
         if before.get(key) != companion:

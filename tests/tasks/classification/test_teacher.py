@@ -129,6 +129,10 @@ def test_a_taught_run_goes_on_to_the_same_bits_and_names_its_teacher(
     changed = nanocv("train", "--resume", "runs/killed")
     assert changed.code == 2 and "train.teacher: teacher.onnx has changed since" in changed.err
     teacher.write_bytes(content)
+    note = (project / "runs/killed/companions.json").rename(project / "aside.json")
+    unknown = nanocv("train", "--resume", "runs/killed")
+    assert unknown.code == 2 and "companions.json is gone" in unknown.err
+    note.rename(project / "runs/killed/companions.json")
     assert nanocv("train", "--resume", "runs/killed").code == 0
     for name in ("best", "last"):
         checkpoint = f"checkpoints/{name}.safetensors"
