@@ -154,7 +154,7 @@ class Learner:
         if self._group.world > 1:
             raise OutOfMemoryError(
                 f"process {self._group.rank} has not enough memory for {images} images at a time: {shortage}",
-                f"--set train.accumulate={2 * self.accumulate}: the batch stays the same, and so does the result",
+                f"--set train.accumulate={2 * self.accumulate} keeps the batch; docs/machines.md says what else",
             )
         self.accumulate = 2 * min(self.accumulate, share.count)
         self.optimiser.zero_grad()
@@ -164,7 +164,8 @@ class Learner:
         fewer = -(-share.count // min(self.accumulate, share.count))
         self._say(
             f"note: memory does not suffice for {images} images at a time; each batch of {share.total} is made of "
-            f"micro-batches of {fewer} from here on, with the same result (train.accumulate={self.accumulate})"
+            f"micro-batches of {fewer} from here on, with the same batch (train.accumulate={self.accumulate}); "
+            "docs/machines.md says whether the result is the same too"
         )
 
     def _gradients(self, images: Tensor, targets: Tensor, epoch: int, step: int, share: Share) -> tuple[Tensor, Tensor]:
