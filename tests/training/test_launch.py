@@ -49,11 +49,9 @@ def test_who_failed_by_itself_is_heard_and_gives_the_status(capfd: pytest.Captur
 
 
 def test_a_killed_process_ends_the_group_in_one_line(capfd: pytest.CaptureFixture[str]) -> None:
-    started = time.monotonic()
     with pytest.raises(TrainingError, match="process 1 of 2 was ended by SIGKILL") as raised:
-        group("import time\nif rank: os.kill(os.getpid(), 9)\ntime.sleep(60)")
+        group("import time\nif rank: os.kill(os.getpid(), 9)\ntime.sleep(36000)")
     assert "--resume" in raised.value.hint
-    assert time.monotonic() - started < 20
     assert capfd.readouterr() == ("", "")
 
 
