@@ -36,15 +36,10 @@ WHERE = "ray start --head prints it; this command runs on a machine of the clust
 
 
 class Cluster:
-    """A connection to a cluster; `connected` makes one.
-
-    Attributes:
-        address: of its head, host and port.
-    """
+    """A connection to a cluster; `connected` makes one."""
 
     def __init__(self, ray: Any) -> None:
         self._ray = ray
-        self.address: str = ray.get_runtime_context().gcs_address
 
     def workers(self, threads: int) -> int:
         """How many tasks of so many processors run at a time.
@@ -118,13 +113,12 @@ def expect_ray() -> None:
 
 
 @contextmanager
-def connected(address: str | None, processors: int | None = None) -> Iterator[Cluster]:
+def connected(address: str | None) -> Iterator[Cluster]:
     """A cluster, for as long as the block lasts; what of it is at work then is ended.
 
     Args:
         address: host and port of one that is running, see `expect_answer`; None: one of this machine alone, which
             listens on loopback, lets nobody in without a token that is drawn for it, and has no dashboard.
-        processors: of the one on this machine; None: those that this process may use.
 
     Raises:
         ClusterError: what is there is no cluster that this process can join.
@@ -133,7 +127,7 @@ def connected(address: str | None, processors: int | None = None) -> Iterator[Cl
     with ExitStack() as held:
         options: dict[str, Any] = {"address": address}
         if address is None:
-            os.environ.setdefault("RAY_AUTH_MODE", "token")
+            os.environ["RAY_AUTH_MODE"] = "token"
             os.environ.setdefault("RAY_AUTH_TOKEN", os.urandom(32).hex())
             folder = held.enter_context(
                 # Sockets lie in it, and the system's own folder may have a name that is too long for those.
@@ -141,7 +135,7 @@ def connected(address: str | None, processors: int | None = None) -> Iterator[Cl
             )
             options = {
                 "address": "local",
-                "num_cpus": processors or usable_processors(),
+                "num_cpus": usable_processors(),
                 "include_dashboard": False,
                 "object_store_memory": STORE_BYTES,
                 "_node_ip_address": LOOPBACK[0],

@@ -19,9 +19,11 @@ COUNT, BROKEN = 23, 5
 # A process that starts a cluster as a job does, and keeps it until its standard input ends.
 HOLDER = """
 import sys
-from nanocv_cli.cluster.ray_cluster import connected
-with connected(None, processors=2) as cluster:
-    print(cluster.address, file=sys.__stdout__, flush=True)
+from nanocv_cli.cluster import ray_cluster
+ray_cluster.usable_processors = lambda: 2
+with ray_cluster.connected(None):
+    import ray
+    print(ray.get_runtime_context().gcs_address, file=sys.__stdout__, flush=True)
     sys.stdin.read()
 """
 
@@ -47,7 +49,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCluster
         with subprocess.Popen(
             [sys.executable, "-c", HOLDER],
             cwd=tmp_path_factory.mktemp("holder"),
-            env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+            env={**os.environ, "PYTHONPATH": str(REPOSITORY), "RAY_AUTH_MODE": "disabled"},  # which is not heard
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
