@@ -50,7 +50,7 @@ def config(
     instances: Annotated[int | None, typer.Option(help="Copies that run side by side.")] = None,
     kind: Annotated[str | None, typer.Option(help="cpu or gpu.")] = None,
     precision: Annotated[str | None, typer.Option(help="What openvino computes in: fp32 or bf16.")] = None,
-    threads: Annotated[int | None, typer.Option(help="Of each copy; 0: the server divides them.")] = None,
+    threads: Annotated[int | None, typer.Option(help="Of each copy; 0: the server chooses.")] = None,
     from_bench: Annotated[
         Path | None, typer.Option(metavar="FILE", help="JSON of a bench: serve what it names, as it says.")
     ] = None,
