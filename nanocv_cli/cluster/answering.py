@@ -110,11 +110,14 @@ def answer_by_cluster(
         version=__version__,
     )
     whole: list[WholePart] = []
+    done = 0
     with open_job(folder, asked, (source.place for source in sources)) as job:
 
         def told(part: WholePart) -> None:
+            nonlocal done
             whole.append(part)
-            progress(sum(other.images for other in whole), job.images)
+            done += part.images
+            progress(done, job.images)
 
         answered, seconds, workers = _answer_missing(job, settings.address, threads, told)
         whole.sort(key=lambda part: part.name)

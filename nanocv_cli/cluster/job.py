@@ -1,14 +1,15 @@
 """A job's folder: what is asked, the images it is asked of, and the files of answers that are whole. No Ray.
 
-job.json          what is asked; a call that asks the same goes on with this job
-inputs.jsonl      the images, a path or URL a line, listed once
-part-00000.jsonl  the answers to the first images, in their order; whole as soon as it is there
-manifest.json     written last: every part with its images, bytes and hash
+job.json             what is asked; a call that asks the same goes on with this job
+inputs.jsonl         the images, a path or URL a line, listed once
+part-00000000.jsonl  the answers to the first images, in their order; whole as soon as it is there
+manifest.json        written last: every part with its images, bytes and hash
 """
 
 import fcntl
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -20,7 +21,7 @@ from pydantic.dataclasses import dataclass as strict_dataclass
 
 from nanocv_cli.cluster.parts import JOB, Asked, Part, WholePart, examine
 from nanocv_cli.errors import RequestError
-from nanocv_cli.files import atomic_path, expect_folder, write_json
+from nanocv_cli.files import atomic_path, expect_folder, make_folder, write_json
 from nanocv_cli.foreign import read_json
 from nanocv_cli.output import json_line
 from nanocv_cli.untrusted import open_regular, printable
@@ -61,7 +62,7 @@ class Job:
         with open_regular(self.folder / INPUTS) as file:
             number = 0
             while lines := list(islice(file, self.asked.part_images)):
-                yield Part(f"part-{number:05d}.jsonl", [json.loads(line) for line in lines])
+                yield Part(f"part-{number:08d}.jsonl", [json.loads(line) for line in lines])
                 number += 1
 
     def whole(self, part: Part) -> WholePart | None:
@@ -97,17 +98,20 @@ def open_job(folder: Path, asked: Asked, places: Iterable[str]) -> Iterator[Job]
         places: of the images; taken only where they are not listed there already.
 
     Raises:
-        RequestError: the folder holds another job or other files, its listing was changed, or another process has it.
+        RequestError: the folder holds another job or other files, its listing was changed, or another process has it;
+            a path of `asked` is no UTF-8.
         DataError: `job.json` cannot be read.
-        StorageError: the folder cannot be written.
+        StorageError, OSError: the folder cannot be made or written.
     """
+    _expect_recordable(asked)
     expect_folder(folder)
+    make_folder(folder)
     record = folder / JOB
-    if not record.is_file():
-        _expect_unused(folder)
-        images, inputs_hash = _list_images(folder / INPUTS, places)
-        write_json(record, asdict(_Recorded(asked, images, inputs_hash)))
-    with _alone(record):
+    with _alone(folder):
+        if not record.is_file():
+            _expect_unused(folder)
+            images, inputs_hash = _list_images(folder / INPUTS, places)
+            write_json(record, asdict(_Recorded(asked, images, inputs_hash)))
         recorded = read_json(record, TypeAdapter(_Recorded), OTHER_OUT)
         here = asdict(asked)
         for name, value in asdict(recorded.asked).items():
@@ -123,8 +127,20 @@ def open_job(folder: Path, asked: Asked, places: Iterable[str]) -> Iterator[Job]
         yield Job(folder, recorded)
 
 
+def _expect_recordable(asked: Asked) -> None:
+    """Refuses a path that `job.json` could not be read back with; the listing takes any."""
+    for text in (*asked.arguments, asked.folder, asked.model):
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise RequestError(
+                f"{printable(text)} is no UTF-8, and a job cannot be recorded with it",
+                "rename it; below a folder that is named, files may have any names",
+            ) from None
+
+
 def _expect_unused(folder: Path) -> None:
-    found = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
+    found = {entry.name for entry in folder.iterdir()}
     if {name for name in found if not name.startswith(".")} - {
         INPUTS
     }:  # a listing alone was left by a job that was killed before it was recorded
@@ -144,19 +160,24 @@ def _list_images(target: Path, places: Iterable[str]) -> tuple[int, str]:
 
 
 @contextmanager
-def _alone(record: Path) -> Iterator[None]:
-    """Holds a lock on a file inside the block; it ends with its process.
+def _alone(folder: Path) -> Iterator[None]:
+    """Holds the lock of a folder inside the block; it ends with its process.
+
+    The folder's, for its files are replaced by others, which are not locked.
 
     Raises:
         RequestError: another process holds it.
     """
-    with open_regular(record) as file:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise RequestError(
-                f"another process is at work on the job in {record.parent}", "wait for it, or end it first"
+                f"another process is at work on the job in {folder}", "wait for it, or end it first"
             ) from None
         except OSError:  # a file system without locks: parts are the same whoever writes them
             pass
         yield
+    finally:
+        os.close(descriptor)

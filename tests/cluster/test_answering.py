@@ -19,13 +19,26 @@ import psutil
 import pytest
 
 from nanocv_cli.cluster import answering, ray_cluster
+from nanocv_cli.cluster.parts import Asked, Part, WholePart, answer_part
 from nanocv_cli.errors import ClusterError
 from tests.cluster.conftest import BROKEN, COUNT, RunningCluster
 from tests.conftest import REPOSITORY, Command, Outcome
 
 BATCH, PART, PARTS = 2, 4, 6
 BROKEN_PHOTO = "photos/05.png"
-SOON = 60.0  # seconds in which what is waited for has happened
+# `nanocv`, whose second part takes until its worker is killed.
+ENDLESS = """
+import signal
+from nanocv_cli import app
+from nanocv_cli.cluster import ray_cluster
+from nanocv_cli.cluster.parts import answer_part
+def answer(asked, part, folder, threads):
+    while part.name == "part-00000001.jsonl":
+        signal.pause()
+    return answer_part(asked, part, folder, threads)
+ray_cluster.answer_part = answer
+app.main()
+"""
 
 Infer = Callable[..., Outcome]
 
@@ -59,7 +72,7 @@ def expect_whole(infer: Infer, out: Path) -> None:
     assert merged(out) == infer().out
     manifest = json.loads((out / "manifest.json").read_text())
     assert (manifest["whole"], manifest["images"], manifest["skipped"]) == (True, COUNT, 1)
-    assert [part["name"] for part in manifest["parts"]] == [f"part-{number:05d}.jsonl" for number in range(PARTS)]
+    assert [part["name"] for part in manifest["parts"]] == [f"part-{number:08d}.jsonl" for number in range(PARTS)]
     for part in manifest["parts"]:
         content = (out / part["name"]).read_bytes()
         assert part["images"] == content.count(b"\n")
@@ -95,39 +108,28 @@ class TestOnACluster:
         assert (outcome.code, outcome.document["answered"], outcome.document["workers"]) == (1, 0, 0)
         assert outcome.document["images_per_second"] is None
         assert files(answered) == before
-        (answered / "part-00001.jsonl").unlink()
-        cut = (answered / "part-00004.jsonl").read_bytes()[:-20]
-        (answered / "part-00004.jsonl").write_bytes(cut)
+        (answered / "part-00000001.jsonl").unlink()
+        cut = (answered / "part-00000004.jsonl").read_bytes()[:-20]
+        (answered / "part-00000004.jsonl").write_bytes(cut)
         assert infer(*by_ray(cluster, answered)).document["answered"] == 2 * PART
         expect_whole(infer, answered)
-        kept = set(before) - {"part-00001.jsonl", "part-00004.jsonl"}
+        kept = set(before) - {"part-00000001.jsonl", "part-00000004.jsonl"}
         assert {name: files(answered)[name] for name in kept} == {name: before[name] for name in kept}
 
     def test_a_worker_that_is_killed_loses_and_doubles_nothing(
-        self, infer: Infer, cluster: RunningCluster, tmp_path: Path
+        self, infer: Infer, cluster: RunningCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        out = tmp_path / "out"
-        killed: list[tuple[int, int]] = []
+        out, marker = tmp_path / "out", tmp_path / "killed"
 
-        def kill() -> None:
-            end = time.monotonic() + SOON
-            while not killed and time.monotonic() < end:
-                for process in cluster.processes():
-                    try:
-                        if process.name().startswith("ray::answer"):
-                            process.suspend()  # whatever it is at, it does not come to its end
-                            killed.append((process.pid, len(files(out))))
-                            process.kill()
-                            break
-                    except psutil.NoSuchProcess:
-                        continue
+        def die_once(asked: Asked, part: Part, folder: str, threads: int) -> WholePart:
+            with contextlib.suppress(FileExistsError):
+                marker.touch(exist_ok=False)
+                os.kill(os.getpid(), signal.SIGKILL)
+            return answer_part(asked, part, folder, threads)
 
-        killer = threading.Thread(target=kill)
-        killer.start()
+        monkeypatch.setattr(ray_cluster, "answer_part", die_once)
         outcome = infer(*by_ray(cluster, out))
-        killer.join()
-        ((_, parts),) = killed
-        assert parts < PARTS
+        assert marker.exists()
         assert outcome.document["answered"] == COUNT
         expect_whole(infer, out)
 
@@ -135,20 +137,20 @@ class TestOnACluster:
         self, infer: Infer, cluster: RunningCluster, pictured: Path, tmp_path: Path
     ) -> None:
         out = tmp_path / "out"
-        command = [sys.executable, "-m", "nanocv_cli.app", "infer", "photos", "--model", "model.onnx"]
+        arguments = ["infer", "photos", "--model", "model.onnx", "--batch-size", str(BATCH)]
         with subprocess.Popen(
-            [*command, "--batch-size", str(BATCH), *map(str, by_ray(cluster, out))],
+            [sys.executable, "-c", ENDLESS, *arguments, *map(str, by_ray(cluster, out))],
             cwd=pictured,
             env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
         ) as job:
-            while job.poll() is None and not files(out):
+            while job.poll() is None and len(files(out)) < PARTS - 1:
                 time.sleep(0.01)
             job.kill()
         assert job.returncode == -signal.SIGKILL
         before = files(out)
-        assert 0 < len(before) < PARTS
+        assert {f"part-{number:08d}.jsonl" for number in range(PARTS)} - set(before) == {"part-00000001.jsonl"}
         assert not (out / "manifest.json").exists()
-        assert infer(*by_ray(cluster, out)).document["answered"] <= COUNT - BATCH
+        assert infer(*by_ray(cluster, out)).document["answered"] == PART
         expect_whole(infer, out)
         assert before.items() <= files(out).items()
 
@@ -176,7 +178,7 @@ class TestOnACluster:
         monkeypatch.setattr(ray_cluster, "DEATHS", 0)
         outcome = infer(*by_ray(cluster, tmp_path / "out"))
         assert (outcome.code, outcome.document["error"]["kind"]) == (1, "cluster")
-        assert "workers died on part-0000" in outcome.document["error"]["message"]
+        assert "workers died on part-0000000" in outcome.document["error"]["message"]
         assert "leave out the image that kills them" in outcome.document["error"]["hint"]
 
     def test_it_listens_on_loopback_alone(self, cluster: RunningCluster) -> None:
@@ -187,6 +189,10 @@ class TestOnACluster:
             if connection.status == psutil.CONN_LISTEN
         }
         assert listening == {"127.0.0.1"}
+
+    def test_it_asks_for_a_token_whatever_the_environment_says(self, cluster: RunningCluster) -> None:
+        modes = {process.environ()["RAY_AUTH_MODE"] for process in cluster.holder.children()}
+        assert modes == {"token"}
 
 
 @pytest.mark.parametrize(
@@ -285,9 +291,10 @@ def test_the_folder_of_another_job_or_of_one_at_work(
     assert infer(*calls).document["error"]["message"] == "it went away"
     assert "another job (top: None there, 2 here)" in infer(*calls, "--top", "2").document["error"]["message"]
     assert "(arguments: ('photos',) there, " in infer(*calls, images=BROKEN_PHOTO).document["error"]["message"]
-    with (out / "job.json").open("rb") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
-        outcome = infer(*calls)
+    held = os.open(out, os.O_RDONLY)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    outcome = infer(*calls)
+    os.close(held)
     assert (outcome.code, "another process is at work" in outcome.err) == (2, True)
     (out / "inputs.jsonl").write_text(json.dumps("photos/00.png") + "\n")
     assert "is not what this job has listed" in infer(*calls).document["error"]["message"]

@@ -1,7 +1,9 @@
 """What a worker makes sure of before it answers, and the file that it leaves; no cluster is needed for it."""
 
 import dataclasses
+import fcntl
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,7 @@ import pytest
 from nanocv_cli import __version__
 from nanocv_cli.cluster.job import open_job
 from nanocv_cli.cluster.parts import Asked, Part, answer_part, model_hash
-from nanocv_cli.errors import ClusterError, DataError, NanocvError
+from nanocv_cli.errors import ClusterError, DataError, NanocvError, RequestError
 from tests.engine.graphs import write_graph
 from tests.images.image_bytes import write_image
 
@@ -62,6 +64,33 @@ def test_a_listing_is_made_once(asked: Asked, tmp_path: Path) -> None:
         assert job.images == 1
 
 
+def test_paths_that_are_no_utf8(asked: Asked, tmp_path: Path) -> None:
+    name = b"\xff.png".decode(errors="surrogateescape")
+    with open_job(tmp_path / "out", asked, [name]) as job:
+        assert [part.places for part in job.parts()] == [[name]]
+    for changed in (
+        dataclasses.replace(asked, arguments=("a.png", name)),
+        dataclasses.replace(asked, folder=name),
+        dataclasses.replace(asked, model=name),
+    ):
+        with (
+            pytest.raises(RequestError, match=r"\\udcff\.png is no UTF-8"),
+            open_job(tmp_path / "other", changed, PLACES),
+        ):
+            pass
+    assert not (tmp_path / "other").exists()
+
+
+def test_nothing_is_listed_in_a_folder_that_another_call_has(asked: Asked, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    held = os.open(tmp_path / "out", os.O_RDONLY)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    with pytest.raises(RequestError, match="another process is at work"), open_job(tmp_path / "out", asked, PLACES):
+        pass
+    os.close(held)
+    assert not list((tmp_path / "out").iterdir())
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -80,7 +109,7 @@ def test_a_machine_that_has_another_nanocv_or_model(
 
 def test_a_machine_that_does_not_see_the_folder(asked: Asked, tmp_path: Path) -> None:
     with pytest.raises(ClusterError, match="does not see"):
-        answer_part(asked, Part("part-00000.jsonl", PLACES[:2]), str(tmp_path / "unshared"), threads=1)
+        answer_part(asked, Part("part-00000000.jsonl", PLACES[:2]), str(tmp_path / "unshared"), threads=1)
     assert not (tmp_path / "unshared").exists()
 
 
