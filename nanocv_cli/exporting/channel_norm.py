@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper, shape_inference
 
 from nanocv_cli.exporting.loop_body import inside_loop
+from nanocv_cli.models.onnx_exporter import leave_out_unread, names_read
 
 NAMED = "channel_norm"  # the names of what is added begin with this
-CHAIN = ("InstanceNormalization", "Reshape", "Mul", "Add")
+CHAIN = ("Reshape", "InstanceNormalization", "Reshape", "Mul", "Add")
 
 
 def with_channel_norms(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -44,7 +45,10 @@ def _rewritten(model: onnx.ModelProto) -> onnx.ModelProto:
             nodes += _by_channel(found[number], f"{NAMED}_{number}", constants)
         elif node.output[0] not in gone:
             nodes.append(node)
-    _replace_nodes(graph, nodes, constants)
+    del graph.node[:], graph.value_info[:]
+    graph.node.extend(nodes)
+    graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in constants.items())
+    leave_out_unread(graph)
     return copy
 
 
@@ -74,11 +78,11 @@ class _GroupNorm:
 
 
 def _found(graph: onnx.GraphProto) -> list[_GroupNorm]:
-    made = {name: node for node in graph.node for name in node.output}
     users: dict[str, list[onnx.NodeProto]] = {}
     for node in graph.node:
-        for name in node.input:
+        for name in names_read(node):
             users.setdefault(name, []).append(node)
+    answers = {value.name for value in graph.output}
     constants = {tensor.name: tensor for tensor in graph.initializer}
     shapes = {
         value.name: [size.dim_value for size in value.type.tensor_type.shape.dim]
@@ -86,32 +90,38 @@ def _found(graph: onnx.GraphProto) -> list[_GroupNorm]:
     }
     found = []
     for node in graph.node:
-        before = made.get(node.input[0]) if node.op_type == CHAIN[0] else None
-        if before is None or before.op_type != "Reshape":
-            continue
         chain = [node]
-        while len(chain) < len(CHAIN) and len(next_ones := users.get(chain[-1].output[0], [])) == 1:
-            chain += next_ones
-        shape = shapes.get(before.input[0], [])
-        weights = [constants.get(link.input[1]) for link in chain[2:]]
-        if (
-            tuple(link.op_type for link in chain) != CHAIN
-            or len(shape) != 4
-            or not all(shape[1:])
-            or any(tensor is None or int(np.prod(tensor.dims)) != shape[1] for tensor in weights)
-        ):
+        while chain[-1].op_type == CHAIN[len(chain) - 1] and len(chain) < len(CHAIN):
+            after = users.get(chain[-1].output[0], [])
+            if len(after) != 1 or chain[-1].output[0] in answers:
+                break
+            chain += after
+        if tuple(link.op_type for link in chain) != CHAIN:
             continue
-        scale, shift = (numpy_helper.to_array(tensor).reshape(1, -1, 1, 1) for tensor in weights if tensor is not None)
+        shape = shapes.get(node.input[0], [])
+        if len(shape) != 4 or not all(shape[1:]):
+            continue
+        groups, ones, none, scale, shift = (
+            numpy_helper.to_array(constants[name]) if name in constants else None
+            for name in (node.input[1], *chain[1].input[1:3], chain[3].input[1], chain[4].input[1])
+        )
+        if (
+            ones is None or none is None or scale is None or shift is None
+            or not (ones == 1.0).all() or none.any()
+            or groups is None or groups.tolist() != [0, len(ones), -1]
+            or any(tensor.shape[-3:] != (shape[1], 1, 1) or tensor.size != shape[1] for tensor in (scale, shift))
+        ):  # fmt: skip
+            continue
         found.append(
             _GroupNorm(
-                images=before.input[0],
+                images=node.input[0],
                 channels=shape[1],
                 places=shape[2] * shape[3],
-                groups=constants[node.input[1]].dims[0],
-                epsilon=next((entry.f for entry in node.attribute if entry.name == "epsilon"), 1e-5),
-                scale=scale,
-                shift=shift,
-                replaced=tuple(link.output[0] for link in (before, *chain)),
+                groups=len(ones),
+                epsilon=next((entry.f for entry in chain[1].attribute if entry.name == "epsilon"), 1e-5),
+                scale=scale.reshape(1, -1, 1, 1),
+                shift=shift.reshape(1, -1, 1, 1),
+                replaced=tuple(link.output[0] for link in chain),
                 last=chain[-1].output[0],
             )
         )
@@ -153,18 +163,3 @@ def _by_channel(norm: _GroupNorm, prefix: str, constants: dict[str, NDArray[Any]
     shift = node("Sub", constant(f"{prefix}_shift", norm.shift), node("Mul", mean, scale))
     node("Add", node("Mul", norm.images, scale), shift, to=norm.last)
     return nodes
-
-
-def _replace_nodes(graph: onnx.GraphProto, nodes: list[onnx.NodeProto], constants: dict[str, NDArray[Any]]) -> None:
-    """Gives a graph other nodes; what nobody reads any more goes with the former ones."""
-    needed: set[str] = {output.name for output in graph.output}
-    kept = []
-    for node in reversed(nodes):
-        if needed.intersection(node.output):
-            needed.update(node.input)
-            kept.append(node)
-    tensors = [tensor for tensor in graph.initializer if tensor.name in needed]
-    tensors += [numpy_helper.from_array(value, name) for name, value in constants.items()]
-    del graph.node[:], graph.initializer[:], graph.value_info[:]
-    graph.node.extend(reversed(kept))
-    graph.initializer.extend(tensors)

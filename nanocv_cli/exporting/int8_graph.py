@@ -16,6 +16,7 @@ from onnx import numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from nanocv_cli.errors import ExportError
+from nanocv_cli.models.onnx_exporter import all_nodes, inner_graphs, leave_out_unread
 
 Array = NDArray[Any]
 ROUNDED, RESTORED = "QuantizeLinear", "DequantizeLinear"
@@ -55,13 +56,13 @@ class _Graph:
         self._graph = graph
         self._stored = {tensor.name: tensor for tensor in graph.initializer}
         self._source = {output: node for node in graph.node for output in node.output}
-        used = [name for node in _within(graph) for name in node.input] + [value.name for value in graph.output]
+        used = [name for node in all_nodes(graph) for name in node.input] + [value.name for value in graph.output]
         self._users = Counter(used)
         self._computed: dict[str, Array] = {}
         # What the inputs decide. Nodes stand in the order in which they need each other.
         self._varying = {value.name for value in graph.input} - self._stored.keys()
         for node in graph.node:
-            if _inner(node) or not self._varying.isdisjoint(node.input):
+            if any(inner_graphs(node)) or not self._varying.isdisjoint(node.input):
                 self._varying.update(node.output)
 
     def store_weight(self, restored: onnx.NodeProto) -> None:
@@ -155,21 +156,15 @@ class _Graph:
                 names[node.output[0]] = seen[key]
                 self._graph.node.remove(node)
             seen.setdefault(key, node.output[0])
-        for node in _within(self._graph):
+        for node in all_nodes(self._graph):
             for place, name in enumerate(node.input):
                 node.input[place] = names.get(name, name)
 
     def leave_out_unused(self) -> None:
         """Nodes and stored tensors that nothing reads any more."""
-        wanted = {value.name for value in self._graph.output}
-        for node in reversed(list(self._graph.node)):
-            if wanted.isdisjoint(node.output):
-                self._graph.node.remove(node)
-            else:
-                wanted |= set(node.input) | {name for inner in _inner(node) for name in inner.input}
-        kept = [tensor for name, tensor in self._stored.items() if name in wanted]
         del self._graph.initializer[:]
-        self._graph.initializer.extend(kept)
+        self._graph.initializer.extend(self._stored.values())
+        leave_out_unread(self._graph)
 
     def _store(self, name: str, value: Array) -> str:
         self._stored[name] = numpy_helper.from_array(np.asarray(value), name)
@@ -198,12 +193,3 @@ def _axis(node: onnx.NodeProto) -> int:
 def _along(values: Array, like: Array, axis: int) -> Array:
     """Values [C] that fit an axis of an array; a scalar as it is."""
     return values.reshape([-1 if n == axis else 1 for n in range(like.ndim)]) if values.ndim else values
-
-
-def _within(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
-    """All nodes, also those of loops and branches."""
-    return [one for node in graph.node for one in (node, *_inner(node))]
-
-
-def _inner(node: onnx.NodeProto) -> list[onnx.NodeProto]:
-    return [one for attribute in node.attribute if attribute.HasField("g") for one in _within(attribute.g)]

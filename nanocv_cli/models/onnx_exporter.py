@@ -83,9 +83,36 @@ def all_graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
     """A graph, and those inside of its nodes, as a loop's body."""
     yield graph
     for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.HasField("g"):
-                yield from all_graphs(attribute.g)
+        yield from inner_graphs(node)
+
+
+def inner_graphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
+    """The graphs inside of a node, and those inside of them."""
+    for attribute in node.attribute:
+        if attribute.HasField("g"):
+            yield from all_graphs(attribute.g)
+
+
+def names_read(node: onnx.NodeProto) -> set[str]:
+    """Names of the values that a node needs, also those that the graphs inside of it take from around them."""
+    read = set(node.input)
+    for graph in inner_graphs(node):
+        read.update(name for inner in graph.node for name in inner.input)
+        read.update(value.name for value in graph.output)
+    return read - {""}  # which stands for an input that is left out
+
+
+def leave_out_unread(graph: onnx.GraphProto) -> None:
+    """Takes the nodes and stored tensors out of a graph that nothing in it reads."""
+    read = {value.name for value in graph.output}
+    for node in reversed(list(graph.node)):
+        if read.isdisjoint(node.output):
+            graph.node.remove(node)
+        else:
+            read |= names_read(node)
+    kept = [tensor for tensor in graph.initializer if tensor.name in read]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
 
 
 def all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
