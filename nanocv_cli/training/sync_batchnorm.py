@@ -9,6 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from nanocv_cli.errors import ConfigError
+
+# By the exact type: a subclass may compute something else besides, an activation for one.
+PLAIN = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+
 
 def synchronise_norms(network: nn.Module, device: torch.device) -> nn.Module:
     """The network with batch norms that count over the group that has been joined; it shares their tensors.
@@ -16,14 +21,22 @@ def synchronise_norms(network: nn.Module, device: torch.device) -> nn.Module:
     Args:
         network: changed in place; names of parameters stay.
         device: of the network. CUDA has torch's own kernels for this, other devices have none.
+
+    Raises:
+        ConfigError: a batch norm is of a kind that does more than normalise.
     """
-    if device.type == "cuda":
-        synchronised: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
-        return synchronised
-    for module in list(network.modules()):
-        for name, norm in list(module.named_children()):
-            if isinstance(norm, _BatchNorm):
-                setattr(module, name, SynchronisedBatchNorm(norm))
+    make = nn.SyncBatchNorm.convert_sync_batchnorm if device.type == "cuda" else SynchronisedBatchNorm
+    for parent in list(network.modules()):
+        for name, norm in list(parent.named_children()):
+            if not isinstance(norm, _BatchNorm):
+                continue
+            if type(norm) not in PLAIN:
+                raise ConfigError(
+                    f"train.sync_batchnorm: {type(network).__name__} has norms of the kind {type(norm).__name__}, "
+                    "which cannot count over several processes",
+                    "--set train.sync_batchnorm=false, or another model",
+                )
+            setattr(parent, name, make(norm))
     return network
 
 
