@@ -8,10 +8,10 @@ import io
 import os
 import threading
 import time
-from contextlib import AbstractContextManager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 from nanocv_cli.errors import DataError, MissingExtraError, NanocvError, RequestError
 from nanocv_cli.images.remote_files import STORES, is_remote
@@ -29,6 +29,8 @@ CREDENTIALS = {
     "s3": "give credentials as for the AWS command line: AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
     "gs": "give credentials: gcloud auth application-default login",
 }
+
+Taken = TypeVar("Taken")
 
 _opening = threading.Lock()
 
@@ -82,18 +84,21 @@ class RangedFile:
         """Changes with place, length and version."""
         return hashlib.sha256(f"{self.place}\0{self.size}\0{self.version}".encode(errors="surrogateescape")).digest()
 
-    def opened(self) -> AbstractContextManager[BinaryIO]:
-        """The file from its start, read ahead.
+    def go_through(self, take: Callable[[BinaryIO], Taken]) -> Taken:
+        """What `take` makes of the file, which it is given from its start, read ahead.
+
+        Where the network fails it is called again, with the file from its start.
 
         Raises:
-            DataError: it cannot be opened.
+            DataError: the file cannot be read.
+            NanocvError: what `take` raises.
         """
-        try:
-            return self._open("readahead")
-        except NanocvError:
-            raise
-        except Exception as error:
-            raise _failure(self.place, error) from error
+
+        def once() -> Taken:
+            with self._open("readahead") as file:
+                return take(file)
+
+        return self._tried(once)
 
     def read(self, start: int, length: int) -> bytes:
         """Bytes of it.
@@ -101,20 +106,14 @@ class RangedFile:
         Raises:
             DataError: they cannot be had, or are fewer than they were.
         """
-        for attempt in range(1, ATTEMPTS + 1):
-            try:
-                with self._open("none") as file:
-                    file.seek(start)
-                    content = file.read(length)
-                break
-            except NanocvError:
-                raise
-            except Exception as error:
-                failure = _failure(self.place, error)
-                # A server that answers no ranges (fsspec's ValueError) answers none the next time.
-                if attempt == ATTEMPTS or not is_remote(self.place) or isinstance(error, ValueError):
-                    raise failure from error
-                time.sleep(PAUSE)
+
+        def once() -> bytes:
+            with self._open("none") as file:
+                file.seek(start)
+                content: bytes = file.read(length)
+                return content
+
+        content = self._tried(once)
         if len(content) != length:
             raise DataError(
                 f"{self.place}: {len(content):,} of {length:,} bytes could be read from byte {start:,} on",
@@ -122,16 +121,25 @@ class RangedFile:
             )
         return content
 
+    def _tried(self, reading: Callable[[], Taken]) -> Taken:
+        attempt = 1
+        while True:
+            try:
+                return reading()
+            except NanocvError:
+                raise
+            except Exception as error:  # each store raises what its own client does
+                # A server that answers no ranges (fsspec's ValueError) answers none the next time.
+                if attempt == ATTEMPTS or not is_remote(self.place) or isinstance(error, ValueError):
+                    raise _failure(self.place, error) from error
+            attempt += 1
+            time.sleep(PAUSE)
+
     def _open(self, ahead: str) -> io.BufferedReader | Any:
         if not is_remote(self.place):
             return open_regular(self.place)
         store = _store(self.place)
         return store.open(self.place, "rb", size=self.size, cache_type=ahead, block_size=READ_AHEAD)
-
-
-def failure_while_reading(file: RangedFile, error: Exception) -> DataError:
-    """What a library raised while a file was read, as one line."""
-    return _failure(file.place, error)
 
 
 def _scheme(place: str) -> str:

@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt
 
-from nanocv_cli.data.ranged import RangedFile, failure_while_reading
+from nanocv_cli.data.ranged import RangedFile
 from nanocv_cli.data.tar import BLOCK, DamagedArchiveError, UnsafeArchiveError, members
 from nanocv_cli.errors import DataError
 from nanocv_cli.files import write_bytes
@@ -65,7 +65,7 @@ def made_index(shard: RangedFile, folder: Path) -> ShardIndex:
         DataError: it is cut short, no tar archive, or an image has no label; or it cannot be read.
         StorageError: the index cannot be written.
     """
-    samples = list(_samples(shard))
+    samples = shard.go_through(lambda archive: list(_samples(archive, shard)))
     if not samples:
         raise DataError(f"{shard.place}: there is no image in it", HINT)
     index = ShardIndex(
@@ -96,45 +96,40 @@ class _Sample:
     label: str = ""
 
 
-def _samples(shard: RangedFile) -> Iterator[_Sample]:
+def _samples(archive: BinaryIO, shard: RangedFile) -> Iterator[_Sample]:
     """The images with their labels, in order."""
     position, last = 0, "its start"
     current = _Sample("")
     try:
-        with shard.opened() as archive:
-            for member in members(archive):
-                position, last = archive.tell(), str(member.name)
-                if member.size is None:
-                    continue
-                name, after = member.name, position + member.size + -member.size % BLOCK
-                if any(part.startswith(".") for part in name.parts):  # as `._a.jpg`, which macOS puts beside `a.jpg`
-                    archive.seek(after)
-                    continue
-                key = str(name.parent / name.name.partition(".")[0])
-                if key != current.key:
-                    yield from _whole(current, shard)
-                    current = _Sample(key)
-                suffix = name.suffix.lower()
-                if suffix == LABEL:
-                    if current.label:
-                        raise DataError(f"{shard.place}: {name} is a second label of {current.key}", HINT)
-                    current.label = _label(archive, member.size, name, shard)
-                elif suffix in SUFFIXES:
-                    if current.name:
-                        raise DataError(f"{shard.place}: {current.name} and {name} are one sample", HINT)
-                    if not 0 < member.size <= LARGEST_FILE:
-                        raise DataError(f"{shard.place}: {name} is {member.size:,} bytes long", HINT)
-                    current.name, current.offset, current.length = name, position, member.size
+        for member in members(archive):
+            position, last = archive.tell(), str(member.name)
+            if member.size is None:
+                continue
+            name, after = member.name, position + member.size + -member.size % BLOCK
+            if any(part.startswith(".") for part in name.parts):  # as `._a.jpg`, which macOS puts beside `a.jpg`
                 archive.seek(after)
+                continue
+            key = str(name.parent / name.name.partition(".")[0])
+            if key != current.key:
+                yield from _whole(current, shard)
+                current = _Sample(key)
+            suffix = name.suffix.lower()
+            if suffix == LABEL:
+                if current.label:
+                    raise DataError(f"{shard.place}: {name} is a second label of {current.key}", HINT)
+                current.label = _label(archive, member.size, name, shard)
+            elif suffix in SUFFIXES:
+                if current.name:
+                    raise DataError(f"{shard.place}: {current.name} and {name} are one sample", HINT)
+                if not 0 < member.size <= LARGEST_FILE:
+                    raise DataError(f"{shard.place}: {name} is {member.size:,} bytes long", HINT)
+                current.name, current.offset, current.length = name, position, member.size
+            archive.seek(after)
     except (DamagedArchiveError, UnsafeArchiveError) as error:
         raise DataError(
             f"{shard.place}: {error}, at {last}, whose content begins at byte {position:,} of {shard.size:,}",
             "copy or write the shard again",
         ) from error
-    except DataError:
-        raise
-    except Exception as error:  # each store raises what its own client does
-        raise failure_while_reading(shard, error) from error
     yield from _whole(current, shard)
 
 

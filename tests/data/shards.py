@@ -4,7 +4,6 @@ import io
 import re
 import tarfile
 import threading
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -37,15 +36,16 @@ def shards_of(folder: Path, target: Path, per_shard: int) -> Path:
 
 
 @contextmanager
-def served(folder: Path, ranges: bool = True, delay: float = 0.0) -> Iterator[tuple[str, list[str]]]:
+def served(folder: Path, ranges: bool = True, is_silent: bool = False) -> Iterator[tuple[str, list[str]]]:
     """A folder on loopback: its URL, and the ranges that were asked for.
 
     Args:
         folder: what is served.
         ranges: whether a part of a file is sent where one is asked for.
-        delay: seconds before any answer.
+        is_silent: whether nothing is answered for as long as the folder is served.
     """
     asked: list[str] = []
+    is_over = threading.Event()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -57,7 +57,9 @@ def served(folder: Path, ranges: bool = True, delay: float = 0.0) -> Iterator[tu
             self._answer(is_body=True)
 
         def _answer(self, is_body: bool) -> None:
-            time.sleep(delay)
+            if is_silent:
+                is_over.wait()
+                return
             path = folder / self.path.lstrip("/")
             if not path.is_file():
                 self.send_response(404)
@@ -89,5 +91,6 @@ def served(folder: Path, ranges: bool = True, delay: float = 0.0) -> Iterator[tu
     try:
         yield f"http://127.0.0.1:{server.server_port}", asked
     finally:
+        is_over.set()
         server.shutdown()
         server.server_close()

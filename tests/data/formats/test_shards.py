@@ -1,5 +1,6 @@
 """Tar shards are read as the files that they hold are, here and behind a URL; each fault of one is a line."""
 
+import io
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -71,7 +72,9 @@ def test_shards_hold_what_their_files_do(images: Path, folder: Path, monkeypatch
     # A shard is gone through once; one that has changed, or whose index is damaged, again.
     gone_through: list[str] = []
     original = shard_index._samples
-    monkeypatch.setattr(shard_index, "_samples", lambda file: gone_through.append(file.place) or original(file))
+    monkeypatch.setattr(
+        shard_index, "_samples", lambda archive, file: gone_through.append(file.place) or original(archive, file)
+    )
     again = read(config(folder))
     assert again.fingerprint() == found.fingerprint() and not gone_through
     write_shard(folder / "val-000000.tar", [("k.png", (images / "val/red/000.png").read_bytes()), ("k.cls", b"red")])
@@ -128,13 +131,46 @@ def test_parts_are_read_from_a_server(images: Path, folder: Path) -> None:
         read(config("http://127.0.0.1:9", NAMES))
 
 
-def test_parts_are_read_from_any_store(images: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def store(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The shards in a store of fsspec's, at `memory://bucket`."""
     monkeypatch.setitem(ranged.PACKAGES, "memory", "fsspec")
-    store = fsspec.filesystem("memory")
+    found = fsspec.filesystem("memory")
     for path in folder.iterdir():
-        store.pipe_file(f"/bucket/{path.name}", path.read_bytes())
+        found.pipe_file(f"/bucket/{path.name}", path.read_bytes())
+    return found
+
+
+def test_parts_are_read_from_any_store(images: Path, store: Any) -> None:
     dataset = read(config("memory://bucket", NAMES))
     assert np.array_equal(content(dataset, "val", 0.0)[0], expected(images, "val"))
+
+
+@pytest.mark.parametrize("failures", [2, 3])
+def test_a_pass_that_the_network_fails_is_tried_three_times(
+    images: Path, store: Any, failures: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Broken(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            raise OSError("connection reset")
+
+    opened: list[str] = []
+    kind = type(store)  # each thread has a store of its own
+    working = kind.open
+
+    def opening(store: Any, place: str, *more: Any, **keys: Any) -> Any:
+        opened.append(place)
+        return Broken() if opened.count(place) <= failures else working(store, place, *more, **keys)
+
+    monkeypatch.setattr(ranged, "PAUSE", 0.0)
+    monkeypatch.setattr(kind, "open", opening)
+    wanted = config("memory://bucket", NAMES)
+    if failures < 3:
+        assert [len(read(wanted).split(split)) for split in ("train", "val")] == [12, 6]
+    else:
+        with pytest.raises(DataError, match=r"train-000000\.tar cannot be read: connection reset"):
+            read(wanted)
+    assert opened.count("memory://bucket/train-000000.tar") == 3
 
 
 def test_a_server_without_ranges_or_answer_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,7 +180,10 @@ def test_a_server_without_ranges_or_answer_is_named(folder: Path, monkeypatch: p
     ):
         read(config(url, NAMES))
     monkeypatch.setattr(ranged, "TIMEOUT", 0.2)
-    with served(folder, delay=0.6) as (url, _), pytest.raises(DataError, match=r"tar does not answer within 0\.2 s"):
+    with (
+        served(folder, is_silent=True) as (url, _),
+        pytest.raises(DataError, match=r"tar does not answer within 0\.2 s"),
+    ):
         read(config(url, NAMES))
 
 
