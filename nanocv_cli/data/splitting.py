@@ -1,7 +1,8 @@
 """How a set that brings no splits is divided: by its images' content, or by their names, the same on every machine.
 
-By content, copies of an image stay together, so that none leaks from train into val, and names do not matter; but every
-byte of the set has to be read. What was read of a large set is kept, so that this is so once. By name nothing is read.
+By content, copies of an image in one class stay together, so that none leaks from train into val, and names do not
+matter; but every byte of the set has to be read. What was read of a large set is kept, so that this is so once. By name
+nothing is read.
 """
 
 import hashlib
