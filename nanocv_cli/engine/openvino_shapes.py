@@ -70,6 +70,10 @@ class GraphBySize:
                 size = self._add(size)
             return size, self._compiled[size]
 
+    def holds(self, size: int, compiled: Any) -> bool:
+        """Whether a `CompiledModel` is still the one for a size, and has not made room for another."""
+        return self._compiled.get(size) is compiled
+
     def _size_for(self, rows: int) -> int:
         if rows in self._compiled:
             return rows
@@ -131,7 +135,9 @@ class Requests:
         """
         rows = len(graph_inputs[self._graph.batched[0]]) if self._graph.batched else 0
         size, compiled = self._graph.compiled_for(rows)
-        if size not in self._requests or self._requests[size][0] is not compiled:
+        # A request keeps the compiled graph alive that it is of.
+        self._requests = {one: kept for one, kept in self._requests.items() if self._graph.holds(one, kept[0])}
+        if size not in self._requests:
             self._requests[size] = compiled, compiled.create_infer_request()
         request = self._requests[size][1]
         is_filled = size not in (ANY, rows)
