@@ -244,6 +244,7 @@ def export(
         StorageError: the file cannot be written.
     """
     from nanocv_cli.display import Display
+    from nanocv_cli.engine.engine import graph_files
     from nanocv_cli.engine.hub import hub_origin
     from nanocv_cli.engine.reference import find_checkpoint
     from nanocv_cli.engine.runtimes import FP32
@@ -268,12 +269,12 @@ def export(
     folder = Path() if hub_origin(checkpoint) else checkpoint.parent
     name = f"{checkpoint.stem}{'' if precision in (None, FP32) else f'-{precision}'}{form.suffix}"
     path = Path(out) if out else folder / name
-    if form.beside and path.suffix != form.suffix:
+    if len(graph_files(folder / name)) > 1 and path.suffix != form.suffix:
         path /= name
     reduced = None if precision == trained_in else precision
     if reduced:
         find_converter(reduced)
-    for file in form.files(path):
+    for file in graph_files(path):
         expect_writable(file)
     images = parity_images(checkpoint, data, root, display)
     if reduced is None:

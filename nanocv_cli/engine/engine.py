@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from nanocv_cli.config.project import cache_folder
 from nanocv_cli.engine.card import ModelCard
 from nanocv_cli.engine.reference import find_runnable, is_url
-from nanocv_cli.engine.runtimes import BY_DEFAULT, OPENVINO_FILE, RunSettings, open_in_process
+from nanocv_cli.engine.runtimes import BY_DEFAULT, OPENVINO_FILE, OPENVINO_WEIGHTS, RunSettings, open_in_process
 from nanocv_cli.engine.signature import GraphSignature
 from nanocv_cli.errors import ModelError, RequestError
 from nanocv_cli.machine import expect_room
@@ -184,10 +184,14 @@ def graph_source(path: Path) -> str | bytes:
     return str(path)
 
 
+def graph_files(path: Path) -> tuple[Path, ...]:
+    """All files of a graph, the one that a reference names last: OpenVINO keeps the weights in a file beside it."""
+    return (path.with_suffix(OPENVINO_WEIGHTS), path) if path.suffix == OPENVINO_FILE else (path,)
+
+
 def graph_bytes(path: Path) -> int:
-    """Bytes of a graph's file, with those of the weights beside it where OpenVINO keeps them there."""
-    files = [path, path.with_suffix(".bin")] if path.suffix == OPENVINO_FILE else [path]
-    return sum(file.stat().st_size for file in files)
+    """Bytes of all its files."""
+    return sum(file.stat().st_size for file in graph_files(path))
 
 
 def rows_at_a_time(signature: GraphSignature) -> int | None:

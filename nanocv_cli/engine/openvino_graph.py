@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nanocv_cli.engine.card import METADATA_KEY, ModelCard
-from nanocv_cli.engine.engine import EXPORT_AGAIN, Engine, graph_source, rows_at_a_time
-from nanocv_cli.engine.runtimes import AUTO, BF16, FP32, OPENVINO_FILE, RunSettings
+from nanocv_cli.engine.engine import EXPORT_AGAIN, Engine, graph_files, graph_source, rows_at_a_time
+from nanocv_cli.engine.runtimes import AUTO, BF16, FP32, OPENVINO_FILE, OPENVINO_WEIGHTS, RunSettings
 from nanocv_cli.engine.signature import NUMPY_TYPES, ONNX_TYPES, GraphSignature, TensorSignature
 from nanocv_cli.errors import ModelError, RequestError
 from nanocv_cli.machine import usable_processors
@@ -36,7 +36,6 @@ HINTS = {FP32: "f32", BF16: "bf16"}
 TENSOR_TYPES = {np.dtype(NUMPY_TYPES[name]): told for name, told in ONNX_TYPES.items()}
 # What OpenVINO's messages say of operators that it cannot run, after all that it says of its own source files.
 SUMMARY = "Summary:"
-WEIGHTS_FILE = ".bin"
 WEIGHTS_HASH = "nanocv.weights"  # of the `.bin` that an `.xml` was written with
 LARGEST_XML, LARGEST_WEIGHTS = 64 << 20, 4 << 30  # bytes
 # Where OpenVINO keeps the metadata of an ONNX graph, in its own files too.
@@ -97,7 +96,9 @@ def compile_graph(
         model = core().read_model(*source) if isinstance(source, tuple) else core().read_model(source)
         told = {key: _told_by(model, key) for key in (METADATA_KEY, WEIGHTS_HASH)}
         if isinstance(source, tuple) and told[WEIGHTS_HASH] not in (None, weights_hash(source[1])):
-            raise ModelError(f"{origin} was written with another {WEIGHTS_FILE}", "nanocv export openvino writes both")
+            raise ModelError(
+                f"{origin} was written with another {OPENVINO_WEIGHTS}", "nanocv export openvino writes both"
+            )
         metadata = {METADATA_KEY: card} if (card := told[METADATA_KEY]) is not None else {}
         if _exported_in(metadata) == BF16 and computes_in_bf16():
             settings["INFERENCE_PRECISION_HINT"] = HINTS[BF16]
@@ -172,7 +173,7 @@ def _pair(path: Path) -> tuple[bytes, bytes]:
     Raises:
         ModelError: a file is missing, is too large, or cannot be read.
     """
-    beside = path.with_suffix(WEIGHTS_FILE)
+    beside, _ = graph_files(path)
     try:
         return read_regular(path, LARGEST_XML), read_regular(beside, LARGEST_WEIGHTS)
     except FileNotFoundError as error:

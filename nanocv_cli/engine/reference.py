@@ -14,16 +14,15 @@ from typing import Any
 
 from nanocv_cli.config.nearest import FORMER_NAMES, nearest
 from nanocv_cli.config.project import cache_folder, config_folders
-from nanocv_cli.engine.runtimes import BF16, STORED_PRECISIONS
+from nanocv_cli.engine.runtimes import BF16, OPENVINO_FILE, STORED_PRECISIONS
 from nanocv_cli.errors import ConfigError, ModelError, RequestError
 from nanocv_cli.files import PREFIX
 from nanocv_cli.output import say
 from nanocv_cli.untrusted import printable, read_regular
 
 GRAPH = Path("model.onnx")
-OTHER_FORMATS = {
-    ".xml": "OpenVINO's file of a graph"
-}  # run, but neither served nor analysed; named by their path alone
+# Run, but neither served nor analysed; named by their path alone.
+OTHER_FORMATS = {OPENVINO_FILE: "OpenVINO's file of a graph"}
 SUMMARY = "summary.json"
 LARGEST_SUMMARY = 16 << 20  # bytes
 CHECKPOINT = Path("checkpoints/best.safetensors")

@@ -18,6 +18,7 @@ PRECISIONS = FP32, BF16 = "fp32", "bf16"
 # Of a graph's file, which any engine computes as it is stored.
 STORED_PRECISIONS = "fp16", "int8"
 ONNX_FILE, OPENVINO_FILE = ".onnx", ".xml"
+OPENVINO_WEIGHTS = ".bin"  # beside the other, with the same stem
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import cast
 import onnx
 from google.protobuf.message import DecodeError
 
+from nanocv_cli.engine.engine import graph_files
 from nanocv_cli.engine.runtimes import ONNX_FILE, OPENVINO_FILE, RUNTIMES, find_runtime, readers
 from nanocv_cli.errors import ExportError, RequestError
 from nanocv_cli.exporting.channel_norm import with_channel_norms
@@ -27,12 +28,10 @@ class GraphForm:
 
     Attributes:
         suffix: of the file that a reference names.
-        beside: suffix of a second file, with the weights; empty where there is none.
         writer: dotted path of its `Writer`.
     """
 
     suffix: str
-    beside: str
     writer: str
 
     @property
@@ -57,10 +56,6 @@ class GraphForm:
         """
         cast(Writer, resolve_name(self.writer))(model, path)
 
-    def files(self, path: Path) -> tuple[Path, ...]:
-        """All files of a graph, the one that a reference names last."""
-        return (path.with_suffix(self.beside), path) if self.beside else (path,)
-
     @contextmanager
     def replacing(self, target: Path) -> Iterator[Path]:
         """Yields a path of the same name to write to; on success its files replace those of `target`.
@@ -72,21 +67,21 @@ class GraphForm:
             RequestError: a file's name is one of a folder or the like.
             StorageError: the folder cannot be written, or the disk is full.
         """
-        for file in self.files(target):
+        for file in graph_files(target):
             expect_file(file)
         with folder_beside(target) as folder:
             built = folder / target.name
             yield built
-            for source in self.files(built):
+            for source in graph_files(built):
                 fsync(source)
-            for source, file in zip(self.files(built), self.files(target), strict=True):
+            for source, file in zip(graph_files(built), graph_files(target), strict=True):
                 source.replace(file)
             fsync(target.parent)
 
 
 FORMS = {
-    "onnx": GraphForm(ONNX_FILE, "", "nanocv_cli.exporting.graph_forms:write_onnx"),
-    "openvino": GraphForm(OPENVINO_FILE, ".bin", "nanocv_cli.exporting.graph_forms:write_openvino"),
+    "onnx": GraphForm(ONNX_FILE, "nanocv_cli.exporting.graph_forms:write_onnx"),
+    "openvino": GraphForm(OPENVINO_FILE, "nanocv_cli.exporting.graph_forms:write_openvino"),
 }
 
 
@@ -129,13 +124,13 @@ def write_openvino(model: onnx.ModelProto, path: Path) -> None:
     """A `Writer`: an `.xml` with graph and card, a `.bin` with the weights as the graph has them."""
     import openvino
 
-    from nanocv_cli.engine.openvino_graph import METADATA, WEIGHTS_FILE, WEIGHTS_HASH, core, reason, weights_hash
+    from nanocv_cli.engine.openvino_graph import METADATA, WEIGHTS_HASH, core, reason, weights_hash
 
     try:
         converted = core().read_model(with_channel_norms(model).SerializeToString())
     except RuntimeError as error:
         raise ExportError(f"OpenVINO cannot run it: {reason(error)}", "nanocv export onnx") from error
-    weights = path.with_suffix(WEIGHTS_FILE)
+    weights, _ = graph_files(path)
     openvino.serialize(converted, path, weights)
     converted.set_rt_info(weights_hash(weights.read_bytes()), [METADATA, WEIGHTS_HASH])
     openvino.serialize(converted, path, weights)

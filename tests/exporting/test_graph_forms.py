@@ -8,6 +8,7 @@ import onnx
 import pytest
 
 from nanocv_cli.engine import runtimes
+from nanocv_cli.engine.engine import graph_files
 from nanocv_cli.engine.graph import Graph
 from nanocv_cli.engine.openvino_graph import OpenVinoGraph
 from nanocv_cli.errors import ExportError, ModelError
@@ -25,7 +26,7 @@ def pair(trained: TrainedRun, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def copied(pair: Path, tmp_path: Path) -> Path:
-    for file in FORMS["openvino"].files(pair):
+    for file in graph_files(pair):
         shutil.copy(file, tmp_path)
     return tmp_path / pair.name
 
@@ -111,11 +112,11 @@ def test_a_pair_that_was_not_written_by_nanocv_has_no_card(copied: Path) -> None
 
 def test_what_fails_leaves_both_files_as_they_were(copied: Path) -> None:
     form = FORMS["openvino"]
-    before = [file.read_bytes() for file in form.files(copied)]
+    before = [file.read_bytes() for file in graph_files(copied)]
     with pytest.raises(ExportError), form.replacing(copied) as built:
         built.write_bytes(b"half")
         raise ExportError("it strays")
-    assert [file.read_bytes() for file in form.files(copied)] == before
+    assert [file.read_bytes() for file in graph_files(copied)] == before
     assert len(list(copied.parent.iterdir())) == 2
 
 
