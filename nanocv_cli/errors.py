@@ -123,7 +123,7 @@ EXTRA_OF_MODULE = {
     "dvclive": "train",
     "faster_coco_eval": "train",
     "aiohttp": "remote",
-    "fsspec": "ray",
+    "fsspec": "remote",
     "matplotlib": "train",
     "onnx": "train",
     "onnxscript": "train",

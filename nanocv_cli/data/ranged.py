@@ -6,23 +6,18 @@ Every read has a stated length and a stated time; what goes wrong is one line wi
 import hashlib
 import io
 import os
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
-from nanocv_cli.errors import DataError, MissingExtraError, NanocvError, RequestError
-from nanocv_cli.images.remote_files import STORES, is_remote
+from nanocv_cli.errors import DataError, NanocvError, RequestError
+from nanocv_cli.images.remote_files import PACKAGES, TIMEOUT, WEB, is_remote, opened_store
 from nanocv_cli.untrusted import first_line, open_regular, printable
 
-TIMEOUT = 30.0  # seconds, of one request
 ATTEMPTS, PAUSE = 3, 1.0  # of a read that the network fails, and seconds between them
 READ_AHEAD = 4 << 20  # of a file that is read from its start
-# By scheme: the package that fsspec opens it by. Of the many that fsspec knows no others are opened.
-PACKAGES = {**STORES, "http": "aiohttp", "https": "aiohttp"}
-WEB = ("http", "https")
 # What stores and servers tell that changes with a file's content, in the order in which they are asked.
 VERSIONS = ("ETag", "etag", "md5Hash", "Content-MD5", "Last-Modified", "LastModified", "mtime", "created")
 CREDENTIALS = {
@@ -31,8 +26,6 @@ CREDENTIALS = {
 }
 
 Taken = TypeVar("Taken")
-
-_opening = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -147,7 +140,7 @@ def _scheme(place: str) -> str:
 
 
 def _store(place: str) -> Any:
-    """The file system of fsspec's that a URL belongs to; fsspec keeps one of each.
+    """The file system that a URL belongs to.
 
     Raises:
         MissingExtraError: a package is missing.
@@ -159,26 +152,7 @@ def _store(place: str) -> Any:
             f"no shards can be read from {printable(place)}",
             "they lie in a folder, or at " + ", ".join(f"{known}://" for known in PACKAGES),
         )
-    try:
-        import fsspec
-
-        with _opening:  # threads ask for it at once, and share it
-            return fsspec.filesystem(scheme, **_bounds(scheme))
-    except ImportError as error:
-        package = PACKAGES[scheme]
-        install = f"pip install {package}" if scheme in STORES else "pip install 'nanocv[remote]'"
-        raise MissingExtraError(f"{scheme}:// is read by {package}, which is not installed", install) from error
-
-
-def _bounds(scheme: str) -> dict[str, Any]:
-    """What tells a store's client how long a request may take."""
-    if scheme in WEB:
-        import aiohttp
-
-        return {"client_kwargs": {"timeout": aiohttp.ClientTimeout(total=TIMEOUT)}}
-    if scheme == "s3":
-        return {"config_kwargs": {"connect_timeout": TIMEOUT, "read_timeout": TIMEOUT}}
-    return {"requests_timeout": TIMEOUT} if scheme == "gs" else {}
+    return opened_store(scheme, TIMEOUT)
 
 
 def _failure(place: str, error: Exception) -> DataError:

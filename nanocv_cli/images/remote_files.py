@@ -1,8 +1,8 @@
-"""Images that lie in an object store, named by their URLs and fetched by fsspec (extra `ray`).
+"""Images that lie in an object store, named by their URLs and fetched by fsspec (extra `remote`).
 
 Of the many protocols that fsspec knows only those of the table are opened, each by its own package, with the
 credentials that this package finds in the environment. A URL is one key or prefix: nothing in it is an archive, a
-chain or a glob.
+chain or a glob. Shards are opened by the same door, see `data/ranged.py`.
 """
 
 import threading
@@ -17,6 +17,9 @@ from nanocv_cli.untrusted import first_line, printable
 
 # By scheme: the package that fsspec opens it by.
 STORES = {"s3": "s3fs", "gs": "gcsfs"}
+WEB = {"http": "aiohttp", "https": "aiohttp"}
+PACKAGES = {**STORES, **WEB}
+TIMEOUT = 30.0  # seconds, of one request
 LARGEST_REMOTE = 256 << 20  # bytes; an image is fetched whole before it is opened
 REACH = "see that the store can be reached and that this process has its credentials, then run it again"
 
@@ -39,18 +42,41 @@ def expect_store(url: str) -> None:
     if scheme not in STORES or not key.strip("/"):
         known = ", ".join(f"{scheme}://BUCKET/KEY" for scheme in STORES)
         raise RequestError(f"no images can be read from {printable(url)}", f"give a path, or {known}")
-    _store(scheme)
+    opened_store(scheme, TIMEOUT)
 
 
-def _store(scheme: str) -> Any:
-    import fsspec
+def opened_store(scheme: str, timeout: float) -> Any:
+    """The file system of fsspec's that URLs of a scheme belong to; fsspec keeps one of each.
 
+    Args:
+        scheme: of `PACKAGES`.
+        timeout: seconds that one request may take.
+
+    Raises:
+        MissingExtraError: fsspec or the scheme's package is not installed.
+    """
+    package = PACKAGES[scheme]
     try:
-        with _opening:  # threads that decode ask for it at once, and share it
-            return fsspec.filesystem(scheme)
+        import fsspec
+
+        with _opening:  # threads ask for it at once, and share it
+            return fsspec.filesystem(scheme, **_bounds(scheme, timeout))
     except ImportError as error:
-        package = STORES[scheme]
-        raise MissingExtraError(f"{scheme}:// needs {package}", f"pip install {package}") from error
+        install = package if scheme in STORES else "'nanocv[remote]'"  # a store's package brings fsspec along
+        raise MissingExtraError(
+            f"{scheme}:// is read by {package}, which is not installed", f"pip install {install}"
+        ) from error
+
+
+def _bounds(scheme: str, timeout: float) -> dict[str, Any]:
+    """What tells a store's client how long a request may take."""
+    if scheme in WEB:
+        import aiohttp
+
+        return {"client_kwargs": {"timeout": aiohttp.ClientTimeout(total=timeout)}}
+    if scheme == "s3":
+        return {"config_kwargs": {"connect_timeout": timeout, "read_timeout": timeout}}
+    return {"requests_timeout": timeout} if scheme == "gs" else {}
 
 
 def remote_images(url: str) -> list[str]:
@@ -66,7 +92,7 @@ def remote_images(url: str) -> list[str]:
         return [url]
     scheme, _, top = url.partition("://")
     try:
-        keys = _store(scheme).find(top.strip("/"))
+        keys = opened_store(scheme, TIMEOUT).find(top.strip("/"))
     except Exception as error:  # each store's package has a tree of errors of its own
         raise DataError(f"{printable(url)} cannot be listed: {first_line(error)}", REACH) from error
     below = [(PurePosixPath(key.strip("/")), key.strip("/")) for key in sorted(keys)]
@@ -99,7 +125,7 @@ class RemoteFile:
         """
         scheme, _, key = self.url.partition("://")
         try:
-            with _store(scheme).open(key, "rb") as file:
+            with opened_store(scheme, TIMEOUT).open(key, "rb") as file:
                 content: bytes = file.read(LARGEST_REMOTE + 1)
         except FileNotFoundError as error:
             raise UnreadableImageError("there is no such object in the store") from error

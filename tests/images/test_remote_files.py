@@ -1,5 +1,6 @@
 """Images of an object store: which URLs are taken, what is listed, which failures are an image's fault."""
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
@@ -11,7 +12,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from nanocv_cli.errors import DataError, MissingExtraError, RequestError
 from nanocv_cli.images import remote_files
 from nanocv_cli.images.image_file import UnreadableImageError
-from nanocv_cli.images.remote_files import RemoteFile, expect_store, remote_images
+from nanocv_cli.images.remote_files import RemoteFile, expect_store, opened_store, remote_images
 from nanocv_cli.images.resize import open_image
 from nanocv_cli.images.sources import Images, source_at
 from tests.images.image_bytes import write_image
@@ -40,8 +41,8 @@ class Bucket(MemoryFileSystem):
 @pytest.fixture
 def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
     """`s3://photos` with images, hidden and other files."""
-    fsspec.register_implementation("s3", Bucket, clobber=True)
-    store = fsspec.filesystem("s3")
+    monkeypatch.setattr(fsspec, "filesystem", lambda scheme, **options: Bucket(**options))
+    store = Bucket()
     content = write_image(tmp_path / "red.png").read_bytes()
     for name in ("b.png", "a/c.JPG", "a/.hidden.png", ".cache/d.png", "notes.csv"):
         store.pipe(f"/photos/{name}", content)
@@ -87,11 +88,14 @@ def test_other_urls_are_refused(url: str) -> None:
         expect_store(url)
 
 
-def test_a_store_whose_package_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(scheme: str) -> object:
-        raise ImportError(f"install what opens {scheme}")
-
-    monkeypatch.setattr(fsspec, "filesystem", missing)
-    with pytest.raises(MissingExtraError, match="gs:// needs gcsfs") as caught:
+@pytest.mark.parametrize("missing", ["gcsfs", "fsspec"])
+def test_a_store_whose_package_is_missing(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(MissingExtraError, match="gs:// is read by gcsfs, which is not installed") as caught:
         Images(["gs://bucket/photos"])
     assert caught.value.hint == "pip install gcsfs"
+
+
+def test_a_request_to_a_store_has_a_bound(bucket: Bucket) -> None:
+    options = opened_store("s3", 5.0).storage_options
+    assert options["config_kwargs"] == {"connect_timeout": 5.0, "read_timeout": 5.0}
