@@ -85,11 +85,11 @@ def cached_split(
         rows, left_out = cached_array(entry, samples, (size, size, 3), decode, "the image cache", progress, say)
     except NothingKeptError as error:
         raise DataError(
-            f"not one of {len(samples)} images is readable, e.g. {samples[0].path}: {error.reason}",
+            f"not one of {len(samples)} images is readable, e.g. {listed.paths.shown(0)}: {error.reason}",
             "nanocv data check names every problem",
         ) from error
     kept = np.delete(np.arange(len(samples)), [place for place, _ in left_out]) if left_out else None
-    return CachedSplit(rows, kept, tuple((str(samples[place].path), reason) for place, reason in left_out))
+    return CachedSplit(rows, kept, tuple((listed.paths.shown(place), reason) for place, reason in left_out))
 
 
 def cache_entry(folder: Path, samples: Sequence[Sample[Any]], size: int, resize: str) -> Path:

@@ -1,14 +1,14 @@
 """What is wrong with a set: unreadable and empty files, copies, leakage between splits, lonely classes, stray files."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from nanocv_cli.data.balance import imbalance
-from nanocv_cli.data.dataset import SPLITS, Dataset, Sample
+from nanocv_cli.data.dataset import SPLITS, Dataset, Sample, Samples
 from nanocv_cli.data.labels.base import Problem
 from nanocv_cli.data.splitting import content_hash
 from nanocv_cli.folders import is_file
@@ -17,6 +17,14 @@ from nanocv_cli.machine import usable_processors
 
 SMALL_SIDE = 32
 IGNORED_NAMES = {"Thumbs.db", "desktop.ini"}
+
+
+class _Member(NamedTuple):
+    """An image of a split, and how messages name it."""
+
+    split: str
+    sample: Sample[Any]
+    shown: str
 
 
 @dataclass(frozen=True)
@@ -31,16 +39,16 @@ def check_dataset(dataset: Dataset[Any], progress: Callable[[int, int], None] | 
 
     Copies are found by content of the file. A leak is a copy in another split, a conflict one under another label.
     """
-    members = [(split, sample) for split in SPLITS for sample in dataset.splits.get(split, ())]
+    members = [member for split in SPLITS for member in _members(split, dataset.splits.get(split, ()))]
     seen: list[_Seen] = []
     with ThreadPoolExecutor(usable_processors()) as pool:
-        for done, result in enumerate(pool.map(lambda member: _look(member[1]), members), start=1):
+        for done, result in enumerate(pool.map(lambda member: _look(member.sample), members), start=1):
             seen.append(result)
             if progress:
                 progress(done, len(members))
     findings = [
-        Problem("error", "unreadable", f"{split}: {sample.path}: {look.problem}", (str(sample.path),))
-        for (split, sample), look in zip(members, seen, strict=True)
+        Problem("error", "unreadable", f"{split}: {shown}: {look.problem}", (shown,))
+        for (split, _, shown), look in zip(members, seen, strict=True)
         if look.problem
     ]
     findings += _copies(members, seen)
@@ -48,13 +56,13 @@ def check_dataset(dataset: Dataset[Any], progress: Callable[[int, int], None] | 
         Problem(
             "warning",
             "small",
-            f"{split}: {sample.path} is only {look.sides[0]}x{look.sides[1]} pixels",
-            (str(sample.path),),
+            f"{split}: {shown} is only {look.sides[0]}x{look.sides[1]} pixels",
+            (shown,),
         )
-        for (split, sample), look in zip(members, seen, strict=True)
+        for (split, _, shown), look in zip(members, seen, strict=True)
         if not look.problem and min(look.sides) < SMALL_SIDE
     ]
-    for (split, sample), look in zip(members, seen, strict=True):
+    for (split, sample, _), look in zip(members, seen, strict=True):
         if not look.problem:
             findings += sample.label.check(split, sample.path, look.sides)
     for split in SPLITS:
@@ -62,9 +70,14 @@ def check_dataset(dataset: Dataset[Any], progress: Callable[[int, int], None] | 
     learnt_from = dataset.split("train").labels if dataset.splits.get("train") else ()
     if learnt_from and not learnt_from[0].is_opened and (found := imbalance(learnt_from, dataset.classes)):
         findings.append(Problem("warning", "imbalance", f"train: {found}"))
-    findings += _strays({sample.path for _, sample in members})
+    findings += _strays({member.sample.path for member in members})
     findings += [Problem("warning", "note", note) for note in dataset.notes]
     return sorted(findings, key=lambda finding: finding.level)
+
+
+def _members(split: str, samples: Sequence[Sample[Any]]) -> Iterator[_Member]:
+    paths = Samples.of(samples).paths
+    return (_Member(split, sample, paths.shown(place)) for place, sample in enumerate(samples))
 
 
 def _look(sample: Sample[Any]) -> _Seen:
@@ -83,8 +96,8 @@ def _tallied(split: str, samples: Sequence[Sample[Any]]) -> list[Problem]:
     return [Problem("warning", kind, f"{split}: {count} {what}") for (kind, what), count in counts.items() if count]
 
 
-def _copies(members: list[tuple[str, Sample[Any]]], seen: list[_Seen]) -> list[Problem]:
-    by_content: dict[str, list[tuple[str, Sample[Any]]]] = defaultdict(list)
+def _copies(members: list[_Member], seen: list[_Seen]) -> list[Problem]:
+    by_content: dict[str, list[_Member]] = defaultdict(list)
     for member, look in zip(members, seen, strict=True):
         if not look.problem:
             by_content[look.content].append(member)
@@ -93,9 +106,9 @@ def _copies(members: list[tuple[str, Sample[Any]]], seen: list[_Seen]) -> list[P
         if len(copies) < 2:
             continue
         # A file that two splits name is one path.
-        paths = tuple(dict.fromkeys(str(sample.path) for _, sample in copies))
-        splits = sorted({split for split, _ in copies}, key=SPLITS.index)
-        if len({sample.label.content() for _, sample in copies}) > 1:
+        paths = tuple(dict.fromkeys(copy.shown for copy in copies))
+        splits = sorted({copy.split for copy in copies}, key=SPLITS.index)
+        if len({copy.sample.label.content() for copy in copies}) > 1:
             findings.append(
                 Problem("error", "conflict", f"one image under different labels: {', '.join(paths)}", paths)
             )

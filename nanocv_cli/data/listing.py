@@ -114,11 +114,15 @@ class Listing(Sequence[Path]):
     def __getitem__(self, place: int | slice) -> "Path | Listing":
         if isinstance(place, slice):
             return self.take(np.arange(len(self))[place])
-        start, length = int(self._start[place]), int(self._length[place])
-        return Path(self._folders[self._folder[place]], os.fsdecode(self._names[start : start + length]))
+        return Path(*self._folder_and_name(place))
 
     def __iter__(self) -> Iterator[Path]:
         return (Path(self._folders[folder], os.fsdecode(name)) for folder, name in self._parts())
+
+    def shown(self, place: int) -> str:
+        """A file as messages name it: what is behind a URL with that URL, of whose slashes a path keeps one."""
+        folder, name = self._folder_and_name(place)
+        return f"{folder}/{name}" if "://" in folder else str(self[place])
 
     def take(self, places: NDArray[np.int64]) -> "Listing":
         """The files at some places, in that order."""
@@ -172,6 +176,10 @@ class Listing(Sequence[Path]):
     def total_bytes(self) -> int:
         """Of all files together; those that cannot be looked at count as none."""
         return int(self._look().size.clip(0).sum())
+
+    def _folder_and_name(self, place: int) -> tuple[str, str]:
+        start, length = int(self._start[place]), int(self._length[place])
+        return self._folders[self._folder[place]], os.fsdecode(self._names[start : start + length])
 
     def _look(self) -> "Known":
         """Asks the file system once for each file, and twice for a link."""

@@ -61,7 +61,7 @@ class StreamedImages:
         rows = self._empty(wanted.size)
         with ThreadPoolExecutor(self._samples.paths.readers, "decode") as pool:
             for place, reason in chain(*(part.result() for part in self._begin(pool, wanted.ravel(), rows))):
-                path = self._samples.paths[int(wanted.ravel()[place])]
+                path = self._samples.paths.shown(int(wanted.ravel()[place]))
                 raise DataError(f"{path}: {reason}", "replace or remove it; nanocv data check names every problem")
         return rows.reshape(*wanted.shape, *rows.shape[1:])
 
@@ -128,7 +128,7 @@ class StreamedImages:
         if place in self._lost:
             return
         self._lost.add(place)
-        path, count = self._samples.paths[place], len(self._lost)
+        path, count = self._samples.paths.shown(place), len(self._lost)
         if count > max(LOST_FEW, LOST_PART * len(self)):
             raise DataError(
                 f"{count:,} of {len(self):,} images cannot be read, the last of them {path}: {reason}",

@@ -131,6 +131,23 @@ def test_parts_are_read_from_a_server(images: Path, folder: Path) -> None:
         read(config("http://127.0.0.1:9", NAMES))
 
 
+def test_an_image_behind_a_url_is_named_by_that_url(
+    folder: Path, images: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    png = (images / "val/red/000.png").read_bytes()
+    write_shard(folder / "val-000000.tar", [("a.png", png), ("a.cls", b"red"), ("b.png", b"x"), ("b.cls", b"red")])
+    with served(folder) as (url, _):
+        dataset = read(config(url, NAMES))
+        name = f"{url}/val-000000.tar/b.png"
+        (lost,) = (found for found in check_dataset(dataset) if found.kind == "unreadable")
+        assert lost.paths == (name,) and lost.message.startswith(f"val: {name}: ")
+        with pytest.raises(DataError) as failure:
+            content(dataset, "val", 0.0)
+        assert failure.value.message.startswith(f"{name}: ")
+        content(dataset, "val", 1.0)
+        assert f"left out of val: {name}: " in capsys.readouterr().err
+
+
 @pytest.fixture
 def store(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The shards in a store of fsspec's, at `memory://bucket`."""
