@@ -229,7 +229,8 @@ def export(
     Args:
         ref: see `load`; its checkpoint is exported.
         out: the file to write, or a folder for OpenVINO's two; None: `<model>.onnx` or `.xml` (`<model>-int8.onnx` in
-            int8) beside the checkpoint, or here where that came from a hub.
+            int8) beside the checkpoint, or here where that came from a hub; of a run, `model-int8.onnx` beside its
+            `model.onnx`.
         data: the set whose images both are compared on; None: the one the model was trained on.
         any_size: let the graph read images of any height and width (segmentation).
         precision: fp32, bf16, fp16 or int8; ranges of int8 are chosen by images of the training split. None: int8 of a
@@ -246,7 +247,7 @@ def export(
     from nanocv_cli.display import Display
     from nanocv_cli.engine.engine import graph_files
     from nanocv_cli.engine.hub import hub_origin
-    from nanocv_cli.engine.reference import find_checkpoint
+    from nanocv_cli.engine.reference import GRAPH, find_checkpoint, reduced_beside, run_graph
     from nanocv_cli.engine.runtimes import FP32
     from nanocv_cli.errors import RequestError
     from nanocv_cli.exporting.graph_file import export_graph, export_with_less, parity_images
@@ -265,12 +266,16 @@ def export(
                 "leave --precision out; for another one train without train.quantise",
             )
         display.say(f"{checkpoint} was trained in {trained_in}: its graph is so already, nothing is quantised again")
-    # A cache is no place for results.
-    folder = Path() if hub_origin(checkpoint) else checkpoint.parent
-    name = f"{checkpoint.stem}{'' if precision in (None, FP32) else f'-{precision}'}{form.suffix}"
-    path = Path(out) if out else folder / name
-    if len(graph_files(folder / name)) > 1 and path.suffix != form.suffix:
-        path /= name
+    default = checkpoint.with_suffix(form.suffix)
+    if hub_origin(checkpoint):  # a cache is no place for results
+        default = Path(default.name)
+    if precision not in (None, FP32):
+        # What a run stands for is the graph beside its summary.
+        of_run = run_graph(checkpoint) if form.suffix == GRAPH.suffix else None
+        default = reduced_beside(of_run or default, precision)
+    path = Path(out) if out else default
+    if len(graph_files(default)) > 1 and path.suffix != form.suffix:
+        path /= default.name
     reduced = None if precision == trained_in else precision
     if reduced:
         find_converter(reduced)

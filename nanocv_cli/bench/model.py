@@ -14,7 +14,16 @@ from nanocv_cli.bench.statistics import nearest_rank
 from nanocv_cli.bench.taken import sha256_of
 from nanocv_cli.config.project import cache_folder, project_root
 from nanocv_cli.engine.engine import Engine, graph_bytes
-from nanocv_cli.engine.runtimes import FP32, RUNTIMES, RunSettings, find_runtime, open_in_process, readers
+from nanocv_cli.engine.reference import reduced_beside
+from nanocv_cli.engine.runtimes import (
+    FP32,
+    OPENVINO_FILE,
+    RUNTIMES,
+    RunSettings,
+    find_runtime,
+    open_in_process,
+    readers,
+)
 from nanocv_cli.errors import RequestError
 
 FEWEST_RUNS = 20
@@ -105,11 +114,13 @@ def graph_beside(graph: Path, precision: str) -> Path:
     Raises:
         RequestError: there is none.
     """
-    beside = graph.with_name(f"{graph.stem}-{precision}{graph.suffix}")
+    beside = reduced_beside(graph, precision)
     if not beside.is_file():
+        target = "openvino" if graph.suffix == OPENVINO_FILE else "onnx"
         raise RequestError(
             f"{graph} has no graph in {precision} beside it: no {beside.name}",
-            f"nanocv export onnx --model REF --precision {precision} writes it; or name such a file: --model FILE",
+            f"nanocv export {target} --model REF --precision {precision} --out {beside} writes it; or name such a "
+            "file: --model FILE",
         )
     return beside
 

@@ -21,7 +21,7 @@ from nanocv_cli.commands.options import (
     one_of,
     words,
 )
-from nanocv_cli.engine.runtimes import DEFAULT, FP32, PRECISIONS, RUNTIMES, STORED_PRECISIONS
+from nanocv_cli.engine.runtimes import DEFAULT, FP32, PRECISIONS, RUNTIMES, STORED_PRECISIONS, readers
 from nanocv_cli.output import emit, say, tell
 
 if TYPE_CHECKING:
@@ -158,7 +158,10 @@ def model(
     ] = None,
     batch_sizes: Annotated[str, typer.Option(metavar="N,N", help="Images per run.")] = "1,2,4,8",
     threads: Annotated[str, typer.Option(metavar="N,N", help="Of the engine; 0: it chooses.")] = "1,2",
-    engines: Annotated[str, typer.Option(metavar="NAME,NAME", help=f"Of {', '.join(RUNTIMES)}.")] = DEFAULT,
+    engines: Annotated[
+        str | None,
+        typer.Option(metavar="NAME,NAME", help=f"Of {', '.join(RUNTIMES)}; default: {DEFAULT} if it reads the file."),
+    ] = None,
     precisions: Annotated[
         str,
         typer.Option(
@@ -199,16 +202,17 @@ def model(
         expect_writable(figure)
     sizes, counts = numbers("--batch-sizes", batch_sizes, 1, 2**31), numbers("--threads", threads, 0, 1024)
     asked = words("--precisions", precisions, (*PRECISIONS, *STORED_PRECISIONS))
-    runtimes, stored = words("--engines", engines, tuple(RUNTIMES)), [one for one in asked if one in STORED_PRECISIONS]
-    settings = run_settings(runtimes, [one for one in asked if one in PRECISIONS], counts, device)
+    computed, stored = ([one for one in asked if one in known] for known in (PRECISIONS, STORED_PRECISIONS))
+    runtimes = words("--engines", engines, tuple(RUNTIMES)) if engines is not None else None
     names: list[str | None] = [*(refs or ())] or [None]
     for name in names:
         _expect_graph_here(name)
     found = [find_runnable(name, project_root()) for name in names]
-    wanted = dict.fromkeys(found, settings) if settings else {}
+    able = {graph: runtimes or readers(graph)[:1] for graph in found}
+    wanted = {graph: run_settings(able[graph], computed, counts, device) for graph in found if computed}
     # In fp32 an engine computes a graph in the precision that it is stored in.
-    as_stored = run_settings(runtimes, [FP32], counts, device)
-    wanted |= {graph_beside(graph, precision): as_stored for graph in found for precision in stored}
+    wanted |= {graph_beside(graph, precision): run_settings(able[graph], [FP32], counts, device)
+               for graph in found for precision in stored}  # fmt: skip
     with Display().bar("bench") as progress:
         rows = bench_model(wanted, sizes, rounds, round_s, progress, say)
     for graph in wanted:

@@ -25,7 +25,10 @@ MaxDropOption = Annotated[
 def onnx(
     ref: RefOption = None,
     out: Annotated[
-        Path | None, typer.Option(help="File to write; default: <model>.onnx beside the checkpoint.")
+        Path | None,
+        typer.Option(
+            help="File to write; default: <model>.onnx beside the checkpoint (a run's int8: model-int8.onnx)."
+        ),
     ] = None,
     data: DataOption = None,
     any_size: AnySizeOption = False,

@@ -64,10 +64,8 @@ def find_graph(ref: str | None, root: Path) -> Path:
     ref = ref or default_model(root)
     if ref.endswith(CHECKPOINT.suffix) and "://" not in ref:
         checkpoint = _existing(Path(ref))
-        candidates = [checkpoint.with_suffix(GRAPH.suffix)]
-        if Path(*checkpoint.parts[-2:]) == CHECKPOINT:
-            candidates.append(checkpoint.parent.parent / GRAPH)
-        graph = next((path for path in candidates if path.is_file()), None)
+        candidates = (checkpoint.with_suffix(GRAPH.suffix), run_graph(checkpoint))
+        graph = next((path for path in candidates if path and path.is_file()), None)
         if graph is None:
             raise _not_exported(str(checkpoint), ref)
         return graph
@@ -120,10 +118,20 @@ def default_model(root: Path) -> str:
     raise RequestError("configs/defaults.yaml names no model", "give one with --model")
 
 
+def run_graph(checkpoint: Path) -> Path | None:
+    """Where the graph of a run lies, or would, of its best checkpoint; None: it is no run's best."""
+    return checkpoint.parent.parent / GRAPH if Path(*checkpoint.parts[-2:]) == CHECKPOINT else None
+
+
 def run_of(graph: Path) -> Path | None:
     """The run folder that a graph is the graph of; None where it lies in none."""
     is_run = graph.name == GRAPH.name and any((graph.parent / name).is_file() for name in (SUMMARY, "config.yaml"))
     return graph.parent if is_run else None
+
+
+def reduced_beside(graph: Path, precision: str) -> Path:
+    """The file beside a graph in fp32 that is the same in less precision."""
+    return graph.with_name(f"{graph.stem}-{precision}{graph.suffix}")
 
 
 def finished_runs(root: Path) -> list[FinishedRun]:

@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -9,9 +10,9 @@ from PIL import Image
 from nanocv_cli.bench import model as model_module
 from nanocv_cli.engine.engine import Engine
 from nanocv_cli.engine.runtimes import RunSettings
-from nanocv_cli.errors import RequestError
+from nanocv_cli.errors import ExportError, RequestError
 from tests.bench.fake_server import Behaviour, fake_server
-from tests.conftest import Command
+from tests.conftest import Command, TrainedRun
 from tests.engine.graphs import colour_card, write_graph
 
 QUICK = ["--warmup-s", "0.1", "--window-s", "0.1", "--windows", "3"]
@@ -132,6 +133,25 @@ def test_a_stored_precision_is_that_of_the_graph_beside_it(nanocv: Command, grap
     assert [row["model"] for row in rows] == [str(graph), str(beside)]
     only = nanocv("bench", "model", "--model", graph, "--precisions", "int8", *options, "--json").document["rows"]
     assert [row["model"] for row in only] == [str(beside)]
+
+
+@pytest.mark.parametrize("target", ["onnx", "openvino"])
+def test_a_stored_precision_is_where_export_writes_it(
+    nanocv: Command, trained: TrainedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str
+) -> None:
+    def export_with_less(checkpoint: Path, path: Path, *_: Any) -> None:
+        raise ExportError(f"would write {path}")
+
+    monkeypatch.setattr("nanocv_cli.exporting.graph_file.export_with_less", export_with_less)
+    run = shutil.copytree(trained.folder, tmp_path / "run")
+    named, beside = run, run / "model-fp16.onnx"
+    if target == "openvino":
+        named, beside = run / "checkpoints" / "best.xml", run / "checkpoints" / "best-fp16.xml"
+        named.touch()
+    refused = nanocv("bench", "model", "--model", named, "--precisions", "fp16")
+    assert refused.code == 2 and f"nanocv export {target} --model REF --precision fp16 --out {beside}" in refused.err
+    exported = nanocv("export", target, "--model", run, "--precision", "fp16", "--data", trained.data)
+    assert f"would write {beside}\n" in exported.err
 
 
 def test_what_this_machine_cannot_compute_in_is_left_out(

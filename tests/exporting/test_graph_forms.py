@@ -55,6 +55,9 @@ def test_openvino_files_stand_for_the_model_wherever_it_is_run(
         (".xml", "openvino"), (".onnx", "onnxruntime"), (".onnx", "openvino")
     ]  # fmt: skip
     assert timed.document["rows"][0]["bytes"] == document["bytes"]
+    by_default = nanocv("bench", "model", "--model", path, "--model", trained.graph, "--batch-sizes", "1", "--threads",
+                        "1", "--rounds", "1", "--round-s", "0.01", "--json")  # fmt: skip
+    assert [row["engine"] for row in by_default.document["rows"]] == ["openvino", "onnxruntime"]
 
 
 def test_what_cannot_use_openvino_files_says_so_in_one_line(
@@ -65,7 +68,7 @@ def test_what_cannot_use_openvino_files_says_so_in_one_line(
         ("infer", images, "--engine", "onnxruntime"): "onnxruntime does not read lenet.xml",
         ("serve", "config", "--repository", tmp_path): "this needs the ONNX graph",
         ("analyze", "flops"): "this needs its checkpoint",
-        ("bench", "model"): "onnxruntime does not read lenet.xml",
+        ("bench", "model", "--engines", "onnxruntime"): "onnxruntime does not read lenet.xml",
     }
     for command, reason in refused.items():
         done = nanocv(*command, "--model", pair)
