@@ -31,6 +31,8 @@ from nanocv_cli.training.replay import Replayed
 from nanocv_cli.training.state import STATE_KEY, TrainingState, state_of
 from nanocv_cli.untrusted import first_line
 
+MICRO_BATCHES = "micro_batches"  # group of a saved state
+
 
 class Learner:
     """A network, its optimiser and its moving average on one device.
@@ -79,6 +81,11 @@ class Learner:
         for module in frozen:
             module.eval()
         self._ranges = nn.ModuleList(input_ranges(network))
+        # What a pass forward moves (statistics, ranges), and as it was before the step; a group repeats no step.
+        is_repeated = group.world == 1
+        learning = [module for module in network.modules() if module.training and is_repeated]
+        self._moved = [buffer for module in learning for buffer in module.buffers(recurse=False)]
+        self._unmoved = [buffer.clone() for buffer in self._moved]
         self._say = say
         self.replayed: Replayed | None = None
         is_wanted = device.type == "cuda" and config.train.cuda_graphs == "auto"
@@ -129,6 +136,7 @@ class Learner:
         self, images: Tensor, targets: Tensor, epoch: int, step: int, share: Share
     ) -> tuple[Tensor, Tensor]:
         """As `_gradients`, in as many more micro-batches as it takes to fit into memory."""
+        _copy(self._moved, self._unmoved)
         while True:
             try:
                 return self._gradients(images, targets, epoch, step, share)
@@ -138,6 +146,7 @@ class Learner:
                 shortage = first_line(error)
             # Outside of the handler: the exception has held on to what the attempt took.
             self._take_fewer(share, shortage)
+            _copy(self._unmoved, self._moved)
 
     def _take_fewer(self, share: Share, shortage: str) -> None:
         """Halves the micro-batches after a step did not fit into memory.
@@ -228,6 +237,11 @@ class Learner:
         groups = {"network": self.network.state_dict(), "optimiser": optimiser_tensors(self.network, self.optimiser)}
         if self.average:
             groups["average"] = self.average.state
+        if self.accumulate != self.config.train.accumulate:
+            groups[MICRO_BATCHES] = {
+                "asked": torch.tensor(self.config.train.accumulate),
+                "made": torch.tensor(self.accumulate),
+            }
         if self._scaler.is_enabled():
             scaler = self._scaler.state_dict()
             groups["scaler"] = {key: torch.tensor(float(value)) for key, value in scaler.items()}
@@ -240,9 +254,20 @@ class Learner:
         if self.average:
             for name, tensor in groups["average"].items():
                 self.average.state[name].copy_(tensor)
+        raised = groups.get(MICRO_BATCHES)
+        # One that is resumed with another `train.accumulate` is to find out anew.
+        if raised and raised["asked"].item() == self.config.train.accumulate:
+            self.accumulate = int(raised["made"].item())
         if self._scaler.is_enabled():
             state = {key: value.item() for key, value in groups["scaler"].items()}
             self._scaler.load_state_dict({**state, "growth_interval": int(state["growth_interval"])})
+
+
+def _copy(source: list[Tensor], target: list[Tensor]) -> None:
+    """Copies tensors into others like them, in a few launches, for which nothing waits."""
+    if source:
+        with torch.no_grad():
+            torch._foreach_copy_(target, source)
 
 
 def save_training(

@@ -8,6 +8,7 @@ from nanocv_cli.config.loader import resolve
 from nanocv_cli.config.schema import RunConfig
 from nanocv_cli.data.batches import Share
 from nanocv_cli.errors import ConfigError, OutOfMemoryError
+from nanocv_cli.models.quantised import quantise_layers
 from nanocv_cli.models.registry import build_model
 from nanocv_cli.tasks.table import task_for
 from nanocv_cli.training.distributed import ProcessGroup
@@ -23,9 +24,11 @@ def config_with(*overrides: str) -> RunConfig:
     return resolve(overrides=["model.input_size=32", "model.args.dropout=0.3", "train.epochs=4", *overrides]).config
 
 
-def learner_for(config: RunConfig) -> Learner:
+def learner_for(config: RunConfig, quantised: bool = False) -> Learner:
     torch.manual_seed(config.train.seed)
     network = build_model(config.model, 3).to(memory_format=torch.channels_last)
+    if quantised:
+        quantise_layers(network)
     return Learner(network, task_for("classification"), config, CPU, "fp32")
 
 
@@ -117,6 +120,40 @@ def test_a_step_that_memory_does_not_suffice_for_is_made_in_halves_and_gives_the
     assert learner.accumulate == 4
     assert len(told) == 2  # of 6 images, 3, 2: not once a step
     assert "micro-batches of 2 from here on" in told[-1]
+
+
+@pytest.mark.parametrize("quantised", [False, True])
+def test_statistics_and_ranges_of_an_attempt_that_failed_are_put_back(quantised: bool) -> None:
+    whole, short = (
+        learner_for(config_with("model.input_size=64", f"train.accumulate={parts}"), quantised) for parts in (4, 1)
+    )
+    short._say = lambda line: None
+    # Norms and ranges before the last layer have moved by then.
+    short.network.get_submodule("classifier").register_forward_pre_hook(Memory(2))  # type: ignore[arg-type]
+    for learner in (whole, short):
+        steps(learner, 0, 4)
+    assert short.accumulate == 4
+    assert any("norm" in name for name, _ in short.network.named_buffers())
+    for name, tensor in whole.network.state_dict().items():
+        assert torch.equal(tensor, short.network.state_dict()[name]), name
+
+
+def test_a_run_that_memory_did_not_suffice_for_goes_on_to_the_same_bits() -> None:
+    whole = learner_for(config_with("model.input_size=64"))
+    hook = whole.network.get_submodule("classifier").register_forward_pre_hook(Memory(2))  # type: ignore[arg-type]
+    steps(whole, 0, 4)
+    hook.remove()
+    saved = {group: {k: v.clone() for k, v in tensors.items()} for group, tensors in whole.tensors().items()}
+    resumed = learner_for(config_with("model.input_size=64"))
+    asked_anew = learner_for(config_with("model.input_size=64", "train.accumulate=2"))
+    for learner in (resumed, asked_anew):
+        learner.restore(saved)
+    assert (resumed.accumulate, asked_anew.accumulate) == (4, 2)
+    for learner in (whole, resumed):
+        steps(learner, 4, 7)
+    for group, tensors in whole.tensors().items():
+        for name, tensor in tensors.items():
+            assert torch.equal(tensor, resumed.tensors()[group][name]), f"{group} {name}"
 
 
 def test_where_one_image_does_not_fit_the_message_says_what_would() -> None:
