@@ -135,7 +135,7 @@ def start_run(
     """
     display = Display() if group.is_main else Display.silent()
     if group.restarts:
-        request = _restarted(request, group)
+        request = _restarted(request, root, group)
     if request.resume:
         is_plain_resume = request == TrainRequest(resume=request.resume, overrides=request.overrides)
         if not is_plain_resume or not all(text.startswith(f"{RESUMED_WITH}=") for text in request.overrides):
@@ -180,11 +180,14 @@ def start_run(
             yield context
 
 
-def _restarted(request: TrainRequest, group: ProcessGroup) -> TrainRequest:
+def _restarted(request: TrainRequest, root: Path, group: ProcessGroup) -> TrainRequest:
     """What torchrun asks for again, after a process was lost, as going on with the run that has begun.
+
+    A folder that holds a run of another config is somebody else's: the request stays as it is, which a new run refuses.
 
     Raises:
         RequestError: it is not known which that is.
+        ConfigError: its config is not whole.
     """
     if request.resume:
         return request
@@ -193,8 +196,9 @@ def _restarted(request: TrainRequest, group: ProcessGroup) -> TrainRequest:
             "torchrun starts this training anew, and does not know the run that was begun",
             "name it with --out FOLDER: a process that is lost is then made good from the last save",
         )
-    has_begun: bool = group.from_leader(RunDirectory(request.out).config.is_file())
-    return TrainRequest(resume=str(request.out)) if has_begun else request
+    asked, begun = _resolved(request, root, group).config, RunDirectory(request.out).config
+    is_ours: bool = group.from_leader(begun.is_file() and load_resolved(begun) == asked)
+    return TrainRequest(resume=str(request.out)) if is_ours else request
 
 
 def _resolved(request: TrainRequest, root: Path, group: ProcessGroup) -> Resolved:
