@@ -1,6 +1,5 @@
 """`nanocv train` in a process of its own that can be killed, and that does not spend seconds on importing torch."""
 
-import contextlib
 import multiprocessing
 import os
 import socket
@@ -10,8 +9,6 @@ from itertools import count
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
-
-import psutil
 
 # A server that has imported everything forks each process; elsewhere than on Linux a fork of it would not be safe.
 _CONTEXT = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
@@ -49,7 +46,7 @@ class TrainProcess:
     Args:
         folder: where.
         arguments: of `nanocv train`.
-        environment: variables that it is given.
+        environment: variables that it is given; those of `signal_at` are done as they say.
         torchrun: options of torchrun, where that is to start it.
     """
 
@@ -63,16 +60,6 @@ class TrainProcess:
         self._errors = folder / f"stderr-{next(_numbers)}.txt"
         self._process = forked(_train, folder, arguments, self._errors, dict(environment or {}), torchrun)
         self._process.start()
-
-    def kill_worker(self, rank: int) -> bool:
-        """Kills the process of that rank which this one has started; whether there was one."""
-        assert self._process.pid
-        for child in psutil.Process(self._process.pid).children():
-            with contextlib.suppress(psutil.Error):
-                if child.environ().get("RANK") == str(rank):
-                    child.kill()
-                    return True
-        return False
 
     def is_running(self) -> bool:
         return self._process.is_alive()
@@ -99,6 +86,7 @@ def _train(
     torchrun: tuple[str, ...],
 ) -> None:
     from nanocv_cli.app import main
+    from tests.training.signalled import MODULE, VARIABLE, arm
 
     os.chdir(folder)
     os.environ.update(environment)
@@ -107,7 +95,9 @@ def _train(
     if torchrun:
         from torch.distributed.run import main as start
 
-        start([*torchrun, "-m", "nanocv_cli.app", "train", *arguments])
+        start([*torchrun, "-m", MODULE if VARIABLE in environment else "nanocv_cli.app", "train", *arguments])
         return
+    if VARIABLE in environment:
+        arm()
     sys.argv = ["nanocv", "train", *arguments]
     main()
