@@ -5,6 +5,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -58,6 +59,10 @@ class Measured:
         pairs = zip(at.layers, self.layers, strict=True)
         errors = [abs(estimate.seconds / seconds - 1.0) for estimate, seconds in pairs if seconds]
         return statistics.median(errors) if errors else 0.0
+
+
+# A graph's file, its layers, shapes of its inputs for one image, and the batch size.
+Measurer = Callable[[Path, Model, dict[str, tuple[int, ...]], int], Measured]
 
 
 def seconds_of(run: Callable[[], object]) -> list[float]:

@@ -5,10 +5,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
+from nanocv_cli.analysis import MEASURERS
 from nanocv_cli.commands.completion import (
     completing,
     config_names,
@@ -28,13 +30,13 @@ from nanocv_cli.commands.options import (
     numbers,
     one_of,
 )
-from nanocv_cli.engine.runtimes import DEFAULT, RUNTIMES
+from nanocv_cli.engine.runtimes import DEFAULT
 from nanocv_cli.output import emit, say, tell
 
 if TYPE_CHECKING:
     from nanocv_cli.analysis.analysed_model import AnalysedModel
     from nanocv_cli.analysis.layer import Model
-    from nanocv_cli.analysis.measured import Measured
+    from nanocv_cli.analysis.measured import Measured, Measurer
     from nanocv_cli.analysis.roofline import Roofline
     from nanocv_cli.config.schema import GpuConfig
 
@@ -93,7 +95,7 @@ def flops(
     figures: Annotated[Path | None, typer.Option(help="Folder for roofline.png and, of a sweep, sweep.png.")] = None,
     measure: Annotated[bool, typer.Option("--measure", help="Run the model here; predicted beside measured.")] = False,
     engine: Annotated[
-        str | None, typer.Option(help=f"What --measure runs a graph by: {', '.join(RUNTIMES)}; default {DEFAULT}.")
+        str | None, typer.Option(help=f"What --measure runs a graph by: {', '.join(MEASURERS)}; default {DEFAULT}.")
     ] = None,
     check: Annotated[str | None, typer.Option(help="ptflops: its counts beside ours.")] = None,
     device: Annotated[str, typer.Option(help="For --gpu local and --measure: auto, cpu, cuda or mps.")] = "auto",
@@ -217,7 +219,8 @@ def _expect_measurable(measure: bool, engine: str | None, is_graph: bool) -> Non
     """Refuses an engine where nothing is run by it.
 
     Raises:
-        RequestError: nothing is measured, the model is no graph, or there is no such engine or it is not installed.
+        RequestError: nothing is measured, the model is no graph, or the engine is not among `MEASURERS` or not
+            installed.
     """
     from nanocv_cli.engine.runtimes import find_runtime
     from nanocv_cli.errors import RequestError
@@ -226,7 +229,7 @@ def _expect_measurable(measure: bool, engine: str | None, is_graph: bool) -> Non
         return
     if not measure or not is_graph:
         raise RequestError("--engine says what --measure runs a graph by", "--measure --model FILE.onnx")
-    one_of("--engine", engine, tuple(RUNTIMES))
+    one_of("--engine", engine, tuple(MEASURERS))
     find_runtime(engine)
 
 
@@ -234,13 +237,8 @@ def _measure(analysed: _Analysed, engine: str | None, device: str, dtype: str, b
     from nanocv_cli.errors import RequestError
 
     if analysed.graph is not None:
-        if engine == "openvino":
-            from nanocv_cli.analysis.measure_openvino import measure_openvino
-
-            return measure_openvino(analysed.graph, analysed.model, analysed.shapes, batch)
-        from nanocv_cli.analysis.measure_onnx import measure_onnx
-
-        return measure_onnx(analysed.graph, analysed.model, analysed.shapes, batch)
+        measurer = cast("Measurer", resolve_name(MEASURERS[engine or DEFAULT]))
+        return measurer(analysed.graph, analysed.model, analysed.shapes, batch)
     from nanocv_cli.analysis.measure_torch import measure_torch
     from nanocv_cli.models.device import pick_device
 

@@ -10,6 +10,7 @@ from PIL import Image
 
 from nanocv_cli.analysis.measured import Measured, far_below_roof
 from nanocv_cli.analysis.roofline import Estimate, Point
+from nanocv_cli.engine.runtimes import RUNTIMES, Runtime
 from tests.conftest import Command, TrainedRun
 
 CONTRACT = {"name", "kind", "kernel", "in_channels", "out_channels", "in_size", "out_size", "flops", "params", "bytes",
@@ -139,6 +140,14 @@ def test_openvino_tells_what_it_computes_together(
 def test_an_engine_that_runs_nothing_is_refused(nanocv: Command, trained: TrainedRun, options: tuple[str, ...]) -> None:
     refused = nanocv("analyze", "flops", "--model", trained.folder / "model.onnx", *options)
     assert refused.code == 2 and "--engine" in refused.err
+
+
+def test_an_engine_that_nothing_measures_by_is_refused(
+    nanocv: Command, trained: TrainedRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(RUNTIMES, "third", Runtime("nowhere:nothing", "onnx"))
+    refused = nanocv("analyze", "flops", "--model", trained.graph, "--measure", "--engine", "third")
+    assert refused.code == 2 and "use onnxruntime or openvino" in refused.err
 
 
 def test_layers_far_below_the_roof_are_those_that_matter() -> None:
