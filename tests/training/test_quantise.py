@@ -105,6 +105,9 @@ def test_its_graph_is_exported_in_int8_and_in_nothing_else(
     assert "nothing is quantised again" in done.err
     assert (done.document["precision"], done.document["drop"], done.document["kept"]) == ("int8", 0.0, [])
     assert Graph(tmp_path / "x.onnx").card == Graph(quantised.graph).card
+    # Compared in fp32 whatever the format, so that no processor decides.
+    pair = nanocv("export", "openvino", "--model", quantised.folder, "--out", tmp_path / "x.xml", "--json")
+    assert pair.code == 0 and pair.document["parity"] == done.document["parity"], pair.err
 
 
 class Member(ProcessGroup):
