@@ -5,6 +5,8 @@ credentials that this package finds in the environment. A URL is one key or pref
 chain or a glob. Shards are opened by the same door, see `data/ranged.py`.
 """
 
+import functools
+import os
 import threading
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -46,7 +48,7 @@ def expect_store(url: str) -> None:
 
 
 def opened_store(scheme: str, timeout: float) -> Any:
-    """The file system of fsspec's that URLs of a scheme belong to; fsspec keeps one of each.
+    """The file system of fsspec's that URLs of a scheme belong to; there is one of each.
 
     Args:
         scheme: of `PACKAGES`.
@@ -57,15 +59,21 @@ def opened_store(scheme: str, timeout: float) -> Any:
     """
     package = PACKAGES[scheme]
     try:
-        import fsspec
-
         with _opening:  # threads ask for it at once, and share it
-            return fsspec.filesystem(scheme, **_bounds(scheme, timeout))
+            return _store(scheme, timeout, os.getpid())
     except ImportError as error:
         install = package if scheme in STORES else "'nanocv[remote]'"  # a store's package brings fsspec along
         raise MissingExtraError(
             f"{scheme}:// is read by {package}, which is not installed", f"pip install {install}"
         ) from error
+
+
+@functools.cache
+def _store(scheme: str, timeout: float, process: int) -> Any:
+    """Kept here, because fsspec 2025 keeps one for each thread; a forked process cannot use its parent's."""
+    import fsspec
+
+    return fsspec.filesystem(scheme, **_bounds(scheme, timeout))
 
 
 def _bounds(scheme: str, timeout: float) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import ClassVar
 
@@ -41,6 +42,7 @@ class Bucket(MemoryFileSystem):
 @pytest.fixture
 def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
     """`s3://photos` with images, hidden and other files."""
+    monkeypatch.setattr(remote_files, "_store", remote_files._store.__wrapped__)  # what is opened here is not kept
     monkeypatch.setattr(fsspec, "filesystem", lambda scheme, **options: Bucket(**options))
     store = Bucket()
     content = write_image(tmp_path / "red.png").read_bytes()
@@ -94,6 +96,14 @@ def test_a_store_whose_package_is_missing(monkeypatch: pytest.MonkeyPatch, missi
     with pytest.raises(MissingExtraError, match="gs:// is read by gcsfs, which is not installed") as caught:
         Images(["gs://bucket/photos"])
     assert caught.value.hint == "pip install gcsfs"
+
+
+def test_threads_share_a_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(remote_files.PACKAGES, "memory", "fsspec")
+    with ThreadPoolExecutor(1) as pool:
+        other = pool.submit(opened_store, "memory", 5.0).result()
+    assert opened_store("memory", 5.0) is other
+    assert fsspec.filesystem("memory") is not other
 
 
 def test_a_request_to_a_store_has_a_bound(bucket: Bucket) -> None:

@@ -21,6 +21,7 @@ from nanocv_cli.data.sources import image_folder
 from nanocv_cli.display import Display
 from nanocv_cli.errors import DataError, NanocvError, RequestError
 from nanocv_cli.evaluation.evaluate import load_split
+from nanocv_cli.images import remote_files
 from nanocv_cli.images.resize import open_square
 from nanocv_cli.tasks.table import task_for
 from tests.conftest import write_tiny_set
@@ -172,7 +173,7 @@ def test_a_pass_that_the_network_fails_is_tried_three_times(
             raise OSError("connection reset")
 
     opened: list[str] = []
-    kind = type(store)  # each thread has a store of its own
+    kind = type(store)
     working = kind.open
 
     def opening(store: Any, place: str, *more: Any, **keys: Any) -> Any:
@@ -308,6 +309,7 @@ def test_a_url_of_another_format_is_refused(project: Path) -> None:
 
 def test_s3_without_its_package_or_credentials_is_told(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wanted = config("s3://bucket/set", NAMES)
+    monkeypatch.setattr(remote_files, "_store", remote_files._store.__wrapped__)  # what is opened here is not kept
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "s3fs", None)
         with pytest.raises(NanocvError, match="s3:// is read by s3fs, which is not installed") as failure:
