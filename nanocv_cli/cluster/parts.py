@@ -15,7 +15,7 @@ from pydantic.dataclasses import dataclass as strict_dataclass
 
 from nanocv_cli import __version__
 from nanocv_cli.api.model import Model, load
-from nanocv_cli.engine.runtimes import OPENVINO_FILE
+from nanocv_cli.engine.engine import graph_files
 from nanocv_cli.errors import ClusterError
 from nanocv_cli.files import atomic_path
 from nanocv_cli.images.sources import source_at
@@ -165,13 +165,13 @@ def examine(path: Path, images: int) -> WholePart | None:
 
 
 def model_hash(path: Path) -> str:
-    """sha256 of a graph's file, hex digits, with the weights beside it where OpenVINO keeps them there.
+    """sha256 of a graph's files, hex digits.
 
     Raises:
         OSError: it cannot be read.
     """
     digest = hashlib.sha256()
-    for file in (path, path.with_suffix(".bin")) if path.suffix == OPENVINO_FILE else (path,):
+    for file in graph_files(path):
         with open_regular(file) as content:
             digest.update(hashlib.file_digest(content, "sha256").digest())
     return digest.hexdigest()
