@@ -266,6 +266,9 @@ def export(
                 "leave --precision out; for another one train without train.quantise",
             )
         display.say(f"{checkpoint} was trained in {trained_in}: its graph is so already, nothing is quantised again")
+    reduced = None if precision == trained_in else precision
+    if reduced:
+        find_converter(reduced)
     default = checkpoint.with_suffix(form.suffix)
     if hub_origin(checkpoint):  # a cache is no place for results
         default = Path(default.name)
@@ -276,9 +279,6 @@ def export(
     path = Path(out) if out else default
     if len(graph_files(default)) > 1 and path.suffix != form.suffix:
         path /= default.name
-    reduced = None if precision == trained_in else precision
-    if reduced:
-        find_converter(reduced)
     for file in graph_files(path):
         expect_writable(file)
     images = parity_images(checkpoint, data, root, display)
