@@ -25,6 +25,7 @@ from nanocv_cli.commands import (
     runs,
     sample,
     serve,
+    serve_run,
     train,
 )
 from nanocv_cli.errors import NanocvError, RequestError, as_failure
@@ -85,7 +86,7 @@ app.add_typer(export_app, name="export")
 serve_app = _group("Trained models on a server.")
 serve_app.command("config")(serve.config)
 serve_app.command("list")(serve.list_models)
-serve_app.command("run")(serve.run)
+serve_app.command("run")(serve_run.run)
 app.add_typer(serve_app, name="serve")
 
 bench_app = _group("How fast a model answers: on a server, or in this process.")

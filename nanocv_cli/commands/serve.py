@@ -1,6 +1,5 @@
-"""`nanocv serve`: config, which writes a model's entry, list, which shows them all, and run, which serves them."""
+"""`nanocv serve`: config, which writes a model's entry, and list, which shows them all."""
 
-import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -14,16 +13,9 @@ from nanocv_cli.commands.options import (
     RefOption,
     SetOption,
     end_as_failed,
-    number_option,
     numbers,
-    one_of,
 )
 from nanocv_cli.output import emit, say, tell
-
-# A name or an IP address; whether this machine has it, binding to it tells.
-HOST = re.compile(
-    r"(?=.{1,253}$)[A-Za-z0-9_\-]{1,63}(\.[A-Za-z0-9_\-]{1,63})*|[0-9A-Fa-f:.]{2,45}(%\w{1,15})?", re.ASCII
-)
 
 
 class Target(StrEnum):
@@ -198,99 +190,3 @@ def list_models(
     tell(*(line.text(width) for line in lines))
     if out:
         say(f"image: {out}")
-
-
-def run(
-    repository: Annotated[Path, typer.Option(help="The model repository.")] = Path("model_repository"),
-    engine: Annotated[str, typer.Option(help="embedded: nanocv's own server; triton: NVIDIA's.")] = "embedded",
-    host: Annotated[str, typer.Option(help="Address to listen on; loopback unless you say otherwise.")] = "127.0.0.1",
-    http_port: Annotated[int, number_option(low=0, high=65535, text="KServe v2 over HTTP; 0: any free one.")] = 8000,
-    grpc_port: Annotated[int, number_option(low=0, high=65535, text="KServe v2 over gRPC; 0: any free one.")] = 8001,
-    metrics_port: Annotated[int, number_option(low=0, high=65535, text="Prometheus; 0: any free one.")] = 8002,
-    control: Annotated[
-        str, typer.Option(help="explicit: requests may load and unload models; none: they may not.")
-    ] = "none",
-    poll_s: Annotated[
-        float, number_option(low=0.0, high=86_400.0, text="Look for changed entries this often, seconds; 0: never.")
-    ] = 0.0,
-    allowed_host: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME", help="A name that clients know this server by; may be repeated (embedded)."),
-    ] = None,
-    max_message_mb: Annotated[int, number_option(low=1, high=2047, text="Largest request (embedded).")] = 64,
-    max_json_mb: Annotated[int, number_option(low=1, high=2047, text="Most JSON in a request (embedded).")] = 4,
-    max_in_flight_mb: Annotated[int, number_option(low=1, high=1 << 20, text="All requests at once (embedded).")] = 512,
-    max_run_s: Annotated[
-        int, number_option(low=1, high=86_400, text="Longest run of a graph, seconds (embedded).")
-    ] = 60,
-    max_load_s: Annotated[
-        int, number_option(low=1, high=86_400, text="Longest load of a model with its warm-up, seconds (embedded).")
-    ] = 60,
-    max_copies: Annotated[
-        int,
-        number_option(
-            low=0, high=65_536, text="Most instances of a model, over its versions (embedded); 0: by the machine."
-        ),
-    ] = 0,
-    max_threads: Annotated[
-        int, number_option(low=0, high=65_536, text="Most threads of an instance (embedded); 0: by the machine.")
-    ] = 0,
-    as_json: JsonFlag = False,
-    debug: DebugFlag = False,
-) -> None:
-    """Serve a model repository: KServe v2 over HTTP and gRPC, and Prometheus metrics.
-
-    nanocv's own server listens on loopback and answers to its own names; Triton's rules of batching hold. It runs
-    until Ctrl-C.
-
-    \b
-    Examples:
-      nanocv serve run --repository model_repository
-      nanocv serve run --http-port 9000 --grpc-port 9001 --metrics-port 9002
-    """
-    from nanocv_cli.config.project import project_root
-    from nanocv_cli.errors import RequestError, ServingError
-    from nanocv_cli.serving.ports import Addresses, Control, Ports
-    from nanocv_cli.serving.repository.versions import bring_versions
-
-    ports = Ports(host, http_port, grpc_port, metrics_port)
-    one_of("--engine", engine, ("embedded", "triton"))
-    one_of("--control", control, ("none", "explicit"))
-    if not HOST.fullmatch(host):
-        raise RequestError(f"{host!r} is no address to listen on", "--host 127.0.0.1, or a name of this machine")
-    if not repository.is_dir():
-        raise RequestError(
-            f"there is no model repository {repository}", f"nanocv serve config --repository {repository} writes one"
-        )
-    if poll_s and control == "explicit":
-        raise RequestError("--poll-s and --control explicit exclude each other", "leave one of them out")
-    root = project_root()
-    bring_versions(repository, root)
-    manner: Control = "poll" if poll_s else "explicit" if control == "explicit" else "none"
-    if engine == "triton":
-        from nanocv_cli.serving.triton import find_triton, run_triton
-
-        status = run_triton(find_triton(root), repository, ports, manner, poll_s)
-        if status:
-            raise ServingError(f"Triton ended with status {status}", "its own words stand above")
-        return
-
-    from nanocv_cli.serving.embedded.limits import DEFAULT_LIMITS, Limits, ModelLimits
-    from nanocv_cli.serving.embedded.server import Settings, run, serve
-
-    def tell(addresses: Addresses) -> None:
-        if as_json:
-            emit(vars(addresses))
-        say(f"HTTP {addresses.http}   gRPC {addresses.grpc}   metrics http://{addresses.metrics}/metrics")
-
-    models = ModelLimits(
-        copies=max_copies or DEFAULT_LIMITS.copies,
-        threads=max_threads or DEFAULT_LIMITS.threads,
-        load_seconds=max_load_s,
-        run_seconds=max_run_s,
-    )
-    limits = Limits(
-        message_bytes=max_message_mb << 20, text_bytes=max_json_mb << 20, flight_bytes=max_in_flight_mb << 20
-    )
-    settings = Settings(ports, limits, models, manner, poll_s, tuple(allowed_host or ()))
-    run(serve(repository, settings, say, tell))
