@@ -24,6 +24,7 @@ from nanocv_cli.serving.embedded.encoding import (
     from_values,
     text_size,
 )
+from nanocv_cli.serving.embedded.exchange import Exchange
 from nanocv_cli.serving.embedded.faults import Fault, about, shown
 from nanocv_cli.serving.embedded.model import LoadedModel
 from nanocv_cli.serving.embedded.plan import datatype
@@ -96,7 +97,7 @@ class InferOutput:
 
 
 async def complete(
-    model: LoadedModel, request: InferRequest, holding: Holding, executor: SmallestFirstExecutor
+    model: LoadedModel, request: InferRequest, holding: Holding, executor: SmallestFirstExecutor, exchange: Exchange
 ) -> list[InferOutput]:
     """Checks a request, queues it and waits for its outputs.
 
@@ -105,10 +106,12 @@ async def complete(
         request: as it came.
         holding: what is made of it is counted there before it is made.
         executor: where long work on it is done.
+        exchange: told which model answers, and where the time went.
 
     Raises:
         Fault: it is not one that this model can answer, the model failed on it, or there is no room for its answer.
     """
+    exchange.asks(model.name, str(model.version))
     # Raw numbers are used where they lie, in the message; all else is made anew.
     remade = [tensor for tensor in request.inputs if tensor.raw is None or tensor.datatype == "BYTES"]
     texts = request.text_bytes + sum(len(tensor.raw) for tensor in remade if tensor.raw is not None)
@@ -134,6 +137,7 @@ async def complete(
         job.arrives = None
         del arrives
         raise
+    exchange.ran(job)
     size = ranked = 0
     for output in wanted:
         size += (more := _answer_bytes(model, outputs[output.name], output))

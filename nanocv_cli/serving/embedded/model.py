@@ -132,6 +132,7 @@ class LoadedModel:
         answers: Answers = []
         first = 0
         for job in batch:
+            job.queue_ns, job.compute_ns = started - job.arrived, computed - started
             last = first + job.rows
             answers.append((job, {n: a[first:last] if self.config.max_batch_size else a for n, a in outputs.items()}))
             first = last

@@ -35,7 +35,8 @@ class Job:
         timeout_ns: longest wait in the queue; 0 for any.
         arrives: whatever `deliver` needs to hand the answer on.
         arrived: nanoseconds of `time.monotonic_ns`.
-        abandoned: nobody waits for the answer any more.
+        queue_ns: how long it waited, once it has run.
+        compute_ns: how long the run took that answered it.
         layout: the inputs' shapes without rows: only requests of one layout can share a batch.
     """
 
@@ -45,7 +46,8 @@ class Job:
     timeout_ns: int
     arrives: Any
     arrived: int = 0
-    abandoned: bool = False
+    queue_ns: int = 0
+    compute_ns: int = 0
     layout: tuple[tuple[int, ...], ...] = ()
 
 
@@ -91,8 +93,7 @@ class Scheduler:
         self._changed = threading.Condition()
         self._closing = False
         self.failure = ""
-        # Only then is it worth looking through the queue for jobs to take out.
-        self._watched = bool(rules.timeout_ns or rules.timeout_override)
+        self._may_be_late = bool(rules.timeout_ns or rules.timeout_override)
         # Threads that serve, and threads that were given up while they ran a batch.
         self._working: set[int] = set()
         self._stuck: set[int] = set()
@@ -132,8 +133,13 @@ class Scheduler:
             self._changed.notify()
 
     def abandon(self, job: Job) -> None:
-        """Nobody waits for this answer any more: if it has not begun, it never will."""
-        job.abandoned = self._watched = True
+        """Nobody waits for this answer any more: if it has not begun, it never will, and leaves its place to others."""
+        with self._changed:
+            queue = next((queue for queue in (self._queue, self._late) if job in queue), None)
+            if queue is None:
+                return
+            queue.remove(job)
+        self._rejected(job, "CANCELED")
 
     def close(self, timeout: float) -> bool:
         """Takes no more jobs, finishes those it has, ends the threads.
@@ -255,15 +261,13 @@ class Scheduler:
         return self._queue.popleft() if self._queue else self._late.popleft()
 
     def _drop_overdue(self, now: int) -> list[Job]:
-        """Takes abandoned jobs out; returns those that waited too long, or moves them behind all others."""
-        if not self._watched:
+        """Takes out and returns those that waited too long, or moves them behind all others."""
+        if not self._may_be_late:
             return []
         kept: deque[Job] = deque()
         overdue: list[Job] = []
         for job in self._queue:
-            if job.abandoned:
-                self._rejected(job, "CANCELED")
-            elif not job.timeout_ns or now - job.arrived <= job.timeout_ns:
+            if not job.timeout_ns or now - job.arrived <= job.timeout_ns:
                 kept.append(job)
             elif self._rules.reject_late:
                 overdue.append(job)

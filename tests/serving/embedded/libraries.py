@@ -10,6 +10,7 @@ from tritonclient.grpc import model_config_pb2 as pb
 
 from nanocv_cli.serving.embedded.background import SmallestFirstExecutor
 from nanocv_cli.serving.embedded.budget import Budget
+from nanocv_cli.serving.embedded.exchange import Exchange
 from nanocv_cli.serving.embedded.faults import Fault
 from nanocv_cli.serving.embedded.inference import InferInput, InferRequest, RequestedOutput, complete
 from nanocv_cli.serving.embedded.library import Library
@@ -49,10 +50,8 @@ async def ask(library: Library, name: str, x: np.ndarray = X, tensor: str = "x",
     request = InferRequest("", [InferInput(tensor, kind, x.shape, x.tobytes())], wanted)
     holding = Budget(AMPLE).holding()
     try:
-        return [
-            output.array
-            for output in await asyncio.wait_for(complete(model, request, holding, SmallestFirstExecutor()), SOON)
-        ]
+        answer = complete(model, request, holding, SmallestFirstExecutor(), Exchange())
+        return [output.array for output in await asyncio.wait_for(answer, SOON)]
     finally:
         holding.release()
 

@@ -231,18 +231,47 @@ def test_a_request_may_shorten_its_timeout_only_where_that_is_allowed(scheduler:
     assert not isinstance(instances.delivered["kept"], Fault)
 
 
-def test_abandoned_requests_never_run(scheduler: Opened, instances: Instances) -> None:
-    opened = scheduler(Rules(batching=True, max_batch=4))
+def test_abandoned_requests_never_run_and_leave_their_place(scheduler: Opened, instances: Instances) -> None:
+    opened = scheduler(Rules(batching=True, max_batch=4, max_queue=2))
     occupied(opened, instances)
     gone, here = job("gone"), job("here")
     opened.submit(gone)
     opened.submit(here)
     opened.abandon(gone)
+    assert instances.refused == [("gone", "CANCELED")]
+    opened.submit(job("instead"))  # the queue holds two
     for _ in range(2):
         instances.gate.release()
-    instances.wait_for_answers("here")
-    assert instances.batches == [["first"], ["here"]]
-    assert instances.refused == [("gone", "CANCELED")]
+    instances.wait_for_answers("here", "instead")
+    assert instances.batches == [["first"], ["here", "instead"]]
+
+
+def test_a_late_request_may_be_abandoned_too(scheduler: Opened, instances: Instances) -> None:
+    opened = scheduler(Rules(batching=True, max_batch=1, timeout_ns=10 * MS, reject_late=False))
+    occupied(opened, instances)
+    late = job("late")
+    opened.submit(late)
+    time.sleep(0.05)
+    opened.submit(job("punctual"))
+    instances.gate.release()
+    instances.wait_for_batches(2)  # it was moved behind all others
+    opened.abandon(late)
+    for _ in range(2):
+        instances.gate.release()
+    instances.wait_for_answers("punctual")
+    assert opened.waiting == 0
+    assert instances.refused == [("late", "CANCELED")]
+
+
+def test_what_has_begun_is_not_abandoned(scheduler: Opened, instances: Instances) -> None:
+    opened = scheduler(Rules(batching=True, max_batch=1))
+    begun = job("begun")
+    opened.submit(begun)
+    instances.wait_for_batches(1)
+    opened.abandon(begun)
+    instances.gate.release()
+    instances.wait_for_answers("begun")
+    assert instances.refused == []
 
 
 def test_closing_finishes_what_is_queued_and_takes_no_more(instances: Instances) -> None:
@@ -290,7 +319,7 @@ def out_of_service(opened: Scheduler) -> Fault:
 
 
 @pytest.mark.parametrize("error", [Bad(REFUSE), MemoryError(REFUSE), OverflowError(REFUSE), SystemExit(REFUSE)])
-@pytest.mark.parametrize("place", ["execute", "deliver", "deliver a refusal", "reject", "choose", "drop"])
+@pytest.mark.parametrize("place", ["execute", "deliver", "deliver a refusal", "choose", "drop"])
 @pytest.mark.parametrize("copies", [1, 2])
 def test_a_thread_that_ends_takes_its_scheduler_out_of_service_and_every_job_has_an_answer(
     instances: Instances,
@@ -311,11 +340,9 @@ def test_a_thread_that_ends_takes_its_scheduler_out_of_service_and_every_job_has
 
         return call
 
-    deliver, reject, execute = instances.deliver, instances.reject, instances.execute
+    deliver, execute = instances.deliver, instances.execute
     if place.startswith("deliver"):
         deliver = once(deliver)
-    elif place == "reject":
-        reject = once(reject)
     elif place == "execute":
         execute = once(execute)
     elif place == "choose":
@@ -323,15 +350,13 @@ def test_a_thread_that_ends_takes_its_scheduler_out_of_service_and_every_job_has
     elif place == "drop":
         monkeypatch.setattr(Scheduler, "_drop_overdue", once(Scheduler._drop_overdue))
     rules = Rules(batching=True, max_batch=2, timeout_ns=300 * MS if place == "deliver a refusal" else 0)
-    opened = Scheduler("m", rules, [execute] * copies, deliver, reject)
+    opened = Scheduler("m", rules, [execute] * copies, deliver, instances.reject)
     for number in range(copies):
         opened.submit(job(f"first {number}"))
         instances.wait_for_batches(number + 1)
     queued = [job(name) for name in "abcde"]
     for one in queued:
         opened.submit(one)
-    if place == "reject":
-        opened.abandon(queued[0])
     if place == "deliver a refusal":
         time.sleep(0.4)
     armed.set()

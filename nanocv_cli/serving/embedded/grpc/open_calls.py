@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 
 from nanocv_cli.serving.embedded.budget import SLOW_SECONDS, Budget
+from nanocv_cli.serving.embedded.exchange import Exchange
 from nanocv_cli.serving.embedded.faults import Fault, Status
 from nanocv_cli.serving.embedded.limits import Limits
 
@@ -42,6 +43,7 @@ class OpenCall:
         context: gRPC's side of it.
         budget: of bytes in flight.
         phase: the first.
+        exchange: what its client and the log are told of it; of a stream, of its present message.
 
     Attributes:
         peer: the connection it came by.
@@ -51,7 +53,8 @@ class OpenCall:
         lost: why it was made to end, if it was.
     """
 
-    def __init__(self, context: Context, budget: Budget, phase: Phase) -> None:
+    def __init__(self, context: Context, budget: Budget, phase: Phase, exchange: Exchange) -> None:
+        self.exchange = exchange
         self.context, self.peer, self.holding = context, context.peer(), budget.holding()
         self.phase, self.since = phase, time.monotonic()
         self.lost: Fault | None = None
@@ -92,7 +95,7 @@ class OpenCalls:
         self._calls: dict[asyncio.Task[Any], OpenCall] = {}
         self._most_slow = max(1, limits.flight_bytes // limits.message_bytes)
 
-    def enter(self, context: Context, phase: Phase) -> OpenCall:
+    def enter(self, context: Context, phase: Phase, exchange: Exchange) -> OpenCall:
         """Takes the present task's call in, in others' place if it must; it leaves when the task ends.
 
         Raises:
@@ -100,7 +103,7 @@ class OpenCalls:
         """
         if len(self._calls) >= self._limits.calls:
             self._make_place(context.peer())
-        call = OpenCall(context, self._budget, phase)
+        call = OpenCall(context, self._budget, phase, exchange)
         self._calls[call.task] = call
         call.task.add_done_callback(lambda task: self._leave(call))
         return call

@@ -14,6 +14,7 @@ from tritonclient.grpc import service_pb2 as pb
 from nanocv_cli.serving.embedded.access import Access
 from nanocv_cli.serving.embedded.background import SmallestFirstExecutor
 from nanocv_cli.serving.embedded.budget import Budget
+from nanocv_cli.serving.embedded.exchange import REQUEST_ID, TRACE_PARENT, Exchange
 from nanocv_cli.serving.embedded.faults import DEFECTS, Fault, Status, TooLarge
 from nanocv_cli.serving.embedded.grpc.open_calls import OpenCall, OpenCalls, Phase
 from nanocv_cli.serving.embedded.grpc.service import GrpcService, beside_tensors, decoded, named
@@ -105,8 +106,9 @@ class GrpcServer:
     async def _run(self, work: Callable[[OpenCall], Awaitable[Any]], phase: Phase, _: Any, context: Context) -> Any:
         """Runs a call's work; whatever goes wrong with it becomes its status."""
         call: OpenCall | None = None
+        exchange = begun(context)
         try:
-            call = self._calls.enter(context, phase)
+            call = self._calls.enter(context, phase, exchange)
             return await work(call)
         # No error is kept: it would hold its frames, they the request's bytes, and this frame the error.
         except Fault as fault:
@@ -132,6 +134,15 @@ class GrpcServer:
             raise TooLarge(self._limits.text_bytes)
         call.holding.add(len(content))
         return await method(await self._executor.run(len(content), decoded, kind, content))
+
+
+def begun(context: Context) -> Exchange:
+    """A call's exchange, by the metadata that it came with; what goes back with its answer is told to gRPC."""
+    sent = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
+    exchange = Exchange()
+    exchange.begin(sent.get(REQUEST_ID), sent.get(TRACE_PARENT))
+    context.set_trailing_metadata(tuple(exchange.told))
+    return exchange
 
 
 def _options(limits: Limits) -> list[tuple[str, int]]:

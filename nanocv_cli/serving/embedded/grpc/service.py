@@ -157,9 +157,10 @@ class GrpcService:
         Raises:
             Fault: it fails.
         """
+        call.exchange.asks(request.model_name, request.model_version)
         model = self._library.find(request.model_name, request.model_version)
         asked = await self._executor.run(beside, _parse_request, request, beside)
-        outputs = await complete(model, asked, call.holding, self._executor)
+        outputs = await complete(model, asked, call.holding, self._executor, call.exchange)
         response = pb.ModelInferResponse(model_name=model.name, model_version=str(model.version), id=request.id)
         for output in outputs:
             response.outputs.add(name=output.name, datatype=output.datatype, shape=output.array.shape)

@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
+from nanocv_cli.serving.embedded.exchange import REQUEST_ID, TRACE_PARENT
 from nanocv_cli.serving.embedded.faults import DEFECTS
 from nanocv_cli.serving.embedded.http.messages import HttpAnswer, HttpRequest
 
@@ -121,7 +122,8 @@ class AnswerQueue:
             self._reading.abort()
 
     async def _answer(self, request: HttpRequest) -> None:
-        answer = request.refusal
+        answer, exchange = request.refusal, request.exchange
+        exchange.begin(request.headers.get(REQUEST_ID), request.headers.get(TRACE_PARENT))
         if answer is None:
             self.answered = request
             try:
@@ -169,7 +171,7 @@ class AnswerWriter:
 
     async def send(self, request: HttpRequest, answer: HttpAnswer, keep_alive: bool) -> None:
         """Writes an answer, and waits until the client has taken most of it."""
-        head = answer.head(keep_alive)
+        head = answer.head(keep_alive, request.exchange.told)
         body = b"" if request.method == "HEAD" else answer.body
         at_once = len(body) <= PART
         self._transport.write(head + body if at_once else head)

@@ -12,7 +12,7 @@ import json
 import termios
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
@@ -20,6 +20,7 @@ import httptools
 
 from nanocv_cli.serving.embedded.background import SMALL, SmallestFirstExecutor
 from nanocv_cli.serving.embedded.budget import Budget, Holding
+from nanocv_cli.serving.embedded.exchange import Exchange
 from nanocv_cli.serving.embedded.faults import Fault, Status, TooLarge, shown
 
 JSON = "application/json"
@@ -55,6 +56,7 @@ class HttpRequest:
         body: as sent, not yet uncompressed.
         keep_alive: whether the client wants to ask again on this connection.
         refusal: the answer, where the request is not one that anything but the protocol has to answer.
+        exchange: what its client and the log are told of it.
     """
 
     holding: Holding
@@ -64,6 +66,7 @@ class HttpRequest:
     body: Body = b""
     keep_alive: bool = True
     refusal: HttpAnswer | None = None
+    exchange: Exchange = field(default_factory=Exchange)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +78,13 @@ class HttpAnswer:
     content_type: str = JSON
     headers: tuple[tuple[str, str], ...] = ()
 
-    def head(self, keep_alive: bool) -> bytes:
-        """Status line and headers."""
+    def head(self, keep_alive: bool, told: Iterable[tuple[str, str]] = ()) -> bytes:
+        """Status line and headers, with those that tell of the exchange."""
         lines = [f"HTTP/1.1 {self.status} {REASONS.get(self.status, '')}", f"Content-Length: {len(self.body)}"]
         if self.body:
             lines.append(f"Content-Type: {self.content_type}")
         lines += [f"{name}: {value}" for name, value in self.headers]
+        lines += [f"{name}: {value}" for name, value in told]
         if not keep_alive:
             lines.append("Connection: close")
         return "\r\n".join([*lines, "", ""]).encode()

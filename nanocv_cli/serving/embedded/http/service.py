@@ -62,6 +62,7 @@ class HttpService:
         """Answers any request to the inference port; one for a head alone as one for the whole, which is then cut."""
         try:
             method, action, model, version = self._route(request.target)
+            request.exchange.asks(model, version)
             if request.method != method and (request.method, method) != ("HEAD", "GET"):
                 return _wrong_method(method)
             return await action(model, version, request)
@@ -120,7 +121,7 @@ class HttpService:
         header_length = request.headers.get(codec.HEADER_LENGTH)
         length = codec.json_length(body, header_length, self._limits.text_bytes)
         asked = await executor.run(length, codec.parse_request, body, length, model)
-        outputs = await complete(model, asked, request.holding, executor)
+        outputs = await complete(model, asked, request.holding, executor, request.exchange)
         text = codec.text_bytes(outputs, self._limits.message_bytes)
         content, length_told = await executor.run(text, codec.render_answer, model, asked.request_id, outputs)
         if length_told is None:

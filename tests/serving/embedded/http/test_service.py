@@ -155,8 +155,8 @@ def test_metrics_have_a_port_of_their_own(server: Server) -> None:
     "path", ["/v2", "/v2/health/live", "/v2/models/doubling", "/v2/models/nobody", "/v2/models/stats", "/nowhere"]
 )
 def test_head_is_get_without_the_body(server: Server, path: str) -> None:
-    got = send(server, f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
-    headed = send(server, f"HEAD {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+    rest = f" {path} HTTP/1.1\r\nHost: localhost\r\nX-Request-Id: 7\r\nConnection: close\r\n\r\n".encode()
+    got, headed = send(server, b"GET" + rest), send(server, b"HEAD" + rest)
     assert headed == got.partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
 
 
