@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, cast
 from nanocv_cli.serving.embedded.budget import SLOW_SECONDS, Holding
 from nanocv_cli.serving.embedded.faults import DEFECTS, Fault, Status
 from nanocv_cli.serving.embedded.http.answering import AnswerQueue
-from nanocv_cli.serving.embedded.http.messages import HttpRequest, RequestReader, refused, unread_bytes
+from nanocv_cli.serving.embedded.http.messages import HttpRequest, refused
+from nanocv_cli.serving.embedded.http.reader import RequestReader, unread_bytes
 
 if TYPE_CHECKING:
     from nanocv_cli.serving.embedded.http.server import HttpServer

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from nanocv_cli.serving.embedded.budget import Budget
 from nanocv_cli.serving.embedded.faults import Fault
-from nanocv_cli.serving.embedded.http.messages import LARGEST_HEAD, PIECE, HttpRequest, RequestReader, body_length
+from nanocv_cli.serving.embedded.http.messages import HttpRequest
+from nanocv_cli.serving.embedded.http.reader import LARGEST_HEAD, PIECE, RequestReader, body_length
 
 LARGEST_BODY = 5000
 Told = tuple[str, bytes, tuple[tuple[str, str], ...], bytes]
@@ -51,10 +52,15 @@ def chunked(parts: list[bytes]) -> tuple[bytes, str, bytes]:
 GET = (b"GET /c?d=e HTTP/1.1\r\nHost: x\r\nX-Long: %b\r\n\r\n" % (b"y" * 900), "GET", b"")
 bodies = st.binary(max_size=700)
 requests = st.one_of(bodies.map(plain), st.lists(bodies.filter(bool), max_size=3).map(chunked), st.just(GET))
+# Heads that come again, with another body, are read by another way.
+again = st.builds(
+    lambda body, more: [plain(body), *more, plain(body[::-1]), plain(body)], bodies, st.lists(requests, max_size=1)
+)
+streams = st.one_of(st.lists(requests, min_size=1, max_size=4), again)
 places = st.lists(st.integers(0, 10_000), max_size=12)
 
 
-@given(st.lists(requests, max_size=4), places)
+@given(streams, places)
 def test_a_stream_is_read_alike_however_it_is_cut(stream: list[tuple[bytes, str, bytes]], where: list[int]) -> None:
     found, status = read(cut(b"".join(sent for sent, _, _ in stream), where))
     assert status == 0
@@ -74,7 +80,7 @@ mutations = st.lists(
 
 
 @settings(max_examples=300)
-@given(st.lists(requests, min_size=1, max_size=3), mutations, places)
+@given(streams, mutations, places)
 def test_a_damaged_stream_is_read_alike_however_it_is_cut(
     stream: list[tuple[bytes, str, bytes]], changes: list[tuple[int, int, bytes]], where: list[int]
 ) -> None:
@@ -175,6 +181,30 @@ def test_what_never_ends_is_ended(endless: bytes) -> None:
     """The last four bytes again and again, ten times what a head may hold."""
     found, status = read([endless, *[endless[-4:] * 100] * (LARGEST_HEAD // 40)])
     assert (found, status) == ([], 400)
+
+
+def test_a_head_that_comes_again_is_checked_again() -> None:
+    """It is not parsed: the check sees the same headers, and its refusal holds."""
+    checked: list[dict[str, str]] = []
+    found: list[tuple[bytes, bytes]] = []
+
+    def check(request: HttpRequest) -> None:
+        checked.append(request.headers)
+        if len(checked) == 4:
+            raise Fault("no more")
+
+    def done(request: HttpRequest) -> None:
+        found.append((request.target, bytes(request.body)))
+
+    reader = RequestReader(Budget(1 << 20), LARGEST_BODY, check, done)
+    sent = [plain(body)[0] for body in (b"abc", b"def", b"ghi", b"jkl")]
+    reader.parse(sent[0] + sent[1][:-1], lambda: True)
+    reader.parse(sent[1][-1:], lambda: True)
+    assert reader.parse(sent[2], lambda: True) == b""
+    with pytest.raises(Fault, match="no more"):
+        reader.parse(sent[3], lambda: True)
+    assert found == [(b"/a", b"abc"), (b"/a", b"def"), (b"/a", b"ghi")]
+    assert all(headers is checked[0] for headers in checked)
 
 
 def test_one_read_begins_few_requests() -> None:
