@@ -92,6 +92,7 @@ def run(
 
     from nanocv_cli.serving.embedded.limits import DEFAULT_LIMITS, Limits, ModelLimits
     from nanocv_cli.serving.embedded.server import Settings, run, serve
+    from nanocv_cli.tasks.table import postprocessor_for
 
     def tell(addresses: Addresses) -> None:
         if as_json:
@@ -108,4 +109,4 @@ def run(
         message_bytes=max_message_mb << 20, text_bytes=max_json_mb << 20, flight_bytes=max_in_flight_mb << 20
     )
     settings = Settings(ports, limits, models, manner, poll_s, tuple(allowed_host or ()))
-    run(serve(repository, settings, say, tell))
+    run(serve(repository, settings, postprocessor_for, say, tell))

@@ -1,12 +1,12 @@
 """The one door that image files come through: what is opened, how large it may be, what its decoding may take.
 
-Nothing here waits for a pipe, reads a device, or believes a file's size before it has been bounded. Only formats of the
-list below are ever tried, of the many that Pillow knows.
+Nothing here waits for a pipe, reads a device, or believes a file's size before it has been bounded. Only formats of
+`bounds.FORMATS` are ever tried, of the many that Pillow knows.
 """
 
 import io
 import struct
-import threading
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -16,23 +16,19 @@ from typing import BinaryIO
 from PIL import Image, UnidentifiedImageError
 
 from nanocv_cli.errors import DataError
+from nanocv_cli.images.bounds import CONVERTED, MAX_PIXELS, WIDEST, Bounds, Budget
 from nanocv_cli.untrusted import first_line, open_regular, printable
 
-# Those that Pillow has at hand come first, the one without a signature last.
-FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "WEBP", "TIFF", "ICO", "JPEG2000", "AVIF", "TGA")
-# Above this an image is more likely an attack than a photograph.
-MAX_PIXELS = 200_000_000
 # MAX_PIXELS of four bytes are 800 MB uncompressed; a larger file holds what nobody will decode.
 LARGEST_FILE = 1 << 30
 # What may be read before an image's size is known. WebP and AVIF are read whole, and no camera writes larger ones.
 LARGEST_HEADER = 1 << 27
 LARGEST_PIECE = 1 << 26
-# Each scan of a progressive JPEG goes over all pixels again, and an empty one takes ten bytes; encoders write ten.
-MOST_SCANS = 200
+MOST_PIECES = 20_000  # that it is read in: more chunks or segments than any image has, each of which takes a while
 # Bytes per pixel that decoders hold at their fullest, measured at 100 million pixels; those not named hold the image.
 HELD = {"WEBP": 16, "AVIF": 16, "JPEG2000": 20, "TIFF": 8}
 PROGRESSIVE = 8
-PLAIN, CONVERTED = 4, 8  # Pillow's three channels; the same and what they are made from
+PLAIN = 4  # Pillow's three channels
 
 POSTSCRIPT = (b"%!PS", b"\xc5\xd0\xd3\xc6")
 ICON = b"\0\0\1\0"
@@ -56,43 +52,6 @@ Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2
 # A doubtful tag in a file that can be read is no news to the user; what cannot be read raises.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
-
-class Budget:
-    """An amount of memory that all threads together take parts of, each waiting until there is enough.
-
-    Args:
-        total: bytes.
-    """
-
-    def __init__(self, total: int) -> None:
-        self.total = total
-        self._free = total
-        self._changed = threading.Condition()
-        self._own = threading.local()
-
-    @contextmanager
-    def reserved(self, amount: int) -> Iterator[None]:
-        """Holds `amount` bytes; more than there are in all is all of them, so that the largest has them alone.
-
-        Raises:
-            RuntimeError: this thread holds a part already, and might wait for itself.
-        """
-        if getattr(self._own, "holds", False):
-            raise RuntimeError("a thread reserves memory once at a time")
-        amount = min(amount, self.total)
-        with self._changed:
-            self._changed.wait_for(lambda: self._free >= amount)
-            self._free -= amount
-        self._own.holds = True
-        try:
-            yield
-        finally:
-            self._own.holds = False
-            with self._changed:
-                self._free += amount
-                self._changed.notify_all()
-
-
 # For all images that are being decoded: one of MAX_PIXELS that has to be converted.
 MEMORY = Budget(MAX_PIXELS * CONVERTED)
 
@@ -104,24 +63,30 @@ class UnreadableImageError(DataError):
         super().__init__(message, hint)
 
 
+class SlowImageError(UnreadableImageError):
+    """An image whose decoding takes longer than it may."""
+
+
 @contextmanager
-def opened_image(source: Path | bytes) -> Iterator[Image.Image]:
+def opened_image(source: Path | bytes, bounds: Bounds = WIDEST) -> Iterator[Image.Image]:
     """An image whose format and size are known; its pixels are decoded when they are first asked for.
 
     The memory that decoding and conversion take is held until the block ends: only one such block per thread.
 
     Args:
         source: a file, or its bytes.
+        bounds: of this image.
 
     Raises:
-        UnreadableImageError: no regular file, not an image in one of `FORMATS`, cut short, or too large; whatever
+        UnreadableImageError: no regular file, not an image in one of the formats, cut short, or too large; whatever
             fails inside the block is taken for the image's fault.
+        SlowImageError: the time for it is over.
     """
-    with _identified(source) as (image, file, held):
+    with _identified(source, bounds) as (image, file, held):
         if image.format != "ICO":
-            held.enter_context(MEMORY.reserved(_cost(image)))
+            held.enter_context(MEMORY.reserved(_cost(image, bounds)))
         if image.info.get("progressive"):
-            _check_scans(file.source)
+            _check_scans(file.source, bounds.scans)
         file.is_identified = True
         yield image
 
@@ -132,27 +97,27 @@ def image_size(source: Path | bytes) -> tuple[int, int]:
     Raises:
         UnreadableImageError: see `opened_image`.
     """
-    with _identified(source) as (image, _, _):
+    with _identified(source, WIDEST) as (image, _, _):
         _cost(image)
         return image.size
 
 
 @contextmanager
-def _identified(source: Path | bytes) -> Iterator[tuple[Image.Image, "_Guarded", ExitStack]]:
+def _identified(source: Path | bytes, bounds: Bounds) -> Iterator[tuple[Image.Image, "_Guarded", ExitStack]]:
     """An image whose header is read, its file, and what is given back when the block ends."""
     prefix = b""
     try:
         with ExitStack() as held:
             file = io.BytesIO(source) if isinstance(source, bytes) else held.enter_context(open_image_file(source))
             prefix = file.read(16)
-            guarded = _Guarded(file)
-            is_icon = prefix.startswith(ICON)
+            guarded = _Guarded(file, bounds.deadline)
+            is_icon = prefix.startswith(ICON) and "ICO" in bounds.formats
             if is_icon:
                 # An icon is decoded as it is opened, and says nothing of its size before.
                 held.enter_context(MEMORY.reserved(MEMORY.total))
             elif prefix.startswith(TIFF):
                 _check_tiff(guarded)
-            formats = ["ICO"] if is_icon else FORMATS
+            formats = [name for name in bounds.formats if (name == "ICO") == is_icon]
             with Image.open(guarded, formats=formats) as image:  # type: ignore[arg-type]
                 yield image, guarded, held
     except DataError:
@@ -180,33 +145,38 @@ def open_image_file(path: Path) -> io.BufferedReader:
 
 
 class _Guarded:
-    """A file that Pillow reads no more of than it should.
+    """A file that Pillow reads no more of than it should, and no longer.
 
     Attributes:
         source: the file itself.
-        is_identified: whether the image's size is known and bounded. Before, `LARGEST_HEADER` bytes are read in all;
-            after, `LARGEST_PIECE` at a time, for a strip's length is what the file says.
+        is_identified: whether the image's size is known and bounded. Before, `LARGEST_HEADER` bytes are read in all, in
+            `MOST_PIECES`; after, `LARGEST_PIECE` at a time, for a strip's length is what the file says.
     """
 
-    def __init__(self, file: BinaryIO) -> None:
-        self.source = file
+    def __init__(self, file: BinaryIO, deadline: float) -> None:
+        self.source, self._deadline = file, deadline
         self._size = file.seek(0, io.SEEK_END)
-        self._left = LARGEST_HEADER
+        self._left, self._pieces = LARGEST_HEADER, 0
         self.is_identified = False
         self.seek, self.tell, self.fileno = file.seek, file.tell, file.fileno
         file.seek(0)
 
     def read(self, size: int = -1) -> bytes:
+        if time.monotonic() > self._deadline:
+            raise SlowImageError("decoding it takes too long")
         if self.is_identified:
             return self.source.read(min(size, LARGEST_PIECE))
         rest = max(0, self._size - self.source.tell())
         self._left -= rest if size < 0 else min(size, rest)
         if self._left < 0:
             raise UnreadableImageError(f"its header is longer than {LARGEST_HEADER >> 20} MiB")
+        self._pieces += 1
+        if self._pieces > MOST_PIECES:
+            raise UnreadableImageError(f"its header is in more than {MOST_PIECES:,} pieces")
         return self.source.read(size)
 
 
-def _cost(image: Image.Image) -> int:
+def _cost(image: Image.Image, bounds: Bounds = WIDEST) -> int:
     """Bytes that decoding and conversion take.
 
     Raises:
@@ -217,7 +187,7 @@ def _cost(image: Image.Image) -> int:
     plain = image.mode == "RGB" and "exif" not in image.info
     progressive = PROGRESSIVE if image.info.get("progressive") else 0
     held = max(HELD.get(image.format or "", 0), progressive, PLAIN if plain else CONVERTED)
-    most = min(MAX_PIXELS, MEMORY.total // held)
+    most = min(bounds.pixels, min(bounds.memory, MEMORY.total) // held)
     if pixels > most:
         raise UnreadableImageError(
             f"more than the {most // 1_000_000} million pixels that nanocv opens as {image.format}"
@@ -225,15 +195,15 @@ def _cost(image: Image.Image) -> int:
     return pixels * held
 
 
-def _check_scans(file: BinaryIO) -> None:
+def _check_scans(file: BinaryIO, most: int) -> None:
     # Entropy-coded bytes are stuffed: what looks like a marker is one.
     file.seek(0)
     scans, last = 0, b""
     while block := file.read(BLOCK):
         scans += (last + block).count(START_OF_SCAN)
         last = block[-1:] if block.endswith(START_OF_SCAN[:1]) else b""
-    if scans > MOST_SCANS:
-        raise UnreadableImageError(f"its {scans:,} scans are more than the {MOST_SCANS} that nanocv decodes")
+    if scans > most:
+        raise UnreadableImageError(f"its {scans:,} scans are more than the {most} that nanocv decodes")
 
 
 def _reason(prefix: bytes, error: Exception) -> str:

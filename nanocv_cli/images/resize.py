@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from nanocv_cli.images import RESIZE_RULES
-from nanocv_cli.images.image_file import MAX_PIXELS, UnreadableImageError, opened_image
+from nanocv_cli.images.bounds import MAX_PIXELS, WIDEST, Bounds
+from nanocv_cli.images.image_file import UnreadableImageError, opened_image
 from nanocv_cli.images.pixels import as_array, eight_bit, turn_of, turned, turned_size
 
 __all__ = [
@@ -56,13 +57,21 @@ def open_image(source: Path | bytes) -> NDArray[np.uint8]:
         return as_array(turned(eight_bit(image), turn))
 
 
-def open_square(source: Path | bytes, size: int, rule: str) -> tuple[NDArray[np.uint8], tuple[int, int]]:
+def open_square(
+    source: Path | bytes, size: int, rule: str, bounds: Bounds = WIDEST
+) -> tuple[NDArray[np.uint8], tuple[int, int]]:
     """The square a model reads of an image file: what caches, inference and calibration all read.
 
     It is `resize_to_square(open_image(source), size, rule)`, in less than half of the memory, but for JPEGs of at least
     `REDUCED_FROM` pixels: those are decoded at a half, a quarter or an eighth of their size where that is at least
     `REDUCED_GAP` times the square, by the decoder's scaled inverse cosine transform. A channel then differs by less
     than 1 of 255 on average.
+
+    Args:
+        source: a file, or its bytes.
+        size: side of the square, pixels.
+        rule: see `resize_to_square`.
+        bounds: of this image, where it comes from strangers.
 
     Returns:
         uint8 [size, size, 3], and width and height of the image, upright.
@@ -72,7 +81,7 @@ def open_square(source: Path | bytes, size: int, rule: str) -> tuple[NDArray[np.
         ValueError: there is no such rule.
     """
     _check_rule(rule)
-    with opened_image(source) as image:
+    with opened_image(source, bounds) as image:
         full = image.size
         scale = _reduce(image, size, rule)
         turn, plain = turn_of(image), eight_bit(image)

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
 from nanocv_cli.images import image_file, pixels
-from nanocv_cli.images.image_file import Budget
+from nanocv_cli.images.bounds import FORMATS, Budget
 from nanocv_cli.images.resize import SUFFIXES, UnreadableImageError, measure_image, open_image, open_square
 from nanocv_cli.images.resize import resize_to_square as squared
 from tests.images.test_resize import encoded, png_that_claims
@@ -85,7 +85,7 @@ def test_formats_that_are_not_listed_are_never_tried() -> None:
     Image.init()
     source = Image.new("RGB", (32, 32), "red")
     tried = []
-    for name in sorted(set(Image.SAVE) - set(image_file.FORMATS) - {"DIB", "JPEG2000", "MPO", "PDF"}):
+    for name in sorted(set(Image.SAVE) - set(FORMATS) - {"DIB", "JPEG2000", "MPO", "PDF"}):
         for mode in ("RGB", "RGBA", "L", "1", "P", "F"):
             try:
                 content = encoded(source.convert(mode), name)
@@ -101,7 +101,7 @@ def test_formats_that_are_not_listed_are_never_tried() -> None:
 def test_every_suffix_that_is_walked_for_can_be_opened() -> None:
     Image.init()
     formats = {Image.EXTENSION[suffix] for suffix in SUFFIXES}
-    assert formats <= set(image_file.FORMATS)
+    assert formats <= set(FORMATS)
 
 
 def test_a_progressive_jpeg_of_many_scans_is_refused() -> None:
@@ -290,7 +290,7 @@ import resource, sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from nanocv_cli.images import image_file
-from nanocv_cli.images.image_file import Budget
+from nanocv_cli.images.bounds import Budget
 from nanocv_cli.images.resize import open_square
 image_file.MEMORY = Budget(2 * 8 * 7000**2)
 scale = 1 if sys.platform == "darwin" else 1024

@@ -28,8 +28,9 @@ from nanocv_cli.data.formats.coco import (
 from nanocv_cli.data.labels.masks import IGNORED, Mask, check_class_count
 from nanocv_cli.data.splitting import complete_splits
 from nanocv_cli.errors import DataError
+from nanocv_cli.images.bounds import MAX_PIXELS
 from nanocv_cli.images.drawing import BACKGROUND
-from nanocv_cli.images.image_file import MAX_PIXELS, MEMORY
+from nanocv_cli.images.image_file import MEMORY
 
 # Steps along a polygon's edges that its drawing walks, in pixels; a contour of a whole large street scene has 100,000.
 MOST_STEPS = 1 << 22

@@ -30,6 +30,11 @@ class Limits:
         body_rate: bytes per second that a client must send at least.
         taking_seconds: how long it may take to take 256 KiB of an answer.
         grpc_seconds: how long a client may take to send a message by gRPC, or to take one.
+        image_pixels: of an image that is sent as a file.
+        image_memory: bytes that decoding one may take, beside the file.
+        image_scans: of a progressive JPEG: each goes over all pixels; encoders write ten.
+        image_seconds: how long decoding one may take.
+        image_threads: that decode at a time, for all clients.
     """
 
     message_bytes: int = 64 << 20
@@ -46,6 +51,11 @@ class Limits:
     body_rate: float = 16 << 10
     taking_seconds: float = 30.0
     grpc_seconds: float = 60.0
+    image_pixels: int = 50_000_000
+    image_memory: int = 400 << 20
+    image_scans: int = 20
+    image_seconds: float = 10.0
+    image_threads: int = max(2, PROCESSORS // 2)
 
 
 @dataclass(frozen=True)

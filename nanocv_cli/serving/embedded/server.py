@@ -19,8 +19,10 @@ from nanocv_cli.serving.embedded.background import SmallestFirstExecutor
 from nanocv_cli.serving.embedded.budget import Budget
 from nanocv_cli.serving.embedded.faults import Fault, Status
 from nanocv_cli.serving.embedded.grpc.server import GrpcServer
+from nanocv_cli.serving.embedded.http.image_door import PostprocessorFor
 from nanocv_cli.serving.embedded.http.server import HttpServer
 from nanocv_cli.serving.embedded.http.service import HttpService
+from nanocv_cli.serving.embedded.image_reading import ImageReader
 from nanocv_cli.serving.embedded.library import Library
 from nanocv_cli.serving.embedded.limits import DEFAULT_LIMITS, Limits, ModelLimits, fitting
 from nanocv_cli.serving.ports import Addresses, Control, Ports, address
@@ -62,13 +64,18 @@ def run(main: Coroutine[Any, Any, None]) -> None:
 
 
 async def serve(
-    repository: Path, settings: Settings, say: Callable[[str], None], started: Callable[[Addresses], None]
+    repository: Path,
+    settings: Settings,
+    postprocessor_for: PostprocessorFor,
+    say: Callable[[str], None],
+    started: Callable[[Addresses], None],
 ) -> None:
     """Serves a repository until SIGINT or SIGTERM, then answers what is in flight and ends.
 
     Args:
         repository: a Triton model repository.
         settings: how.
+        postprocessor_for: what understands a task's outputs, for images that are sent as they are; see `ImageDoor`.
         say: takes lines about what happens.
         started: called once with the addresses, when all models are ready.
 
@@ -80,7 +87,7 @@ async def serve(
     library = Library(repository, settings.models)
     exit_code = 1
     try:
-        await _serve(library, settings, say, started)
+        await _serve(library, settings, postprocessor_for, say, started)
         exit_code = 0
     finally:
         # The ports are closed and their clients answered: nobody waits for anything any more.
@@ -126,14 +133,18 @@ def fingerprints(library: Library) -> dict[str, Fingerprint]:
 
 
 async def _serve(
-    library: Library, settings: Settings, say: Callable[[str], None], started: Callable[[Addresses], None]
+    library: Library,
+    settings: Settings,
+    postprocessor_for: PostprocessorFor,
+    say: Callable[[str], None],
+    started: Callable[[Addresses], None],
 ) -> None:
     ports, limits = settings.ports, fitting(settings.limits)
     budget, executor = Budget(limits.flight_bytes), SmallestFirstExecutor()
     access = Access(ports.host, settings.allowed_hosts, settings.control)
     known = fingerprints(library)
     await _load_all(library, say)
-    http = HttpService(library, access, limits, executor)
+    http = HttpService(library, access, limits, executor, ImageReader(limits), postprocessor_for)
     sides: list[HttpServer | GrpcServer] = [
         HttpServer(http.answer, access, limits, budget),
         GrpcServer(library, access, limits, budget, executor),

@@ -14,6 +14,7 @@ from nanocv_cli.serving.embedded.limits import Limits
 from nanocv_cli.serving.embedded.server import Settings, run, serve
 from nanocv_cli.serving.launch import Server, stop
 from nanocv_cli.serving.ports import Addresses, Ports
+from nanocv_cli.tasks.table import postprocessor_for
 
 SMALL = Limits(
     message_bytes=256 << 10,
@@ -65,7 +66,7 @@ def main(repository: str, limits: str) -> None:
         print(json.dumps(asdict(addresses)), flush=True)  # noqa: T201
 
     settings = Settings(Ports("127.0.0.1", 0, 0, 0), Limits(**json.loads(limits)), control="explicit")
-    run(serve(Path(repository), settings, lambda line: None, tell))
+    run(serve(Path(repository), settings, postprocessor_for, lambda line: None, tell))
 
 
 if __name__ == "__main__":

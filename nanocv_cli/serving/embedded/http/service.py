@@ -11,7 +11,9 @@ from nanocv_cli.serving.embedded.background import SmallestFirstExecutor
 from nanocv_cli.serving.embedded.encoding import ENCODE, parse_object
 from nanocv_cli.serving.embedded.faults import DEFECTS, Fault, Status, TooLarge
 from nanocv_cli.serving.embedded.http import codec
+from nanocv_cli.serving.embedded.http.image_door import ImageDoor, PostprocessorFor, is_image
 from nanocv_cli.serving.embedded.http.messages import HttpAnswer, HttpRequest, refused, uncompressed
+from nanocv_cli.serving.embedded.image_reading import ImageReader
 from nanocv_cli.serving.embedded.inference import complete
 from nanocv_cli.serving.embedded.library import Library
 from nanocv_cli.serving.embedded.limits import Limits
@@ -34,10 +36,21 @@ class HttpService:
         access: who may change them.
         limits: of requests.
         executor: where long work on them is done.
+        reader: decodes images.
+        postprocessor_for: see `ImageDoor`.
     """
 
-    def __init__(self, library: Library, access: Access, limits: Limits, executor: SmallestFirstExecutor) -> None:
+    def __init__(
+        self,
+        library: Library,
+        access: Access,
+        limits: Limits,
+        executor: SmallestFirstExecutor,
+        reader: ImageReader,
+        postprocessor_for: PostprocessorFor,
+    ) -> None:
         self._library, self._access, self._limits, self._executor = library, access, limits, executor
+        self._image_door = ImageDoor(reader, executor, postprocessor_for)
         self._known: dict[bytes, Route] = {}
         self._plain: dict[tuple[str, ...], tuple[str, Action]] = {
             (): ("GET", self._server_metadata),
@@ -118,6 +131,8 @@ class HttpService:
     async def _infer(self, name: str, version: str, request: HttpRequest) -> HttpAnswer:
         model, executor = self._library.find(name, version), self._executor
         body = await uncompressed(request, self._limits.message_bytes, executor)
+        if is_image(request):
+            return await self._image_door.answer(model, body, request)
         header_length = request.headers.get(codec.HEADER_LENGTH)
         length = codec.json_length(body, header_length, self._limits.text_bytes)
         asked = await executor.run(length, codec.parse_request, body, length, model)

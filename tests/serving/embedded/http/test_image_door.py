@@ -1,0 +1,175 @@
+"""Images sent as they are: answered as `nanocv infer` does, and no image, whatever it is, costs more than a refusal."""
+
+import gzip
+import io
+import json
+import struct
+import sys
+import time
+import urllib.error
+import urllib.request
+import zlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from nanocv_cli.config.loader import resolve_serve
+from nanocv_cli.serving.embedded.limits import Limits
+from nanocv_cli.serving.launch import Server
+from nanocv_cli.serving.repository.entry import write_entry
+from tests.conftest import Command, draw_class_image
+from tests.engine.graphs import colour_card, write_graph
+from tests.images.test_resize import encoded, png_that_claims
+from tests.serving.embedded.small_server import small_server
+from tests.serving.models import entry_config, write_model
+
+pytestmark = pytest.mark.slow(5)
+
+LIMITS = Limits(message_bytes=4 << 20, image_pixels=1_000_000, image_threads=1)
+
+
+@pytest.fixture(scope="module")
+def graph(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_graph(tmp_path_factory.mktemp("graph") / "colours.onnx", colour_card(resize="stretch"))
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, graph: Path) -> Iterator[Server]:
+    """The colour graph, a model without a card, and one that makes images."""
+    repository = tmp_path_factory.mktemp("repository")
+    write_entry(graph, repository, resolve_serve(None, {"max_batch": 4}, ()))
+    write_entry(graph, repository, resolve_serve(None, {"max_batch": 4}, ()), name="painter")
+    config = repository / "painter" / "config.pbtxt"
+    config.write_text(config.read_text().replace("classification", "generation"))
+    write_model(repository, entry_config("doubling", "doubling", backend="onnxruntime"), "doubling")
+    with small_server(repository, LIMITS) as running:
+        yield running
+
+
+def ask(server: Server, body: bytes, kind: str = "image/png", place: str = "colours/infer", **headers: str) -> Any:
+    """Status and document of an answer."""
+    sent = {"Content-Type": kind, **{name.replace("_", "-"): value for name, value in headers.items()}}
+    request = urllib.request.Request(f"http://{server.http}/v2/models/{place}", body, sent)
+    try:
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        return error.code, json.load(error)
+
+
+@pytest.mark.parametrize(
+    ("format", "options"),
+    [
+        ("JPEG", {}),
+        ("JPEG", {"progressive": True}),
+        ("PNG", {}),
+        ("WEBP", {}),
+    ],
+)
+def test_it_answers_what_infer_prints(
+    server: Server, graph: Path, nanocv: Command, monkeypatch: pytest.MonkeyPatch, format: str, options: Any
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # it lies on its side
+    content = encoded(draw_class_image("red", 3, 90).crop((0, 0, 90, 60)), format, exif=exif, **options)
+    status, document = ask(server, content, f"image/{format.lower()}")
+    assert status == 200
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(content)))
+    assert document == nanocv("infer", "-", "--model", graph, "--json").document
+
+
+def test_the_format_is_what_the_file_is_and_may_be_compressed(server: Server) -> None:
+    content = encoded(draw_class_image("blue", 1))
+    status, document = ask(server, content, "IMAGE/JPEG")
+    assert (status, document["predictions"][0]["label"]) == (200, "blue")
+    assert ask(server, gzip.compress(content), Content_Encoding="gzip") == (200, document)
+    assert ask(server, content, place="colours/versions/1/infer") == (200, document)
+
+
+def test_options(server: Server) -> None:
+    content = encoded(draw_class_image("green", 1))
+    status, document = ask(server, content, place="colours/infer?top=1&attached=true")
+    assert status == 200
+    assert [one["label"] for one in document["predictions"]] == ["green"]
+    for query in (
+        "top=0",
+        "top=x",
+        "top=100001",
+        "attached=1",
+        "unknown=1",
+        "top",
+        "&".join(["top=1"] * 20),
+        "%ff=%ff",
+    ):
+        assert ask(server, content, place=f"colours/infer?{query}")[0] == 400
+
+
+def many_scans() -> bytes:
+    plain = encoded(Image.new("L", (64, 64), 100), "JPEG", progressive=True)
+    last = plain.rindex(b"\xff\xda")
+    return plain[:last] + plain[last : last + 10] * 30 + plain[last:]
+
+
+def many_chunks() -> bytes:
+    """A PNG of a hundred thousand chunks before its pixels."""
+    plain = encoded(Image.new("L", (8, 8)))
+    chunk = struct.pack(">I", 0) + b"prVt" + struct.pack(">I", zlib.crc32(b"prVt"))
+    return plain[:33] + chunk * 100_000 + plain[33:]
+
+
+@pytest.mark.parametrize(
+    ("content", "status", "words"),
+    [
+        (png_that_claims(65_000, 65_000), 400, "million pixels"),
+        (png_that_claims(1001, 1000), 400, "million pixels"),
+        (encoded(Image.new("RGB", (1001, 1000)), "WEBP"), 400, "million pixels"),
+        (encoded(Image.new("RGB", (1001, 1000)), "JPEG"), 400, "million pixels"),
+        (png_that_claims(900, 900), 400, "cannot be read"),
+        (many_scans(), 400, "scans"),
+        (many_chunks(), 400, "pieces"),
+        (encoded(Image.new("RGB", (40, 40)), "GIF"), 415, "JPEG, PNG or WebP"),
+        (encoded(Image.new("RGB", (40, 40)), "TIFF"), 415, "JPEG, PNG or WebP"),
+        (encoded(Image.new("RGB", (32, 32)), "ICO"), 415, "JPEG, PNG or WebP"),
+        (b"%!PS-Adobe", 415, "JPEG, PNG or WebP"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", 415, "JPEG, PNG or WebP"),
+        (b"", 415, "JPEG, PNG or WebP"),
+        (b"\xff\xd8\xff" + bytes(1000), 400, "cannot be read"),
+        (encoded(Image.new("RGB", (400, 400)), "JPEG")[:-40], 400, "cannot be read"),
+        (b"RIFF\0\0\0\0WEBPVP8X", 400, "cannot be read"),
+        (bytes(5 << 20), 413, "larger than"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_is_no_image_for_it_is_one_refusal(server: Server, content: bytes, status: int, words: str) -> None:
+    found, document = ask(server, content)
+    assert (found, list(document)) == (status, ["error"])
+    assert words in document["error"]
+    assert ask(server, encoded(draw_class_image("red", 1)))[0] == 200
+
+
+def test_models_that_read_no_images_say_so(server: Server) -> None:
+    content = encoded(draw_class_image("red", 1))
+    assert ask(server, content, place="doubling/infer")[1]["error"].startswith("model 'doubling' carries no nanocv")
+    assert "makes images" in ask(server, content, place="painter/infer")[1]["error"]
+    assert ask(server, content, place="nothing/infer")[0] == 404
+
+
+def test_a_page_of_another_site_sends_no_image(server: Server) -> None:
+    assert ask(server, encoded(draw_class_image("red", 1)), Origin="http://evil.example")[0] == 403
+
+
+def test_bombs_beside_honest_clients(server: Server) -> None:
+    honest = encoded(draw_class_image("red", 2))
+    bombs = [png_that_claims(65_000, 65_000), many_scans(), many_chunks()]
+    with ThreadPoolExecutor(8) as pool:
+        begun = time.monotonic()
+        asked = [(kind, pool.submit(ask, server, kind)) for kind in [*bombs, honest] * 4]
+        found = [(kind, future.result()) for kind, future in asked]
+    assert time.monotonic() - begun < 60
+    labels = [document["predictions"][0]["label"] for kind, (_, document) in found if kind is honest]
+    assert labels == ["red"] * 4
