@@ -89,7 +89,7 @@ async def answer(request: HttpRequest) -> HttpAnswer:
 async def serve(port: int) -> None:
     """Serves until it is ended."""
     limits = Limits()
-    server = HttpServer(answer, Access("127.0.0.1"), limits, Budget(limits.flight_bytes))
+    server = HttpServer(answer, Access("127.0.0.1"), limits, Budget(limits.flight_bytes), lambda request: None)
     await server.listen("127.0.0.1", port)
     await asyncio.Event().wait()
 

@@ -25,6 +25,7 @@ from nanocv_cli.commands import (
     runs,
     sample,
     serve,
+    serve_key,
     serve_run,
     train,
 )
@@ -86,6 +87,7 @@ app.add_typer(export_app, name="export")
 serve_app = _group("Trained models on a server.")
 serve_app.command("config")(serve.config)
 serve_app.command("list")(serve.list_models)
+serve_app.command("key")(serve_key.key)
 serve_app.command("run")(serve_run.run)
 app.add_typer(serve_app, name="serve")
 

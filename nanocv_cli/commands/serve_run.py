@@ -32,6 +32,10 @@ def run(
         list[str] | None,
         typer.Option(metavar="NAME", help="A name that clients know this server by; may be repeated (embedded)."),
     ] = None,
+    key_file: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Keys, one of which each request must carry (embedded); see serve key."),
+    ] = None,
     max_message_mb: Annotated[int, number_option(low=1, high=2047, text="Largest request (embedded).")] = 64,
     max_json_mb: Annotated[int, number_option(low=1, high=2047, text="Most JSON in a request (embedded).")] = 4,
     max_in_flight_mb: Annotated[int, number_option(low=1, high=1 << 20, text="All requests at once (embedded).")] = 512,
@@ -83,6 +87,8 @@ def run(
     bring_versions(repository, root)
     manner: Control = "poll" if poll_s else "explicit" if control == "explicit" else "none"
     if engine == "triton":
+        if key_file:
+            raise RequestError("Triton has no keys", "leave --key-file out, or serve by --engine embedded")
         from nanocv_cli.serving.triton import find_triton, run_triton
 
         status = run_triton(find_triton(root), repository, ports, manner, poll_s)
@@ -108,5 +114,5 @@ def run(
     limits = Limits(
         message_bytes=max_message_mb << 20, text_bytes=max_json_mb << 20, flight_bytes=max_in_flight_mb << 20
     )
-    settings = Settings(ports, limits, models, manner, poll_s, tuple(allowed_host or ()))
+    settings = Settings(ports, limits, models, manner, poll_s, tuple(allowed_host or ()), key_file)
     run(serve(repository, settings, postprocessor_for, say, tell))

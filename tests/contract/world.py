@@ -49,6 +49,7 @@ BASES: dict[tuple[str, ...], dict[str, str]] = {
     ("export", "openvino"): {"ref": "first", "out": "exported.xml", "data": "colours"},
     ("serve", "config"): {"ref": "tiny.onnx", "repository": "models", "name": "served"},
     ("serve", "list"): {"repository": "served", "out": "tree.png"},
+    ("serve", "key"): {"name": "laptop", "key_file": "own-keys.txt"},
     ("serve", "run"): {"repository": "served", "http_port": "0", "grpc_port": "0", "metrics_port": "0"},
     ("bench", "server"): {"url": "{server}", "ref": "fake", "figure": "bench.png", "save_baseline": "kept.json"},
     ("bench", "model"): {

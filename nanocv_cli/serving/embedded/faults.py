@@ -19,6 +19,7 @@ class Status(Enum):
     """Triton's error codes, and what HTTP has besides: (HTTP status, gRPC status)."""
 
     INVALID_ARGUMENT = (400, grpc.StatusCode.INVALID_ARGUMENT)
+    UNAUTHENTICATED = (401, grpc.StatusCode.UNAUTHENTICATED)
     FORBIDDEN = (403, grpc.StatusCode.PERMISSION_DENIED)
     NOT_FOUND = (404, grpc.StatusCode.NOT_FOUND)
     NO_METHOD = (405, grpc.StatusCode.UNIMPLEMENTED)
@@ -26,6 +27,7 @@ class Status(Enum):
     TOO_LARGE = (413, grpc.StatusCode.RESOURCE_EXHAUSTED)
     WRONG_TYPE = (415, grpc.StatusCode.INVALID_ARGUMENT)
     MISDIRECTED = (421, grpc.StatusCode.FAILED_PRECONDITION)
+    TOO_MANY = (429, grpc.StatusCode.RESOURCE_EXHAUSTED)
     INTERNAL = (500, grpc.StatusCode.INTERNAL)
     UNSUPPORTED = (501, grpc.StatusCode.UNIMPLEMENTED)
     UNAVAILABLE = (503, grpc.StatusCode.UNAVAILABLE)
@@ -51,13 +53,21 @@ class Fault(Exception):
             it is made printable, and cut where it is long.
         status: its kind.
         reason: under which `nv_inference_request_failure` counts it: REJECTED, BACKEND, CANCELED or OTHER.
+        headers: of the answer by HTTP, which tell a client what to do.
     """
 
-    def __init__(self, message: str, status: Status = Status.INVALID_ARGUMENT, reason: str = "OTHER") -> None:
+    def __init__(
+        self,
+        message: str,
+        status: Status = Status.INVALID_ARGUMENT,
+        reason: str = "OTHER",
+        headers: tuple[tuple[str, str], ...] = (),
+    ) -> None:
         super().__init__(message)
         self.message = printable(message, LONGEST_MESSAGE)
         self.status = status
         self.reason = reason
+        self.headers = headers
 
 
 class TooLarge(Fault):

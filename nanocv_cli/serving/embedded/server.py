@@ -19,12 +19,14 @@ from nanocv_cli.serving.embedded.background import SmallestFirstExecutor
 from nanocv_cli.serving.embedded.budget import Budget
 from nanocv_cli.serving.embedded.faults import Fault, Status
 from nanocv_cli.serving.embedded.grpc.server import GrpcServer
+from nanocv_cli.serving.embedded.guard import Guard
 from nanocv_cli.serving.embedded.http.image_door import PostprocessorFor
 from nanocv_cli.serving.embedded.http.server import HttpServer
 from nanocv_cli.serving.embedded.http.service import HttpService
 from nanocv_cli.serving.embedded.image_reading import ImageReader
 from nanocv_cli.serving.embedded.library import Library
 from nanocv_cli.serving.embedded.limits import DEFAULT_LIMITS, Limits, ModelLimits, fitting
+from nanocv_cli.serving.key_file import read_keys
 from nanocv_cli.serving.ports import Addresses, Control, Ports, address
 from nanocv_cli.untrusted import first_line
 
@@ -48,6 +50,7 @@ class Settings:
         control: what changes the models that are served.
         poll_seconds: how often to look for changed entries, under control by `poll`.
         allowed_hosts: further names by which it is known; see `Access`.
+        key_file: of the keys by which requests are let in; None: all are.
     """
 
     ports: Ports
@@ -56,6 +59,7 @@ class Settings:
     control: Control = "none"
     poll_seconds: float = 1.0
     allowed_hosts: tuple[str, ...] = ()
+    key_file: Path | None = None
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:
@@ -141,14 +145,15 @@ async def _serve(
 ) -> None:
     ports, limits = settings.ports, fitting(settings.limits)
     budget, executor = Budget(limits.flight_bytes), SmallestFirstExecutor()
+    guard = Guard(read_keys(settings.key_file) if settings.key_file else None)
     access = Access(ports.host, settings.allowed_hosts, settings.control)
     known = fingerprints(library)
     await _load_all(library, say)
-    http = HttpService(library, access, limits, executor, ImageReader(limits), postprocessor_for)
+    http = HttpService(library, access, limits, executor, guard, ImageReader(limits), postprocessor_for)
     sides: list[HttpServer | GrpcServer] = [
-        HttpServer(http.answer, access, limits, budget),
-        GrpcServer(library, access, limits, budget, executor),
-        HttpServer(http.answer_metrics, access, limits, budget),
+        HttpServer(http.answer, access, limits, budget, http.gate),
+        GrpcServer(library, access, limits, budget, executor, guard),
+        HttpServer(http.answer_metrics, access, limits, budget, http.gate_metrics),
     ]
     with _signalled() as stopping:
         async with contextlib.AsyncExitStack() as open_parts:

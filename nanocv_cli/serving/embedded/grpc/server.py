@@ -18,11 +18,25 @@ from nanocv_cli.serving.embedded.exchange import REQUEST_ID, TRACE_PARENT, Excha
 from nanocv_cli.serving.embedded.faults import DEFECTS, Fault, Status, TooLarge
 from nanocv_cli.serving.embedded.grpc.open_calls import OpenCall, OpenCalls, Phase
 from nanocv_cli.serving.embedded.grpc.service import GrpcService, beside_tensors, decoded, named
+from nanocv_cli.serving.embedded.guard import CONTROL, INFER, LOOK, OPEN, Guard, Roles
 from nanocv_cli.serving.embedded.library import Library
 from nanocv_cli.serving.embedded.limits import Limits
 from nanocv_cli.serving.ports import address
 
 SERVICE = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"]
+# What opens a method; those that are not named here are opened by `control`.
+ROLES: dict[str, Roles] = {
+    "ServerLive": OPEN,
+    "ServerReady": OPEN,
+    "ServerMetadata": LOOK,
+    "ModelReady": LOOK,
+    "ModelMetadata": LOOK,
+    "ModelConfig": LOOK,
+    "ModelStatistics": LOOK,
+    "RepositoryIndex": LOOK,
+    "ModelInfer": INFER,
+    "ModelStreamInfer": INFER,
+}
 STREAMS_OF_A_CONNECTION = 128
 MOST_PENDING = 10_000  # calls that gRPC has not told us of yet; of those beyond it cancels any, honest ones too
 if TYPE_CHECKING:
@@ -41,11 +55,19 @@ class GrpcServer:
         limits: for all clients.
         budget: of bytes in flight.
         executor: where long work on requests is done.
+        guard: whose key lets calls in.
     """
 
     def __init__(
-        self, library: Library, access: Access, limits: Limits, budget: Budget, executor: SmallestFirstExecutor
+        self,
+        library: Library,
+        access: Access,
+        limits: Limits,
+        budget: Budget,
+        executor: SmallestFirstExecutor,
+        guard: Guard,
     ) -> None:
+        self._guard = guard
         self._service, self._limits, self._executor = GrpcService(library, access, executor), limits, executor
         self._calls = OpenCalls(budget, limits)
         self._server = grpc.aio.server(options=_options(limits))
@@ -74,15 +96,17 @@ class GrpcServer:
         self._sweeper.cancel()
 
     def _handler(self, method: Any) -> tuple[str, grpc.RpcMethodHandler[Any, Any]]:
+        roles = ROLES.get(method.name, CONTROL)
         if method.client_streaming:
-            run = partial(self._run, self._stream, Phase.BETWEEN)
+            run = partial(self._run, self._stream, Phase.BETWEEN, roles)
             return method.name, grpc.stream_stream_rpc_method_handler(run)
         kind, own = GetMessageClass(method.input_type), getattr(self._service, method.name, self._service.unsupported)
         reply = self._infer if method.name == "ModelInfer" else partial(self._ask, kind, own)
-        run = partial(self._run, partial(self._unary, reply), Phase.SENDING)
+        run = partial(self._run, partial(self._unary, reply), Phase.SENDING, roles)
         return method.name, grpc.stream_unary_rpc_method_handler(run)
 
     async def _unary(self, reply: Callable[[bytes, OpenCall], Awaitable[Any]], call: OpenCall) -> bytes:
+        self._guard.count(call.exchange.key)
         content = await call.context.read()
         call.stand(Phase.WORKING)
         if not isinstance(content, bytes):
@@ -94,7 +118,9 @@ class GrpcServer:
     async def _stream(self, call: OpenCall) -> None:
         while isinstance(content := await call.context.read(), bytes):
             call.stand(Phase.WORKING)
+            self._let_in(call.context, INFER)  # its key may have been taken away meanwhile
             try:
+                self._guard.count(call.exchange.key)
                 reply = pb.ModelStreamInferResponse(infer_response=await self._infer(content, call))
             except Fault as fault:
                 reply = pb.ModelStreamInferResponse(error_message=fault.message, infer_response=named(content))
@@ -103,11 +129,14 @@ class GrpcServer:
             call.holding.release()
             call.stand(Phase.BETWEEN)
 
-    async def _run(self, work: Callable[[OpenCall], Awaitable[Any]], phase: Phase, _: Any, context: Context) -> Any:
+    async def _run(
+        self, work: Callable[[OpenCall], Awaitable[Any]], phase: Phase, roles: Roles, _: Any, context: Context
+    ) -> Any:
         """Runs a call's work; whatever goes wrong with it becomes its status."""
         call: OpenCall | None = None
         exchange = begun(context)
         try:
+            exchange.key = self._let_in(context, roles)
             call = self._calls.enter(context, phase, exchange)
             return await work(call)
         # No error is kept: it would hold its frames, they the request's bytes, and this frame the error.
@@ -120,6 +149,13 @@ class GrpcServer:
         except Exception as error:
             status, message = Status.INTERNAL, DEFECTS.answer(error).message
         return await context.abort(status.grpc, message)
+
+    def _let_in(self, context: Context, roles: Roles) -> str:
+        """The name of the key that a call comes with; see `Guard.check`."""
+        if not self._guard.has_keys:
+            return ""
+        given = [value for name, value in context.invocation_metadata() or () if name == "authorization"]
+        return self._guard.check(str(given[0]) if len(given) == 1 else None, roles)
 
     async def _infer(self, content: bytes, call: OpenCall) -> Any:
         call.holding.add(len(content))

@@ -220,6 +220,7 @@ class HttpConnection(asyncio.Protocol):
     def _check(self, request: HttpRequest) -> None:
         """Looks at a head: whether this client may ask, and whether it waits to hear that it may send the body."""
         self._server.access.check(request.method, request.headers, self._local_address)
+        self._server.gate(request)
         # While another request is answered, it would take this for the beginning of that answer.
         if request.headers.get("expect", "").lower() == "100-continue" and not self._answers.is_busy:
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")

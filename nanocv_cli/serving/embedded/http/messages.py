@@ -67,7 +67,8 @@ class HttpAnswer:
 
 def refused(fault: Fault, *headers: tuple[str, str]) -> HttpAnswer:
     """The answer that says why there is none."""
-    return HttpAnswer(json.dumps({"error": fault.message}).encode(), fault.status.http, headers=headers)
+    content = json.dumps({"error": fault.message}).encode()
+    return HttpAnswer(content, fault.status.http, headers=(*fault.headers, *headers))
 
 
 async def uncompressed(request: HttpRequest, limit: int, executor: SmallestFirstExecutor) -> Body:

@@ -24,6 +24,7 @@ LARGEST_HEAD = 1 << 16
 MOST_HEADERS = 128
 # Each says something about the request that can only be said once.
 ONCE = {
+    "authorization",
     "content-encoding",
     "content-length",
     "content-type",

@@ -6,7 +6,7 @@ it bounds neither the bytes in flight nor a slow client's time, and never asks w
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain, islice
 
 from nanocv_cli.serving.embedded.access import Access
@@ -14,6 +14,7 @@ from nanocv_cli.serving.embedded.background import SMALL
 from nanocv_cli.serving.embedded.budget import Budget
 from nanocv_cli.serving.embedded.http.answering import Handler
 from nanocv_cli.serving.embedded.http.connection import HttpConnection, Stage
+from nanocv_cli.serving.embedded.http.messages import HttpRequest
 from nanocv_cli.serving.embedded.limits import Limits
 
 SWEEP_SECONDS = 0.25
@@ -29,10 +30,13 @@ class HttpServer:
         access: who may ask at all.
         limits: for all clients.
         budget: of bytes in flight, shared with other protocols.
+        gate: looks at a request's head, and raises Fault where its key does not let it in.
     """
 
-    def __init__(self, handler: Handler, access: Access, limits: Limits, budget: Budget) -> None:
-        self.handler, self.access, self.limits, self.budget = handler, access, limits, budget
+    def __init__(
+        self, handler: Handler, access: Access, limits: Limits, budget: Budget, gate: Callable[[HttpRequest], None]
+    ) -> None:
+        self.handler, self.access, self.limits, self.budget, self.gate = handler, access, limits, budget, gate
         self.connections: set[HttpConnection] = set()
         # By stage, in the order in which they came to it.
         self._standing: list[dict[HttpConnection, None]] = [{} for _ in Stage]

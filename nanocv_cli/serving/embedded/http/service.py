@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from nanocv_cli.serving.embedded import management
@@ -10,6 +10,7 @@ from nanocv_cli.serving.embedded.access import Access
 from nanocv_cli.serving.embedded.background import SmallestFirstExecutor
 from nanocv_cli.serving.embedded.encoding import ENCODE, parse_object
 from nanocv_cli.serving.embedded.faults import DEFECTS, Fault, Status, TooLarge
+from nanocv_cli.serving.embedded.guard import ANY, CONTROL, INFER, LOOK, METRICS, OPEN, Guard, Roles
 from nanocv_cli.serving.embedded.http import codec
 from nanocv_cli.serving.embedded.http.image_door import ImageDoor, PostprocessorFor, is_image
 from nanocv_cli.serving.embedded.http.messages import HttpAnswer, HttpRequest, refused, uncompressed
@@ -25,7 +26,17 @@ MOST_KNOWN, SHORT_PATH = 512, 256  # paths, and bytes of one, that are looked up
 
 # A path's answer, from the model and version it names (empty where it names none) and the request's body.
 Action = Callable[[str, str, HttpRequest], Awaitable[HttpAnswer]]
-Route = tuple[str, Action, str, str]  # method, action, model, version
+
+
+class Endpoint(NamedTuple):
+    """What is at a path: the method it takes, what answers, and the roles that open it (None: no key is needed)."""
+
+    method: str
+    action: Action
+    roles: Roles
+
+
+Route = tuple[Endpoint, str, str]  # and the model and version that a path names
 
 
 class HttpService:
@@ -36,6 +47,7 @@ class HttpService:
         access: who may change them.
         limits: of requests.
         executor: where long work on them is done.
+        guard: whose key lets them in.
         reader: decodes images.
         postprocessor_for: see `ImageDoor`.
     """
@@ -46,39 +58,56 @@ class HttpService:
         access: Access,
         limits: Limits,
         executor: SmallestFirstExecutor,
+        guard: Guard,
         reader: ImageReader,
         postprocessor_for: PostprocessorFor,
     ) -> None:
+        self._guard = guard
         self._library, self._access, self._limits, self._executor = library, access, limits, executor
         self._image_door = ImageDoor(reader, executor, postprocessor_for)
         self._known: dict[bytes, Route] = {}
-        self._plain: dict[tuple[str, ...], tuple[str, Action]] = {
-            (): ("GET", self._server_metadata),
-            ("health", "live"): ("GET", self._live),
-            ("health", "ready"): ("GET", self._ready),
-            ("models", "stats"): ("GET", self._statistics),
-            ("repository", "index"): ("POST", self._index),
+        self._plain: dict[tuple[str, ...], Endpoint] = {
+            (): Endpoint("GET", self._server_metadata, LOOK),
+            # Who starts and stops servers asks these, and holds no secrets; a status is all that they tell.
+            ("health", "live"): Endpoint("GET", self._live, OPEN),
+            ("health", "ready"): Endpoint("GET", self._ready, OPEN),
+            ("models", "stats"): Endpoint("GET", self._statistics, LOOK),
+            ("repository", "index"): Endpoint("POST", self._index, LOOK),
         }
-        self._of_models: dict[str, tuple[str, Action]] = {
-            "": ("GET", self._model_metadata),
-            "infer": ("POST", self._infer),
-            "ready": ("GET", self._model_ready),
-            "config": ("GET", self._model_config),
-            "stats": ("GET", self._statistics),
+        self._of_models: dict[str, Endpoint] = {
+            "": Endpoint("GET", self._model_metadata, LOOK),
+            "infer": Endpoint("POST", self._infer, INFER),
+            "ready": Endpoint("GET", self._model_ready, LOOK),
+            "config": Endpoint("GET", self._model_config, LOOK),
+            "stats": Endpoint("GET", self._statistics, LOOK),
         }
-        self._of_repository: dict[str, tuple[str, Action]] = {
-            "load": ("POST", self._load),
-            "unload": ("POST", self._unload),
+        self._of_repository: dict[str, Endpoint] = {
+            "load": Endpoint("POST", self._load, CONTROL),
+            "unload": Endpoint("POST", self._unload, CONTROL),
         }
+
+    def gate(self, request: HttpRequest) -> None:
+        """Lets a request to the inference port in by its head, before its body is taken; see `Guard.check`.
+
+        Raises:
+            Fault: its key does not let it in. Where it only asks too often, its refusal is that instead: it stays
+                connected.
+        """
+        if self._guard.has_keys:
+            self._let_in(request, self._roles(request))
+
+    def gate_metrics(self, request: HttpRequest) -> None:
+        """The same at the metrics port."""
+        self._let_in(request, METRICS)
 
     async def answer(self, request: HttpRequest) -> HttpAnswer:
         """Answers any request to the inference port; one for a head alone as one for the whole, which is then cut."""
         try:
-            method, action, model, version = self._route(request.target)
+            endpoint, model, version = self._route(request.target)
             request.exchange.asks(model, version)
-            if request.method != method and (request.method, method) != ("HEAD", "GET"):
-                return _wrong_method(method)
-            return await action(model, version, request)
+            if not _takes(endpoint, request):
+                return _wrong_method(endpoint.method)
+            return await endpoint.action(model, version, request)
         except Fault as fault:
             return refused(fault)
         except asyncio.CancelledError:
@@ -98,8 +127,23 @@ class HttpService:
         except Exception as error:  # as above
             return refused(DEFECTS.answer(error))
 
+    def _let_in(self, request: HttpRequest, roles: Roles) -> None:
+        name = request.exchange.key = self._guard.check(request.headers.get("authorization"), roles)
+        try:
+            self._guard.count(name)
+        except Fault as fault:
+            request.refusal = refused(fault)
+
+    def _roles(self, request: HttpRequest) -> Roles:
+        """What opens that which a request asks for; where there is no such thing, only who has a key is told so."""
+        try:
+            endpoint = self._route(request.target)[0]
+        except Fault:
+            return ANY
+        return endpoint.roles if _takes(endpoint, request) else ANY
+
     def _route(self, target: bytes) -> Route:
-        """Method, action, model and version of a path.
+        """What is at a path, and the model and version it names.
 
         Raises:
             Fault: there is no such path.
@@ -115,15 +159,15 @@ class HttpService:
         if parts[:1] == ("v2",):
             match parts[1:]:
                 case plain if plain in self._plain:
-                    return (*self._plain[plain], "", "")
+                    return self._plain[plain], "", ""
                 case ("models", name, "versions", version, *rest) if version.isascii() and version.isdigit():
                     found = self._of_models.get("/".join(rest))
                     if found:
-                        return (*found, name, version)
+                        return found, name, version
                 case ("models", name, *rest) if found := self._of_models.get("/".join(rest)):
-                    return (*found, name, "")
+                    return found, name, ""
                 case ("repository", "models", name, verb) if verb in self._of_repository:
-                    return (*self._of_repository[verb], name, "")
+                    return self._of_repository[verb], name, ""
                 case (first, *_) if first in UNSUPPORTED:
                     raise Fault("this server has no shared memory, tracing or log settings", Status.UNSUPPORTED)
         raise Fault("Not Found", Status.NOT_FOUND)
@@ -212,6 +256,10 @@ def _parts(target: bytes) -> tuple[str, ...]:
     if not all(part.isprintable() for part in parts):
         raise Fault("the path holds characters that no name does")
     return parts
+
+
+def _takes(endpoint: Endpoint, request: HttpRequest) -> bool:
+    return request.method == endpoint.method or (request.method, endpoint.method) == ("HEAD", "GET")
 
 
 def _wrong_method(method: str) -> HttpAnswer:

@@ -1,0 +1,193 @@
+"""Keys: nothing is open to who has none, but what is named here, and each role opens its own."""
+
+import json
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPResponse
+from pathlib import Path
+from typing import cast
+
+import grpc
+import pytest
+from tritonclient.grpc import service_pb2 as pb
+
+from nanocv_cli.serving.embedded.access import Access
+from nanocv_cli.serving.embedded.background import SmallestFirstExecutor
+from nanocv_cli.serving.embedded.grpc.server import SERVICE
+from nanocv_cli.serving.embedded.guard import Guard
+from nanocv_cli.serving.embedded.http.image_door import PostprocessorFor
+from nanocv_cli.serving.embedded.http.service import UNSUPPORTED, HttpService
+from nanocv_cli.serving.embedded.image_reading import ImageReader
+from nanocv_cli.serving.embedded.library import Library
+from nanocv_cli.serving.embedded.limits import Limits
+from nanocv_cli.serving.key_file import ROLES, Role, add_key
+from nanocv_cli.serving.launch import Server, started
+from tests.serving.models import entry_config, write_model
+
+pytestmark = pytest.mark.slow(4)
+METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE")
+EVERYBODY, NOBODY = "everybody", ""
+# What opens each path of the inference port, for its own method.
+PATHS = {
+    "/v2": ("GET", "infer control"),
+    "/v2/health/live": ("GET", EVERYBODY),
+    "/v2/health/ready": ("GET", EVERYBODY),
+    "/v2/models/stats": ("GET", "infer control"),
+    "/v2/repository/index": ("POST", "infer control"),
+    "/v2/models/doubling": ("GET", "infer control"),
+    "/v2/models/doubling/infer": ("POST", "infer"),
+    "/v2/models/doubling/ready": ("GET", "infer control"),
+    "/v2/models/doubling/config": ("GET", "infer control"),
+    "/v2/models/doubling/stats": ("GET", "infer control"),
+    "/v2/repository/models/doubling/load": ("POST", "control"),
+    "/v2/repository/models/doubling/unload": ("POST", "control"),
+}
+NO_PATHS = (
+    *(f"/v2/{name}/status" for name in UNSUPPORTED),
+    *(
+        "/v2/health",
+        "/v2/health/live/more",
+        "/v2/models/none/infer",
+        "/v1",
+        "/metrics",
+        "/..",
+        "/%2e%2e/%00",
+        "/nothing",
+    ),
+)
+CALLS = {
+    "ServerLive": EVERYBODY,
+    "ServerReady": EVERYBODY,
+    "ServerMetadata": "infer control",
+    "ModelReady": "infer control",
+    "ModelMetadata": "infer control",
+    "ModelConfig": "infer control",
+    "ModelStatistics": "infer control",
+    "RepositoryIndex": "infer control",
+    "ModelInfer": "infer",
+    "ModelStreamInfer": "infer",
+}
+BODY = json.dumps({"inputs": [{"name": "x", "shape": [1, 4], "datatype": "UINT8", "data": [1, 2, 3, 4]}]})
+
+
+@dataclass(frozen=True)
+class Guarded:
+    """A server with keys, one of each role."""
+
+    server: Server
+    key_file: Path
+    keys: dict[str, str]
+
+    def ask(self, method: str, path: str, key: str | None, body: str = "", side: str = "http") -> HTTPResponse:
+        """The answer by HTTP, read."""
+        with closing(HTTPConnection(getattr(self.server, side), timeout=20)) as connection:
+            connection.request(method, path, body, {} if key is None else {"Authorization": f"Bearer {key}"})
+            answer = connection.getresponse()
+            answer.read()
+            return answer
+
+    def call(self, method: str, key: str | None, content: bytes = b"") -> grpc.StatusCode:
+        """The status by gRPC."""
+        metadata = [] if key is None else [("authorization", f"Bearer {key}")]
+        with grpc.insecure_channel(self.server.grpc) as channel:
+            try:
+                ask = channel.stream_stream(f"/{SERVICE.full_name}/{method}")
+                list(ask(iter([content]), timeout=20, metadata=metadata))
+            except grpc.RpcError as error:
+                return cast(grpc.StatusCode, error.code())  # type: ignore[attr-defined]
+            return grpc.StatusCode.OK
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
+    repository = tmp_path_factory.mktemp("repository")
+    write_model(repository, entry_config("doubling", "doubling", backend="onnxruntime"), "doubling")
+    file = tmp_path_factory.mktemp("keys") / "keys.txt"
+    keys = {role: add_key(file, f"of-{role}", [role], None) for role in ROLES}
+    with started(repository, "embedded", "explicit", "--key-file", str(file)) as server:
+        yield Guarded(server, file, keys)
+
+
+def test_every_path_and_method_of_the_router_is_named_above() -> None:
+    executor = SmallestFirstExecutor()
+    reader, no_tasks = ImageReader(Limits()), cast(PostprocessorFor, None)
+    service = HttpService(cast(Library, None), Access("localhost"), Limits(), executor, Guard(), reader, no_tasks)
+    found = {
+        **{"/".join(("/v2", *parts)): one for parts, one in service._plain.items()},
+        **{f"/v2/models/doubling/{rest}".rstrip("/"): one for rest, one in service._of_models.items()},
+        **{f"/v2/repository/models/doubling/{verb}": one for verb, one in service._of_repository.items()},
+    }
+    assert {path: one.method for path, one in found.items()} == {path: method for path, (method, _) in PATHS.items()}
+    assert {method.name for method in SERVICE.methods} >= set(CALLS)
+
+
+def test_without_a_key_every_path_is_closed_by_every_method(guarded: Guarded) -> None:
+    versioned = {path.replace("/doubling", "/doubling/versions/1"): NOBODY for path in PATHS if "/doubling" in path}
+    for path in (*PATHS, *NO_PATHS, *versioned):
+        for method in METHODS:
+            own, who = PATHS.get(path, ("", NOBODY))
+            is_open = who == EVERYBODY and method in (own, "HEAD")
+            answer = guarded.ask(method, path, None, "{}")
+            assert answer.status == (200 if is_open else 401), (method, path)
+            assert is_open or answer.headers["WWW-Authenticate"].startswith("Bearer")
+    for path in ("/metrics", "/", "/nothing"):
+        assert {guarded.ask(method, path, None, side="metrics").status for method in METHODS} == {401}
+
+
+def test_without_a_key_every_call_is_closed(guarded: Guarded) -> None:
+    for method in SERVICE.methods:
+        expected = grpc.StatusCode.OK if CALLS.get(method.name) == EVERYBODY else grpc.StatusCode.UNAUTHENTICATED
+        assert guarded.call(method.name, None) is expected, method.name
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_role_opens_its_own_alone(guarded: Guarded, role: Role) -> None:
+    key = guarded.keys[role]
+    for path, (method, who) in PATHS.items():
+        if "load" not in path:
+            allowed = who == EVERYBODY or role in who.split()
+            assert (guarded.ask(method, path, key, BODY if "infer" in path else "").status == 403) is not allowed, path
+    for path in NO_PATHS:
+        assert guarded.ask("GET", path, key).status in (400, 404, 405, 501)
+    assert guarded.ask("GET", "/metrics", key, side="metrics").status == (200 if role == "metrics" else 403)
+    for call in SERVICE.methods:
+        who = CALLS.get(call.name, "control")
+        allowed = who == EVERYBODY or role in who.split()
+        assert (guarded.call(call.name, key) is grpc.StatusCode.PERMISSION_DENIED) is not allowed, call.name
+
+
+def test_a_key_is_let_in(guarded: Guarded) -> None:
+    assert guarded.ask("POST", "/v2/models/doubling/infer", guarded.keys["infer"], BODY).status == 200
+    request = pb.ModelInferRequest(model_name="doubling", raw_input_contents=[bytes(4)])
+    request.inputs.add(name="x", datatype="UINT8", shape=[1, 4])
+    for method in ("ModelInfer", "ModelStreamInfer"):
+        assert guarded.call(method, guarded.keys["infer"], request.SerializeToString()) is grpc.StatusCode.OK
+    assert guarded.ask("POST", "/v2/repository/models/doubling/load", guarded.keys["infer"]).status == 403
+    assert guarded.ask("POST", "/v2/repository/models/doubling/load", guarded.keys["control"]).status == 200
+
+
+def test_nothing_else_is_a_key(guarded: Guarded) -> None:
+    key = guarded.keys["infer"]
+    line = next(line for line in guarded.key_file.read_text().splitlines() if line.startswith("of-infer"))
+    for wrong in (key[:-1], key + "0", key.upper(), key[:-1] + "g", "", " ", line, line.split(":")[-1], "x" * 60_000,
+                  "ü" * 88, key[:24] + "0" * 64):  # fmt: skip
+        answer = guarded.ask("GET", "/v2", wrong)
+        assert answer.status == 401, wrong
+    with closing(HTTPConnection(guarded.server.http, timeout=20)) as connection:
+        connection.putrequest("GET", "/v2")
+        for _ in range(2):
+            connection.putheader("Authorization", f"Bearer {key}")
+        connection.endheaders()
+        assert connection.getresponse().status == 400
+    with closing(HTTPConnection(guarded.server.http, timeout=20)) as connection:
+        connection.request("GET", "/v2", headers={"Authorization": f"Basic {key}"})
+        assert connection.getresponse().status == 401
+
+
+def test_a_key_does_not_open_what_another_site_asks_for(guarded: Guarded) -> None:
+    own = {"Authorization": f"Bearer {guarded.keys['infer']}"}
+    for more, status in (({"Host": "evil.example"}, 421), ({"Origin": "http://evil.example"}, 403)):
+        with closing(HTTPConnection(guarded.server.http, timeout=20)) as connection:
+            connection.request("GET", "/v2", headers={**own, **more})
+            assert connection.getresponse().status == status
