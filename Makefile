@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo quick test soak lint format triton bench gpu clean
+.PHONY: demo quick test soak soak-training lint format triton bench gpu clean
 
 demo: $(VENV)/.demo  ## from nothing to an answer: flowers drawn, LeNet trained, measured and exported, one image inferred
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh scripts/demo.sh
@@ -19,7 +19,10 @@ endif
 test: $(INSTALLED) lint  ## linters, types, layers, then the whole suite
 	$(BIN)/pytest -n 2 --dist worksteal
 
-soak: $(INSTALLED)  ## thousands of random faults thrown at trainings, of a seed to choose: FAULTS=2000 SEED=1
+soak: $(INSTALLED)  ## a server under honest clients and abuse at once, for two hours: MINUTES=120 SEED=1 (SHARE=0.3 of a processor; 0: all)
+	$(BIN)/python -m tests.serving.soak --minutes $(or $(MINUTES),120) --seed $(or $(SEED),1) --share $(or $(SHARE),0)
+
+soak-training: $(INSTALLED)  ## thousands of random faults thrown at trainings, of a seed to choose: FAULTS=2000 SEED=1
 	NANOCV_FAULTS=$(or $(FAULTS),2000) NANOCV_FAULTS_SEED=$(or $(SEED),1) OMP_NUM_THREADS=1 \
 		$(BIN)/pytest -s tests/training/test_faults.py
 

@@ -40,7 +40,9 @@ class Server:
 
 
 @contextlib.contextmanager
-def started(repository: Path, engine: str, control: Control = "explicit", *options: str) -> Iterator[Server]:
+def started(
+    repository: Path, engine: str, control: Control = "explicit", *options: str, log: IO[bytes] | None = None
+) -> Iterator[Server]:
     """Serves a repository on free loopback ports for as long as the context lasts.
 
     Args:
@@ -48,11 +50,13 @@ def started(repository: Path, engine: str, control: Control = "explicit", *optio
         engine: embedded or triton.
         control: what changes the models that are served.
         options: further ones of `nanocv serve run`, for the embedded server.
+        log: a file, open for reading too, that keeps what the server says; none, and nobody hears it once it runs.
 
     Raises:
         ServingError: it did not become ready; the message holds the last it said.
     """
-    with tempfile.TemporaryFile() as log:
+    with contextlib.ExitStack() as held:
+        log = log or held.enter_context(tempfile.TemporaryFile())
         if engine == "triton":
             process, addresses = _start_triton(repository, control, log)
         else:

@@ -1,6 +1,7 @@
 """No fault costs a run an epoch that it had saved, and whatever happens to it, it ends with the very same weights.
 
-`make soak` draws thousands of faults (`NANOCV_FAULTS`), of another seed where one is given (`NANOCV_FAULTS_SEED`).
+`make soak-training` draws thousands of faults (`NANOCV_FAULTS`), of another seed where one is given
+(`NANOCV_FAULTS_SEED`).
 """
 
 import json

@@ -21,6 +21,7 @@ from tritonclient.grpc import service_pb2 as pb
 from nanocv_cli.serving.launch import Server, started
 from tests.serving.conformance.clients import Client, refusal
 from tests.serving.models import entry_config, write_model
+from tests.serving.mutations import mutated
 
 pytestmark = pytest.mark.slow(14)
 
@@ -234,23 +235,6 @@ def test_ten_thousand_fuzzed_requests_change_nobodys_answer(server: Server) -> N
         for one in honest_ones:
             one.result()
     assert checked[0] > 20
-
-
-def mutated(content: bytes, chance: random.Random) -> bytes:
-    """Some bytes replaced, inserted, repeated or cut away."""
-    changed = bytearray(content)
-    for _ in range(chance.randint(1, 6)):
-        place = chance.randrange(len(changed) + 1)
-        kind = chance.randrange(4)
-        if kind == 0 and place < len(changed):
-            changed[place] = chance.randrange(256)
-        elif kind == 1:
-            changed[place:place] = chance.randbytes(chance.randint(1, 8))
-        elif kind == 2:
-            del changed[place : place + chance.randint(1, 20)]
-        else:
-            changed[place:place] = changed[max(0, place - 10) : place]
-    return bytes(changed)
 
 
 def test_a_model_replaced_by_rubbish_is_refused_and_the_old_one_serves_on(server: Server, repository: Path) -> None:

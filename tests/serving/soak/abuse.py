@@ -1,0 +1,196 @@
+"""Clients that keep to no rule, one sort after the other, beside the honest ones."""
+
+import json
+import random
+import socket
+import struct
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import grpc
+import numpy as np
+
+from nanocv_cli.serving.launch import Server
+from nanocv_cli.untrusted import first_line
+from tests.serving.embedded.attackers import GRPC, HTTP, METRICS, Attacker, Habit, head
+from tests.serving.mutations import mutated
+from tests.serving.soak.honest import Tally, as_message
+from tests.serving.soak.pace import Pace
+from tests.serving.soak.questions import doubled, looked_up
+
+PAUSE = 0.05  # seconds, at a pace of 1
+STEP_SECONDS = 0.05  # of attackers that drip: no slower, or they would be no load at all
+MOST_ATTACKERS = 40
+FLOOD = 300  # connections: more than any client needs, fewer than the server takes
+ABORTING = struct.pack("ii", 1, 0)  # SO_LINGER: closing sends RST
+METHODS = ("GET", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "CONNECT", "PATCH")
+PATHS = (
+    "/", "*", "/%00", "/metrics", "/v2/" + "x" * 9000, "/v2/models/nobody/infer", "/v2/models/..%2f..%2fetc/config",
+    "/v2/models/doubling/versions/99999999999999999999/infer",
+)  # fmt: skip
+
+Abuse = Callable[[Server, random.Random], None]
+
+
+def abuse(server: Server, phase_seconds: float, tally: Tally, pace: Pace, seed: int) -> None:
+    """Goes through all habits and all of `SINGLE`, in random order, again and again, until the soak ends.
+
+    Args:
+        server: whom.
+        phase_seconds: how long one sort of them is at it.
+        tally: counts phases by name, and failures to abuse: whoever cannot connect finds no server.
+        pace: how often.
+        seed: of the order, and of what is sent.
+    """
+    chance = random.Random(seed)
+    while not pace.is_over:
+        phases = [(habit.__name__, partial(_attack, habit)) for habit in (*HTTP, *METRICS, *GRPC)]
+        phases += [(single.__name__, partial(_again_and_again, single)) for single in SINGLE]
+        chance.shuffle(phases)
+        for name, act in phases:
+            tally.doing = name
+            try:
+                act(server, phase_seconds, pace, chance)
+                tally.did("phases of abuse")
+            except Exception as error:
+                tally.failed("abuse failed", f"{name}: {type(error).__name__}: {first_line(error)}")
+            if pace.is_over:
+                return
+
+
+def _attack(habit: Habit, server: Server, seconds: float, pace: Pace, chance: random.Random) -> None:
+    address = server.grpc if habit in GRPC else server.metrics if habit in METRICS else server.http
+    crowd = [Attacker(address, habit) for _ in range(chance.randint(4, MOST_ATTACKERS))]
+    end, turn = time.monotonic() + seconds, 0
+    try:
+        while time.monotonic() < end and not pace.wait(STEP_SECONDS):
+            for one in crowd:
+                if not one.is_closed:
+                    one.step()
+            turn += 1
+            if crowd[turn % len(crowd)].is_closed:
+                crowd[turn % len(crowd)].connect()
+    finally:
+        for one in crowd:
+            one.close()
+
+
+def _again_and_again(single: Abuse, server: Server, seconds: float, pace: Pace, chance: random.Random) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and not pace.wait(PAUSE):
+        single(server, chance)
+
+
+def mutated_http(server: Server, chance: random.Random) -> None:
+    """A request that was right, with some bytes changed."""
+    _say(server, mutated(good_request(chance), chance), end=True)
+
+
+def mutated_grpc(server: Server, chance: random.Random) -> None:
+    """The same by gRPC."""
+    question = (doubled, looked_up)[chance.randrange(2)](chance)
+    with grpc.insecure_channel(server.grpc) as channel:
+        call: Any = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
+        for _ in range(5):
+            try:
+                call(mutated(as_message(question).SerializeToString(), chance), timeout=20)
+            except grpc.RpcError as error:
+                if error.code() is grpc.StatusCode.UNAVAILABLE:
+                    raise
+
+
+def bad_values(server: Server, chance: random.Random) -> None:
+    """Rows that there are not, which fail in the graph, in a batch with those of honest clients."""
+    index = np.array([[chance.choice([-11, 10, 1 << 40])]], np.int64)
+    _say(server, binary_request("looking_up", "index", "INT64", index))
+
+
+def halved(server: Server, chance: random.Random) -> None:
+    """A request that ends in its midst."""
+    whole = good_request(chance)
+    _say(server, whole[: chance.randrange(len(whole))], end=chance.random() < 0.5)
+
+
+def resetting(server: Server, chance: random.Random) -> None:
+    """A connection reset somewhere between its beginning and its answer."""
+    whole = good_request(chance) * chance.randint(1, 3)
+    with _connect(server) as one:
+        one.sendall(whole[: chance.randrange(len(whole) + 1)])
+        if chance.random() < 0.5:
+            time.sleep(chance.random() * 0.01)
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, ABORTING)
+
+
+def cancelling(server: Server, chance: random.Random) -> None:
+    """Calls that are cancelled before they are answered."""
+    message = as_message(doubled(chance)).SerializeToString()
+    with grpc.insecure_channel(server.grpc) as channel:
+        call: Any = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
+        futures = [call.future(message, timeout=20) for _ in range(10)]
+        for future in futures:
+            future.cancel()
+
+
+def flooding(server: Server, chance: random.Random) -> None:
+    """Many connections at once, some of which have begun to say something."""
+    crowd: list[socket.socket] = []
+    try:
+        for _ in range(FLOOD):
+            crowd.append(_connect(server))
+            if chance.random() < 0.3:
+                crowd[-1].sendall(good_request(chance)[: chance.randrange(200)])
+        time.sleep(0.5)
+    finally:
+        for one in crowd:
+            one.close()
+
+
+def wandering(server: Server, chance: random.Random) -> None:
+    """Paths, methods and models that there are not."""
+    _say(server, head("Content-Length: 0", method=chance.choice(METHODS), path=chance.choice(PATHS)))
+
+
+SINGLE: tuple[Abuse, ...] = (
+    mutated_http, mutated_grpc, bad_values, halved, resetting, cancelling, flooding, wandering
+)  # fmt: skip
+
+
+def good_request(chance: random.Random) -> bytes:
+    """A whole request by HTTP, as JSON or binary."""
+    x = doubled(chance).inputs["x"]
+    if chance.random() < 0.5:
+        return binary_request("doubling", "x", "UINT8", x)
+    body = json.dumps({"inputs": [_tensor("x", "UINT8", x, data=x.ravel().tolist())]}).encode()
+    return head(f"Content-Length: {len(body)}", path="/v2/models/doubling/infer") + body
+
+
+def binary_request(model: str, name: str, datatype: str, array: np.ndarray) -> bytes:
+    """A whole request by HTTP with one binary tensor."""
+    tensor = _tensor(name, datatype, array, parameters={"binary_data_size": array.nbytes})
+    text = json.dumps({"inputs": [tensor]}).encode()
+    lengths = f"Content-Length: {len(text) + array.nbytes}", f"Inference-Header-Content-Length: {len(text)}"
+    return head(*lengths, path=f"/v2/models/{model}/infer") + text + array.tobytes()
+
+
+def _tensor(name: str, datatype: str, array: np.ndarray, **more: object) -> dict[str, object]:
+    return {"name": name, "datatype": datatype, "shape": list(array.shape), **more}
+
+
+def _connect(server: Server) -> socket.socket:
+    host, port = server.http.split(":")
+    return socket.create_connection((host, int(port)), timeout=20)
+
+
+def _say(server: Server, content: bytes, end: bool = False) -> None:
+    """Says it, and takes the beginning of an answer if there is one soon."""
+    with _connect(server) as one:
+        try:
+            one.sendall(content)
+            if end:
+                one.shutdown(socket.SHUT_WR)
+            one.settimeout(0.5)
+            one.recv(4096)
+        except OSError:  # closed by the server, as it may, or silent because it waits for more
+            pass

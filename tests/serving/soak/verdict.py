@@ -1,0 +1,124 @@
+"""What a soak's samples say: the verdict, the figures, the curve."""
+
+import json
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter, ScalarFormatter
+
+from nanocv_cli.files import save_chart
+
+WARM_UP_MINUTES = 10.0
+MOST_GROWTH = 0.05
+POOLED = 6  # threads of pools that grow to their bound when they are first needed
+MIB = 1 << 20
+
+
+@dataclass(frozen=True)
+class Soak:
+    """The lines of a soak's file.
+
+    Attributes:
+        start: what was run, and on what.
+        samples: one every few seconds.
+        end: what there was after all had gone; empty if it did not come to that.
+    """
+
+    start: dict[str, Any]
+    samples: list[dict[str, Any]]
+    end: dict[str, Any]
+
+
+def read(path: Path) -> Soak:
+    """The lines that are there; one that is still being written may lack its end."""
+    lines = [
+        json.loads(line) for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if line[-1] == "\n"
+    ]
+    kinds = {kind: [line for line in lines if line["kind"] == kind] for kind in ("start", "sample", "end")}
+    return Soak(kinds["start"][0], kinds["sample"], (kinds["end"] or [{}])[0])
+
+
+def growth(soak: Soak) -> float:
+    """By which part the server's memory grew after the warm-up: the median of the last part against that of the first.
+
+    Both parts are as long as the warm-up, or a third of a soak that is too short for that.
+    """
+    minutes = soak.samples[-1]["seconds"] / 60
+    part = min(WARM_UP_MINUTES, minutes / 3)
+    first = [one["rss"] for one in soak.samples if part <= one["seconds"] / 60 < 2 * part]
+    last = [one["rss"] for one in soak.samples if one["seconds"] / 60 >= minutes - part]
+    return float(statistics.median(last) / statistics.median(first) - 1)
+
+
+def faults(soak: Soak) -> list[str]:
+    """What did not hold, a line each; none where all did."""
+    found: list[str] = []
+    if not soak.end:
+        return ["the soak was not ended"]
+    if (grown := growth(soak)) >= MOST_GROWTH and soak.start["minutes"] >= 3 * WARM_UP_MINUTES:
+        found.append(f"memory grew by {grown:.1%} after the first {WARM_UP_MINUTES:.0f} minutes")
+    for what, more in (("descriptors", 0), ("threads", POOLED)):
+        before, after = soak.start[what], soak.end[what]
+        if after > before + more:
+            found.append(f"{after} {what} after all had gone, {before} before they came")
+    counts = soak.end["counts"]
+    found += [f"{counts[kind]} {kind}" for kind in counts if kind.endswith(("wrong", "failed"))]
+    if not counts.get("right"):
+        found.append("no honest client was answered")
+    return [*found, *soak.end["failures"], *soak.end["log"]]
+
+
+def figures(soak: Soak) -> list[str]:
+    """What a page quotes, a line each."""
+    samples, counts = soak.samples, soak.samples[-1]["counts"]
+    rss = [one["rss"] / MIB for one in samples]
+    p50, p99 = ([one[key] for one in samples if one[key] is not None] for key in ("p50_ms", "p99_ms"))
+    return [
+        f"revision {soak.start['revision']}, {samples[-1]['seconds'] / 60:.0f} minutes of {soak.start['minutes']:g}",
+        f"share of a processor: {statistics.median(one['share'] for one in samples):.2f} (server and clients)",
+        f"memory, MiB: {soak.start['rss'] / MIB:.0f} at first, {min(rss):.0f} to {max(rss):.0f} under load; "
+        f"{growth(soak):+.1%} after the warm-up",
+        *(
+            f"{what}: {soak.start[what]} before, at most {max(one[what] for one in samples)}, "
+            f"{soak.end.get(what, '?')} after"
+            for what in ("descriptors", "threads")
+        ),
+        f"latency of honest clients, median over the samples: p50 {statistics.median(p50):.1f} ms, "
+        f"p99 {statistics.median(p99):.1f} ms",
+        *(f"{what}: {number:,}" for what, number in sorted(counts.items())),
+    ]
+
+
+def draw(soak: Soak, target: Path) -> Path:
+    """Memory, descriptors with threads, and latency over time, as PNG."""
+    minutes = [one["seconds"] / 60 for one in soak.samples]
+    figure = Figure(figsize=(10, 7), layout="constrained")
+    memory, held, latency = figure.subplots(3, sharex=True)
+    memory.plot(minutes, _column(soak.samples, "rss", MIB), color="C0")
+    memory.axvspan(0, min(WARM_UP_MINUTES, minutes[-1]), color="0.92")
+    memory.set(ylabel="memory (RSS), MiB", ylim=(0, None))
+    held.plot(minutes, _column(soak.samples, "descriptors"), color="C1", label="descriptors")
+    held.plot(minutes, _column(soak.samples, "threads"), color="C2", label="threads")
+    held.axhline(soak.start["descriptors"], color="C1", linestyle=":", linewidth=1)
+    held.set(ylabel="open at once", yscale="log", ylim=(10, None))
+    held.yaxis.set_major_formatter(ScalarFormatter())
+    held.yaxis.set_minor_formatter(NullFormatter())
+    for key, colour in (("p50_ms", "C0"), ("p99_ms", "C3")):
+        latency.plot(minutes, _column(soak.samples, key), color=colour, label=key.removesuffix("_ms"))
+    latency.set(ylabel="latency, ms", yscale="log", xlabel="minutes", xlim=(0, minutes[-1]))
+    latency.yaxis.set_major_formatter(ScalarFormatter())
+    for axes in (memory, held, latency):
+        axes.grid(alpha=0.25)
+    for axes in (held, latency):
+        axes.legend(loc="upper right", fontsize=8)
+    right = soak.samples[-1]["counts"].get("right", 0)
+    memory.set_title(f"The embedded server under abuse: {right:,} honest requests, each answer right to the bit")
+    return save_chart(figure, target)
+
+
+def _column(samples: Sequence[dict[str, Any]], key: str, unit: float = 1) -> list[float]:
+    return [float("nan") if one[key] is None else one[key] / unit for one in samples]
