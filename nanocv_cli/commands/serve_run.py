@@ -36,6 +36,9 @@ def run(
         Path | None,
         typer.Option(metavar="FILE", help="Keys, one of which each request must carry (embedded); see serve key."),
     ] = None,
+    no_page: Annotated[
+        bool, typer.Option("--no-page", help="Leave out the page to try the models with, at / (embedded).")
+    ] = False,
     max_message_mb: Annotated[int, number_option(low=1, high=2047, text="Largest request (embedded).")] = 64,
     max_json_mb: Annotated[int, number_option(low=1, high=2047, text="Most JSON in a request (embedded).")] = 4,
     max_in_flight_mb: Annotated[int, number_option(low=1, high=1 << 20, text="All requests at once (embedded).")] = 512,
@@ -104,6 +107,8 @@ def run(
         if as_json:
             emit(vars(addresses))
         say(f"HTTP {addresses.http}   gRPC {addresses.grpc}   metrics http://{addresses.metrics}/metrics")
+        if not no_page:
+            say(f"a page to try the models: http://{addresses.http}/")
 
     models = ModelLimits(
         copies=max_copies or DEFAULT_LIMITS.copies,
@@ -114,5 +119,5 @@ def run(
     limits = Limits(
         message_bytes=max_message_mb << 20, text_bytes=max_json_mb << 20, flight_bytes=max_in_flight_mb << 20
     )
-    settings = Settings(ports, limits, models, manner, poll_s, tuple(allowed_host or ()), key_file)
+    settings = Settings(ports, limits, models, manner, poll_s, tuple(allowed_host or ()), key_file, not no_page)
     run(serve(repository, settings, postprocessor_for, say, tell))

@@ -21,6 +21,7 @@ from nanocv_cli.serving.embedded.faults import Fault, Status
 from nanocv_cli.serving.embedded.grpc.server import GrpcServer
 from nanocv_cli.serving.embedded.guard import Guard
 from nanocv_cli.serving.embedded.http.image_door import PostprocessorFor
+from nanocv_cli.serving.embedded.http.page import NO_PAGE, page_answers
 from nanocv_cli.serving.embedded.http.server import HttpServer
 from nanocv_cli.serving.embedded.http.service import HttpService
 from nanocv_cli.serving.embedded.image_reading import ImageReader
@@ -51,6 +52,7 @@ class Settings:
         poll_seconds: how often to look for changed entries, under control by `poll`.
         allowed_hosts: further names by which it is known; see `Access`.
         key_file: of the keys by which requests are let in; None: all are.
+        page: whether it has a page to try its models with, at `/`.
     """
 
     ports: Ports
@@ -60,6 +62,7 @@ class Settings:
     poll_seconds: float = 1.0
     allowed_hosts: tuple[str, ...] = ()
     key_file: Path | None = None
+    page: bool = True
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:
@@ -149,7 +152,8 @@ async def _serve(
     access = Access(ports.host, settings.allowed_hosts, settings.control)
     known = fingerprints(library)
     await _load_all(library, say)
-    http = HttpService(library, access, limits, executor, guard, ImageReader(limits), postprocessor_for)
+    page = page_answers() if settings.page else NO_PAGE
+    http = HttpService(library, access, limits, executor, guard, ImageReader(limits), postprocessor_for, page)
     sides: list[HttpServer | GrpcServer] = [
         HttpServer(http.answer, access, limits, budget, http.gate),
         GrpcServer(library, access, limits, budget, executor, guard),

@@ -17,6 +17,7 @@ from nanocv_cli.serving.embedded.background import SmallestFirstExecutor
 from nanocv_cli.serving.embedded.grpc.server import SERVICE
 from nanocv_cli.serving.embedded.guard import Guard
 from nanocv_cli.serving.embedded.http.image_door import PostprocessorFor
+from nanocv_cli.serving.embedded.http.page import page_answers
 from nanocv_cli.serving.embedded.http.service import UNSUPPORTED, HttpService
 from nanocv_cli.serving.embedded.image_reading import ImageReader
 from nanocv_cli.serving.embedded.library import Library
@@ -42,6 +43,7 @@ PATHS = {
     "/v2/models/doubling/stats": ("GET", "infer control"),
     "/v2/repository/models/doubling/load": ("POST", "control"),
     "/v2/repository/models/doubling/unload": ("POST", "control"),
+    **{path.decode(): ("GET", EVERYBODY) for path in page_answers()},
 }
 NO_PATHS = (
     *(f"/v2/{name}/status" for name in UNSUPPORTED),
@@ -112,8 +114,11 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
 def test_every_path_and_method_of_the_router_is_named_above() -> None:
     executor = SmallestFirstExecutor()
     reader, no_tasks = ImageReader(Limits()), cast(PostprocessorFor, None)
-    service = HttpService(cast(Library, None), Access("localhost"), Limits(), executor, Guard(), reader, no_tasks)
+    service = HttpService(
+        cast(Library, None), Access("localhost"), Limits(), executor, Guard(), reader, no_tasks, page_answers()
+    )
     found = {
+        **{path.decode(): one for path, (one, _, _) in service._known.items()},
         **{"/".join(("/v2", *parts)): one for parts, one in service._plain.items()},
         **{f"/v2/models/doubling/{rest}".rstrip("/"): one for rest, one in service._of_models.items()},
         **{f"/v2/repository/models/doubling/{verb}": one for verb, one in service._of_repository.items()},

@@ -1,7 +1,7 @@
 """The HTTP side: KServe v2's paths, with Triton's extensions."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import unquote_to_bytes
 
@@ -50,6 +50,7 @@ class HttpService:
         guard: whose key lets them in.
         reader: decodes images.
         postprocessor_for: see `ImageDoor`.
+        page: static answers by path; see `page.page_answers`.
     """
 
     def __init__(
@@ -61,11 +62,14 @@ class HttpService:
         guard: Guard,
         reader: ImageReader,
         postprocessor_for: PostprocessorFor,
+        page: Mapping[bytes, HttpAnswer],
     ) -> None:
         self._guard = guard
         self._library, self._access, self._limits, self._executor = library, access, limits, executor
         self._image_door = ImageDoor(reader, executor, postprocessor_for)
-        self._known: dict[bytes, Route] = {}
+        self._page = page
+        # It holds no secret, and is where a key can be given.
+        self._known: dict[bytes, Route] = dict.fromkeys(page, (Endpoint("GET", self._of_page, OPEN), "", ""))
         self._plain: dict[tuple[str, ...], Endpoint] = {
             (): Endpoint("GET", self._server_metadata, LOOK),
             # Who starts and stops servers asks these, and holds no secrets; a status is all that they tell.
@@ -187,6 +191,9 @@ class HttpService:
             return HttpAnswer(content)
         headers = (("Inference-Header-Content-Length", str(length_told)),)
         return HttpAnswer(content, content_type="application/octet-stream", headers=headers)
+
+    async def _of_page(self, name: str, version: str, request: HttpRequest) -> HttpAnswer:
+        return self._page[request.target]
 
     async def _server_metadata(self, name: str, version: str, request: HttpRequest) -> HttpAnswer:
         return _json(management.server_metadata())

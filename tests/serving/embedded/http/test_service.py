@@ -128,7 +128,7 @@ def test_names_may_be_percent_encoded(server: Server) -> None:
         (b"POST / HTTP/1.1\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", b"400"),
         (b"CONNECT /v2 HTTP/1.1\r\nHost: localhost\r\n\r\n", b"405"),
         (b"GET /v2/nowhere HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", b"404"),
-        (b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", b"404"),
+        (b"GET /v1 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", b"404"),
         (b"GET /v2/models/doubling/infer HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", b"405"),
         (b"GET /v2/systemsharedmemory/status HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", b"501"),
         (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"400"),

@@ -1,0 +1,365 @@
+// The page itself: which model is tried, with what, and what came of it. Who answers is `models.js`, how an answer
+// looks is `draw.js`.
+
+import { draw, drawMade, element } from "./draw.js";
+import { Refused, answerImage, counters, describeOrigin, listModels, makeImages, useKey } from "./models.js";
+
+/** @typedef {import("./models.js").Model} Model */
+/** @typedef {import("./models.js").Counters} Counters */
+
+const FILE_TYPES = ["image/jpeg", "image/png", "image/webp"];
+const REFRESH_MS = 5000;
+const CAMERA_QUALITY = 0.92; // of the JPEG file that is made of what the camera sees
+const FEW_METRICS = 6;
+
+/** @type {Model[]} */
+let models = [];
+/** @type {Model | null} */
+let chosen = null;
+/** @type {Map<string, Counters>} */
+let counted = new Map();
+/** @type {Blob | null} */
+let image = null; // the last one that was tried, for when another model is chosen
+let asking = new AbortController(); // of the question that is under way: the next one takes its place
+
+/** @param {string} id @returns {HTMLElement} */
+const at = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
+/** @param {string} id */
+const input = (id) => /** @type {HTMLInputElement} */ (at(id));
+const viewfinder = /** @type {HTMLVideoElement} */ (at("viewfinder"));
+
+// Models.
+
+async function load() {
+  const begun = await attempt(async () => {
+    at("origin").textContent = await describeOrigin();
+    [models, counted] = await Promise.all([listModels(), counters()]);
+    at("key-form").hidden = true;
+    return true;
+  });
+  if (!begun) return;
+  at("models").replaceChildren(...models.map(choice));
+  const first = models.find((model) => model.name === chosen?.name) ?? models.find((model) => model.card);
+  if (first) choose(first);
+  else status("No model here has a model card, so none can be tried.");
+}
+
+/** @param {Model} model */
+function choice(model) {
+  const radio = document.createElement("input");
+  Object.assign(radio, { type: "radio", name: "model", value: model.name, disabled: !model.card });
+  radio.addEventListener("change", () => choose(model));
+  const note = model.card ? `${model.card.task}, ${model.card.classes.length} classes` : without(model);
+  const words = element("span", "words", element("b", "", model.name), element("span", "soft", note));
+  const figures = element("span", "soft figures");
+  figures.dataset.model = model.name;
+  return element("label", "choice", radio, words, figures);
+}
+
+/** @param {Model} model */
+function without(model) {
+  return model.state === "READY" ? "no model card" : model.state;
+}
+
+/** @param {Model} model */
+function choose(model) {
+  chosen = model;
+  for (const radio of document.querySelectorAll("input[name=model]")) {
+    if (radio instanceof HTMLInputElement) radio.checked = radio.value === model.name;
+  }
+  const sampling = model.sampling;
+  at("try-title").textContent = `Try ${model.name}`;
+  at("image-form").hidden = Boolean(sampling);
+  at("sample-form").hidden = !sampling;
+  if (sampling) {
+    closeCamera();
+    prepareSampling(model, sampling);
+  }
+  ask(null);
+  showCard(model);
+  showCounters();
+  if (image && !sampling) tryImage(image);
+}
+
+/** @param {Model} model */
+function showCard(model) {
+  const card = model.card;
+  if (!card) return;
+  /** @type {[string, string][]} */
+  const facts = [
+    ["Name", card.name],
+    ["Task", card.task],
+    ["Trained on", card.data],
+    ["Input", `${card.input_size} x ${card.input_size} pixels`],
+    ["Precision", card.precision],
+    ["Classes", card.classes.join(", ")],
+  ];
+  const metrics = Object.entries(card.metrics).filter(([, value]) => typeof value === "number").slice(0, FEW_METRICS);
+  const measured = metrics.map(([name, value]) => `${name} ${Number(Number(value).toPrecision(4))}`).join(", ");
+  if (measured) facts.push([`Measured on ${card.split || "its split"}`, measured]);
+  if (model.sampling) {
+    facts.push(["Makes images by", `${model.sampling.steps} steps of ${model.sampling.solver}, guidance ${model.sampling.guidance}`]);
+  }
+  showFacts("card", facts);
+}
+
+function showCounters() {
+  for (const figures of document.querySelectorAll("#models .figures")) {
+    if (!(figures instanceof HTMLElement)) continue;
+    const one = counted.get(figures.dataset.model ?? "");
+    figures.textContent = one?.answered ? `${one.answered} answered, ${milliseconds(one.total)} each` : "";
+  }
+  const own = chosen && counted.get(chosen.name);
+  if (!own) return showFacts("statistics", []);
+  showFacts("statistics", [
+    ["Requests answered", String(own.answered)],
+    ["Requests failed", String(own.failed)],
+    ["Images", `${own.images} in ${own.batches} batches`],
+    ["A request's time here", milliseconds(own.total)],
+    ["of it in the queue", milliseconds(own.queue)],
+    ["of it in the graph", milliseconds(own.compute)],
+  ]);
+}
+
+/** @param {string} id @param {[string, string][]} facts */
+function showFacts(id, facts) {
+  at(id).replaceChildren(...facts.flatMap(([name, value]) => [element("dt", "", name), element("dd", "", value)]));
+}
+
+// Images.
+
+/** @param {Blob | null | undefined} file */
+async function tryImage(file) {
+  const model = chosen;
+  if (!file || !model?.card || model.sampling) return;
+  if (!FILE_TYPES.includes(file.type)) return problem(`This is ${file.type || "no image"}; JPEG, PNG and WebP can be tried.`);
+  image = file;
+  const classes = model.card.classes;
+  await ask(async (signal) => {
+    const [shown, told] = await Promise.all([pictured(file), answerImage(model, file, signal)]);
+    if (signal.aborted) return;
+    draw(told.content, shown, at("answer"), classes);
+    status(`${summary(told.content.predictions)} ${took(told)}`);
+  });
+}
+
+/** @param {Blob} file @returns {Promise<HTMLImageElement>} */
+async function pictured(file) {
+  const shown = new Image();
+  shown.alt = "The image that was tried";
+  shown.src = URL.createObjectURL(file);
+  try {
+    await shown.decode();
+  } catch {
+    throw new Error("This browser cannot show that file.");
+  } finally {
+    URL.revokeObjectURL(shown.src);
+  }
+  return shown;
+}
+
+/** @param {import("./draw.js").Prediction[]} predictions */
+function summary(predictions) {
+  const [first, ...others] = predictions;
+  if (!first) return "Nothing found.";
+  if (first.box) return `${predictions.length} ${others.length ? "objects" : "object"}.`;
+  const share = first.share ?? first.score;
+  return share === undefined ? `${first.label}.` : `${first.label}, ${(100 * share).toFixed(1)} %.`;
+}
+
+async function openCamera() {
+  try {
+    viewfinder.srcObject = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
+    await viewfinder.play();
+  } catch (error) {
+    closeCamera();
+    return problem(`The camera cannot be used: ${error instanceof Error ? error.message : error}`);
+  }
+  at("camera").hidden = false;
+  at("shoot").focus();
+}
+
+function closeCamera() {
+  const stream = viewfinder.srcObject;
+  if (stream instanceof MediaStream) for (const track of stream.getTracks()) track.stop();
+  viewfinder.srcObject = null;
+  at("camera").hidden = true;
+}
+
+function shoot() {
+  const canvas = document.createElement("canvas");
+  [canvas.width, canvas.height] = [viewfinder.videoWidth, viewfinder.videoHeight];
+  canvas.getContext("2d")?.drawImage(viewfinder, 0, 0);
+  closeCamera();
+  at("open-camera").focus();
+  canvas.toBlob(tryImage, "image/jpeg", CAMERA_QUALITY);
+}
+
+// Sampling.
+
+/** @param {Model} model @param {import("./models.js").Sampling} sampling */
+function prepareSampling(model, sampling) {
+  const names = model.card?.classes ?? [];
+  at("label").replaceChildren(...names.map((name, label) => {
+    const option = /** @type {HTMLOptionElement} */ (element("option", "", name));
+    option.value = String(label);
+    return option;
+  }));
+  for (const name of /** @type {("steps" | "guidance")[]} */ (["steps", "guidance"])) {
+    const field = input(name);
+    const bounds = model.settings[name];
+    const own = sampling[name];
+    Object.assign(field, { disabled: !bounds, value: String(own) });
+    [field.min, field.max] = (bounds ?? [own, own]).map(String);
+    field.title = bounds ? `${bounds[0]} to ${bounds[1]}` : "This entry makes images by its own settings alone.";
+  }
+}
+
+async function sample() {
+  const model = chosen;
+  if (!model?.sampling) return;
+  /** @type {Record<string, number>} */
+  const settings = {};
+  for (const name of Object.keys(model.settings)) {
+    if (at(name) instanceof HTMLInputElement) settings[name] = input(name).valueAsNumber;
+  }
+  const [label, seed, count] = [Number(input("label").value), input("seed").valueAsNumber, input("count").valueAsNumber];
+  await ask(async (signal) => {
+    const images = [];
+    let [trip, server] = [0, 0];
+    while (images.length < count) {
+      const wanted = { label, seed, settings, first: images.length, count: Math.min(model.rows, count - images.length) };
+      const told = await makeImages(model, wanted, signal);
+      if (signal.aborted) return;
+      images.push(...told.content);
+      [trip, server] = [trip + told.trip, server + (told.server ?? NaN)];
+      drawMade(images, at("answer"));
+    }
+    status(`${images.length} ${images.length > 1 ? "images" : "image"}. ${took({ trip, server: server || null })}`);
+  });
+}
+
+// Asking.
+
+/**
+ * Puts a question in the place of the one that is under way, and shows what goes wrong with it.
+ * @param {((signal: AbortSignal) => Promise<void>) | null} question null asks nothing
+ */
+async function ask(question) {
+  asking.abort();
+  const own = (asking = new AbortController());
+  problem("");
+  if (!question) {
+    at("answer").replaceChildren();
+    at("answer").removeAttribute("aria-busy");
+    return status("");
+  }
+  at("answer").setAttribute("aria-busy", "true");
+  status("Asking …");
+  const done = await attempt(async () => {
+    await question(own.signal);
+    return true;
+  }, own.signal);
+  if (own.signal.aborted) return;
+  at("answer").removeAttribute("aria-busy");
+  if (!done) {
+    at("answer").replaceChildren();
+    status("");
+  }
+  await refresh();
+}
+
+/**
+ * The outcome of some work; null where it failed, and then the page says why.
+ * @template Outcome
+ * @param {() => Promise<Outcome>} work
+ * @param {AbortSignal} [signal] failures after it are nobody's business
+ * @returns {Promise<Outcome | null>}
+ */
+async function attempt(work, signal) {
+  try {
+    return await work();
+  } catch (error) {
+    if (signal?.aborted) return null;
+    if (error instanceof Refused && error.needsKey) {
+      at("key-form").hidden = false;
+      input("key").focus();
+    }
+    problem(error instanceof Error ? error.message : String(error));
+    return null;
+  }
+}
+
+async function refresh() {
+  if (document.hidden || !models.length || !at("key-form").hidden) return;
+  try {
+    counted = await counters();
+  } catch {
+    return; // what fails here fails again, and is told, with the next question
+  }
+  showCounters();
+}
+
+/** @param {string} text */
+function status(text) {
+  at("status").textContent = text;
+}
+
+/** @param {string} text empty: there is none */
+function problem(text) {
+  at("problem").textContent = text;
+  at("problem").hidden = !text;
+}
+
+/** @param {{trip: number, server: number | null}} told */
+function took(told) {
+  const inside = told.server === null ? "" : `, ${milliseconds(told.server)} of them in the server`;
+  return `Answered in ${milliseconds(told.trip)}${inside}.`;
+}
+
+/** @param {number} value */
+function milliseconds(value) {
+  return `${value < 10 ? value.toFixed(1) : Math.round(value)} ms`;
+}
+
+// What people do.
+
+at("choose").addEventListener("click", () => input("file").click());
+input("file").addEventListener("change", () => {
+  tryImage(input("file").files?.[0]);
+  input("file").value = ""; // so that the same file can be chosen again
+});
+for (const name of ["dragenter", "dragover", "dragleave", "drop"]) {
+  document.addEventListener(name, (event) => {
+    event.preventDefault(); // else the browser leaves this page for the file
+    at("drop").classList.toggle("over", name === "dragenter" || name === "dragover");
+  });
+}
+document.addEventListener("drop", (event) => tryImage(event.dataTransfer?.files[0]));
+document.addEventListener("paste", (event) => {
+  const files = Array.from(event.clipboardData?.files ?? []);
+  if (files.length) tryImage(files.find((file) => FILE_TYPES.includes(file.type)) ?? files[0]);
+});
+at("open-camera").addEventListener("click", openCamera);
+at("close-camera").addEventListener("click", () => {
+  closeCamera();
+  at("open-camera").focus();
+});
+at("shoot").addEventListener("click", shoot);
+at("sample-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  sample();
+});
+at("key-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  useKey(input("key").value);
+  input("key").value = "";
+  problem("");
+  load();
+});
+setInterval(refresh, REFRESH_MS);
+if (!navigator.mediaDevices?.getUserMedia) {
+  /** @type {HTMLButtonElement} */ (at("open-camera")).disabled = true;
+  at("camera-note").textContent = "Browsers lend the camera to pages of https and of localhost only.";
+}
+load();
