@@ -36,6 +36,9 @@ def run(
         Path | None,
         typer.Option(metavar="FILE", help="Keys, one of which each request must carry (embedded); see serve key."),
     ] = None,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Let everybody in who can reach --host, though there are no keys.")
+    ] = False,
     no_page: Annotated[
         bool, typer.Option("--no-page", help="Leave out the page to try the models with, at / (embedded).")
     ] = False,
@@ -72,7 +75,7 @@ def run(
     """
     from nanocv_cli.config.project import project_root
     from nanocv_cli.errors import RequestError, ServingError
-    from nanocv_cli.serving.ports import Addresses, Control, Ports
+    from nanocv_cli.serving.ports import Addresses, Control, Ports, is_loopback
     from nanocv_cli.serving.repository.versions import bring_versions
 
     ports = Ports(host, http_port, grpc_port, metrics_port)
@@ -86,6 +89,11 @@ def run(
         )
     if poll_s and control == "explicit":
         raise RequestError("--poll-s and --control explicit exclude each other", "leave one of them out")
+    if not (key_file or insecure or is_loopback(host)):
+        raise RequestError(
+            f"--host {host} may let other machines in, and there are no keys",
+            "--key-file FILE, which nanocv serve key writes; or --insecure, to let everybody in",
+        )
     root = project_root()
     bring_versions(repository, root)
     manner: Control = "poll" if poll_s else "explicit" if control == "explicit" else "none"
@@ -99,6 +107,7 @@ def run(
             raise ServingError(f"Triton ended with status {status}", "its own words stand above")
         return
 
+    from nanocv_cli.serving.embedded.credentials import CredentialFiles
     from nanocv_cli.serving.embedded.limits import DEFAULT_LIMITS, Limits, ModelLimits
     from nanocv_cli.serving.embedded.server import Settings, run, serve
     from nanocv_cli.tasks.table import postprocessor_for
@@ -119,5 +128,7 @@ def run(
     limits = Limits(
         message_bytes=max_message_mb << 20, text_bytes=max_json_mb << 20, flight_bytes=max_in_flight_mb << 20
     )
-    settings = Settings(ports, limits, models, manner, poll_s, tuple(allowed_host or ()), key_file, not no_page)
+    settings = Settings(
+        ports, limits, models, manner, poll_s, tuple(allowed_host or ()), CredentialFiles(key_file), not no_page
+    )
     run(serve(repository, settings, postprocessor_for, say, tell))

@@ -1,5 +1,7 @@
 """Where a server listens, and who changes what it serves."""
 
+import ipaddress
+import socket
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,6 +12,15 @@ Control = Literal["none", "explicit", "poll"]
 def address(host: str, port: int) -> str:
     """`host:port`; an IPv6 address stands in brackets, as in URLs (RFC 3986)."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether who listens there is reached from this machine alone, as far as can be found out."""
+    try:
+        found = {str(place[4][0]).partition("%")[0] for place in socket.getaddrinfo(host, None)}
+    except (OSError, UnicodeError):
+        return False
+    return all(ipaddress.ip_address(one).is_loopback for one in found)
 
 
 @dataclass(frozen=True)

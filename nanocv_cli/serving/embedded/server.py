@@ -17,9 +17,9 @@ from nanocv_cli.errors import ModelError, NanocvError, ServingError
 from nanocv_cli.serving.embedded.access import Access
 from nanocv_cli.serving.embedded.background import SmallestFirstExecutor
 from nanocv_cli.serving.embedded.budget import Budget
+from nanocv_cli.serving.embedded.credentials import CredentialFiles, Credentials
 from nanocv_cli.serving.embedded.faults import Fault, Status
 from nanocv_cli.serving.embedded.grpc.server import GrpcServer
-from nanocv_cli.serving.embedded.guard import Guard
 from nanocv_cli.serving.embedded.http.image_door import PostprocessorFor
 from nanocv_cli.serving.embedded.http.page import NO_PAGE, page_answers
 from nanocv_cli.serving.embedded.http.server import HttpServer
@@ -27,7 +27,6 @@ from nanocv_cli.serving.embedded.http.service import HttpService
 from nanocv_cli.serving.embedded.image_reading import ImageReader
 from nanocv_cli.serving.embedded.library import Library
 from nanocv_cli.serving.embedded.limits import DEFAULT_LIMITS, Limits, ModelLimits, fitting
-from nanocv_cli.serving.key_file import read_keys
 from nanocv_cli.serving.ports import Addresses, Control, Ports, address
 from nanocv_cli.untrusted import first_line
 
@@ -51,7 +50,7 @@ class Settings:
         control: what changes the models that are served.
         poll_seconds: how often to look for changed entries, under control by `poll`.
         allowed_hosts: further names by which it is known; see `Access`.
-        key_file: of the keys by which requests are let in; None: all are.
+        credentials: where the keys of clients lie.
         page: whether it has a page to try its models with, at `/`.
     """
 
@@ -61,7 +60,7 @@ class Settings:
     control: Control = "none"
     poll_seconds: float = 1.0
     allowed_hosts: tuple[str, ...] = ()
-    key_file: Path | None = None
+    credentials: CredentialFiles = field(default_factory=CredentialFiles)
     page: bool = True
 
 
@@ -148,7 +147,8 @@ async def _serve(
 ) -> None:
     ports, limits = settings.ports, fitting(settings.limits)
     budget, executor = Budget(limits.flight_bytes), SmallestFirstExecutor()
-    guard = Guard(read_keys(settings.key_file) if settings.key_file else None)
+    credentials = Credentials(settings.credentials, say)
+    guard = credentials.guard
     access = Access(ports.host, settings.allowed_hosts, settings.control)
     known = fingerprints(library)
     await _load_all(library, say)
@@ -159,7 +159,7 @@ async def _serve(
         GrpcServer(library, access, limits, budget, executor, guard),
         HttpServer(http.answer_metrics, access, limits, budget, http.gate_metrics),
     ]
-    with _signalled() as stopping:
+    with _signalled(credentials.reload if credentials.are_there else None) as stopping:
         async with contextlib.AsyncExitStack() as open_parts:
             numbers = (ports.http, ports.grpc, ports.metrics)
             found = [await _listen(side, ports.host, number) for side, number in zip(sides, numbers, strict=True)]
@@ -174,12 +174,17 @@ async def _serve(
 
 
 @contextlib.contextmanager
-def _signalled() -> Iterator[asyncio.Event]:
-    """An event that SIGINT and SIGTERM set; afterwards, what had answered them before answers them again."""
+def _signalled(hangup: Callable[[], None] | None) -> Iterator[asyncio.Event]:
+    """An event that SIGINT and SIGTERM set; afterwards, what had answered them before answers them again.
+
+    Args:
+        hangup: what SIGHUP does; None: what it did before.
+    """
     loop, stopping = asyncio.get_running_loop(), asyncio.Event()
-    former = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    for number in former:
-        loop.add_signal_handler(number, stopping.set)
+    wanted = {signal.SIGINT: stopping.set, signal.SIGTERM: stopping.set} | ({signal.SIGHUP: hangup} if hangup else {})
+    former = {number: signal.getsignal(number) for number in wanted}
+    for number, act in wanted.items():
+        loop.add_signal_handler(number, act)
     try:
         yield stopping
     finally:

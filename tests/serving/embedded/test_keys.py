@@ -1,7 +1,11 @@
 """Keys: nothing is open to who has none, but what is named here, and each role opens its own."""
 
 import json
-from collections.abc import Iterator
+import os
+import queue
+import signal
+import time
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPResponse
@@ -14,8 +18,10 @@ from tritonclient.grpc import service_pb2 as pb
 
 from nanocv_cli.serving.embedded.access import Access
 from nanocv_cli.serving.embedded.background import SmallestFirstExecutor
+from nanocv_cli.serving.embedded.credentials import CredentialFiles, Credentials
+from nanocv_cli.serving.embedded.faults import Fault, Status
 from nanocv_cli.serving.embedded.grpc.server import SERVICE
-from nanocv_cli.serving.embedded.guard import Guard
+from nanocv_cli.serving.embedded.guard import INFER, Bucket, Guard
 from nanocv_cli.serving.embedded.http.image_door import PostprocessorFor
 from nanocv_cli.serving.embedded.http.page import page_answers
 from nanocv_cli.serving.embedded.http.service import UNSUPPORTED, HttpService
@@ -24,6 +30,7 @@ from nanocv_cli.serving.embedded.library import Library
 from nanocv_cli.serving.embedded.limits import Limits
 from nanocv_cli.serving.key_file import ROLES, Role, add_key
 from nanocv_cli.serving.launch import Server, started
+from tests.conftest import run_nanocv
 from tests.serving.models import entry_config, write_model
 
 pytestmark = pytest.mark.slow(4)
@@ -73,6 +80,13 @@ CALLS = {
 BODY = json.dumps({"inputs": [{"name": "x", "shape": [1, 4], "datatype": "UINT8", "data": [1, 2, 3, 4]}]})
 
 
+def message() -> bytes:
+    """A request by gRPC."""
+    request = pb.ModelInferRequest(model_name="doubling", raw_input_contents=[bytes(4)])
+    request.inputs.add(name="x", datatype="UINT8", shape=[1, 4])
+    return bytes(request.SerializeToString())
+
+
 @dataclass(frozen=True)
 class Guarded:
     """A server with keys, one of each role."""
@@ -80,6 +94,14 @@ class Guarded:
     server: Server
     key_file: Path
     keys: dict[str, str]
+
+    def hang_up(self, until: Callable[[], bool]) -> None:
+        """Sends SIGHUP, and waits until that has had its effect."""
+        os.kill(self.server.pid, signal.SIGHUP)
+        deadline = time.monotonic() + 20
+        while not until():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
 
     def ask(self, method: str, path: str, key: str | None, body: str = "", side: str = "http") -> HTTPResponse:
         """The answer by HTTP, read."""
@@ -164,10 +186,8 @@ def test_a_role_opens_its_own_alone(guarded: Guarded, role: Role) -> None:
 
 def test_a_key_is_let_in(guarded: Guarded) -> None:
     assert guarded.ask("POST", "/v2/models/doubling/infer", guarded.keys["infer"], BODY).status == 200
-    request = pb.ModelInferRequest(model_name="doubling", raw_input_contents=[bytes(4)])
-    request.inputs.add(name="x", datatype="UINT8", shape=[1, 4])
     for method in ("ModelInfer", "ModelStreamInfer"):
-        assert guarded.call(method, guarded.keys["infer"], request.SerializeToString()) is grpc.StatusCode.OK
+        assert guarded.call(method, guarded.keys["infer"], message()) is grpc.StatusCode.OK
     assert guarded.ask("POST", "/v2/repository/models/doubling/load", guarded.keys["infer"]).status == 403
     assert guarded.ask("POST", "/v2/repository/models/doubling/load", guarded.keys["control"]).status == 200
 
@@ -196,3 +216,98 @@ def test_a_key_does_not_open_what_another_site_asks_for(guarded: Guarded) -> Non
         with closing(HTTPConnection(guarded.server.http, timeout=20)) as connection:
             connection.request("GET", "/v2", headers={**own, **more})
             assert connection.getresponse().status == status
+
+
+def test_a_hangup_reads_the_keys_again(guarded: Guarded) -> None:
+    former = guarded.key_file.read_text()
+    late = add_key(guarded.key_file, "late", ["infer"], None)
+    assert guarded.ask("GET", "/v2", late).status == 401
+    guarded.hang_up(lambda: guarded.ask("GET", "/v2", late).status == 200)
+    sent: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+    with grpc.insecure_channel(guarded.server.grpc) as channel, closing(HTTPConnection(guarded.server.http)) as kept:
+        stream = channel.stream_stream(f"/{SERVICE.full_name}/ModelStreamInfer")
+        answers = stream(iter(sent.get, b""), timeout=60, metadata=[("authorization", f"Bearer {late}")])
+        sent.put(message())
+        assert not pb.ModelStreamInferResponse.FromString(next(answers)).error_message
+        own = {"Authorization": f"Bearer {late}"}
+        kept.request("POST", "/v2/models/doubling/infer", BODY, own)
+        assert kept.getresponse().read()
+        guarded.key_file.write_text(former)
+        guarded.hang_up(lambda: guarded.ask("GET", "/v2", late).status == 401)
+        # What was opened by it before is closed too.
+        sent.put(message())
+        with pytest.raises(grpc.RpcError) as ended:
+            next(answers)
+        assert ended.value.code() is grpc.StatusCode.UNAUTHENTICATED  # type: ignore[attr-defined]
+        kept.request("POST", "/v2/models/doubling/infer", BODY, own)
+        assert kept.getresponse().status == 401
+        sent.put(b"")
+    assert guarded.ask("GET", "/v2", guarded.keys["infer"]).status == 200
+
+
+def test_a_file_that_is_torn_takes_nobodys_key_away(tmp_path: Path) -> None:
+    path, said = tmp_path / "keys.txt", list[str]()
+    key = add_key(path, "laptop", ["infer"], None)
+    credentials = Credentials(CredentialFiles(path), said.append)
+    path.write_text("half a line\n")
+    credentials.reload()
+    assert credentials.guard.check(f"Bearer {key}", INFER) == "laptop"
+    path.unlink()
+    credentials.reload()
+    assert credentials.guard.check(f"bearer  {key}", INFER) == "laptop"
+    path.write_text("")
+    credentials.reload()
+    with pytest.raises(Fault) as refused:
+        credentials.guard.check(f"Bearer {key}", INFER)
+    assert refused.value.status is Status.UNAUTHENTICATED
+    assert [line.endswith("what was read before stays in force") for line in said] == [True, True, False]
+
+
+def test_a_key_asks_no_more_often_than_its_rate(guarded: Guarded) -> None:
+    former = guarded.key_file.read_text()
+    rare = add_key(guarded.key_file, "rare", ["infer", "metrics"], 0.001)
+    # What is refused at the metrics port for its role is known by then, and was not counted.
+    guarded.hang_up(lambda: guarded.ask("POST", "/v2/repository/models/doubling/load", rare).status == 403)
+    with closing(HTTPConnection(guarded.server.http, timeout=20)) as kept:
+        for status in (200, 429, 429):
+            kept.request("POST", "/v2/models/doubling/infer", BODY, {"Authorization": f"Bearer {rare}"})
+            answer = kept.getresponse()
+            assert answer.status == status and (b"try again in" in answer.read()) is (status == 429)
+            assert answer.will_close is False
+            assert status == 200 or 900 < int(answer.headers["Retry-After"]) <= 1000
+    assert guarded.ask("GET", "/metrics", rare, side="metrics").status == 429
+    assert guarded.call("ModelInfer", rare, message()) is grpc.StatusCode.RESOURCE_EXHAUSTED
+    with grpc.insecure_channel(guarded.server.grpc) as channel:
+        stream = channel.stream_stream(f"/{SERVICE.full_name}/ModelStreamInfer")
+        answers = list(stream(iter([message()]), timeout=20, metadata=[("authorization", f"Bearer {rare}")]))
+    assert "try again" in pb.ModelStreamInferResponse.FromString(answers[0]).error_message
+    # Neither does reading the file again fill its bucket, nor does it concern others.
+    later = add_key(guarded.key_file, "later", ["infer"], None)
+    guarded.hang_up(lambda: guarded.ask("GET", "/v2", later).status == 200)
+    assert guarded.ask("GET", "/v2", rare).status == 429
+    assert guarded.ask("GET", "/v2", guarded.keys["infer"]).status == 200
+    guarded.key_file.write_text(former)
+    guarded.hang_up(lambda: guarded.ask("GET", "/v2", rare).status == 401)
+    assert guarded.ask("GET", "/v2", guarded.keys["infer"]).status == 200
+
+
+def test_a_bucket_fills_by_its_rate_and_holds_what_a_second_gives(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    bucket = Bucket(4.0)
+    assert [bucket.take() for _ in range(5)] == [0, 0, 0, 0, 0.25]
+    now[0] += 0.5
+    assert [bucket.take() for _ in range(3)] == [0, 0, 0.25]
+    now[0] += 1e6
+    assert sum(bucket.take() == 0 for _ in range(100)) == 4
+
+
+@pytest.mark.parametrize("engine", ["embedded", "triton"])
+def test_beyond_loopback_nobody_is_let_in_without_a_key_unless_that_is_said(tmp_path: Path, engine: str) -> None:
+    for host in ("0.0.0.0", "::", "192.0.2.7", "no-such-name.invalid"):
+        outcome = run_nanocv("serve", "run", "--repository", tmp_path, "--host", host, "--engine", engine)
+        assert outcome.code == 2 and "--insecure" in outcome.err
+    (tmp_path / "keys.txt").write_text("# none yet\n")
+    for more in (["--insecure"], ["--key-file", str(tmp_path / "keys.txt")]) if engine == "embedded" else ():
+        outcome = run_nanocv("serve", "run", "--repository", tmp_path, "--host", "0.0.0.0", *more)
+        assert outcome.code == 1 and "holds no model" in outcome.err

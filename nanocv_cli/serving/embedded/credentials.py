@@ -1,0 +1,60 @@
+"""What a server knows its clients by, and shows itself by: read from files at its start, and again on SIGHUP."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from nanocv_cli.errors import NanocvError
+from nanocv_cli.serving.embedded.guard import Guard
+from nanocv_cli.serving.key_file import read_keys
+
+
+@dataclass(frozen=True)
+class CredentialFiles:
+    """Where they lie.
+
+    Attributes:
+        keys: by which requests are let in; None: all are.
+    """
+
+    keys: Path | None = None
+
+
+class Credentials:
+    """The credentials of one server.
+
+    Args:
+        files: where they lie.
+        say: takes a line about what was read again, or could not be.
+
+    Attributes:
+        guard: asks for keys.
+
+    Raises:
+        NanocvError: a file cannot be read, or is not what it should be.
+    """
+
+    def __init__(self, files: CredentialFiles, say: Callable[[str], None]) -> None:
+        self._files, self._say = files, say
+        self.guard = Guard(read_keys(files.keys) if files.keys else None)
+
+    @property
+    def are_there(self) -> bool:
+        """Whether there is anything to read again."""
+        return self._files != CredentialFiles()
+
+    def reload(self) -> None:
+        """Reads all of them again; what cannot be read, or is wrong, leaves in force what was read before."""
+        if self._files.keys:
+            self._try(self._reload_keys, self._files.keys)
+
+    def _reload_keys(self, path: Path) -> str:
+        keys = read_keys(path)
+        self.guard.replace(keys)
+        return f"{len(keys)} keys"
+
+    def _try(self, act: Callable[[Path], str], path: Path) -> None:
+        try:
+            self._say(f"{path} was read again: {act(path)}")
+        except NanocvError as error:
+            self._say(f"{error.message}; what was read before stays in force")
