@@ -14,6 +14,7 @@ from nanocv_cli.serving.embedded.encoding import Array
 from nanocv_cli.serving.embedded.entry_files import read_graph, read_labels, refuse_external_data
 from nanocv_cli.serving.embedded.faults import Fault, Status, about
 from nanocv_cli.serving.embedded.limits import ModelLimits
+from nanocv_cli.serving.embedded.outlines import Outlines
 from nanocv_cli.serving.embedded.scheduler import Answers, Deliver, Finish, Job, Scheduler
 from nanocv_cli.serving.embedded.session import Session, sessions
 from nanocv_cli.serving.embedded.statistics import Execution, Statistics
@@ -39,6 +40,7 @@ class LoadedModel:
         config: with Triton's defaults filled in.
         labels: class names by output, for those that have a label file.
         statistics: what it has done.
+        outlines: what it was asked before.
 
     Raises:
         ModelError: the graph is damaged, does not fit the config, or fails its warm-up, or all that takes too long.
@@ -66,7 +68,7 @@ class LoadedModel:
             for output in self.config.output
             if output.label_filename
         }
-        self.statistics = Statistics()
+        self.statistics, self.outlines = Statistics(), Outlines()
         self._outputs = {output.name: output for output in self.config.output}
         self._output_names = list(self._outputs)
         self._reshaped = {i.name: tuple(i.reshape.shape) for i in self.config.input if i.HasField("reshape")}

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 from tritonclient.grpc import model_config_pb2 as pb
 
+from nanocv_cli.serving.embedded.asking import InferInput, InferRequest, RequestedOutput
 from nanocv_cli.serving.embedded.background import SmallestFirstExecutor
 from nanocv_cli.serving.embedded.budget import Budget
 from nanocv_cli.serving.embedded.exchange import Exchange
 from nanocv_cli.serving.embedded.faults import Fault
-from nanocv_cli.serving.embedded.inference import InferInput, InferRequest, RequestedOutput, complete
+from nanocv_cli.serving.embedded.inference import complete
 from nanocv_cli.serving.embedded.library import Library
 from nanocv_cli.serving.embedded.limits import DEFAULT_LIMITS, ModelLimits
 from tests.serving.models import entry_config

@@ -9,18 +9,12 @@ from tritonclient.grpc import service_pb2 as pb
 from nanocv_cli.engine.signature import NUMPY_TYPES
 from nanocv_cli.serving.embedded import management
 from nanocv_cli.serving.embedded.access import Access
+from nanocv_cli.serving.embedded.asking import LARGEST_RANK, LONGEST_ID, InferInput, InferRequest, RequestedOutput
 from nanocv_cli.serving.embedded.background import SMALL, SmallestFirstExecutor
 from nanocv_cli.serving.embedded.encoding import to_bytes
 from nanocv_cli.serving.embedded.faults import Fault, Status, shown
 from nanocv_cli.serving.embedded.grpc.open_calls import OpenCall
-from nanocv_cli.serving.embedded.inference import (
-    LARGEST_RANK,
-    LONGEST_ID,
-    InferInput,
-    InferRequest,
-    RequestedOutput,
-    complete,
-)
+from nanocv_cli.serving.embedded.inference import complete
 from nanocv_cli.serving.embedded.library import Library
 from nanocv_cli.serving.embedded.management import counted_models, expect_name, load_override
 

@@ -4,17 +4,11 @@ from functools import lru_cache
 from typing import Any
 
 from nanocv_cli.engine.signature import NUMPY_TYPES
+from nanocv_cli.serving.embedded.asking import LARGEST_RANK, LONGEST_ID, InferInput, InferRequest, RequestedOutput
 from nanocv_cli.serving.embedded.encoding import ENCODE, parse_object, text_size, to_bytes, to_text
 from nanocv_cli.serving.embedded.faults import Fault, Status, TooLarge, shown
 from nanocv_cli.serving.embedded.http.messages import Body
-from nanocv_cli.serving.embedded.inference import (
-    LARGEST_RANK,
-    LONGEST_ID,
-    InferInput,
-    InferOutput,
-    InferRequest,
-    RequestedOutput,
-)
+from nanocv_cli.serving.embedded.inference import InferOutput
 from nanocv_cli.serving.embedded.model import LoadedModel
 
 HEADER_LENGTH = "inference-header-content-length"
@@ -98,23 +92,29 @@ def render_answer(model: LoadedModel, request_id: str, outputs: list[InferOutput
     """
     described, tails = [], []
     for output in outputs:
-        sizes = ",".join(map(str, output.array.shape))
-        named = f'"name":{_quoted(output.name)},"datatype":"{output.datatype}","shape":[{sizes}]'
         if output.binary:
             tails.append(to_bytes(output.array))
-            described.append(f'{{{named},"parameters":{{"binary_data_size":{len(tails[-1])}}}}}')
+            described.append(_binary(output.name, output.datatype, output.array.shape, len(tails[-1])))
         else:
+            named = _named(output.name, output.datatype, output.array.shape)
             described.append(f'{{{named},"data":{to_text(output.array)}}}')
     asked = f'"id":{ENCODE(request_id)},' if request_id else ""
-    answered = f'"model_name":{_quoted(model.name)},"model_version":"{model.version}"'
-    header = f'{{{asked}{answered},"outputs":[{",".join(described)}]}}'.encode()
+    header = f'{{{asked}{_answered(model.name, model.version)},"outputs":[{",".join(described)}]}}'.encode()
     return (b"".join([header, *tails]), len(header)) if tails else (header, None)
 
 
 @lru_cache(1024)
-def _quoted(name: str) -> str:
-    """A model's or tensor's name in JSON."""
-    return ENCODE(name)
+def _answered(model: str, version: int) -> str:
+    return f'"model_name":{ENCODE(model)},"model_version":"{version}"'
+
+
+def _named(name: str, datatype: str, shape: tuple[int, ...]) -> str:
+    return f'"name":{ENCODE(name)},"datatype":"{datatype}","shape":[{",".join(map(str, shape))}]'
+
+
+@lru_cache(1024)
+def _binary(name: str, datatype: str, shape: tuple[int, ...], size: int) -> str:
+    return f'{{{_named(name, datatype, shape)},"parameters":{{"binary_data_size":{size}}}}}'
 
 
 def _given(entry: Any, tail: memoryview, model: LoadedModel) -> tuple[InferInput, int]:

@@ -15,12 +15,13 @@ from PIL import Image
 
 from nanocv_cli.engine.card import ModelCard
 from nanocv_cli.errors import ModelError
+from nanocv_cli.serving.embedded.asking import InferInput, InferRequest
 from nanocv_cli.serving.embedded.background import SmallestFirstExecutor
 from nanocv_cli.serving.embedded.encoding import ENCODE
 from nanocv_cli.serving.embedded.faults import Fault, Status, shown
 from nanocv_cli.serving.embedded.http.messages import Body, HttpAnswer, HttpRequest
 from nanocv_cli.serving.embedded.image_reading import ImageReader, card_of
-from nanocv_cli.serving.embedded.inference import InferInput, InferRequest, complete
+from nanocv_cli.serving.embedded.inference import complete
 from nanocv_cli.serving.embedded.model import LoadedModel
 
 MOST_ANSWERS = 100_000  # of an image, as in `nanocv infer --top`

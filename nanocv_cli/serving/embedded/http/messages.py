@@ -6,6 +6,7 @@ import json
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from http import HTTPStatus
 
 from nanocv_cli.serving.embedded.background import SMALL, SmallestFirstExecutor
@@ -15,6 +16,7 @@ from nanocv_cli.serving.embedded.faults import Fault, TooLarge, shown
 
 JSON = "application/json"
 REASONS = {status.value: status.phrase for status in HTTPStatus}
+CLOSE = "Connection: close\r\n"
 STEP_IN, STEP_OUT = 1 << 16, 1 << 20  # bytes of a body that are inflated, and made, at once
 Body = bytes | bytearray | memoryview
 
@@ -55,14 +57,18 @@ class HttpAnswer:
 
     def head(self, keep_alive: bool, told: Iterable[tuple[str, str]] = ()) -> bytes:
         """Status line and headers, with those that tell of the exchange."""
-        lines = [f"HTTP/1.1 {self.status} {REASONS.get(self.status, '')}", f"Content-Length: {len(self.body)}"]
-        if self.body:
-            lines.append(f"Content-Type: {self.content_type}")
-        lines += [f"{name}: {value}" for name, value in self.headers]
-        lines += [f"{name}: {value}" for name, value in told]
-        if not keep_alive:
-            lines.append("Connection: close")
-        return "\r\n".join([*lines, "", ""]).encode()
+        known = _known_lines(self.status, len(self.body), self.content_type, self.headers)
+        more = "".join([f"{name}: {value}\r\n" for name, value in told])
+        return f"{known}{more}{'' if keep_alive else CLOSE}\r\n".encode()
+
+
+@lru_cache(1024)
+def _known_lines(status: int, length: int, content_type: str, headers: tuple[tuple[str, str], ...]) -> str:
+    """The lines of a head that many answers share."""
+    lines = [f"HTTP/1.1 {status} {REASONS.get(status, '')}", f"Content-Length: {length}"]
+    if length:
+        lines.append(f"Content-Type: {content_type}")
+    return "\r\n".join([*lines, *(f"{name}: {value}" for name, value in headers), ""])
 
 
 def refused(fault: Fault, *headers: tuple[str, str]) -> HttpAnswer:

@@ -7,18 +7,21 @@ from urllib.parse import unquote_to_bytes
 
 from nanocv_cli.serving.embedded import management
 from nanocv_cli.serving.embedded.access import Access
+from nanocv_cli.serving.embedded.asking import Asked, checked
 from nanocv_cli.serving.embedded.background import SmallestFirstExecutor
 from nanocv_cli.serving.embedded.encoding import ENCODE, parse_object
 from nanocv_cli.serving.embedded.faults import DEFECTS, Fault, Status, TooLarge
 from nanocv_cli.serving.embedded.guard import ANY, CONTROL, INFER, LOOK, METRICS, OPEN, Guard, Roles
 from nanocv_cli.serving.embedded.http import codec
 from nanocv_cli.serving.embedded.http.image_door import ImageDoor, PostprocessorFor, is_image
-from nanocv_cli.serving.embedded.http.messages import HttpAnswer, HttpRequest, refused, uncompressed
+from nanocv_cli.serving.embedded.http.messages import Body, HttpAnswer, HttpRequest, refused, uncompressed
 from nanocv_cli.serving.embedded.image_reading import ImageReader
-from nanocv_cli.serving.embedded.inference import complete
+from nanocv_cli.serving.embedded.inference import answered
 from nanocv_cli.serving.embedded.library import Library
 from nanocv_cli.serving.embedded.limits import Limits
 from nanocv_cli.serving.embedded.management import counted_models, expect_name, exposition, load_override
+from nanocv_cli.serving.embedded.model import LoadedModel
+from nanocv_cli.serving.embedded.outlines import LONGEST_TEXT
 
 UNSUPPORTED = ("systemsharedmemory", "cudasharedmemory", "trace", "logging")
 DEEPEST_PATH = 8  # parts of the longest path there is
@@ -183,8 +186,8 @@ class HttpService:
             return await self._image_door.answer(model, body, request)
         header_length = request.headers.get(codec.HEADER_LENGTH)
         length = codec.json_length(body, header_length, self._limits.text_bytes)
-        asked = await executor.run(length, codec.parse_request, body, length, model)
-        outputs = await complete(model, asked, request.holding, executor, request.exchange)
+        asked = await self._asked(model, body, length)
+        outputs = await answered(model, asked, request.holding, executor, request.exchange)
         text = codec.text_bytes(outputs, self._limits.message_bytes)
         content, length_told = await executor.run(text, codec.render_answer, model, asked.request_id, outputs)
         if length_told is None:
@@ -194,6 +197,15 @@ class HttpService:
 
     async def _of_page(self, name: str, version: str, request: HttpRequest) -> HttpAnswer:
         return self._page[request.target]
+
+    async def _asked(self, model: LoadedModel, body: Body, length: int) -> Asked:
+        text = bytes(body[:length]) if length <= LONGEST_TEXT else b""
+        if (known := model.outlines.find(text, len(body) - length)) is not None:
+            return known.filled(body, length)
+        request = await self._executor.run(length, codec.parse_request, body, length, model)
+        asked = await self._executor.run(request.worked_on, checked, model, request)
+        model.outlines.keep(text, request, asked)
+        return asked
 
     async def _server_metadata(self, name: str, version: str, request: HttpRequest) -> HttpAnswer:
         return _json(management.server_metadata())

@@ -3,6 +3,7 @@
 import gzip
 import json
 import socket
+import struct
 import zlib
 from collections.abc import Iterator
 from http.client import HTTPConnection
@@ -21,6 +22,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     repository = tmp_path_factory.mktemp("repository")
     write_model(repository, entry_config("doubling", "doubling"), "doubling")
     write_model(repository, entry_config("a model", "doubling"), "doubling")
+    write_model(repository, entry_config("adding", "adding"), "adding")
     with started(repository, "embedded") as running:
         yield running
 
@@ -63,6 +65,22 @@ def test_pipelined_requests_are_answered_in_their_order(server: Server) -> None:
     assert places == sorted(places)
     assert received.count(b"HTTP/1.1 200 OK") == 41
     assert received.count(b"Connection: close") == 1
+
+
+def test_requests_that_differ_in_their_numbers_alone(server: Server) -> None:
+    """What their text says is read once; numbers, and whether they are as many as it says, are looked at each time."""
+    a, b = ({"name": name, "datatype": "FP32", "shape": [1, 2], "parameters": {"binary_data_size": 8}} for name in "ab")
+    # The graph's second input comes first; of the one output, its bytes.
+    text = json.dumps({"inputs": [b, a], "parameters": {"binary_data_output": True}}).encode()
+    length = f"Inference-Header-Content-Length: {len(text)}"
+    first, second = struct.pack("<4f", 1, 2, 30, 40), struct.pack("<4f", 5, 6, 700, 800)
+    path = "/v2/models/adding/infer"
+    sent = [post(text + numbers, length, path=path) for numbers in (first, second, second + b"more", first)]
+    sent.append(post(text + second[:9], length, "Connection: close", path=path))
+    answers = send(server, b"".join(sent)).split(b"HTTP/1.1 ")[1:]
+    assert [answer[:3] for answer in answers] == [b"200", b"200", b"400", b"200", b"400"]
+    sums = [struct.unpack("<2f", answers[place][-8:]) for place in (0, 1, 3)]
+    assert sums == [(31, 42), (705, 806), (31, 42)]
 
 
 @pytest.mark.parametrize("compress", [gzip.compress, zlib.compress])
