@@ -19,6 +19,7 @@ from nanocv_cli.serving.embedded.faults import DEFECTS, Fault, Status, TooLarge
 from nanocv_cli.serving.embedded.grpc.open_calls import OpenCall, OpenCalls, Phase
 from nanocv_cli.serving.embedded.grpc.service import GrpcService, beside_tensors, decoded, named
 from nanocv_cli.serving.embedded.guard import CONTROL, INFER, LOOK, OPEN, Guard, Roles
+from nanocv_cli.serving.embedded.inflating import inflated, is_deflated
 from nanocv_cli.serving.embedded.library import Library
 from nanocv_cli.serving.embedded.limits import Limits
 from nanocv_cli.serving.ports import address
@@ -101,26 +102,31 @@ class GrpcServer:
             run = partial(self._run, self._stream, Phase.BETWEEN, roles)
             return method.name, grpc.stream_stream_rpc_method_handler(run)
         kind, own = GetMessageClass(method.input_type), getattr(self._service, method.name, self._service.unsupported)
-        reply = self._infer if method.name == "ModelInfer" else partial(self._ask, kind, own)
-        run = partial(self._run, partial(self._unary, reply), Phase.SENDING, roles)
+        if method.name == "ModelInfer":
+            reply, limit = partial(self._infer), self._limits.message_bytes
+        else:
+            reply, limit = partial(self._ask, kind, own), self._limits.text_bytes
+        run = partial(self._run, partial(self._unary, reply, limit), Phase.SENDING, roles)
         return method.name, grpc.stream_unary_rpc_method_handler(run)
 
-    async def _unary(self, reply: Callable[[bytes, OpenCall], Awaitable[Any]], call: OpenCall) -> bytes:
+    async def _unary(self, reply: Callable[[bytes, OpenCall], Awaitable[Any]], limit: int, call: OpenCall) -> bytes:
         self._guard.count(call.exchange.key)
         content = await call.context.read()
-        call.stand(Phase.WORKING)
         if not isinstance(content, bytes):
             raise Fault("there is no message")
+        content = await self._inflated(content, limit, call)
+        call.stand(Phase.WORKING)
         answer: bytes = (await reply(content, call)).SerializeToString()
         call.take()
         return answer
 
     async def _stream(self, call: OpenCall) -> None:
         while isinstance(content := await call.context.read(), bytes):
-            call.stand(Phase.WORKING)
             self._let_in(call.context, INFER)  # its key may have been taken away meanwhile
             try:
                 self._guard.count(call.exchange.key)
+                content = await self._inflated(content, self._limits.message_bytes, call)
+                call.stand(Phase.WORKING)
                 reply = pb.ModelStreamInferResponse(infer_response=await self._infer(content, call))
             except Fault as fault:
                 reply = pb.ModelStreamInferResponse(error_message=fault.message, infer_response=named(content))
@@ -158,7 +164,6 @@ class GrpcServer:
         return self._guard.check(str(given[0]) if len(given) == 1 else None, roles)
 
     async def _infer(self, content: bytes, call: OpenCall) -> Any:
-        call.holding.add(len(content))
         beside = beside_tensors(content)
         if beside > self._limits.text_bytes:
             raise TooLarge(self._limits.text_bytes, "what the request holds beside raw_input_contents")
@@ -166,10 +171,17 @@ class GrpcServer:
         return await self._service.infer(request, beside, call)
 
     async def _ask(self, kind: Any, method: Callable[[Any], Awaitable[Any]], content: bytes, call: OpenCall) -> Any:
-        if len(content) > self._limits.text_bytes:
-            raise TooLarge(self._limits.text_bytes)
-        call.holding.add(len(content))
         return await method(await self._executor.run(len(content), decoded, kind, content))
+
+    async def _inflated(self, content: bytes, limit: int, call: OpenCall) -> bytes:
+        """A message as it was before its client compressed it; its bytes count from now on."""
+        if len(content) > limit:
+            raise TooLarge(limit)
+        call.holding.add(len(content))
+        if not is_deflated(content):
+            return content
+        call.stand(Phase.SENDING)  # a message is not here before it is inflated
+        return bytes(await inflated(content, limit, call.holding, self._executor, "the compressed message"))
 
 
 def begun(context: Context) -> Exchange:
@@ -185,6 +197,8 @@ def _options(limits: Limits) -> list[tuple[str, int]]:
     return [
         ("grpc.max_receive_message_length", limits.message_bytes),
         ("grpc.max_send_message_length", limits.message_bytes),
+        # It would inflate messages of all clients at once, and count none of their bytes.
+        ("grpc.per_message_decompression", 0),
         # Two servers on one port would share its clients without a word.
         ("grpc.so_reuseport", 0),
         ("grpc.max_concurrent_streams", STREAMS_OF_A_CONNECTION),

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import json
-import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from http import HTTPStatus
 
-from nanocv_cli.serving.embedded.background import SMALL, SmallestFirstExecutor
+from nanocv_cli.serving.embedded.background import SmallestFirstExecutor
 from nanocv_cli.serving.embedded.budget import Holding
 from nanocv_cli.serving.embedded.exchange import Exchange
-from nanocv_cli.serving.embedded.faults import Fault, TooLarge, shown
+from nanocv_cli.serving.embedded.faults import Fault, shown
+from nanocv_cli.serving.embedded.inflating import inflated
 
 JSON = "application/json"
 REASONS = {status.value: status.phrase for status in HTTPStatus}
 CLOSE = "Connection: close\r\n"
-STEP_IN, STEP_OUT = 1 << 16, 1 << 20  # bytes of a body that are inflated, and made, at once
 Body = bytes | bytearray | memoryview
 
 
@@ -93,23 +92,4 @@ async def uncompressed(request: HttpRequest, limit: int, executor: SmallestFirst
         return request.body
     if encoding not in ("gzip", "deflate"):
         raise Fault(f"Content-Encoding '{shown(encoding)}' is not supported; gzip and deflate are")
-    # 32 more than the window's bits: zlib finds out by itself which of the two it is.
-    inflate, sent, found = zlib.decompressobj(zlib.MAX_WBITS | 32), memoryview(request.body), bytearray()
-    place = 0
-    while not inflate.eof:
-        piece = inflate.unconsumed_tail or sent[place : place + STEP_IN]
-        place += 0 if inflate.unconsumed_tail else len(piece)
-        most = min(STEP_OUT if found else SMALL, limit + 1 - len(found))
-        try:
-            part = await executor.run(most, inflate.decompress, piece, most)
-        except zlib.error as error:
-            raise Fault(f"the {encoding} body is damaged: {error}") from error
-        if not part and not piece:
-            raise Fault(f"the {encoding} body is damaged: it ends too early")
-        request.holding.add(len(part))
-        found += part
-        if len(found) > limit:
-            raise TooLarge(limit)
-    if inflate.unused_data or place < len(sent):
-        raise Fault(f"the {encoding} body is damaged: something follows its end")
-    return found
+    return await inflated(request.body, limit, request.holding, executor, f"the {encoding} body")

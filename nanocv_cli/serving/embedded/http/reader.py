@@ -37,6 +37,7 @@ ONCE = {
 }
 PIECE = 1 << 9  # bytes that are parsed before it is asked again whether to go on: so few requests begin at once
 HEAD_END = b"\r\n\r\n"
+LARGE_PART = 1 << 10  # bytes; smaller ones are gathered: kept one by one they would take many times their size
 LONGEST_KNOWN = 1 << 10  # bytes of a head that is remembered
 
 
@@ -169,7 +170,13 @@ class RequestReader:
         self._unheard, self._left, self.received = 0, self._left - size, self.received + size
         if self.received > self._largest:
             raise TooLarge(self._largest)
-        self._parts.append(body)
+        parts = self._parts
+        if size >= LARGE_PART:
+            parts.append(body)
+        elif parts and isinstance(parts[-1], bytearray):
+            parts[-1] += body
+        else:
+            parts.append(bytearray(body))
         request.holding.add(size)
 
     def on_message_complete(self) -> None:

@@ -139,6 +139,21 @@ def test_messages_that_would_grow_are_refused_and_nobody_waits_long(
     assert max(peak, process.memory_info().rss) - before < 600 * MB
 
 
+@pytest.mark.parametrize("compression", [grpc.Compression.Gzip, grpc.Compression.Deflate])
+def test_compressed_messages_are_answered(server: SmallServer, compression: grpc.Compression) -> None:
+    x = np.tile(X, (4, 1))
+    asked = pb.ModelInferRequest(model_name="doubling", id="i" * 500, raw_input_contents=[x.tobytes()])
+    asked.inputs.add(name="x", datatype="UINT8", shape=x.shape)
+    with grpc.insecure_channel(server.grpc, compression=compression) as channel:
+        answer = pb.ModelInferResponse.FromString(channel.unary_unary(METHOD + "ModelInfer")(asked.SerializeToString()))
+        asked.inputs[0].shape[1] = 5
+        stream = channel.stream_stream(METHOD + "ModelStreamInfer")
+        refused = pb.ModelStreamInferResponse.FromString(next(stream(iter([asked.SerializeToString()]))))
+    assert answer.raw_output_contents[0] == (2.0 * x).astype(np.float32).tobytes()
+    assert refused.error_message
+    assert refused.infer_response.id == asked.id
+
+
 def test_outputs_are_asked_for_once(call: Callable[..., tuple[grpc.StatusCode, str]]) -> None:
     asked = request()
     for _ in range(1000):

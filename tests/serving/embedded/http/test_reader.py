@@ -1,6 +1,7 @@
 """Bytes become the same requests however they are cut, and nothing else becomes one."""
 
 import itertools
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -220,3 +221,20 @@ def test_one_read_begins_few_requests() -> None:
         assert len(found) - before <= 8 + PIECE // len(one)
     assert len(found) == 5000
     assert reads > 100
+
+
+@pytest.mark.parametrize("size", [1, 6])
+def test_a_body_in_many_parts_takes_little_more_than_its_bytes(size: int) -> None:
+    """However small the parts are: a list of them would take up to thirty times as much."""
+    total, found = 60_000, list[Any]()
+    reader = RequestReader(Budget(1 << 20), total, lambda request: None, found.append)
+    reader.parse(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n", lambda: True)
+    chunks = b"%x\r\n%b\r\n" % (size, b"x" * size) * 100
+    tracemalloc.start()
+    for _ in range(total // (100 * size)):
+        reader.parse(chunks, lambda: True)
+    taken = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    reader.parse(b"0\r\n\r\n", lambda: True)
+    assert taken < 1.5 * total
+    assert bytes(found[0].body) == b"x" * total
