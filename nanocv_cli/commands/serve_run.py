@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from nanocv_cli.commands.options import DebugFlag, JsonFlag, number_option, one_of
-from nanocv_cli.output import emit, say
+from nanocv_cli.output import emit
 
 # A name or an IP address; whether this machine has it, binding to it tells.
 HOST = re.compile(
@@ -42,6 +42,9 @@ def run(
     no_page: Annotated[
         bool, typer.Option("--no-page", help="Leave out the page to try the models with, at / (embedded).")
     ] = False,
+    access_log: Annotated[
+        str, typer.Option(help="off, text or json: a line on stderr for each request (embedded).")
+    ] = "off",
     max_message_mb: Annotated[int, number_option(low=1, high=2047, text="Largest request (embedded).")] = 64,
     max_json_mb: Annotated[int, number_option(low=1, high=2047, text="Most JSON in a request (embedded).")] = 4,
     max_in_flight_mb: Annotated[int, number_option(low=1, high=1 << 20, text="All requests at once (embedded).")] = 512,
@@ -81,6 +84,7 @@ def run(
     ports = Ports(host, http_port, grpc_port, metrics_port)
     one_of("--engine", engine, ("embedded", "triton"))
     one_of("--control", control, ("none", "explicit"))
+    one_of("--access-log", access_log, ("off", "text", "json"))
     if not HOST.fullmatch(host):
         raise RequestError(f"{host!r} is no address to listen on", "--host 127.0.0.1, or a name of this machine")
     if not repository.is_dir():
@@ -110,14 +114,15 @@ def run(
     from nanocv_cli.serving.embedded.credentials import CredentialFiles
     from nanocv_cli.serving.embedded.limits import DEFAULT_LIMITS, Limits, ModelLimits
     from nanocv_cli.serving.embedded.server import Settings, run, serve
+    from nanocv_cli.serving.embedded.server_log import ServerLog
     from nanocv_cli.tasks.table import postprocessor_for
 
     def tell(addresses: Addresses) -> None:
         if as_json:
             emit(vars(addresses))
-        say(f"HTTP {addresses.http}   gRPC {addresses.grpc}   metrics http://{addresses.metrics}/metrics")
+        log.say(f"HTTP {addresses.http}   gRPC {addresses.grpc}   metrics http://{addresses.metrics}/metrics")
         if not no_page:
-            say(f"a page to try the models: http://{addresses.http}/")
+            log.say(f"a page to try the models: http://{addresses.http}/")
 
     models = ModelLimits(
         copies=max_copies or DEFAULT_LIMITS.copies,
@@ -131,4 +136,5 @@ def run(
     settings = Settings(
         ports, limits, models, manner, poll_s, tuple(allowed_host or ()), CredentialFiles(key_file), not no_page
     )
-    run(serve(repository, settings, postprocessor_for, say, tell))
+    with ServerLog(access_log) as log:
+        run(serve(repository, settings, postprocessor_for, log, tell))

@@ -66,6 +66,7 @@ PENDING = (
     "nv_inference_pending_request_count",
     "Instantaneous number of pending requests awaiting execution per-model.",
 )
+DROPPED = ("nanocv_log_lines_dropped", "Number of lines of the server's log that were dropped")
 END_OF_METRICS = b"# EOF\n"  # of OpenMetrics
 
 
@@ -163,14 +164,18 @@ def counted_models(library: Library, name: str, version: str) -> list[LoadedMode
     return [library.find(name, number) for number in versions]
 
 
-def exposition(library: Library) -> bytes:
+def exposition(library: Library, dropped: int) -> bytes:
     """All metrics in Prometheus' text format.
+
+    Args:
+        library: the models that are counted.
+        dropped: lines that the log had no room for.
 
     It is written as OpenMetrics, whose writer takes names as they are; the other one ends each counter's in _total,
     and Triton's have no such ending. The two formats differ only in the mark at the end.
     """
     registry = CollectorRegistry()
-    registry.register(_ModelCollector(library))
+    registry.register(_ModelCollector(library, dropped))
     written: bytes = generate_latest(registry)  # type: ignore[no-untyped-call]
     return written.removesuffix(END_OF_METRICS)
 
@@ -217,8 +222,8 @@ def _model_statistics(model: LoadedModel) -> JsonObject:
 
 
 class _ModelCollector(Collector):
-    def __init__(self, library: Library) -> None:
-        self._library = library
+    def __init__(self, library: Library, dropped: int) -> None:
+        self._library, self._dropped = library, dropped
 
     def collect(self) -> Iterator[Metric]:
         models = [(model, {"model": model.name, "version": str(model.version)}) for model in self._library.loaded()]
@@ -234,6 +239,9 @@ class _ModelCollector(Collector):
             pending.add_sample(pending.name, labels, model.waiting)
         yield failures
         yield pending
+        dropped = Metric(*DROPPED, "counter")
+        dropped.add_sample(dropped.name, {}, self._dropped)
+        yield dropped
 
 
 def _counted(model: LoadedModel, attribute: str) -> int:

@@ -27,6 +27,7 @@ from nanocv_cli.serving.embedded.http.service import HttpService
 from nanocv_cli.serving.embedded.image_reading import ImageReader
 from nanocv_cli.serving.embedded.library import Library
 from nanocv_cli.serving.embedded.limits import DEFAULT_LIMITS, Limits, ModelLimits, fitting
+from nanocv_cli.serving.embedded.server_log import ServerLog
 from nanocv_cli.serving.ports import Addresses, Control, Ports, address
 from nanocv_cli.untrusted import first_line
 
@@ -73,7 +74,7 @@ async def serve(
     repository: Path,
     settings: Settings,
     postprocessor_for: PostprocessorFor,
-    say: Callable[[str], None],
+    log: ServerLog,
     started: Callable[[Addresses], None],
 ) -> None:
     """Serves a repository until SIGINT or SIGTERM, then answers what is in flight and ends.
@@ -82,7 +83,7 @@ async def serve(
         repository: a Triton model repository.
         settings: how.
         postprocessor_for: what understands a task's outputs, for images that are sent as they are; see `ImageDoor`.
-        say: takes lines about what happens.
+        log: takes lines about what happens, and about requests if it has a form for those.
         started: called once with the addresses, when all models are ready.
 
     Raises:
@@ -93,12 +94,12 @@ async def serve(
     library = Library(repository, settings.models)
     exit_code = 1
     try:
-        await _serve(library, settings, postprocessor_for, say, started)
+        await _serve(library, settings, postprocessor_for, log, started)
         exit_code = 0
     finally:
         # The ports are closed and their clients answered: nobody waits for anything any more.
         if not await library.close():
-            say("some requests were still running and were given up")
+            log.say("some requests were still running and were given up")
             _exit_in_spite_of_threads(exit_code)
 
 
@@ -142,9 +143,10 @@ async def _serve(
     library: Library,
     settings: Settings,
     postprocessor_for: PostprocessorFor,
-    say: Callable[[str], None],
+    log: ServerLog,
     started: Callable[[Addresses], None],
 ) -> None:
+    say, tell = log.say, None if log.form == "off" else log.tell
     ports, limits = settings.ports, fitting(settings.limits)
     budget, executor = Budget(limits.flight_bytes), SmallestFirstExecutor()
     credentials = Credentials(settings.credentials, say)
@@ -153,11 +155,11 @@ async def _serve(
     known = fingerprints(library)
     await _load_all(library, say)
     page = page_answers() if settings.page else NO_PAGE
-    http = HttpService(library, access, limits, executor, guard, ImageReader(limits), postprocessor_for, page)
+    http = HttpService(library, access, limits, executor, guard, log, ImageReader(limits), postprocessor_for, page)
     sides: list[HttpServer | GrpcServer] = [
-        HttpServer(http.answer, access, limits, budget, http.gate),
-        GrpcServer(library, access, limits, budget, executor, guard),
-        HttpServer(http.answer_metrics, access, limits, budget, http.gate_metrics),
+        HttpServer(http.answer, access, limits, budget, http.gate, tell),
+        GrpcServer(library, access, limits, budget, executor, guard, tell),
+        HttpServer(http.answer_metrics, access, limits, budget, http.gate_metrics, tell),
     ]
     with _signalled(credentials.reload if credentials.are_there else None) as stopping:
         async with contextlib.AsyncExitStack() as open_parts:

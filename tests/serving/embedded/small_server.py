@@ -12,6 +12,7 @@ from typing import IO
 
 from nanocv_cli.serving.embedded.limits import Limits
 from nanocv_cli.serving.embedded.server import Settings, run, serve
+from nanocv_cli.serving.embedded.server_log import ServerLog
 from nanocv_cli.serving.launch import Server, stop
 from nanocv_cli.serving.ports import Addresses, Ports
 from nanocv_cli.tasks.table import postprocessor_for
@@ -59,6 +60,13 @@ def small_server(repository: Path, limits: Limits = SMALL) -> Iterator[SmallServ
             stop(process)
 
 
+class FaultLog(ServerLog):
+    """Says nothing but what has gone wrong."""
+
+    def say(self, text: str) -> None:
+        """What goes right."""
+
+
 def main(repository: str, limits: str) -> None:
     """What the process runs."""
 
@@ -66,7 +74,8 @@ def main(repository: str, limits: str) -> None:
         print(json.dumps(asdict(addresses)), flush=True)  # noqa: T201
 
     settings = Settings(Ports("127.0.0.1", 0, 0, 0), Limits(**json.loads(limits)), control="explicit")
-    run(serve(Path(repository), settings, postprocessor_for, lambda line: None, tell))
+    with FaultLog() as log:
+        run(serve(Path(repository), settings, postprocessor_for, log, tell))
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from nanocv_cli.serving.embedded.http.service import UNSUPPORTED, HttpService
 from nanocv_cli.serving.embedded.image_reading import ImageReader
 from nanocv_cli.serving.embedded.library import Library
 from nanocv_cli.serving.embedded.limits import Limits
+from nanocv_cli.serving.embedded.server_log import ServerLog
 from nanocv_cli.serving.key_file import ROLES, Role, add_key
 from nanocv_cli.serving.launch import Server, started
 from tests.conftest import run_nanocv
@@ -137,7 +138,15 @@ def test_every_path_and_method_of_the_router_is_named_above() -> None:
     executor = SmallestFirstExecutor()
     reader, no_tasks = ImageReader(Limits()), cast(PostprocessorFor, None)
     service = HttpService(
-        cast(Library, None), Access("localhost"), Limits(), executor, Guard(), reader, no_tasks, page_answers()
+        cast(Library, None),
+        Access("localhost"),
+        Limits(),
+        executor,
+        Guard(),
+        ServerLog(),
+        reader,
+        no_tasks,
+        page_answers(),
     )
     found = {
         **{path.decode(): one for path, (one, _, _) in service._known.items()},

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 import grpc
 from google.protobuf.message_factory import GetMessageClass
@@ -57,6 +58,7 @@ class GrpcServer:
         budget: of bytes in flight.
         executor: where long work on requests is done.
         guard: whose key lets calls in.
+        tell: told of each exchange that has ended; None: nobody is.
     """
 
     def __init__(
@@ -67,8 +69,9 @@ class GrpcServer:
         budget: Budget,
         executor: SmallestFirstExecutor,
         guard: Guard,
+        tell: Callable[[Exchange], None] | None,
     ) -> None:
-        self._guard = guard
+        self._guard, self._tell = guard, tell
         self._service, self._limits, self._executor = GrpcService(library, access, executor), limits, executor
         self._calls = OpenCalls(budget, limits)
         self._server = grpc.aio.server(options=_options(limits))
@@ -99,14 +102,14 @@ class GrpcServer:
     def _handler(self, method: Any) -> tuple[str, grpc.RpcMethodHandler[Any, Any]]:
         roles = ROLES.get(method.name, CONTROL)
         if method.client_streaming:
-            run = partial(self._run, self._stream, Phase.BETWEEN, roles)
+            run = partial(self._run, method.name, self._stream, Phase.BETWEEN, roles)
             return method.name, grpc.stream_stream_rpc_method_handler(run)
         kind, own = GetMessageClass(method.input_type), getattr(self._service, method.name, self._service.unsupported)
         if method.name == "ModelInfer":
             reply, limit = partial(self._infer), self._limits.message_bytes
         else:
             reply, limit = partial(self._ask, kind, own), self._limits.text_bytes
-        run = partial(self._run, partial(self._unary, reply, limit), Phase.SENDING, roles)
+        run = partial(self._run, method.name, partial(self._unary, reply, limit), Phase.SENDING, roles)
         return method.name, grpc.stream_unary_rpc_method_handler(run)
 
     async def _unary(self, reply: Callable[[bytes, OpenCall], Awaitable[Any]], limit: int, call: OpenCall) -> bytes:
@@ -114,6 +117,7 @@ class GrpcServer:
         content = await call.context.read()
         if not isinstance(content, bytes):
             raise Fault("there is no message")
+        call.exchange.bytes_in = len(content)
         content = await self._inflated(content, limit, call)
         call.stand(Phase.WORKING)
         answer: bytes = (await reply(content, call)).SerializeToString()
@@ -123,37 +127,53 @@ class GrpcServer:
     async def _stream(self, call: OpenCall) -> None:
         while isinstance(content := await call.context.read(), bytes):
             self._let_in(call.context, INFER)  # its key may have been taken away meanwhile
+            call.exchange.bytes_in, status = len(content), grpc.StatusCode.OK
             try:
                 self._guard.count(call.exchange.key)
                 content = await self._inflated(content, self._limits.message_bytes, call)
                 call.stand(Phase.WORKING)
                 reply = pb.ModelStreamInferResponse(infer_response=await self._infer(content, call))
             except Fault as fault:
+                status = fault.status.grpc
                 reply = pb.ModelStreamInferResponse(error_message=fault.message, infer_response=named(content))
             call.take()
-            await call.context.write(reply.SerializeToString())
+            answer = reply.SerializeToString()
+            await call.context.write(answer)
             call.holding.release()
+            self._end(call.context, call.exchange, status, len(answer))
+            call.exchange = call.exchange.next()
             call.stand(Phase.BETWEEN)
 
     async def _run(
-        self, work: Callable[[OpenCall], Awaitable[Any]], phase: Phase, roles: Roles, _: Any, context: Context
+        self,
+        method: str,
+        work: Callable[[OpenCall], Awaitable[Any]],
+        phase: Phase,
+        roles: Roles,
+        _: Any,
+        context: Context,
     ) -> Any:
         """Runs a call's work; whatever goes wrong with it becomes its status."""
         call: OpenCall | None = None
-        exchange = begun(context)
+        exchange = begun(context, method)
         try:
             exchange.key = self._let_in(context, roles)
             call = self._calls.enter(context, phase, exchange)
-            return await work(call)
+            answer = await work(call)
+            if answer is not None:  # of a stream each message has been told of
+                self._end(context, exchange, grpc.StatusCode.OK, len(answer))
+            return answer
         # No error is kept: it would hold its frames, they the request's bytes, and this frame the error.
         except Fault as fault:
             status, message = fault.status, fault.message
         except asyncio.CancelledError:
             if call is None or call.lost is None:
+                self._end(context, call.exchange if call else exchange, grpc.StatusCode.CANCELLED, 0)
                 raise
             status, message = call.lost.status, call.lost.message
         except Exception as error:
             status, message = Status.INTERNAL, DEFECTS.answer(error).message
+        self._end(context, call.exchange if call else exchange, status.grpc, 0)
         return await context.abort(status.grpc, message)
 
     def _let_in(self, context: Context, roles: Roles) -> str:
@@ -162,6 +182,13 @@ class GrpcServer:
             return ""
         given = [value for name, value in context.invocation_metadata() or () if name == "authorization"]
         return self._guard.check(str(given[0]) if len(given) == 1 else None, roles)
+
+    def _end(self, context: Context, exchange: Exchange, status: grpc.StatusCode, size: int) -> None:
+        """An exchange has ended, with an answer of so many bytes."""
+        if self._tell:
+            exchange.client = unquote(context.peer()).partition(":")[2]
+            exchange.end(status.name, size)
+            self._tell(exchange)
 
     async def _infer(self, content: bytes, call: OpenCall) -> Any:
         beside = beside_tensors(content)
@@ -184,10 +211,10 @@ class GrpcServer:
         return bytes(await inflated(content, limit, call.holding, self._executor, "the compressed message"))
 
 
-def begun(context: Context) -> Exchange:
+def begun(context: Context, method: str) -> Exchange:
     """A call's exchange, by the metadata that it came with; what goes back with its answer is told to gRPC."""
     sent = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
-    exchange = Exchange()
+    exchange = Exchange(protocol="grpc", method=method)
     exchange.begin(sent.get(REQUEST_ID), sent.get(TRACE_PARENT))
     context.set_trailing_metadata(tuple(exchange.told))
     return exchange

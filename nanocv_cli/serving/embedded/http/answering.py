@@ -5,13 +5,16 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
-from nanocv_cli.serving.embedded.exchange import REQUEST_ID, TRACE_PARENT
+from nanocv_cli.serving.embedded.exchange import REQUEST_ID, TRACE_PARENT, Exchange
 from nanocv_cli.serving.embedded.faults import DEFECTS
 from nanocv_cli.serving.embedded.http.messages import HttpAnswer, HttpRequest
 
 PART = 1 << 18  # bytes of an answer that are written at once
+GONE = 499  # the status, in the log alone, of what was not answered because its client had gone; nginx's
+LONGEST_PATH = 500  # bytes of one in the log
 
 Handler = Callable[[HttpRequest], Awaitable[HttpAnswer]]
+Tell = Callable[[Exchange], None]
 
 
 class ReadingHalf(Protocol):
@@ -49,16 +52,19 @@ class AnswerQueue:
     Args:
         handler: makes an answer.
         reading: the other half of the connection.
+        tell: told of each exchange that has ended; None: nobody is.
 
     Attributes:
         waiting: requests whose turn has not come.
         answered: the one that is worked on.
+        unanswered: likewise, until the first byte of its answer is written.
     """
 
-    def __init__(self, handler: Handler, reading: ReadingHalf) -> None:
-        self._handler, self._reading = handler, reading
+    def __init__(self, handler: Handler, reading: ReadingHalf, tell: Tell | None) -> None:
+        self._handler, self._reading, self._tell = handler, reading, tell
         self.waiting: deque[HttpRequest] = deque()
         self.answered: HttpRequest | None = None
+        self.unanswered: HttpRequest | None = None
         self._task: asyncio.Task[None] | None = None
 
     def connect(self, transport: asyncio.Transport) -> None:
@@ -122,10 +128,26 @@ class AnswerQueue:
             self._reading.abort()
 
     async def _answer(self, request: HttpRequest) -> None:
-        answer, exchange = request.refusal, request.exchange
-        exchange.begin(request.headers.get(REQUEST_ID), request.headers.get(TRACE_PARENT))
+        request.exchange.begin(request.headers.get(REQUEST_ID), request.headers.get(TRACE_PARENT))
+        size, status = len(request.body), GONE
+        try:
+            answer = await self._made(request)
+            status = answer.status
+            keep_alive = request.keep_alive and self._reading.keeps_alive(bool(self.waiting))
+            if not self._transport.is_closing():
+                await self._writer.send(request, answer, keep_alive)
+        finally:
+            if self._tell:
+                sent = 0 if status == GONE or request.method == "HEAD" else len(answer.body)
+                self._tell_of(self._tell, request, size, status, sent)
+        if not keep_alive:
+            self._reading.stop_reading()
+            self.forget()
+
+    async def _made(self, request: HttpRequest) -> HttpAnswer:
+        answer = request.refusal
         if answer is None:
-            self.answered = request
+            self.answered = self.unanswered = request
             try:
                 answer = await self._handler(request)
             except asyncio.CancelledError:
@@ -134,12 +156,18 @@ class AnswerQueue:
                 answer = request.refusal
                 if self._task:
                     self._task.uncancel()
-        keep_alive = request.keep_alive and self._reading.keeps_alive(bool(self.waiting))
-        if not self._transport.is_closing():
-            await self._writer.send(request, answer, keep_alive)
-        if not keep_alive:
-            self._reading.stop_reading()
-            self.forget()
+            finally:
+                self.unanswered = None
+        return answer
+
+    def _tell_of(self, tell: Tell, request: HttpRequest, size: int, status: int, sent: int) -> None:
+        exchange = request.exchange
+        exchange.protocol, exchange.method, exchange.bytes_in = "http", request.method, size
+        exchange.path = request.target.partition(b"?")[0][:LONGEST_PATH].decode("latin-1")
+        host, port, *_ = self._transport.get_extra_info("peername") or ("", 0)
+        exchange.client = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        exchange.end(status, sent)
+        tell(exchange)
 
     def _wait_for_taking(self, waits: bool) -> None:
         if waits:

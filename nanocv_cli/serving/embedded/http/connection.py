@@ -12,7 +12,8 @@ from nanocv_cli.serving.embedded.budget import SLOW_SECONDS, Holding
 from nanocv_cli.serving.embedded.faults import DEFECTS, Fault, Status
 from nanocv_cli.serving.embedded.http.answering import AnswerQueue
 from nanocv_cli.serving.embedded.http.messages import HttpRequest, refused
-from nanocv_cli.serving.embedded.http.reader import RequestReader, unread_bytes
+from nanocv_cli.serving.embedded.http.presence import Presence
+from nanocv_cli.serving.embedded.http.reader import RequestReader
 
 if TYPE_CHECKING:
     from nanocv_cli.serving.embedded.http.server import HttpServer
@@ -45,6 +46,7 @@ class HttpConnection(asyncio.Protocol):
         stage: where it stands.
         since: from when on, by `time.monotonic`.
         deadline: when it must have moved on, by `time.monotonic`.
+        presence: whether the client is there.
     """
 
     def __init__(self, server: HttpServer) -> None:
@@ -52,17 +54,17 @@ class HttpConnection(asyncio.Protocol):
         self._server = server
         self._reader = RequestReader(server.budget, server.limits.message_bytes, self._check, self._queue)
         self._unparsed = b""
-        self._answers = AnswerQueue(server.handler, self)
-        self._paused = False
+        self._answers = AnswerQueue(server.handler, self, server.tell)
+        self._paused = self._refused = False
         self._last = False  # the client has said that nothing will follow
         self._deaf = False  # whatever follows is not read
-        self._refused = False
 
     # What asyncio calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports do what asyncio.Transport promises, without being one.
         self._transport = cast(asyncio.Transport, transport)
+        self.presence = Presence(self._transport)
         self._answers.connect(self._transport)
         if self._server.admit(self):
             self._stand(Stage.SILENT, self._server.limits.idle_seconds)
@@ -105,11 +107,6 @@ class HttpConnection(asyncio.Protocol):
         return self._moving.is_slow
 
     @property
-    def is_silent(self) -> bool:
-        """Whether the client has sent nothing that waits to be read."""
-        return not unread_bytes(self._transport.get_extra_info("socket").fileno())
-
-    @property
     def _moving(self) -> Holding:
         """What the client waits for, takes, or sends."""
         busy = self._answers.answered if self.stage in (Stage.WORKING, Stage.TAKING) else None
@@ -125,8 +122,14 @@ class HttpConnection(asyncio.Protocol):
         """Whether it has asked for more before it was answered."""
         return len(self._answers.waiting) > 1
 
-    def expire(self) -> None:
-        """The deadline is over."""
+    def look(self) -> None:
+        """Ends what took too long, and what nobody waits for; called several times a second."""
+        if time.monotonic() > self.deadline:
+            self._expire()
+        elif self._last and (request := self._answers.unanswered):
+            self.presence.ask(request.version)
+
+    def _expire(self) -> None:
         if self.stage == Stage.BODY and (more := self._body_seconds()) > 0:
             self._stand(Stage.BODY, more)
         elif self.stage in (Stage.HEAD, Stage.BODY):
@@ -218,12 +221,11 @@ class HttpConnection(asyncio.Protocol):
         return reader.begun + limits.body_seconds + reader.received / limits.body_rate - time.monotonic()
 
     def _check(self, request: HttpRequest) -> None:
-        """Looks at a head: whether this client may ask, and whether it waits to hear that it may send the body."""
+        """Looks at a head: whether this client may ask, and waits to hear so."""
         self._server.access.check(request.method, request.headers, self._local_address)
         self._server.gate(request)
-        # While another request is answered, it would take this for the beginning of that answer.
-        if request.headers.get("expect", "").lower() == "100-continue" and not self._answers.is_busy:
-            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        if not self._answers.is_busy:  # else it would take this for the beginning of that answer
+            self.presence.invite(request.headers)
 
     def _queue(self, request: HttpRequest) -> None:
         request.holding.rest(partial(self._drop, request))

@@ -28,6 +28,7 @@ class HttpRequest:
         holding: the bytes it holds, until its answer is with the client.
         method: as sent (`GET`).
         target: path and query as sent.
+        version: of HTTP, as `1.1`.
         headers: names in lower case; none twice that this server reads.
         body: as sent, not yet uncompressed.
         keep_alive: whether the client wants to ask again on this connection.
@@ -38,6 +39,7 @@ class HttpRequest:
     holding: Holding
     method: str = ""
     target: bytes = b""
+    version: str = "1.1"
     headers: dict[str, str] = field(default_factory=dict)
     body: Body = b""
     keep_alive: bool = True

@@ -7,9 +7,6 @@ said, and are not parsed a second time.
 
 from __future__ import annotations
 
-import array
-import fcntl
-import termios
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -47,15 +44,15 @@ class KnownHead:
 
     Attributes:
         text: all of it, with the empty line at its end.
-        method, target, headers, keep_alive: see `HttpRequest`.
+        method, target, version, headers: see `HttpRequest`.
         length: of the body that follows it.
     """
 
     text: bytes
     method: str
     target: bytes
+    version: str
     headers: dict[str, str]
-    keep_alive: bool
     length: int
 
 
@@ -156,7 +153,8 @@ class RequestReader:
         request = self.request
         request.method = self._parser.get_method().decode("latin-1")
         request.keep_alive = self._parser.should_keep_alive()
-        length = body_length(request.headers, self._parser.get_http_version())
+        request.version = self._parser.get_http_version()
+        length = body_length(request.headers, request.version)
         if length is not None and length > self._largest:
             raise TooLarge(self._largest)
         self._check(request)
@@ -206,13 +204,14 @@ class RequestReader:
     def _remember(self, text: bytes) -> None:
         request = self.request
         if self._left > 0:  # a body whose length the head tells
-            self._known = KnownHead(text, request.method, request.target, request.headers, True, self._left)
+            self._known = KnownHead(text, request.method, request.target, request.version, request.headers, self._left)
 
     def _repeat(self, known: KnownHead) -> None:
         """The client has sent a head once more; whether it may ask is another question each time."""
         request = self.request
         self.begun = time.monotonic()
-        request.method, request.target, request.headers = known.method, known.target, known.headers
+        request.method, request.target, request.version = known.method, known.target, known.version
+        request.headers = known.headers
         self._check(request)
         self.in_body, self._left, self._unparsed = True, known.length, True
 
@@ -258,16 +257,6 @@ def body_length(headers: dict[str, str], version: str) -> int | None:
     if coding.strip().lower() != "chunked":
         raise Fault("Transfer-Encoding other than chunked is not supported", Status.UNSUPPORTED)
     return None
-
-
-def unread_bytes(descriptor: int) -> int:
-    """How many bytes a socket holds for whoever reads it; 0 also where the system does not tell."""
-    found = array.array("i", [0])
-    try:
-        fcntl.ioctl(descriptor, termios.FIONREAD, found)
-    except OSError:  # it is closed
-        return 0
-    return found[0]
 
 
 def _head_too_large() -> Fault:

@@ -12,7 +12,7 @@ from itertools import chain, islice
 from nanocv_cli.serving.embedded.access import Access
 from nanocv_cli.serving.embedded.background import SMALL
 from nanocv_cli.serving.embedded.budget import Budget
-from nanocv_cli.serving.embedded.http.answering import Handler
+from nanocv_cli.serving.embedded.http.answering import Handler, Tell
 from nanocv_cli.serving.embedded.http.connection import HttpConnection, Stage
 from nanocv_cli.serving.embedded.http.messages import HttpRequest
 from nanocv_cli.serving.embedded.limits import Limits
@@ -31,12 +31,20 @@ class HttpServer:
         limits: for all clients.
         budget: of bytes in flight, shared with other protocols.
         gate: looks at a request's head, and raises Fault where its key does not let it in.
+        tell: told of each exchange that has ended, if it is to be.
     """
 
     def __init__(
-        self, handler: Handler, access: Access, limits: Limits, budget: Budget, gate: Callable[[HttpRequest], None]
+        self,
+        handler: Handler,
+        access: Access,
+        limits: Limits,
+        budget: Budget,
+        gate: Callable[[HttpRequest], None],
+        tell: Tell | None = None,
     ) -> None:
-        self.handler, self.access, self.limits, self.budget, self.gate = handler, access, limits, budget, gate
+        self.handler, self.access, self.limits, self.budget = handler, access, limits, budget
+        self.gate, self.tell = gate, tell
         self.connections: set[HttpConnection] = set()
         # By stage, in the order in which they came to it.
         self._standing: list[dict[HttpConnection, None]] = [{} for _ in Stage]
@@ -90,7 +98,7 @@ class HttpServer:
         now = time.monotonic()
         ending, silent, idle, *sending, working = (list(islice(standing, LOOKED_AT)) for standing in self._standing)
         # What a client has sent may be here, and not be read yet.
-        still = [one for one in chain(silent, idle, *sending) if one.is_silent]
+        still = [one for one in chain(silent, idle, *sending) if one.presence.is_silent]
         still.sort(key=lambda one: one.since)
         for connection in chain(
             ending,
@@ -116,7 +124,5 @@ class HttpServer:
         """Ends connections that stand still: cheaper than a timer for each request."""
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
-            now = time.monotonic()
             for connection in list(self.connections):
-                if now > connection.deadline:
-                    connection.expire()
+                connection.look()

@@ -22,6 +22,7 @@ from nanocv_cli.serving.embedded.limits import Limits
 from nanocv_cli.serving.embedded.management import counted_models, expect_name, exposition, load_override
 from nanocv_cli.serving.embedded.model import LoadedModel
 from nanocv_cli.serving.embedded.outlines import LONGEST_TEXT
+from nanocv_cli.serving.embedded.server_log import ServerLog
 
 UNSUPPORTED = ("systemsharedmemory", "cudasharedmemory", "trace", "logging")
 DEEPEST_PATH = 8  # parts of the longest path there is
@@ -51,6 +52,7 @@ class HttpService:
         limits: of requests.
         executor: where long work on them is done.
         guard: whose key lets them in.
+        log: of which the metrics tell, too.
         reader: decodes images.
         postprocessor_for: see `ImageDoor`.
         page: static answers by path; see `page.page_answers`.
@@ -63,11 +65,12 @@ class HttpService:
         limits: Limits,
         executor: SmallestFirstExecutor,
         guard: Guard,
+        log: ServerLog,
         reader: ImageReader,
         postprocessor_for: PostprocessorFor,
         page: Mapping[bytes, HttpAnswer],
     ) -> None:
-        self._guard = guard
+        self._guard, self._log = guard, log
         self._library, self._access, self._limits, self._executor = library, access, limits, executor
         self._image_door = ImageDoor(reader, executor, postprocessor_for)
         self._page = page
@@ -130,7 +133,7 @@ class HttpService:
         if request.method not in ("GET", "HEAD"):
             return _wrong_method("GET")
         try:
-            return HttpAnswer(exposition(self._library), content_type="text/plain; charset=utf-8")
+            return HttpAnswer(exposition(self._library, self._log.dropped), content_type="text/plain; charset=utf-8")
         except Exception as error:  # as above
             return refused(DEFECTS.answer(error))
 
