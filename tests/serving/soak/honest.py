@@ -1,5 +1,7 @@
 """Clients that play by the rules and check every bit that they are answered."""
 
+import contextlib
+import json
 import queue
 import random
 import threading
@@ -7,20 +9,20 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from http.client import HTTPConnection
 from typing import Any
 
 import grpc
 import numpy as np
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
-from nanocv_cli.serving.launch import Server
 from nanocv_cli.untrusted import first_line
-from tests.serving.conformance.clients import Client
+from tests.serving.soak.keyed import KeyedServer
 from tests.serving.soak.pace import Pace
-from tests.serving.soak.questions import Question, Questions
+from tests.serving.soak.questions import RARE, Question, Questions
 
 PAUSE = 0.02  # seconds, at a pace of 1
-WAYS = ("http", "grpc", "stream")
+WAYS = ("http", "grpc", "stream", "image")
 ASKED_BY_ONE = 200  # requests, after which a client leaves and another one comes
 ASKED_IN_A_STREAM = 8
 MOST_AS_JSON = 2000  # bytes of an answer that is asked for as JSON at times
@@ -44,10 +46,11 @@ class Tally:
     _seconds: list[float] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def right(self, seconds: float) -> None:
+    def right(self, way: str, seconds: float) -> None:
         """One was answered right, after so long."""
         with self._lock:
             self.counts["right"] += 1
+            self.counts[f"right by {way}"] += 1
             self._seconds.append(seconds)
 
     def did(self, what: str) -> None:
@@ -69,7 +72,7 @@ class Tally:
         return taken
 
 
-def ask_on(way: str, server: Server, questions: Questions, tally: Tally, pace: Pace, seed: int) -> None:
+def ask_on(way: str, server: KeyedServer, questions: Questions, tally: Tally, pace: Pace, seed: int) -> None:
     """Asks and checks until the soak ends.
 
     Args:
@@ -81,17 +84,19 @@ def ask_on(way: str, server: Server, questions: Questions, tally: Tally, pace: P
         seed: of what is asked, and in which order.
     """
     chance = random.Random(seed)
-    while not pace.is_over:
+    while not pace.is_over and (way != "image" or questions.of_images):
         try:
-            (_in_streams if way == "stream" else _one_by_one)(way, server, questions, tally, pace, chance)
+            ask = {"stream": _in_streams, "image": _by_images}.get(way, _one_by_one)
+            ask(way, server, questions, tally, pace, chance)
         except Exception as error:
-            tally.failed("failed", f"{way}: {type(error).__name__}: {first_line(error)}")
+            what = f"{error.code()}: {error.details()}" if isinstance(error, grpc.Call) else first_line(error)
+            tally.failed("failed", f"{way}, beside {tally.doing}: {type(error).__name__}: {what}")
 
 
 def _one_by_one(
-    way: str, server: Server, questions: Questions, tally: Tally, pace: Pace, chance: random.Random
+    way: str, server: KeyedServer, questions: Questions, tally: Tally, pace: Pace, chance: random.Random
 ) -> None:
-    client = Client(server, way)
+    client = server.client(way)
     try:
         for _ in range(ASKED_BY_ONE):
             question = questions.draw(chance)
@@ -110,12 +115,14 @@ def _one_by_one(
 
 
 def _in_streams(
-    way: str, server: Server, questions: Questions, tally: Tally, pace: Pace, chance: random.Random
+    way: str, server: KeyedServer, questions: Questions, tally: Tally, pace: Pace, chance: random.Random
 ) -> None:
     to_send: queue.Queue[Any] = queue.Queue()
-    with grpc.insecure_channel(server.grpc) as channel:
+    with server.channel() as channel:
         stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
-        answers: Iterator[Any] = stub.ModelStreamInfer(iter(to_send.get, None), timeout=TIMEOUT)
+        answers: Iterator[Any] = stub.ModelStreamInfer(
+            iter(to_send.get, None), timeout=TIMEOUT, metadata=server.metadata
+        )
         for _ in range(ASKED_IN_A_STREAM):
             question = questions.draw(chance)
             start = time.monotonic()
@@ -131,6 +138,28 @@ def _in_streams(
         to_send.put(None)
         for _ in answers:
             tally.failed("wrong", f"{way}: an answer to no question")
+
+
+def _by_images(
+    way: str, server: KeyedServer, questions: Questions, tally: Tally, pace: Pace, chance: random.Random
+) -> None:
+    with contextlib.closing(HTTPConnection(server.http, timeout=TIMEOUT)) as connection:
+        for _ in range(ASKED_BY_ONE):
+            question = chance.choice(questions.of_images)
+            headers = {"Content-Type": "image/any", "Authorization": server.authorization}
+            start = time.monotonic()
+            connection.request("POST", f"/v2/models/{question.model}/infer", question.file, headers)
+            answer = connection.getresponse()
+            document = json.loads(answer.read())
+            seconds = time.monotonic() - start
+            if answer.status != 200:
+                tally.failed("failed", f"{way}: {question.model}: {answer.status} {document}")
+            elif document != question.document:
+                tally.failed("wrong", f"{way}: {question.model}: {document}, not {question.document}")
+            else:
+                tally.right(way, seconds)
+            if pace.wait(RARE * PAUSE):
+                return
 
 
 def as_message(question: Question) -> Any:
@@ -162,4 +191,4 @@ def _check(way: str, question: Question, found: dict[str, Any], seconds: float, 
         if array.tobytes() != right.tobytes():
             tally.failed("wrong", f"{way}: {question.model}: {name} differs in {np.sum(array != right)} values")
             return
-    tally.right(seconds)
+    tally.right(way, seconds)

@@ -1,26 +1,33 @@
 """Who runs the server: loads, unloads, hangs up, scrapes and asks how it is, in the midst of it all."""
 
+import contextlib
 import os
 import random
 import signal
+import time
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
+from tritonclient.utils import InferenceServerException
 
-from nanocv_cli.serving.launch import Server
+from nanocv_cli.files import write_text
+from nanocv_cli.serving.key_file import add_key
 from nanocv_cli.untrusted import first_line
 from tests.serving.conformance.clients import Client, refusal
 from tests.serving.soak.honest import Tally
+from tests.serving.soak.keyed import KeyedServer
 from tests.serving.soak.pace import Pace
 from tests.serving.soak.questions import BROKEN, LOADED_AGAIN, PASSING, doubled
 
-Act = Callable[[Server, Client, random.Random], None]
+HANGUP_SECONDS = 20.0
+
+Act = Callable[[KeyedServer, Client, random.Random], None]
 
 
-def manage(server: Server, repository: Path, pause: float, tally: Tally, pace: Pace, seed: int) -> None:
+def manage(server: KeyedServer, repository: Path, pause: float, tally: Tally, pace: Pace, seed: int) -> None:
     """Does one of its acts after each pause, until the soak ends; counts them by name.
 
     Args:
@@ -40,7 +47,7 @@ def manage(server: Server, repository: Path, pause: float, tally: Tally, pace: P
     while not pace.rest(pause):
         to_do = to_do or chance.sample(acts, len(acts))
         act = to_do.pop()
-        client = Client(server, chance.choice(["http", "grpc"]))
+        client = server.client(chance.choice(["http", "grpc"]))
         try:
             act(server, client, chance)
             tally.did(act.__name__.replace("_", " "))
@@ -50,12 +57,12 @@ def manage(server: Server, repository: Path, pause: float, tally: Tally, pace: P
             client.raw.close()
 
 
-def load_again(server: Server, client: Client, chance: random.Random) -> None:
+def load_again(server: KeyedServer, client: Client, chance: random.Random) -> None:
     """A model that is being asked."""
     client.raw.load_model(chance.choice(LOADED_AGAIN))
 
 
-def unload_and_load(server: Server, client: Client, chance: random.Random) -> None:
+def unload_and_load(server: KeyedServer, client: Client, chance: random.Random) -> None:
     """A model goes, is not there, comes back, and answers right at once."""
     question = doubled(chance, PASSING)
     client.raw.unload_model(PASSING)
@@ -65,7 +72,7 @@ def unload_and_load(server: Server, client: Client, chance: random.Random) -> No
     assert answer.tobytes() == question.outputs["y"].tobytes()
 
 
-def load_what_is_broken(server: Server, client: Client, chance: random.Random) -> None:
+def load_what_is_broken(server: KeyedServer, client: Client, chance: random.Random) -> None:
     """A graph that is none is refused, and the former one serves on."""
     question = doubled(chance, BROKEN)
     assert "cannot be loaded" in refusal(lambda: client.raw.load_model(BROKEN)).message
@@ -73,14 +80,15 @@ def load_what_is_broken(server: Server, client: Client, chance: random.Random) -
     assert answer.tobytes() == question.outputs["y"].tobytes()
 
 
-def scrape(server: Server, client: Client, chance: random.Random) -> None:
+def scrape(server: KeyedServer, client: Client, chance: random.Random) -> None:
     """All metrics, which are what Prometheus reads."""
-    with urllib.request.urlopen(f"http://{server.metrics}/metrics", timeout=20) as answer:
+    asked = urllib.request.Request(f"http://{server.metrics}/metrics", headers={"Authorization": server.authorization})
+    with urllib.request.urlopen(asked, timeout=20) as answer:
         families = {family.name for family in text_string_to_metric_families(answer.read().decode())}
     assert "nv_inference_request_success" in families
 
 
-def describe(server: Server, client: Client, chance: random.Random) -> None:
+def describe(server: KeyedServer, client: Client, chance: random.Random) -> None:
     """Health, index, metadata, config and statistics."""
     assert client.raw.is_server_live()
     assert client.raw.is_server_ready()
@@ -89,10 +97,28 @@ def describe(server: Server, client: Client, chance: random.Random) -> None:
     assert client.json("get_model_repository_index")
 
 
-def hang_up(server: Server, client: Client, chance: random.Random) -> None:
-    """SIGHUP: what is read anew then is, and nobody notices."""
+def hang_up(server: KeyedServer, client: Client, chance: random.Random) -> None:
+    """A key is made and taken away again: each is so after a SIGHUP, and nobody else notices."""
+    former = server.key_file.read_text(encoding="utf-8")
+    new = server.client(client.protocol, add_key(server.key_file, "new", ["infer"], None))
+    try:
+        _hang_up_until(server, new.raw.is_model_ready)
+        write_text(server.key_file, former)
+        _hang_up_until(server, lambda name: bool(refusal(lambda: new.raw.get_model_config(name))))
+    finally:
+        new.raw.close()
+
+
+def _hang_up_until(server: KeyedServer, is_so: Callable[[str], bool]) -> None:
+    """Sends SIGHUP, and asks about a model until that has had its effect."""
     os.kill(server.pid, signal.SIGHUP)
-    assert client.raw.is_server_live()
+    deadline = time.monotonic() + HANGUP_SECONDS
+    while time.monotonic() < deadline:
+        with contextlib.suppress(InferenceServerException, AssertionError):
+            if is_so("doubling"):
+                return
+        time.sleep(0.05)
+    raise TimeoutError(f"a SIGHUP had no effect in {HANGUP_SECONDS:g} s")
 
 
 def catches(process: int, number: signal.Signals) -> bool:

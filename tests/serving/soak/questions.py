@@ -1,17 +1,24 @@
 """What honest clients ask, and the answers that are right, to the bit: by arithmetic, or by the graph run alone."""
 
+import io
+import json
 import random
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
+from PIL import Image
 
 from nanocv_cli.config.loader import resolve_serve
 from nanocv_cli.config.project import project_root
 from nanocv_cli.engine.reference import find_graph
 from nanocv_cli.serving.repository.entry import write_entry
+from tests.conftest import draw_class_image
 from tests.serving.models import TABLE, entry_config, write_model
 
 Tensors = dict[str, np.ndarray]
@@ -39,16 +46,27 @@ class Question:
 
 
 @dataclass(frozen=True)
+class ImageQuestion:
+    """An image's file, and the document that `nanocv infer` prints for it."""
+
+    model: str
+    file: bytes
+    document: Any
+
+
+@dataclass(frozen=True)
 class Questions:
     """All that may be asked.
 
     Attributes:
         of_small: draw questions about the small graphs.
         of_shipped: questions about each shipped model; costly, so one in `RARE` requests.
+        of_images: to the same, by images as they are.
     """
 
     of_small: Sequence[Callable[[random.Random], Question]]
     of_shipped: Sequence[Sequence[Question]]
+    of_images: Sequence[ImageQuestion]
 
     def draw(self, chance: random.Random) -> Question:
         """One of them."""
@@ -67,12 +85,13 @@ def write_repository(folder: Path, shipped: Sequence[str]) -> Questions:
     """
     for name, graph in GRAPHS.items():
         write_model(folder, entry_config(name, graph, backend="onnxruntime"), graph)
-    of_shipped = []
+    of_shipped, of_images = [], []
     for reference in shipped:
         graph_file = find_graph(reference, project_root())
         entry = write_entry(graph_file, folder, resolve_serve(None, {"max_batch": 1, "threads": 1}))
         of_shipped.append(_asked_alone(graph_file, entry.model))
-    return Questions((doubled, added, looked_up), of_shipped)
+        of_images += [ImageQuestion(entry.model, file, _inferred(graph_file, file)) for file in image_files()]
+    return Questions((doubled, added, looked_up), of_shipped, of_images)
 
 
 def doubled(chance: random.Random, model: str = "doubling") -> Question:
@@ -119,3 +138,20 @@ def _input(kind: str, shape: list[int | str], drawn: np.random.Generator) -> np.
     if kind == "tensor(int64)":
         return drawn.integers(0, 2, sizes, np.int64)
     return drawn.standard_normal(sizes, np.float32)
+
+
+def image_files() -> list[bytes]:
+    """An image in each format that the server reads, the first one lying on its side."""
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    files = []
+    for format, colour, options in (("JPEG", "red", {"exif": turned}), ("PNG", "green", {}), ("WEBP", "blue", {})):
+        file = io.BytesIO()
+        draw_class_image(colour, 1, size=300).crop((0, 0, 300, 220)).save(file, format, **options)
+        files.append(file.getvalue())
+    return files
+
+
+def _inferred(graph: Path, file: bytes) -> Any:
+    command = [sys.executable, "-m", "nanocv_cli.app", "infer", "-", "--model", str(graph), "--threads", "1", "--json"]
+    return json.loads(subprocess.run(command, input=file, stdout=subprocess.PIPE, check=True).stdout)

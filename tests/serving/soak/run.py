@@ -7,7 +7,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -15,15 +15,16 @@ import numpy as np
 import psutil
 
 from nanocv_cli.config.project import project_root
-from nanocv_cli.serving.launch import Server, started
+from nanocv_cli.serving.launch import started
 from tests.serving.soak.abuse import abuse
 from tests.serving.soak.honest import WAYS, Tally, ask_on
+from tests.serving.soak.keyed import KeyedServer, make_key
 from tests.serving.soak.managing import manage
 from tests.serving.soak.pace import Pace
 from tests.serving.soak.questions import Questions, write_repository
 
-# So small that attackers reach them: what is refused, taken back and given way for is part of the load.
-BOUNDS = ("--max-message-mb", "1", "--max-json-mb", "1", "--max-in-flight-mb", "8")
+# Much smaller than by default, with an equal share that suffices for every honest request.
+BOUNDS = ("--max-message-mb", "1", "--max-json-mb", "1", "--max-in-flight-mb", "64")
 ADJUST_SECONDS = 1.0
 SETTLED_SECONDS, SETTLE_SECONDS = 1.0, 120.0  # the server closes idle connections after 75
 
@@ -62,11 +63,15 @@ def soak(plan: Plan, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     repository, file = folder / "model_repository", folder / "soak.jsonl"
     questions = write_repository(repository, plan.shipped)
+    key_file = folder / "keys.txt"
+    key_file.unlink(missing_ok=True)
+    key = make_key(key_file)
     with (
         (folder / "server.log").open("w+b") as log,
         file.open("w", encoding="utf-8") as lines,
-        started(repository, "embedded", "explicit", *BOUNDS, log=log) as server,
+        started(repository, "embedded", "explicit", *BOUNDS, "--key-file", str(key_file), log=log) as running,
     ):
+        server = KeyedServer(**asdict(running), key=key, key_file=key_file)
         process = psutil.Process(server.pid)
         _warm(server, questions, repository, plan)
         start = {"minutes": plan.minutes, "seed": plan.seed, "revision": _revision(), **_settled(process)}
@@ -83,7 +88,7 @@ def soak(plan: Plan, folder: Path) -> Path:
 
 @contextlib.contextmanager
 def _at_work(
-    server: Server, repository: Path, questions: Questions, plan: Plan, tally: Tally, pace: Pace
+    server: KeyedServer, repository: Path, questions: Questions, plan: Plan, tally: Tally, pace: Pace
 ) -> Iterator[None]:
     """Has all at work for as long as the context lasts."""
     seeds = np.random.SeedSequence(plan.seed).generate_state(len(WAYS) + 2).tolist()
@@ -103,7 +108,7 @@ def _at_work(
             thread.join()
 
 
-def _warm(server: Server, questions: Questions, repository: Path, plan: Plan) -> None:
+def _warm(server: KeyedServer, questions: Questions, repository: Path, plan: Plan) -> None:
     """All that is opened at first use is open before anything is counted."""
     tally, pace = Tally(), Pace(0.0, server.pid)
     quick = replace(plan, phase_seconds=0.1, manage_seconds=0.1)
