@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 import nanocv_cli  # noqa: F401  # before anything imports ONNX Runtime, which it keeps from telling of its use
+from tests.browser import browser  # noqa: F401  # a fixture for whoever has a page
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SHARED_DATA = REPOSITORY.parent / "shared" / "data"

@@ -1,40 +1,15 @@
 """The page in a real browser: it asks nothing of anybody, tells figures, sorts, and runs no text of others."""
 
-import json
-import os
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.browser import asked_for, narrowed, opened
 from tests.conftest import Command, TrainedRun, run_nanocv, write_tiny_set
 from tests.report.pages import HOSTILE, colour_model, hostile_model
 
 pytestmark = pytest.mark.slow(25)
-
-CHROMIUM, DRIVER = (shutil.which(name) for name in ("chromium", "chromedriver"))
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """Chromium without a window, and with its logs kept."""
-    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
-    if CHROMIUM is None or DRIVER is None:
-        pytest.skip("no chromium with its driver here: apt-get install chromium chromium-driver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for argument in ("--headless=new", "--disable-gpu", "--disable-background-networking", "--window-size=1200,900"):
-        options.add_argument(argument)
-    if os.geteuid() == 0:
-        options.add_argument("--no-sandbox")  # chromium refuses to run as root with it
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
-    try:
-        yield driver
-    finally:
-        driver.quit()
 
 
 @pytest.fixture(scope="module")
@@ -49,40 +24,17 @@ def pages(trained: TrainedRun, tmp_path_factory: pytest.TempPathFactory) -> Path
     return folder
 
 
-def opened(browser: Any, page: Path, width: int = 1200) -> Any:
-    """The page in the browser, whose logs begin with it."""
-    browser.set_window_size(width, 900)
-    browser.get("about:blank")
-    for log in ("browser", "performance"):
-        browser.get_log(log)
-    browser.get(page.as_uri())
-    return browser
-
-
-def asked_for(browser: Any) -> dict[str, str]:
-    """What the page has asked for since it was opened, but for what stands in itself, each with why it was blocked."""
-    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    urls, blocked = {}, {}
-    for event in events:
-        told = event["params"]
-        if event["method"] == "Network.requestWillBeSent" and not told["request"]["url"].startswith("data:"):
-            urls[told["requestId"]] = told["request"]["url"]
-        if event["method"] == "Network.loadingFailed":
-            blocked[told["requestId"]] = told.get("blockedReason", "")
-    return {url: blocked.get(number, "") for number, url in urls.items()}
-
-
 @pytest.mark.parametrize("name", ["one", "several"])
 def test_nothing_is_asked_of_anybody_and_nothing_fails(browser: Any, pages: Path, name: str) -> None:
     page = pages / f"{name}.html"
-    opened(browser, page)
+    opened(browser, page.as_uri())
     browser.execute_script("window.scrollTo(0, document.body.scrollHeight)")
     assert asked_for(browser) == {page.as_uri(): ""}
     assert browser.get_log("browser") == []
 
 
 def test_the_policy_stops_what_is_not_the_pages_own(browser: Any, pages: Path) -> None:
-    opened(browser, pages / "one.html")
+    opened(browser, (pages / "one.html").as_uri())
     browser.execute_script(
         "const added = document.createElement('div');"
         'added.innerHTML = \'<img src=x onerror="window.hit=1"><img src="http://127.0.0.1:9/x.png">\';'
@@ -98,7 +50,7 @@ def test_curves_tell_their_figures_under_the_pointer_and_by_keys(browser: Any, p
     from selenium.webdriver import ActionChains, Keys
     from selenium.webdriver.common.by import By
 
-    opened(browser, pages / "one.html")
+    opened(browser, (pages / "one.html").as_uri())
     chart, tip = browser.find_element(By.CSS_SELECTOR, "#curves svg[data-chart]"), browser.find_element(By.ID, "tip")
     assert not tip.is_displayed()
     browser.execute_script("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", chart)
@@ -118,7 +70,7 @@ def test_curves_tell_their_figures_under_the_pointer_and_by_keys(browser: Any, p
 def test_the_table_of_several_sorts_by_figures_and_back(browser: Any, pages: Path) -> None:
     from selenium.webdriver.common.by import By
 
-    opened(browser, pages / "several.html")
+    opened(browser, (pages / "several.html").as_uri())
     table = browser.find_element(By.CSS_SELECTOR, "#figures table")
     (head,) = [cell for cell in table.find_elements(By.TAG_NAME, "th") if cell.text == "top1"]
     place = table.find_elements(By.TAG_NAME, "th").index(head)
@@ -137,13 +89,8 @@ def test_the_table_of_several_sorts_by_figures_and_back(browser: Any, pages: Pat
 @pytest.mark.parametrize("width", [390, 1440])
 def test_nothing_but_tables_is_wider_than_the_screen(browser: Any, pages: Path, width: int) -> None:
     for name in ("one", "several"):
-        opened(browser, pages / f"{name}.html")
-        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
-        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-        try:
-            assert browser.execute_script("return document.documentElement.scrollWidth") <= width
-        finally:
-            browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+        opened(browser, (pages / f"{name}.html").as_uri())
+        assert narrowed(browser, width) <= width
 
 
 def test_names_of_others_are_texts(browser: Any, nanocv: Command, tmp_path: Path) -> None:
@@ -154,17 +101,17 @@ def test_names_of_others_are_texts(browser: Any, nanocv: Command, tmp_path: Path
     for refs in (["model.onnx"], ["model.onnx", "model.onnx"]):
         done = nanocv("report", *[tmp_path / ref for ref in refs], "--out", tmp_path / "page.html")
         assert done.code == 0, done.err
-        opened(browser, tmp_path / "page.html")
+        opened(browser, (tmp_path / "page.html").as_uri())
         assert browser.execute_script("return window.hit ?? 0") == 0
         assert browser.get_log("browser") == []
         assert browser.execute_script("return document.scripts.length") == 1
     assert nanocv("report", tmp_path / "model.onnx", "--out", tmp_path / "page.html").code == 0
-    opened(browser, tmp_path / "page.html")
+    opened(browser, (tmp_path / "page.html").as_uri())
     shown = browser.execute_script("return document.body.textContent")
     assert all(name in shown for name in HOSTILE) and card.name in browser.find_element(By.TAG_NAME, "h1").text
     data.rename(tmp_path / "gone")
     assert nanocv("report", tmp_path / "model.onnx", "--out", tmp_path / "page.html").code == 0
-    opened(browser, tmp_path / "page.html")
+    opened(browser, (tmp_path / "page.html").as_uri())
     shown = browser.execute_script("return document.body.textContent")
     assert r"\x1b[31mred\x1b[0m</td><script>" in shown and "\x1b" not in shown
     assert browser.execute_script("return window.hit ?? 0") == 0

@@ -94,12 +94,12 @@ function showCard(model) {
     ["Precision", card.precision],
     ["Classes", card.classes.join(", ")],
   ];
-  const metrics = Object.entries(card.metrics).filter(([, value]) => typeof value === "number").slice(0, FEW_METRICS);
-  const measured = metrics.map(([name, value]) => `${name} ${Number(Number(value).toPrecision(4))}`).join(", ");
-  if (measured) facts.push([`Measured on ${card.split || "its split"}`, measured]);
   if (model.sampling) {
     facts.push(["Makes images by", `${model.sampling.steps} steps of ${model.sampling.solver}, guidance ${model.sampling.guidance}`]);
   }
+  const metrics = Object.entries(card.metrics).filter(([, value]) => typeof value === "number").slice(0, FEW_METRICS);
+  if (metrics.length && card.split) facts.push(["Measured on", card.split]);
+  for (const [name, value] of metrics) facts.push([name, String(Number(Number(value).toPrecision(4)))]);
   showFacts("card", facts);
 }
 
@@ -112,12 +112,13 @@ function showCounters() {
   const own = chosen && counted.get(chosen.name);
   if (!own) return showFacts("statistics", []);
   showFacts("statistics", [
-    ["Requests answered", String(own.answered)],
-    ["Requests failed", String(own.failed)],
-    ["Images", `${own.images} in ${own.batches} batches`],
-    ["A request's time here", milliseconds(own.total)],
-    ["of it in the queue", milliseconds(own.queue)],
-    ["of it in the graph", milliseconds(own.compute)],
+    ["Answered", String(own.answered)],
+    ["Failed", String(own.failed)],
+    ["Images", String(own.images)],
+    ["Batches", String(own.batches)],
+    ["Mean time", milliseconds(own.total)],
+    ["in the queue", milliseconds(own.queue)],
+    ["in the graph", milliseconds(own.compute)],
   ]);
 }
 
@@ -163,8 +164,8 @@ function summary(predictions) {
   const [first, ...others] = predictions;
   if (!first) return "Nothing found.";
   if (first.box) return `${predictions.length} ${others.length ? "objects" : "object"}.`;
-  const share = first.share ?? first.score;
-  return share === undefined ? `${first.label}.` : `${first.label}, ${(100 * share).toFixed(1)} %.`;
+  if (first.share !== undefined) return `${predictions.length} ${others.length ? "classes" : "class"}.`;
+  return first.score === undefined ? `${first.label}.` : `${first.label}, ${(100 * first.score).toFixed(1)} %.`;
 }
 
 async function openCamera() {

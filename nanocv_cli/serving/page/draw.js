@@ -52,6 +52,9 @@ const KNOWN_KEYS = ["label", "score", "share", "box"];
  */
 export function draw(result, image, target, classes) {
   const stage = element("div", "stage", image);
+  const [width, height] = size(image);
+  stage.style.setProperty("--width", String(width));
+  stage.style.setProperty("--ratio", String(width / height));
   if (result.mask) stage.append(maskLayer(result.mask, classes));
   const frames = result.predictions.filter((found) => found.box);
   const layer = frames.length ? frameLayer(frames, image, classes) : null;
@@ -139,7 +142,7 @@ function list(predictions, classes, layer) {
 function figures(found) {
   const words = [];
   if (found.share !== undefined) words.push(`${percent(found.share)} of the image`);
-  if (found.score !== undefined) words.push(found.share === undefined ? percent(found.score) : `sure by ${percent(found.score)}`);
+  if (found.score !== undefined) words.push(found.share === undefined ? percent(found.score) : `confidence ${percent(found.score)}`);
   for (const [key, value] of Object.entries(found)) {
     if (!KNOWN_KEYS.includes(key)) words.push(`${key} ${typeof value === "object" ? JSON.stringify(value) : value}`);
   }

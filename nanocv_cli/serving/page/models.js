@@ -227,7 +227,7 @@ async function timed(question, read) {
   const answer = await question();
   const content = await read(answer);
   const trip = performance.now() - begun;
-  const server = /\bdur=([0-9.]+)/.exec(answer.headers.get("Server-Timing") ?? "");
+  const server = /\btotal;dur=([0-9.]+)/.exec(answer.headers.get("Server-Timing") ?? "");
   return { content, trip, server: server && Number(server[1]) };
 }
 

@@ -5,10 +5,13 @@ everything does. The page shows names that others chose. So nothing in it may be
 elsewhere: the policy has the browser refuse that even where the page's own care should fail.
 """
 
+import time
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib.resources import files
 from types import MappingProxyType
 
+from nanocv_cli.serving.embedded.exchange import Exchange
 from nanocv_cli.serving.embedded.http.messages import HttpAnswer
 
 TYPES = {
@@ -40,6 +43,7 @@ HEADERS = (
     ("Cross-Origin-Resource-Policy", "same-origin"),
     ("Cache-Control", "no-cache"),  # a newer nanocv has a newer page
 )
+OF_BROWSERS = "sec-fetch-mode"  # a header that they send with every request, and nothing else does
 NO_PAGE: Mapping[bytes, HttpAnswer] = MappingProxyType({})
 
 
@@ -52,3 +56,16 @@ def page_answers() -> dict[bytes, HttpAnswer]:
             path = "/" if file.name == INDEX else f"/{file.name}"
             answers[path.encode()] = HttpAnswer(file.read_bytes(), content_type=kind, headers=HEADERS)
     return answers
+
+
+def timed(answer: HttpAnswer, exchange: Exchange) -> HttpAnswer:
+    """An inference's answer with a header that says where its time went, in the words of W3C's Server Timing."""
+    if not exchange.arrived:
+        return answer
+    durations = {
+        "queue": exchange.queue_ns,
+        "compute": exchange.compute_ns,
+        "total": time.monotonic_ns() - exchange.began,
+    }
+    told = ", ".join(f"{name};dur={nanoseconds / 1e6:.3f}" for name, nanoseconds in durations.items())
+    return replace(answer, headers=(*answer.headers, ("Server-Timing", told)))

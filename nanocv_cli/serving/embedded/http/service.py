@@ -15,6 +15,7 @@ from nanocv_cli.serving.embedded.guard import ANY, CONTROL, INFER, LOOK, METRICS
 from nanocv_cli.serving.embedded.http import codec
 from nanocv_cli.serving.embedded.http.image_door import ImageDoor, PostprocessorFor, is_image
 from nanocv_cli.serving.embedded.http.messages import Body, HttpAnswer, HttpRequest, refused, uncompressed
+from nanocv_cli.serving.embedded.http.page import OF_BROWSERS, timed
 from nanocv_cli.serving.embedded.image_reading import ImageReader
 from nanocv_cli.serving.embedded.inference import answered
 from nanocv_cli.serving.embedded.library import Library
@@ -117,7 +118,8 @@ class HttpService:
             request.exchange.asks(model, version)
             if not _takes(endpoint, request):
                 return _wrong_method(endpoint.method)
-            return await endpoint.action(model, version, request)
+            answer = await endpoint.action(model, version, request)
+            return timed(answer, request.exchange) if OF_BROWSERS in request.headers else answer
         except Fault as fault:
             return refused(fault)
         except asyncio.CancelledError:
