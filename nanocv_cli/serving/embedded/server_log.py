@@ -9,12 +9,13 @@ import json
 import logging
 import os
 import select
+import sys
 import threading
 import time
 from collections import deque
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any, Self
+from typing import IO, Any, Self
 
 from nanocv_cli.serving.embedded.exchange import Exchange
 from nanocv_cli.untrusted import escaped, printable
@@ -23,13 +24,14 @@ MOST_WAITING = 10_000  # lines; each is 2 KB at most while it waits
 GATHER_SECONDS = 0.02  # one wake-up, and one write, for all lines that come in this time
 CLOSE_SECONDS = 1.0  # for the last lines
 MOST_AT_ONCE = 500  # lines in one write
+# Of Python's logging. gRPC's are left out: it tells of each client that goes too soon.
+LOGGERS = ("nanocv_cli", "asyncio", "opentelemetry")
 LONGEST = 1000  # characters of a line about the server itself
-STDERR = 2
 Line = Exchange | tuple[int, str, str]  # of an exchange, or nanoseconds since the epoch, level and text
 
 
 class ServerLog(logging.Handler):
-    """Takes lines without waiting, also those of Python's `logging` while it is open, and writes them.
+    """Takes lines without waiting, also those of `LOGGERS` while it is open, and writes them.
 
     Args:
         form: of the lines about requests: off, text or json. With `json` those about the server are JSON objects, too.
@@ -39,10 +41,11 @@ class ServerLog(logging.Handler):
         dropped: lines that found no room, or could not be written.
     """
 
-    def __init__(self, form: str = "off", descriptor: int = STDERR) -> None:
+    def __init__(self, form: str = "off", descriptor: int | None = None) -> None:
         super().__init__(logging.WARNING)
         self.form, self.dropped = form, 0
-        self._descriptor = descriptor
+        self._stream = sys.stderr
+        self._descriptor = _descriptor(self._stream) if descriptor is None else descriptor
         self._lines: deque[Line] = deque()
         self._come, self._closing, self._said = threading.Event(), False, 0
         self._counting = threading.Lock()
@@ -50,13 +53,15 @@ class ServerLog(logging.Handler):
 
     def __enter__(self) -> Self:
         self._thread.start()
-        logging.getLogger().addHandler(self)
+        for name in LOGGERS:
+            logging.getLogger(name).addHandler(self)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        logging.getLogger().removeHandler(self)
+        for name in LOGGERS:
+            logging.getLogger(name).removeHandler(self)
         self._closing = True
         self._come.set()
         self._thread.join(CLOSE_SECONDS)
@@ -116,7 +121,12 @@ class ServerLog(logging.Handler):
         return printable(text, LONGEST)
 
     def _write(self, lines: list[str]) -> None:
-        left = memoryview("".join(f"{line}\n" for line in lines).encode(errors="backslashreplace"))
+        text = "".join(f"{line}\n" for line in lines)
+        if self._descriptor is None:  # whoever runs us in his own process has put another stream there
+            self._stream.write(text)
+            return
+        # Not by Python's stream: it holds a lock while it waits, and the process could not end.
+        left = memoryview(text.encode(errors="backslashreplace"))
         while left:
             try:
                 left = left[os.write(self._descriptor, left) :]
@@ -126,6 +136,13 @@ class ServerLog(logging.Handler):
             except OSError:  # it is full, or its reader has gone
                 self._drop(len(lines))
                 return
+
+
+def _descriptor(stream: IO[str]) -> int | None:
+    try:
+        return stream.fileno()
+    except (OSError, ValueError):
+        return None
 
 
 def fields(exchange: Exchange, offset: int) -> dict[str, Any]:
