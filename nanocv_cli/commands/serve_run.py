@@ -36,6 +36,14 @@ def run(
         Path | None,
         typer.Option(metavar="FILE", help="Keys, one of which each request must carry (embedded); see serve key."),
     ] = None,
+    tls_cert: Annotated[
+        Path | None, typer.Option(metavar="PEM", help="Certificate, and its chain: TLS on all ports (embedded).")
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option(metavar="PEM", help="Its private key (embedded).")] = None,
+    tls_ca: Annotated[
+        Path | None,
+        typer.Option(metavar="PEM", help="Who must have signed the certificate that each client shows (embedded)."),
+    ] = None,
     insecure: Annotated[
         bool, typer.Option("--insecure", help="Let everybody in who can reach --host, though there are no keys.")
     ] = False,
@@ -102,8 +110,11 @@ def run(
     bring_versions(repository, root)
     manner: Control = "poll" if poll_s else "explicit" if control == "explicit" else "none"
     if engine == "triton":
-        if key_file:
-            raise RequestError("Triton has no keys", "leave --key-file out, or serve by --engine embedded")
+        if key_file or tls_cert or tls_key or tls_ca:
+            raise RequestError(
+                "keys and TLS are of nanocv's own server",
+                "leave --key-file and --tls-... out, or put a proxy before it",
+            )
         from nanocv_cli.serving.triton import find_triton, run_triton
 
         status = run_triton(find_triton(root), repository, ports, manner, poll_s)
@@ -111,18 +122,24 @@ def run(
             raise ServingError(f"Triton ended with status {status}", "its own words stand above")
         return
 
+    from nanocv_cli.serving.embedded.certificates import TlsFiles
     from nanocv_cli.serving.embedded.credentials import CredentialFiles
     from nanocv_cli.serving.embedded.limits import DEFAULT_LIMITS, Limits, ModelLimits
     from nanocv_cli.serving.embedded.server import Settings, run, serve
     from nanocv_cli.serving.embedded.server_log import ServerLog
     from nanocv_cli.tasks.table import postprocessor_for
 
+    if bool(tls_cert) != bool(tls_key) or (tls_ca and not tls_cert):
+        raise RequestError("--tls-cert and --tls-key need each other, and --tls-ca needs both", "give them together")
+    tls = TlsFiles(tls_cert, tls_key, tls_ca) if tls_cert and tls_key else None
+
     def tell(addresses: Addresses) -> None:
         if as_json:
             emit(vars(addresses))
-        log.say(f"HTTP {addresses.http}   gRPC {addresses.grpc}   metrics http://{addresses.metrics}/metrics")
+        scheme = "https" if tls else "http"
+        log.say(f"HTTP {addresses.http}   gRPC {addresses.grpc}   metrics {scheme}://{addresses.metrics}/metrics")
         if not no_page:
-            log.say(f"a page to try the models: http://{addresses.http}/")
+            log.say(f"a page to try the models: {scheme}://{addresses.http}/")
 
     models = ModelLimits(
         copies=max_copies or DEFAULT_LIMITS.copies,
@@ -134,7 +151,7 @@ def run(
         message_bytes=max_message_mb << 20, text_bytes=max_json_mb << 20, flight_bytes=max_in_flight_mb << 20
     )
     settings = Settings(
-        ports, limits, models, manner, poll_s, tuple(allowed_host or ()), CredentialFiles(key_file), not no_page
+        ports, limits, models, manner, poll_s, tuple(allowed_host or ()), CredentialFiles(key_file, tls), not no_page
     )
     with ServerLog(access_log) as log:
         run(serve(repository, settings, postprocessor_for, log, tell))

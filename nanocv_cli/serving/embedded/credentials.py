@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nanocv_cli.errors import NanocvError
+from nanocv_cli.serving.embedded.certificates import Certificates, TlsFiles
 from nanocv_cli.serving.embedded.guard import Guard
 from nanocv_cli.serving.key_file import read_keys
 
@@ -15,9 +16,11 @@ class CredentialFiles:
 
     Attributes:
         keys: by which requests are let in; None: all are.
+        tls: what connections are secured by; None: they are not.
     """
 
     keys: Path | None = None
+    tls: TlsFiles | None = None
 
 
 class Credentials:
@@ -29,6 +32,7 @@ class Credentials:
 
     Attributes:
         guard: asks for keys.
+        certificates: secure connections, where there are any.
 
     Raises:
         NanocvError: a file cannot be read, or is not what it should be.
@@ -37,6 +41,7 @@ class Credentials:
     def __init__(self, files: CredentialFiles, say: Callable[[str], None]) -> None:
         self._files, self._say = files, say
         self.guard = Guard(read_keys(files.keys) if files.keys else None)
+        self.certificates = Certificates(files.tls) if files.tls else None
 
     @property
     def are_there(self) -> bool:
@@ -47,11 +52,18 @@ class Credentials:
         """Reads all of them again; what cannot be read, or is wrong, leaves in force what was read before."""
         if self._files.keys:
             self._try(self._reload_keys, self._files.keys)
+        if self._files.tls:
+            self._try(self._reload_certificates, self._files.tls.certificate)
 
     def _reload_keys(self, path: Path) -> str:
         keys = read_keys(path)
         self.guard.replace(keys)
         return f"{len(keys)} keys"
+
+    def _reload_certificates(self, path: Path) -> str:
+        assert self.certificates is not None
+        self.certificates.reload()
+        return "who connects from now on is shown this certificate"
 
     def _try(self, act: Callable[[Path], str], path: Path) -> None:
         try:

@@ -51,7 +51,7 @@ class Settings:
         control: what changes the models that are served.
         poll_seconds: how often to look for changed entries, under control by `poll`.
         allowed_hosts: further names by which it is known; see `Access`.
-        credentials: where the keys of clients lie.
+        credentials: where the keys of clients lie, and its certificates.
         page: whether it has a page to try its models with, at `/`.
     """
 
@@ -150,16 +150,16 @@ async def _serve(
     ports, limits = settings.ports, fitting(settings.limits)
     budget, executor = Budget(limits.flight_bytes), SmallestFirstExecutor()
     credentials = Credentials(settings.credentials, say)
-    guard = credentials.guard
+    guard, certificates = credentials.guard, credentials.certificates
     access = Access(ports.host, settings.allowed_hosts, settings.control)
     known = fingerprints(library)
     await _load_all(library, say)
     page = page_answers() if settings.page else NO_PAGE
     http = HttpService(library, access, limits, executor, guard, log, ImageReader(limits), postprocessor_for, page)
     sides: list[HttpServer | GrpcServer] = [
-        HttpServer(http.answer, access, limits, budget, http.gate, tell),
-        GrpcServer(library, access, limits, budget, executor, guard, tell),
-        HttpServer(http.answer_metrics, access, limits, budget, http.gate_metrics, tell),
+        HttpServer(http.answer, access, limits, budget, http.gate, tell, certificates),
+        GrpcServer(library, access, limits, budget, executor, guard, tell, certificates),
+        HttpServer(http.answer_metrics, access, limits, budget, http.gate_metrics, tell, certificates),
     ]
     with _signalled(credentials.reload if credentials.are_there else None) as stopping:
         async with contextlib.AsyncExitStack() as open_parts:

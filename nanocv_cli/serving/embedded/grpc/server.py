@@ -15,6 +15,7 @@ from tritonclient.grpc import service_pb2 as pb
 from nanocv_cli.serving.embedded.access import Access
 from nanocv_cli.serving.embedded.background import SmallestFirstExecutor
 from nanocv_cli.serving.embedded.budget import Budget
+from nanocv_cli.serving.embedded.certificates import Certificates
 from nanocv_cli.serving.embedded.exchange import REQUEST_ID, TRACE_PARENT, Exchange
 from nanocv_cli.serving.embedded.faults import DEFECTS, Fault, Status, TooLarge
 from nanocv_cli.serving.embedded.grpc.open_calls import OpenCall, OpenCalls, Phase
@@ -59,6 +60,7 @@ class GrpcServer:
         executor: where long work on requests is done.
         guard: whose key lets calls in.
         tell: told of each exchange that has ended; None: nobody is.
+        certificates: by which connections are secured; None: they are not.
     """
 
     def __init__(
@@ -70,8 +72,9 @@ class GrpcServer:
         executor: SmallestFirstExecutor,
         guard: Guard,
         tell: Callable[[Exchange], None] | None,
+        certificates: Certificates | None = None,
     ) -> None:
-        self._guard, self._tell = guard, tell
+        self._guard, self._tell, self._certificates = guard, tell, certificates
         self._service, self._limits, self._executor = GrpcService(library, access, executor), limits, executor
         self._calls = OpenCalls(budget, limits)
         self._server = grpc.aio.server(options=_options(limits))
@@ -86,7 +89,10 @@ class GrpcServer:
             OSError: it cannot be had.
         """
         try:
-            found = self._server.add_insecure_port(address(host, port))
+            if self._certificates is None:
+                found = self._server.add_insecure_port(address(host, port))
+            else:
+                found = self._server.add_secure_port(address(host, port), self._certificates.grpc_credentials())
         except RuntimeError as error:
             raise OSError(f"cannot listen on {address(host, port)}") from error
         await self._server.start()

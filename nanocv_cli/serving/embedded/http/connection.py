@@ -284,7 +284,7 @@ class HttpConnection(asyncio.Protocol):
 
     def _close(self) -> None:
         """Closes when all is written; a client that was refused may finish what it was saying, to nobody."""
-        if self._refused and not self._last:
+        if self._refused and not self._last and self._transport.can_write_eof():  # TLS says farewell by itself
             self._transport.write_eof()
             self._stand(Stage.ENDING, FAREWELL_SECONDS)
         else:

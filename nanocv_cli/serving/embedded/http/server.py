@@ -12,8 +12,10 @@ from itertools import chain, islice
 from nanocv_cli.serving.embedded.access import Access
 from nanocv_cli.serving.embedded.background import SMALL
 from nanocv_cli.serving.embedded.budget import Budget
+from nanocv_cli.serving.embedded.certificates import Certificates
 from nanocv_cli.serving.embedded.http.answering import Handler, Tell
 from nanocv_cli.serving.embedded.http.connection import HttpConnection, Stage
+from nanocv_cli.serving.embedded.http.handshake import Handshake
 from nanocv_cli.serving.embedded.http.messages import HttpRequest
 from nanocv_cli.serving.embedded.limits import Limits
 
@@ -32,6 +34,7 @@ class HttpServer:
         budget: of bytes in flight, shared with other protocols.
         gate: looks at a request's head, and raises Fault where its key does not let it in.
         tell: told of each exchange that has ended, if it is to be.
+        certificates: by which connections are secured; None: they are not.
     """
 
     def __init__(
@@ -42,9 +45,12 @@ class HttpServer:
         budget: Budget,
         gate: Callable[[HttpRequest], None],
         tell: Tell | None = None,
+        certificates: Certificates | None = None,
     ) -> None:
         self.handler, self.access, self.limits, self.budget = handler, access, limits, budget
         self.gate, self.tell = gate, tell
+        self._certificates = certificates
+        self._handshakes: dict[Handshake, None] = {}  # in the order in which they began
         self.connections: set[HttpConnection] = set()
         # By stage, in the order in which they came to it.
         self._standing: list[dict[HttpConnection, None]] = [{} for _ in Stage]
@@ -57,7 +63,7 @@ class HttpServer:
             OSError: it cannot be had.
         """
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: HttpConnection(self), host, port, backlog=1024)
+        self._server = await loop.create_server(self._meet, host, port, backlog=1024)
         self._sweeper = asyncio.create_task(self._sweep())
         return int(self._server.sockets[0].getsockname()[1])
 
@@ -66,6 +72,8 @@ class HttpServer:
         self.closing = True
         self._server.close()
         self._sweeper.cancel()
+        for handshake in list(self._handshakes):
+            handshake.abort()
         for connection in list(self.connections):
             connection.end_when_idle()
         deadline = time.monotonic() + seconds
@@ -76,11 +84,29 @@ class HttpServer:
 
     def admit(self, connection: HttpConnection) -> bool:
         """Takes a connection in, in another one's place if it must; whether there is one."""
-        if self.closing or (len(self.connections) >= self.limits.connections and not self._one_gives_way()):
+        if self.closing or (self._is_full and not self._one_gives_way()):
             return False
         self.connections.add(connection)
         self._standing[connection.stage][connection] = None
         return True
+
+    def begin(self, handshake: Handshake) -> bool:
+        """Takes in one that is not secured yet, in the place of the oldest such if it must; whether there is one."""
+        if self.closing:
+            return False
+        if self._is_full:
+            oldest = next(iter(self._handshakes), None)
+            if oldest is not None:
+                self.end(oldest)
+                oldest.abort()
+            elif not self._one_gives_way():
+                return False
+        self._handshakes[handshake] = None
+        return True
+
+    def end(self, handshake: Handshake) -> None:
+        """It is secured, or will never be."""
+        self._handshakes.pop(handshake, None)
 
     def move(self, connection: HttpConnection, stage: Stage) -> None:
         """Keeps account of where a connection stands."""
@@ -92,6 +118,14 @@ class HttpServer:
         """Forgets a connection."""
         self.connections.discard(connection)
         self._standing[connection.stage].pop(connection, None)
+
+    @property
+    def _is_full(self) -> bool:
+        return len(self.connections) + len(self._handshakes) >= self.limits.connections
+
+    def _meet(self) -> asyncio.Protocol:
+        """Whatever a client that connects meets."""
+        return Handshake(self, self._certificates.context) if self._certificates else HttpConnection(self)
 
     def _one_gives_way(self) -> bool:
         """Ends the connection that is the least loss; whether there is one."""
