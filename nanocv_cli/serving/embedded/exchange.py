@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import count
 
-from nanocv_cli.serving.embedded.scheduler import Job
+from nanocv_cli.serving.embedded.job_queue import Job
 
 REQUEST_ID, TRACE_PARENT = "x-request-id", "traceparent"
 # What a log, a shell and a header all take as it is.

@@ -13,8 +13,9 @@ from nanocv_cli.serving.embedded.budget import Holding
 from nanocv_cli.serving.embedded.encoding import DATATYPES, ESCAPED, Array, byte_size, text_size
 from nanocv_cli.serving.embedded.exchange import Exchange
 from nanocv_cli.serving.embedded.faults import Fault
+from nanocv_cli.serving.embedded.job_queue import Job
 from nanocv_cli.serving.embedded.model import LoadedModel
-from nanocv_cli.serving.embedded.scheduler import Finish, Job
+from nanocv_cli.serving.embedded.scheduler import Finish
 
 # The most characters of `value:index:` before a label, the value with all its digits: those of FP64 may be 309.
 LABEL_ROOM, WIDE_LABEL_ROOM = 80, 350

@@ -13,9 +13,10 @@ from nanocv_cli.serving.embedded import plan
 from nanocv_cli.serving.embedded.encoding import Array
 from nanocv_cli.serving.embedded.entry_files import read_graph, read_labels, refuse_external_data
 from nanocv_cli.serving.embedded.faults import Fault, Status, about
+from nanocv_cli.serving.embedded.job_queue import Job
 from nanocv_cli.serving.embedded.limits import ModelLimits
 from nanocv_cli.serving.embedded.outlines import Outlines
-from nanocv_cli.serving.embedded.scheduler import Answers, Deliver, Finish, Job, Scheduler
+from nanocv_cli.serving.embedded.scheduler import Answers, Deliver, Finish, Scheduler
 from nanocv_cli.serving.embedded.session import Session, sessions
 from nanocv_cli.serving.embedded.statistics import Execution, Statistics
 from nanocv_cli.serving.embedded.watchdog import Watchdog

@@ -1,8 +1,4 @@
-"""Triton's dynamic batcher: requests queue up, free instances take the best batch that is there.
-
-The rules, as Triton documents them for `dynamic_batching`: when an instance is free, the largest batch that can be made
-goes; a preferred size goes at once; only while no preferred (or full) batch can be made may a batch wait, and no longer
-than `max_queue_delay_microseconds` after its oldest request came. Without `dynamic_batching` every request runs alone.
+"""Triton's dynamic batcher: requests queue up (`job_queue.py` has the rules), free instances take the best batch.
 
 Every job gets an answer. A thread that cannot go on, whatever the reason, takes its scheduler out of service: what it
 held and what is queued is answered with an error, and so is all that comes later.
@@ -11,45 +7,15 @@ held and what is queued is answered with an error, and so is all that comes late
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 from nanocv_cli.serving.embedded.encoding import Array
 from nanocv_cli.serving.embedded.faults import Fault, Status, about
+from nanocv_cli.serving.embedded.job_queue import Job, JobQueue
 from nanocv_cli.serving.embedded.plan import Rules
 from nanocv_cli.untrusted import first_line
 
 LOG = logging.getLogger(__name__)
-
-
-@dataclass(eq=False, slots=True)
-class Job:
-    """A request on its way through the queue.
-
-    Attributes:
-        inputs: by name, a row per image.
-        rows: images in it.
-        request_id: the client's name for it, may be empty.
-        timeout_ns: longest wait in the queue; 0 for any.
-        arrives: whatever `deliver` needs to hand the answer on.
-        arrived: nanoseconds of `time.monotonic_ns`.
-        queue_ns: how long it waited, once it has run.
-        compute_ns: how long the run took that answered it.
-        layout: the inputs' shapes without rows: only requests of one layout can share a batch.
-    """
-
-    inputs: dict[str, Array]
-    rows: int
-    request_id: str
-    timeout_ns: int
-    arrives: Any
-    arrived: int = 0
-    queue_ns: int = 0
-    compute_ns: int = 0
-    layout: tuple[tuple[int, ...], ...] = ()
-
 
 Outcome = dict[str, Array] | Fault
 Answers = list[tuple[Job, Outcome]]
@@ -57,6 +23,23 @@ Answers = list[tuple[Job, Outcome]]
 Finish = Callable[[], Answers]
 Execute = Callable[[list[Job]], Finish]
 Deliver = Callable[[Finish], None]
+
+
+class Bell:
+    """Wakes one thread that waits. It belongs to the lock of whoever rings; a `Condition` costs three times as much."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lock.acquire()
+        self.has_deadline = False
+
+    def ring(self) -> None:
+        """Lets `wait` return; to be called once for each wait at most."""
+        self._lock.release()
+
+    def wait(self, seconds: float | None) -> bool:
+        """Waits until it rings, or so long; whether it rang."""
+        return self._lock.acquire(timeout=-1 if seconds is None else min(seconds, threading.TIMEOUT_MAX))
 
 
 class Scheduler:
@@ -84,16 +67,14 @@ class Scheduler:
         rejected: Callable[[Job, str], None],
     ) -> None:
         self._name, self._rules, self._deliver, self._rejected = name, rules, deliver, rejected
-        self._preferred = rules.preferred or frozenset({rules.max_batch})
-        self._largest_preferred = max(self._preferred)
-        self._queue: deque[Job] = deque()
-        self._late: deque[Job] = deque()
+        self._queue = JobQueue(rules)
         # What each thread has taken from the queue and not handed on yet.
         self._taken: dict[int, list[Job]] = {}
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._ended = threading.Condition(self._lock)
+        self._idle: list[Bell] = []  # of threads that wait for work
         self._closing = False
         self.failure = ""
-        self._may_be_late = bool(rules.timeout_ns or rules.timeout_override)
         # Threads that serve, and threads that were given up while they ran a batch.
         self._working: set[int] = set()
         self._stuck: set[int] = set()
@@ -110,7 +91,7 @@ class Scheduler:
     @property
     def waiting(self) -> int:
         """Requests in the queue."""
-        return len(self._queue) + len(self._late)
+        return len(self._queue)
 
     def submit(self, job: Job) -> None:
         """Queues a job.
@@ -122,24 +103,23 @@ class Scheduler:
         job.layout = tuple(array.shape[1:] for array in job.inputs.values())
         if not (self._rules.timeout_override and 0 < job.timeout_ns < (self._rules.timeout_ns or job.timeout_ns + 1)):
             job.timeout_ns = self._rules.timeout_ns
-        with self._changed:
+        with self._lock:
             if self.failure:
                 raise Fault(about(job.request_id, self._unavailable), Status.UNAVAILABLE, "REJECTED")
             if self._closing:
                 raise Fault(f"model '{self._name}' is being unloaded", Status.UNAVAILABLE, "REJECTED")
-            if self._rules.max_queue and self.waiting >= self._rules.max_queue:
+            if self._rules.max_queue and len(self._queue) >= self._rules.max_queue:
                 raise Fault(about(job.request_id, "Exceeds maximum queue size"), Status.UNAVAILABLE, "REJECTED")
             self._queue.append(job)
-            self._changed.notify()
+            if self._idle and self._is_worth_waking(job):
+                self._idle.pop().ring()
 
     def abandon(self, job: Job) -> None:
         """Nobody waits for this answer any more: if it has not begun, it never will, and leaves its place to others."""
-        with self._changed:
-            queue = next((queue for queue in (self._queue, self._late) if job in queue), None)
-            if queue is None:
-                return
-            queue.remove(job)
-        self._rejected(job, "CANCELED")
+        with self._lock:
+            was_there = self._queue.remove(job)
+        if was_there:
+            self._rejected(job, "CANCELED")
 
     def close(self, timeout: float) -> bool:
         """Takes no more jobs, finishes those it has, ends the threads.
@@ -150,13 +130,11 @@ class Scheduler:
         Returns:
             whether all ended in time.
         """
-        with self._changed:
+        with self._lock:
             self._closing = True
-            self._changed.notify_all()
-            self._changed.wait_for(lambda: not self._working, timeout)
-            left = [*self._queue, *self._late]
-            self._queue.clear()
-            self._late.clear()
+            self._wake_all()
+            self._ended.wait_for(lambda: not self._working, timeout)
+            left = self._queue.clear()
         self._refuse(left, "the server is shutting down")
         return not (left or self._working or self._stuck)
 
@@ -167,15 +145,14 @@ class Scheduler:
             number: of the instance.
             why: for those who wait for an answer.
         """
-        with self._changed:
+        with self._lock:
             first, self.failure = not self.failure, self.failure or why
             if number in self._working:
                 self._working.remove(number)
                 self._stuck.add(number)
-            left = [*self._taken.pop(number, ()), *self._queue, *self._late]
-            self._queue.clear()
-            self._late.clear()
-            self._changed.notify_all()
+            left = [*self._taken.pop(number, ()), *self._queue.clear()]
+            self._wake_all()
+            self._ended.notify_all()
         if first and not self._closing:
             LOG.error("%s", self._unavailable)
         self._refuse(left, self._unavailable)
@@ -186,7 +163,8 @@ class Scheduler:
 
     def _serve(self, number: int, execute: Execute) -> None:
         try:
-            while (batch := self._next_batch(number)) is not None:
+            bell = Bell()
+            while (batch := self._next_batch(number, bell)) is not None:
                 if batch:
                     finish = execute(batch)
                     if number not in self._working:
@@ -201,80 +179,50 @@ class Scheduler:
                 if not self._closing:
                     LOG.error("requests of model '%s' are lost: %s", self._name, first_line(second))
         finally:
-            with self._changed:
+            with self._lock:
                 self._working.discard(number)
                 self._stuck.discard(number)
-                self._changed.notify_all()
+                self._ended.notify_all()
 
-    def _next_batch(self, number: int) -> list[Job] | None:
+    def _is_worth_waking(self, job: Job) -> bool:
+        """Whether a thread has something to do now that a job has come: none while one waits for a fuller batch."""
+        waits = any(bell.has_deadline for bell in self._idle)
+        return not waits or job.timeout_ns > 0 or self._queue.choose(job.arrived, self._closing)[0] > 0
+
+    def _wake_all(self) -> None:
+        while self._idle:
+            self._idle.pop().ring()
+
+    def _next_batch(self, number: int, bell: Bell) -> list[Job] | None:
         """Waits for work and takes it; None when there will be none any more."""
-        with self._changed:
-            while True:
+        while True:
+            with self._lock:
                 if self.failure:
                     return None
                 now = time.monotonic_ns()
-                overdue = self._drop_overdue(now)
-                if overdue:
+                if overdue := self._queue.drop_overdue(now):
                     self._taken[number] = overdue
                     break
-                chosen, wait_ns = self._choose(now)
+                chosen, wait_ns = self._queue.choose(now, self._closing)
                 if chosen:
                     batch = self._taken[number] = []
-                    for _ in range(chosen):
-                        batch.append(self._pop())
-                    if self.waiting:
-                        self._changed.notify()
+                    self._queue.take(chosen, batch)
+                    if self._idle and len(self._queue):
+                        self._idle.pop().ring()
                     return batch
-                if self._closing and not self.waiting:
+                if self._closing and not len(self._queue):
                     return None
-                self._changed.wait(None if wait_ns is None else min(wait_ns / 1e9, threading.TIMEOUT_MAX))
+                bell.has_deadline = wait_ns is not None
+                self._idle.append(bell)
+            if not bell.wait(None if wait_ns is None else wait_ns / 1e9):
+                with self._lock:
+                    if bell in self._idle:
+                        self._idle.remove(bell)
+                    else:  # it rang meanwhile
+                        bell.wait(None)
         self._refuse(overdue, "Request timeout expired")
         self._taken.pop(number, None)
         return []
-
-    def _choose(self, now: int) -> tuple[int, int | None]:
-        """How many jobs from the head run now, and if none does, how long to wait (None: until one comes)."""
-        waiting: Sequence[Job] = self._queue or self._late
-        if not waiting:
-            return 0, None
-        if not self._rules.batching:
-            return 1, None
-        rows = best = taken = 0
-        layout, grown_out = waiting[0].layout, False
-        for job in waiting:
-            if taken and (rows + job.rows > self._rules.max_batch or job.layout != layout):
-                grown_out = True
-                break
-            rows, taken = rows + job.rows, taken + 1
-            if rows in self._preferred:
-                best = taken
-        age = now - waiting[0].arrived
-        if best and (age < self._rules.delay_ns or not self._rules.delay_ns):
-            return best, None
-        if grown_out or rows >= self._largest_preferred or age >= self._rules.delay_ns or self._closing:
-            return taken, None
-        until = [self._rules.delay_ns - age]
-        until += [job.arrived + job.timeout_ns - now for job in waiting if job.timeout_ns]
-        return 0, max(0, min(until))
-
-    def _pop(self) -> Job:
-        return self._queue.popleft() if self._queue else self._late.popleft()
-
-    def _drop_overdue(self, now: int) -> list[Job]:
-        """Takes out and returns those that waited too long, or moves them behind all others."""
-        if not self._may_be_late:
-            return []
-        kept: deque[Job] = deque()
-        overdue: list[Job] = []
-        for job in self._queue:
-            if not job.timeout_ns or now - job.arrived <= job.timeout_ns:
-                kept.append(job)
-            elif self._rules.reject_late:
-                overdue.append(job)
-            else:
-                self._late.append(job)
-        self._queue = kept
-        return overdue
 
     def _refuse(self, jobs: list[Job], why: str) -> None:
         def finish() -> Answers:

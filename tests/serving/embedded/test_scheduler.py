@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from nanocv_cli.serving.embedded.faults import Fault, Status
+from nanocv_cli.serving.embedded.job_queue import Job, JobQueue
 from nanocv_cli.serving.embedded.plan import Rules
-from nanocv_cli.serving.embedded.scheduler import Finish, Job, Scheduler
+from nanocv_cli.serving.embedded.scheduler import Finish, Scheduler
 
 MS = 1_000_000
 
@@ -231,6 +232,21 @@ def test_a_request_may_shorten_its_timeout_only_where_that_is_allowed(scheduler:
     assert not isinstance(instances.delivered["kept"], Fault)
 
 
+def test_whoever_waits_less_long_than_a_batch_for_others_is_not_forgotten(
+    scheduler: Opened, instances: Instances
+) -> None:
+    opened = scheduler(Rules(batching=True, max_batch=4, delay_ns=60_000 * MS, timeout_override=True))
+    opened.submit(job("patient"))
+    time.sleep(0.02)  # the instance waits for more by now
+    opened.submit(job("impatient", timeout_ns=MS))
+    instances.wait_for_answers("impatient")
+    assert isinstance(instances.delivered["impatient"], Fault)
+    for name in "abc":
+        opened.submit(job(name))
+    instances.wait_for_batches(1)
+    assert instances.batches == [["patient", "a", "b", "c"]]
+
+
 def test_abandoned_requests_never_run_and_leave_their_place(scheduler: Opened, instances: Instances) -> None:
     opened = scheduler(Rules(batching=True, max_batch=4, max_queue=2))
     occupied(opened, instances)
@@ -346,9 +362,9 @@ def test_a_thread_that_ends_takes_its_scheduler_out_of_service_and_every_job_has
     elif place == "execute":
         execute = once(execute)
     elif place == "choose":
-        monkeypatch.setattr(Scheduler, "_choose", once(Scheduler._choose))
+        monkeypatch.setattr(JobQueue, "choose", once(JobQueue.choose))
     elif place == "drop":
-        monkeypatch.setattr(Scheduler, "_drop_overdue", once(Scheduler._drop_overdue))
+        monkeypatch.setattr(JobQueue, "drop_overdue", once(JobQueue.drop_overdue))
     rules = Rules(batching=True, max_batch=2, timeout_ns=300 * MS if place == "deliver a refusal" else 0)
     opened = Scheduler("m", rules, [execute] * copies, deliver, instances.reject)
     for number in range(copies):
