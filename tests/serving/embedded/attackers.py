@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 
 from nanocv_cli.serving.launch import Server
+from tests.serving.embedded.grpc.floods import FLOODS
 from tests.serving.embedded.grpc.raw_http2 import call, message, opening
 
 STEP_SECONDS = 0.02
@@ -173,7 +174,7 @@ class Attacker:
 @contextlib.contextmanager
 def attackers(server: Server, habit: Habit, number: int) -> Iterator[None]:
     """Has so many attackers at work, in one thread, for as long as the context lasts; they are there when it begins."""
-    address = server.grpc if habit in GRPC else server.metrics if habit in METRICS else server.http
+    address = server.grpc if habit in (*GRPC, *FLOODS) else server.metrics if habit in METRICS else server.http
     crowd = [Attacker(address, habit) for _ in range(number)]
     done, failed = threading.Event(), list[BaseException]()
 

@@ -16,6 +16,7 @@ import numpy as np
 from nanocv_cli.untrusted import first_line
 from tests.images.test_resize import png_that_claims
 from tests.serving.embedded.attackers import GRPC, HTTP, METRICS, Attacker, Habit, head
+from tests.serving.embedded.grpc.floods import FLOODS
 from tests.serving.mutations import mutated
 from tests.serving.soak.honest import Tally, as_message
 from tests.serving.soak.keyed import KeyedAttacker, KeyedServer, with_key
@@ -50,7 +51,7 @@ def abuse(server: KeyedServer, phase_seconds: float, tally: Tally, pace: Pace, s
     """
     chance = random.Random(seed)
     while not pace.is_over:
-        phases = [(habit.__name__, partial(_attack, habit)) for habit in (*HTTP, *METRICS, *GRPC)]
+        phases = [(habit.__name__, partial(_attack, habit)) for habit in (*HTTP, *METRICS, *GRPC, *FLOODS)]
         phases += [(single.__name__, partial(_again_and_again, single)) for single in SINGLE]
         chance.shuffle(phases)
         for name, act in phases:
@@ -65,7 +66,7 @@ def abuse(server: KeyedServer, phase_seconds: float, tally: Tally, pace: Pace, s
 
 
 def _attack(habit: Habit, server: KeyedServer, seconds: float, pace: Pace, chance: random.Random) -> None:
-    address = server.grpc if habit in GRPC else server.metrics if habit in METRICS else server.http
+    address = server.grpc if habit in (*GRPC, *FLOODS) else server.metrics if habit in METRICS else server.http
     # All others are refused for having no key, which they may try as they like.
     crowd = [
         KeyedAttacker(server, address, habit) if chance.random() < KEYED else Attacker(address, habit)

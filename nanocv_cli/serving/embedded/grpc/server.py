@@ -41,6 +41,7 @@ ROLES: dict[str, Roles] = {
     "ModelStreamInfer": INFER,
 }
 STREAMS_OF_A_CONNECTION = 128
+MOST_READ = 1 << 20  # bytes of a connection, at once; gRPC would read up to 4 MiB of each
 MOST_PENDING = 10_000  # calls that gRPC has not told us of yet; of those beyond it cancels any, honest ones too
 if TYPE_CHECKING:
     Context = grpc.aio.ServicerContext[Any, Any]
@@ -232,6 +233,8 @@ def _options(limits: Limits) -> list[tuple[str, int]]:
         ("grpc.max_send_message_length", limits.message_bytes),
         # It would inflate messages of all clients at once, and count none of their bytes.
         ("grpc.per_message_decompression", 0),
+        # What is read of a connection at once is allocated before it is parsed.
+        ("grpc.experimental.tcp_max_read_buffer_size", MOST_READ),
         # Two servers on one port would share its clients without a word.
         ("grpc.so_reuseport", 0),
         ("grpc.max_concurrent_streams", STREAMS_OF_A_CONNECTION),

@@ -6,8 +6,10 @@ from collections.abc import Iterator
 
 METHOD = "/inference.GRPCInferenceService/"
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-DATA, HEADERS, SETTINGS, ACK, END_HEADERS, END_STREAM = 0, 1, 4, 1, 4, 1
-INITIAL_WINDOW = 4
+DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = 0, 1, 2, 3, 4, 6, 7, 8, 9
+ACK, END_HEADERS, END_STREAM = 1, 4, 1
+HEADER_TABLE_SIZE, INITIAL_WINDOW = 1, 4
+CANCEL = 8
 
 
 def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
@@ -20,8 +22,8 @@ def opening(window: int = 65535) -> bytes:
     return PREFACE + frame(SETTINGS, 0, 0, struct.pack(">HI", INITIAL_WINDOW, window)) + frame(SETTINGS, ACK, 0)
 
 
-def call(stream: int, method: str) -> bytes:
-    """The beginning of a call; streams have odd numbers."""
+def header_block(method: str, **further: str) -> bytes:
+    """The headers of a call; underscores in names of further ones become hyphens."""
     headers = {
         ":method": "POST",
         ":scheme": "http",
@@ -29,10 +31,15 @@ def call(stream: int, method: str) -> bytes:
         ":authority": "localhost",
         "te": "trailers",
         "content-type": "application/grpc",
+        **{name.replace("_", "-"): value for name, value in further.items()},
     }
     # Literals without indexing.
-    block = b"".join(b"\0" + _text(name) + _text(value) for name, value in headers.items())
-    return frame(HEADERS, END_HEADERS, stream, block)
+    return b"".join(b"\0" + text(name) + text(value) for name, value in headers.items())
+
+
+def call(stream: int, method: str, **further: str) -> bytes:
+    """The beginning of a call; streams have odd numbers. Further headers as for `header_block`."""
+    return frame(HEADERS, END_HEADERS, stream, header_block(method, **further))
 
 
 def message(stream: int, content: bytes, announced: int | None = None, end: bool = True) -> bytes:
@@ -51,5 +58,6 @@ def frames(connection: socket.socket) -> Iterator[tuple[int, int, bytes]]:
             received = received[9 + size :]
 
 
-def _text(text: str) -> bytes:
-    return bytes([len(text)]) + text.encode()
+def text(content: str) -> bytes:
+    """A text of less than 127 characters, as a header block holds it."""
+    return bytes([len(content)]) + content.encode()

@@ -1,0 +1,50 @@
+"""Floods of HTTP/2: whatever frames some connections send, others are answered, and the server grows no larger."""
+
+import time
+from collections.abc import Iterator
+
+import psutil
+import pytest
+
+from nanocv_cli.serving.embedded.limits import Limits
+from tests.serving.embedded.attackers import Habit, attackers
+from tests.serving.embedded.grpc.floods import FLOODS
+from tests.serving.embedded.honest import honest_clients
+from tests.serving.embedded.small_server import SmallServer, small_server
+from tests.serving.models import entry_config, write_model
+
+pytestmark = pytest.mark.slow(8)
+
+ATTACKERS = 6
+SECONDS = 0.3
+LIMITS = Limits(message_bytes=16 << 20, flight_bytes=64 << 20)
+MOST_GROWTH = 250 << 20
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmallServer]:
+    repository = tmp_path_factory.mktemp("repository")
+    write_model(repository, entry_config("doubling", "doubling", backend="onnxruntime"), "doubling")
+    with small_server(repository, LIMITS) as running:
+        yield running
+
+
+@pytest.mark.parametrize("flood", FLOODS, ids=lambda flood: flood.__name__)
+def test_others_are_answered_while_it_lasts(server: SmallServer, flood: Habit) -> None:
+    process = psutil.Process(server.pid)
+    before = process.memory_info().rss
+    with attackers(server, flood, ATTACKERS), honest_clients(server):
+        time.sleep(SECONDS)
+        grown = process.memory_info().rss - before
+    assert grown < MOST_GROWTH
+
+
+def test_no_flood_is_logged_or_left(server: SmallServer) -> None:
+    """After all of the above."""
+    with honest_clients(server):
+        pass
+    assert server.said() == ""
+    deadline = time.monotonic() + 30
+    while any(one.status == psutil.CONN_ESTABLISHED for one in psutil.Process(server.pid).net_connections("tcp")):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
