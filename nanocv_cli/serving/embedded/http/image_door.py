@@ -89,7 +89,9 @@ class ImageDoor:
         request.holding.add(square.nbytes)
         rows = (1,) if model.config.max_batch_size else ()
         asked = InferRequest(
-            "", [InferInput(tensor, "UINT8", (*rows, *square.shape), np.ascontiguousarray(square).data.cast("B"))]
+            "",
+            [InferInput(tensor, "UINT8", (*rows, *square.shape), np.ascontiguousarray(square).data.cast("B"))],
+            binary=True,  # outputs are counted by their bytes: they are read here, and not written as JSON
         )
         outputs = await complete(model, asked, request.holding, self._executor, request.exchange)
         found = {output.name: output.array if rows else output.array[np.newaxis] for output in outputs}

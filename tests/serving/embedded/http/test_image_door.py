@@ -1,5 +1,6 @@
 """Images sent as they are: answered as `nanocv infer` does, and no image, whatever it is, costs more than a refusal."""
 
+import asyncio
 import gzip
 import io
 import json
@@ -14,17 +15,25 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from PIL import Image
 
 from nanocv_cli.config.loader import resolve_serve
+from nanocv_cli.serving.embedded.background import SmallestFirstExecutor
+from nanocv_cli.serving.embedded.budget import Budget
+from nanocv_cli.serving.embedded.faults import Fault
+from nanocv_cli.serving.embedded.http.image_door import ImageDoor
+from nanocv_cli.serving.embedded.http.messages import HttpRequest
+from nanocv_cli.serving.embedded.image_reading import ImageReader
 from nanocv_cli.serving.embedded.limits import Limits
 from nanocv_cli.serving.launch import Server
 from nanocv_cli.serving.repository.entry import write_entry
 from tests.conftest import Command, draw_class_image
-from tests.engine.graphs import colour_card, write_graph
+from tests.engine.graphs import SIDE, colour_card, write_graph
 from tests.images.test_resize import encoded, png_that_claims
+from tests.serving.embedded.libraries import opened
 from tests.serving.embedded.small_server import small_server
 from tests.serving.models import entry_config, write_model
 
@@ -161,6 +170,29 @@ def test_models_that_read_no_images_say_so(server: Server) -> None:
 
 def test_a_page_of_another_site_sends_no_image(server: Server) -> None:
     assert ask(server, encoded(draw_class_image("red", 1)), Origin="http://evil.example")[0] == 403
+
+
+def test_outputs_count_as_they_are_and_not_as_json(graph: Path, tmp_path: Path) -> None:
+    """In room for the image, the square that it becomes and the outputs, there is none for these as a text."""
+    write_entry(graph, tmp_path, resolve_serve(None, {"max_batch": 1}, ()), name="colours")
+    file = encoded(draw_class_image("red", 2))
+    postprocessor = Mock(top=1, **{"postprocess.return_value": [Mock(**{"to_json.return_value": {}})]})
+
+    async def ask_in(room: int) -> int:
+        executor, budget = SmallestFirstExecutor(), Budget(len(file) + SIDE * SIDE * 3 + room)
+        door = ImageDoor(ImageReader(LIMITS), executor, lambda task: postprocessor)
+        async with opened(tmp_path) as library:
+            await library.load("colours")
+            request = HttpRequest(budget.holding(), target=b"/", body=file)
+            request.holding.add(len(file))
+            try:
+                return (await door.answer(library.find("colours"), file, request)).status
+            except Fault as fault:
+                return fault.status.http
+
+    outputs = 3 * 4
+    assert asyncio.run(ask_in(outputs)) == 200
+    assert asyncio.run(ask_in(outputs - 1)) == 503
 
 
 def test_bombs_beside_honest_clients(server: Server) -> None:
