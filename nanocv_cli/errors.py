@@ -127,6 +127,7 @@ EXTRA_OF_MODULE = {
     "matplotlib": "train",
     "onnx": "train",
     "onnxscript": "train",
+    "opentelemetry": "otel",
     "ptflops": "ptflops",
     "ray": "ray",
     "safetensors": "train",

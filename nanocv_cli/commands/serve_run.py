@@ -1,5 +1,6 @@
 """`nanocv serve run`: serves a model repository, by nanocv's own server or by NVIDIA's."""
 
+import contextlib
 import re
 from pathlib import Path
 from typing import Annotated
@@ -13,6 +14,8 @@ from nanocv_cli.output import emit
 HOST = re.compile(
     r"(?=.{1,253}$)[A-Za-z0-9_\-]{1,63}(\.[A-Za-z0-9_\-]{1,63})*|[0-9A-Fa-f:.]{2,45}(%\w{1,15})?", re.ASCII
 )
+
+COLLECTOR = re.compile(r"https?://[^\s/?#@]{1,260}/[^\s?#]{1,1000}", re.ASCII)  # of its door for traces
 
 
 def run(
@@ -53,6 +56,10 @@ def run(
     access_log: Annotated[
         str, typer.Option(help="off, text or json: a line on stderr for each request (embedded).")
     ] = "off",
+    otlp: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Send requests as spans there: OpenTelemetry's OTLP over HTTP (embedded)."),
+    ] = None,
     max_message_mb: Annotated[int, number_option(low=1, high=2047, text="Largest request (embedded).")] = 64,
     max_json_mb: Annotated[int, number_option(low=1, high=2047, text="Most JSON in a request (embedded).")] = 4,
     max_in_flight_mb: Annotated[int, number_option(low=1, high=1 << 20, text="All requests at once (embedded).")] = 512,
@@ -93,6 +100,8 @@ def run(
     one_of("--engine", engine, ("embedded", "triton"))
     one_of("--control", control, ("none", "explicit"))
     one_of("--access-log", access_log, ("off", "text", "json"))
+    if otlp is not None and not COLLECTOR.fullmatch(otlp):
+        raise RequestError(f"{otlp!r} is no URL of a collector", "--otlp http://127.0.0.1:4318/v1/traces")
     if not HOST.fullmatch(host):
         raise RequestError(f"{host!r} is no address to listen on", "--host 127.0.0.1, or a name of this machine")
     if not repository.is_dir():
@@ -153,5 +162,9 @@ def run(
     settings = Settings(
         ports, limits, models, manner, poll_s, tuple(allowed_host or ()), CredentialFiles(key_file, tls), not no_page
     )
-    with ServerLog(access_log) as log:
+    with ServerLog(access_log) as log, contextlib.ExitStack() as sent:
+        if otlp:
+            from nanocv_cli.serving.embedded.spans import sending
+
+            log.also = sent.enter_context(sending(otlp))
         run(serve(repository, settings, postprocessor_for, log, tell))

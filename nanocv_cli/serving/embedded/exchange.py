@@ -9,7 +9,7 @@ asked.
 import os
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import count
 
@@ -122,6 +122,9 @@ class Exchange:
             return ((REQUEST_ID, self.request_id),)
         response = f"00-{trace.trace}-{trace.span}-{trace.sampled:02x}"
         return (REQUEST_ID, self.request_id), ("traceresponse", response)
+
+
+Tell = Callable[[Exchange], None]
 
 
 def _traced(text: str) -> Trace | None:

@@ -146,7 +146,7 @@ async def _serve(
     log: ServerLog,
     started: Callable[[Addresses], None],
 ) -> None:
-    say, tell = log.say, None if log.form == "off" else log.tell
+    say, tell = log.say, log.tell
     ports, limits = settings.ports, fitting(settings.limits)
     budget, executor = Budget(limits.flight_bytes), SmallestFirstExecutor()
     credentials = Credentials(settings.credentials, say)

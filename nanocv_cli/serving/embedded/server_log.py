@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import IO, Any, Self
 
-from nanocv_cli.serving.embedded.exchange import Exchange
+from nanocv_cli.serving.embedded.exchange import Exchange, Tell
 from nanocv_cli.untrusted import escaped, printable
 
 MOST_WAITING = 10_000  # lines; each is 2 KB at most while it waits
@@ -39,11 +39,13 @@ class ServerLog(logging.Handler):
 
     Attributes:
         dropped: lines that found no room, or could not be written.
+        also: told of each request that has ended, before its line is written.
     """
 
     def __init__(self, form: str = "off", descriptor: int | None = None) -> None:
         super().__init__(logging.WARNING)
         self.form, self.dropped = form, 0
+        self.also: Tell | None = None
         self._stream = sys.stderr
         self._descriptor = _descriptor(self._stream) if descriptor is None else descriptor
         self._lines: deque[Line] = deque()
@@ -74,9 +76,16 @@ class ServerLog(logging.Handler):
         """A line of Python's `logging`."""
         self._put((time.time_ns(), record.levelname.lower(), record.getMessage()))
 
-    def tell(self, exchange: Exchange) -> None:
-        """A line about a request that has ended; nothing of it is changed afterwards."""
-        self._put(exchange)
+    @property
+    def tell(self) -> Tell | None:
+        """What is to be told of each request that has ended; None: nobody wants to know."""
+        return self._tell if self.form != "off" or self.also else None
+
+    def _tell(self, exchange: Exchange) -> None:
+        if self.also:
+            self.also(exchange)
+        if self.form != "off":
+            self._put(exchange)
 
     def _put(self, line: Line) -> None:
         if len(self._lines) >= MOST_WAITING:
@@ -169,7 +178,7 @@ def fields(exchange: Exchange, offset: int) -> dict[str, Any]:
         "compute_ms": _ms(exchange.compute_ns) if queued else None,
         "request_id": exchange.request_id,
         "trace_id": trace.trace if trace else None,
-        "parent_id": trace.parent if trace else None,
+        "parent_id": (trace.parent or None) if trace else None,
         "span_id": trace.span if trace else None,
         "key": exchange.key or None,
     }

@@ -12,12 +12,15 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import grpc
 import numpy as np
 import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from tritonclient.grpc import service_pb2 as pb
 
 from nanocv_cli.serving.launch import stop
@@ -32,13 +35,49 @@ SENT = {"x-request-id": "mine-7", "traceparent": f"00-{TRACE}-{SPAN}-01"}
 PATIENT = 4  # rows of a full batch of the model that waits for one
 
 
+class Collector(ThreadingHTTPServer):
+    """Takes spans by OTLP."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Door)
+        self.spans: list[Span] = []
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def of(self, trace: str, count: int) -> list[Span]:
+        """The spans of a trace, once there are so many."""
+        deadline = time.monotonic() + 20
+        while len(found := [span for span in self.spans if span.trace_id.hex() == trace]) < count:
+            assert time.monotonic() < deadline, self.spans
+            time.sleep(0.02)
+        return found
+
+
+class Door(BaseHTTPRequestHandler):
+    """Where they are taken."""
+
+    server: Collector
+
+    def do_POST(self) -> None:
+        taken = ExportTraceServiceRequest.FromString(self.rfile.read(int(self.headers["Content-Length"])))
+        for resource in taken.resource_spans:
+            assert self.path == "/v1/traces"
+            self.server.spans += [span for scope in resource.scope_spans for span in scope.spans]
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
 class Logging:
     """A server whose log is read when it is asked for."""
 
-    def __init__(self, repository: Path) -> None:
+    def __init__(self, repository: Path, collector: Collector) -> None:
         ports = ["--http-port", "0", "--grpc-port", "0", "--metrics-port", "0", "--json", "--access-log", "json"]
+        ports += ["--otlp", f"http://127.0.0.1:{collector.server_port}/v1/traces"]
         command = [sys.executable, "-m", "nanocv_cli.app", "serve", "run", "--repository", str(repository), *ports]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        environment = os.environ | {"OTEL_BSP_SCHEDULE_DELAY": "100"}
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
         assert self.process.stdout is not None
         addresses = Addresses(**json.loads(self.process.stdout.readline()))
         self.http, self.grpc, self.metrics = addresses.http, addresses.grpc, addresses.metrics
@@ -71,13 +110,20 @@ class Logging:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Logging]:
+def collector() -> Iterator[Collector]:
+    with Collector() as running:
+        yield running
+        running.shutdown()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, collector: Collector) -> Iterator[Logging]:
     repository = tmp_path_factory.mktemp("repository")
     write_model(repository, entry_config("doubling", "doubling"), "doubling")
     patient = entry_config("patient", "doubling", max_batch=PATIENT)
     patient.dynamic_batching.max_queue_delay_microseconds = 60_000_000
     write_model(repository, patient, "doubling")
-    running = Logging(repository)
+    running = Logging(repository, collector)
     yield running
     assert running.process.stderr is not None
     os.set_blocking(running.process.stderr.fileno(), False)
@@ -143,7 +189,38 @@ def test_an_answer_by_grpc_has_the_ids_that_the_log_has(server: Logging) -> None
     made = dict(refused.value.trailing_metadata())["x-request-id"]  # one of the server's
     (line,) = server.lines(of(made))
     assert (line["status"], line["model"]) == (refused.value.code().name, "nobody\x1b[31m\n")
-    assert (line["queue_ms"], line["compute_ms"], line["trace_id"]) == (None, None, None)
+    assert (line["queue_ms"], line["compute_ms"], line["parent_id"]) == (None, None, None)
+
+
+def test_a_request_is_a_span_with_its_wait_and_its_run_below_it(server: Logging, collector: Collector) -> None:
+    trace = "c0ffee00c0ffee00c0ffee00c0ffee00"
+    sent = {"x-request-id": "spanned", "traceparent": f"00-{trace}-{SPAN}-01"}
+    assert post(server, "/v2/models/doubling/infer", document(), **sent)[0] == 200
+    (line,) = server.lines(of("spanned"))
+    whole, queue, compute = collector.of(trace, 3)
+    assert (whole.name, whole.span_id.hex(), whole.parent_span_id.hex()) == ("POST", line["span_id"], SPAN)
+    assert [(one.name, one.parent_span_id) for one in (queue, compute)] == [
+        ("queue", whole.span_id),
+        ("compute", whole.span_id),
+    ]
+    assert whole.start_time_unix_nano <= queue.start_time_unix_nano <= queue.end_time_unix_nano
+    assert queue.end_time_unix_nano == compute.start_time_unix_nano
+    assert compute.end_time_unix_nano - compute.start_time_unix_nano == pytest.approx(1e6 * line["compute_ms"], abs=1e3)
+    assert compute.end_time_unix_nano <= whole.end_time_unix_nano
+    told = {one.key: one.value for one in whole.attributes}
+    assert told["http.response.status_code"].int_value == 200
+    assert (told["nanocv.model"].string_value, told["nanocv.request_id"].string_value) == ("doubling", "spanned")
+
+
+def test_what_nobody_traces_begins_a_trace_and_what_is_not_sampled_is_not_sent(
+    server: Logging, collector: Collector
+) -> None:
+    sent = {"x-request-id": "unsampled", "traceparent": f"00-{'d' * 32}-{SPAN}-00"}
+    post(server, "/v2/models/doubling/infer", document(), **sent)
+    post(server, "/v2/models/doubling/infer", document(), **{"x-request-id": "untraced"})
+    (line,) = server.lines(of("untraced"))
+    assert collector.of(line["trace_id"], 3)[0].parent_span_id == b""
+    assert collector.of("d" * 32, 0) == []  # it came first
 
 
 def test_each_message_of_a_stream_has_a_line(server: Logging) -> None:

@@ -16,7 +16,7 @@ from nanocv_cli.serving.embedded.access import Access
 from nanocv_cli.serving.embedded.background import SmallestFirstExecutor
 from nanocv_cli.serving.embedded.budget import Budget
 from nanocv_cli.serving.embedded.certificates import Certificates
-from nanocv_cli.serving.embedded.exchange import REQUEST_ID, TRACE_PARENT, Exchange
+from nanocv_cli.serving.embedded.exchange import REQUEST_ID, TRACE_PARENT, Exchange, Tell
 from nanocv_cli.serving.embedded.faults import DEFECTS, Fault, Status, TooLarge
 from nanocv_cli.serving.embedded.grpc.open_calls import OpenCall, OpenCalls, Phase
 from nanocv_cli.serving.embedded.grpc.service import GrpcService, beside_tensors, decoded, named
@@ -72,7 +72,7 @@ class GrpcServer:
         budget: Budget,
         executor: SmallestFirstExecutor,
         guard: Guard,
-        tell: Callable[[Exchange], None] | None,
+        tell: Tell | None,
         certificates: Certificates | None = None,
     ) -> None:
         self._guard, self._tell, self._certificates = guard, tell, certificates

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
-from nanocv_cli.serving.embedded.exchange import REQUEST_ID, TRACE_PARENT, Exchange
+from nanocv_cli.serving.embedded.exchange import REQUEST_ID, TRACE_PARENT, Tell
 from nanocv_cli.serving.embedded.faults import DEFECTS
 from nanocv_cli.serving.embedded.http.messages import HttpAnswer, HttpRequest
 
@@ -14,7 +14,6 @@ GONE = 499  # the status, in the log alone, of what was not answered because its
 LONGEST_PATH = 500  # bytes of one in the log
 
 Handler = Callable[[HttpRequest], Awaitable[HttpAnswer]]
-Tell = Callable[[Exchange], None]
 
 
 class ReadingHalf(Protocol):

@@ -127,7 +127,7 @@ class HttpConnection(asyncio.Protocol):
         if time.monotonic() > self.deadline:
             self._expire()
         elif self._last and (request := self._answers.unanswered):
-            self.presence.ask(request.version)
+            self.presence.ask(request)
 
     def _expire(self) -> None:
         if self.stage == Stage.BODY and (more := self._body_seconds()) > 0:

@@ -13,6 +13,8 @@ import select
 import termios
 from collections.abc import Mapping
 
+from nanocv_cli.serving.embedded.http.messages import HttpRequest
+
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -25,6 +27,7 @@ class Presence:
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport
+        self._seen: object = None
         self._asked = False
 
     @property
@@ -41,17 +44,19 @@ class Presence:
         if headers.get("expect", "").lower() == "100-continue":
             self._transport.write(CONTINUE)
 
-    def ask(self, version: str) -> None:
+    def ask(self, request: HttpRequest) -> None:
         """Finds out, over several calls, whether a client has gone that sends no more; then ends its connection.
 
         Args:
-            version: of HTTP, in which it has asked and not been answered a byte of. 1.0 has no interim answers: such a
-                client is taken to be there.
+            request: what it has asked, and not been answered a byte of. One that is answered before the next call costs
+                nothing. HTTP/1.0 has no interim answers: its clients are taken to be there.
         """
-        if self._asked:
+        if request is not self._seen:
+            self._seen, self._asked = request, False
+        elif self._asked:
             if is_broken(self._descriptor):
                 self._transport.abort()
-        elif version != "1.0":
+        elif request.version != "1.0":
             self._asked = True
             self._transport.write(CONTINUE)
 

@@ -13,7 +13,8 @@ from nanocv_cli.serving.embedded.access import Access
 from nanocv_cli.serving.embedded.background import SMALL
 from nanocv_cli.serving.embedded.budget import Budget
 from nanocv_cli.serving.embedded.certificates import Certificates
-from nanocv_cli.serving.embedded.http.answering import Handler, Tell
+from nanocv_cli.serving.embedded.exchange import Tell
+from nanocv_cli.serving.embedded.http.answering import Handler
 from nanocv_cli.serving.embedded.http.connection import HttpConnection, Stage
 from nanocv_cli.serving.embedded.http.handshake import Handshake
 from nanocv_cli.serving.embedded.http.messages import HttpRequest
