@@ -82,6 +82,7 @@ export_app = _group("Model files for other runtimes.")
 export_app.command("onnx")(export.onnx)
 export_app.command("openvino")(export.openvino)
 export_app.command("hub")(export.hub)
+export_app.command("web")(export.web)
 app.add_typer(export_app, name="export")
 
 serve_app = _group("Trained models on a server.")

@@ -66,6 +66,8 @@ class Room:
         checkpoint_sampler: likewise by a checkpoint, from its path and a device.
         readers: names that `data.format` may have for labels of the task's own, each with what reads them
             (`data.formats.table.Reader`); none where nanocv's own formats hold its labels.
+        browser: what understands the graph's answers in a browser, an ES module (docs/web.md) as `package/file.js`;
+            None where nothing does.
         pipeline_tag: what Hugging Face's hub calls the task; None where it has no word for it.
     """
 
@@ -81,6 +83,7 @@ class Room:
     graph_sampler: str | None = None
     checkpoint_sampler: str | None = None
     readers: Mapping[str, str] = field(default_factory=dict)
+    browser: str | None = None
     pipeline_tag: str | None = None
 
 
@@ -97,6 +100,7 @@ BUILT_IN = {
         },
         torchvision="nanocv_cli.tasks.classification.torchvision_classifiers:build_torchvision_classifier",
         timm="nanocv_cli.models.timm_networks:build_timm_classifier",
+        browser="nanocv_cli.tasks.classification/postprocessor.js",
         pipeline_tag="image-classification",
     ),
     "detection": Room(
@@ -107,6 +111,7 @@ BUILT_IN = {
         networks={"nanospot": "nanocv_cli.models.nanospot:build_nanospot"},
         arguments={"nanospot": "nanocv_cli.models.arguments:NanoSpotArgs"},
         torchvision="nanocv_cli.tasks.detection.torchvision_detectors:build_torchvision_detector",
+        browser="nanocv_cli.tasks.detection/postprocessor.js",
         pipeline_tag="object-detection",
     ),
     "segmentation": Room(
@@ -117,6 +122,7 @@ BUILT_IN = {
         networks={"nanoseg": "nanocv_cli.models.nanoseg:build_nanoseg"},
         arguments={"nanoseg": "nanocv_cli.models.arguments:NanoSegArgs"},
         torchvision="nanocv_cli.tasks.segmentation.torchvision_segmenters:build_torchvision_segmenter",
+        browser="nanocv_cli.tasks.segmentation/postprocessor.js",
         pipeline_tag="image-segmentation",
     ),
     "generation": Room(
@@ -128,6 +134,7 @@ BUILT_IN = {
         arguments={"nanoflow": "nanocv_cli.models.arguments:NanoFlowArgs"},
         graph_sampler="nanocv_cli.tasks.generation.sampling:GraphSampler",
         checkpoint_sampler="nanocv_cli.tasks.generation.sampler:CheckpointSampler",
+        browser="nanocv_cli.tasks.generation/sampling.js",
         pipeline_tag="unconditional-image-generation",
     ),
 }

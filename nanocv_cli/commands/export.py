@@ -128,6 +128,47 @@ def hub(
         tell("not uploaded: there is no token; set HF_TOKEN or log in (hf auth login), and run it again")
 
 
+def web(
+    out: Annotated[Path, typer.Option(help="Folder to write; files of the same names are replaced.")],
+    ref: RefOption = None,
+    runtime: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="ONNX Runtime for browsers, as npm packs it; default: npm fetches it once."),
+    ] = None,
+    as_json: JsonFlag = False,
+    debug: DebugFlag = False,
+) -> None:
+    """Write a folder for any static host: a page that runs the model in the browser.
+
+    Images stay in the browser, and it answers as `nanocv infer` and `nanocv sample` do. The page asks nothing but its
+    own host, and no server of nanocv is needed. A page opened as a file may not load its parts: it has to be served.
+
+    \b
+    Examples:
+      nanocv export web --model lenet-flowers --out site
+      python -m http.server --directory site --bind 127.0.0.1
+    """
+    from nanocv_cli.web.folder import write_web_folder
+
+    written = write_web_folder(ref, out, runtime)
+    if as_json:
+        emit(
+            {
+                "path": str(written.folder),
+                "target": "web",
+                "precision": written.card.precision,
+                "bytes": written.bytes,
+                "files": list(written.files),
+                "runtime": written.runtime,
+            }
+        )
+        return
+    tell(
+        f"{written.folder}  {written.bytes / 1e6:.2f} MB  {written.card.name}  {written.card.precision}",
+        f"look at it: python -m http.server --directory {written.folder} --bind 127.0.0.1",
+    )
+
+
 def _tell(exported: "Exported", target: str, as_json: bool) -> None:
     parity, reduced = exported.parity, exported.reduced
     if as_json:

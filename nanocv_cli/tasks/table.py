@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 from functools import cache
+from importlib.resources import files
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, cast
 
 from nanocv_cli.errors import ModelError
-from nanocv_cli.rooms import room
+from nanocv_cli.rooms import broken, room
 
 if TYPE_CHECKING:  # the training side imports torch
     import torch
@@ -55,6 +56,24 @@ def checkpoint_sampler_for(name: str) -> "Callable[[Path, torch.device], Sampler
         ModelError: there is no such task, or its models make no images.
     """
     return cast("Callable[[Path, torch.device], Sampler]", _sampler(name, room(name).checkpoint_sampler))
+
+
+def browser_module_for(name: str) -> str:
+    """The text of the ES module that understands the graph's answers in a browser, of a task that a card names.
+
+    Raises:
+        ModelError: there is no such task, nothing does for it, or the package that brings it is broken.
+    """
+    path = room(name).browser
+    if path is None:
+        raise ModelError(
+            f"nothing understands the answers of a {name} model in a browser", "nanocv serve run serves it"
+        )
+    package, _, file = path.partition("/")
+    try:
+        return (files(package) / file).read_text(encoding="utf-8")
+    except (ImportError, OSError, ValueError) as error:
+        raise broken(name, str(error), f"it names {path}") from error
 
 
 def _sampler(name: str, path: str | None) -> object:

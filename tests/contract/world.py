@@ -47,6 +47,7 @@ BASES: dict[tuple[str, ...], dict[str, str]] = {
     ("export", "hub"): {"ref": "first", "repository": "me/lenet", "out": "published"},
     ("export", "onnx"): {"ref": "first", "out": "exported.onnx", "data": "colours"},
     ("export", "openvino"): {"ref": "first", "out": "exported.xml", "data": "colours"},
+    ("export", "web"): {"ref": "tiny.onnx", "out": "site"},
     ("serve", "config"): {"ref": "tiny.onnx", "repository": "models", "name": "served"},
     ("serve", "list"): {"repository": "served", "out": "tree.png"},
     ("serve", "key"): {"name": "laptop", "key_file": "own-keys.txt"},
@@ -234,6 +235,7 @@ def stand_ins(address: str) -> Iterator[None]:
     from nanocv_cli.serving import launch
     from nanocv_cli.serving.launch import Server
     from nanocv_cli.training import train
+    from nanocv_cli.web import runtime
 
     figures = Figures(**dict.fromkeys(Figures.__dataclass_fields__, 1.0) | {"errors": 0, "stable": True})  # type: ignore[arg-type]
 
@@ -261,6 +263,8 @@ def stand_ins(address: str) -> Iterator[None]:
         patch.setattr(retrieve, "_dvc", lambda root, *arguments: 1)
         patch.setattr(train, "learn_epoch", learn_epoch)
         patch.setattr(onnx_exporter, "build_graph", lambda *arguments: onnx.load("tiny.onnx"))
+        patch.setattr(runtime, "_fetch", lambda: b"packed")
+        patch.setattr(runtime, "_used", lambda content: {"onnxruntime.js": content})
         patch.setattr(graph_file, "check_parity", lambda *arguments: Parity(0.0, 1, (1,)))
         yield
 

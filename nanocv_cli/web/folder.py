@@ -1,0 +1,125 @@
+"""The spine of `nanocv export web`: a graph, the page, and what runs it in a browser, as a folder for a static host.
+
+The page is the server's. What asks the server there is `models.js`; here a module of the same name stands in its place,
+and asks a worker that runs the graph.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from importlib.resources import files
+from pathlib import Path
+
+from nanocv_cli.config.project import cache_folder, project_root
+from nanocv_cli.engine.card import ModelCard
+from nanocv_cli.engine.graph import Graph
+from nanocv_cli.engine.reference import find_graph
+from nanocv_cli.errors import ModelError
+from nanocv_cli.files import expect_folder, write_bytes
+from nanocv_cli.output import finite
+from nanocv_cli.rooms import room
+from nanocv_cli.tasks.table import browser_module_for
+from nanocv_cli.web.runtime import PACKAGE, VERSION, runtime_files
+
+PAGE = files("nanocv_cli.serving") / "page"
+OWN = files("nanocv_cli.web") / "assets"
+INDEX = "index.html"
+CHARSET = '<meta charset="utf-8">'
+# A static host sends no headers of ours; frames of others are all that only a header could refuse.
+POLICY = "; ".join((
+    "default-src 'none'",
+    "script-src 'self' 'wasm-unsafe-eval'",
+    "worker-src 'self' blob:",  # see `assets/models.js`
+    "style-src 'self'",
+    "connect-src 'self'",
+    "img-src 'self' blob:",
+    "base-uri 'none'",
+    "form-action 'none'",
+    "require-trusted-types-for 'script'",
+    "trusted-types nanocv-worker",
+))  # fmt: skip
+# A browser gives WebAssembly 4 GiB, and the graph is there twice while it is loaded.
+LARGEST_GRAPH = 1 << 30  # bytes
+
+
+@dataclass(frozen=True)
+class WebFolder:
+    """A folder that was written.
+
+    Attributes:
+        folder: its path.
+        files: their names, in the order in which they were written.
+        bytes: of them all.
+        card: the model's.
+        runtime: what runs the graph, with its version.
+    """
+
+    folder: Path
+    files: tuple[str, ...]
+    bytes: int
+    card: ModelCard
+    runtime: str
+
+
+def write_web_folder(ref: str | None, out: Path, package: Path | None = None) -> WebFolder:
+    """Writes a page that runs a model in the browser, `index.html` last.
+
+    Args:
+        ref: see `nanocv_cli.load`; its graph is needed.
+        out: the folder; files of the same names are replaced, others left alone.
+        package: see `runtime.runtime_files`.
+
+    Raises:
+        RequestError: there is no such model, or see `runtime.runtime_files`.
+        ModelError: the graph is damaged or too large, or nothing understands its answers in a browser.
+        ServingError: see `runtime.runtime_files`.
+        StorageError: a file cannot be written.
+    """
+    expect_folder(out)
+    root = project_root()
+    graph = Graph(find_graph(ref, root))
+    graph.expect_promised_inputs()
+    module, content = browser_module_for(graph.card.task), _graph_for_browsers(graph)
+    runtime = runtime_files(cache_folder(root), package)
+    sizes = {}
+    for name, part in _parts(graph.card, module, content, runtime):
+        write_bytes(out / name, part)
+        sizes[name] = len(part)
+    return WebFolder(out, tuple(sizes), sum(sizes.values()), graph.card, f"{PACKAGE} {VERSION}")
+
+
+def _parts(card: ModelCard, module: str, graph: bytes, runtime: dict[str, bytes]) -> Iterator[tuple[str, bytes]]:
+    """The files of the folder by name, the page last."""
+    yield "model.onnx", graph
+    yield "card.json", json.dumps(finite(asdict(card))).encode()
+    for name, part in runtime.items():
+        yield f"runtime/{name}", part
+    yield "task.js", module.encode()
+    own = {part.name: part.read_bytes() for part in OWN.iterdir()}
+    page = {part.name: part.read_bytes() for part in PAGE.iterdir() if part.name != INDEX}
+    yield from (page | own).items()
+    index = (PAGE / INDEX).read_text(encoding="utf-8")
+    lock = (
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n<meta name="referrer" content="no-referrer">'
+    )
+    yield INDEX, index.replace(CHARSET, f"{CHARSET}\n{lock}", 1).encode()
+
+
+def _graph_for_browsers(graph: Graph) -> bytes:
+    """The graph's file; one that makes images with all of its inputs to be given, for there none can have a default."""
+    if (size := graph.path.stat().st_size) > LARGEST_GRAPH:
+        raise ModelError(
+            f"{graph.path} has {size / 1e9:.1f} GB, and a browser takes {LARGEST_GRAPH / 1e9:.1f}",
+            "nanocv serve run serves it",
+        )
+    content = graph.path.read_bytes()
+    if room(graph.card.task).postprocessor is not None:
+        return content
+    import onnx
+
+    model = onnx.load_model_from_string(content)
+    given = {tensor.name for tensor in model.graph.input}
+    kept = [tensor for tensor in model.graph.initializer if tensor.name not in given]
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(kept)
+    return model.SerializeToString()

@@ -1,0 +1,1 @@
+"""Models as folders for a static host."""

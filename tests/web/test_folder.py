@@ -1,0 +1,79 @@
+"""The folder: whole, locked, and with a graph that a browser can run."""
+
+import json
+import re
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import onnx
+import onnxruntime
+import pytest
+
+from nanocv_cli import rooms
+from nanocv_cli.web.folder import POLICY
+from tests.conftest import Command
+from tests.contract.world import write_maker
+from tests.engine.graphs import COLOURS, colour_card, write_graph
+from tests.web.packages import MODULE, WASM, publish, write_package
+
+IMPORT = re.compile(r'(?:\bfrom|\bimport|new URL\()\s*"(\./)?([\w./-]+\.(?:js|wasm))"')
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = write_package(tmp_path / "published.tgz")
+    publish(monkeypatch, path)
+    return path
+
+
+def test_everything_that_a_file_asks_for_is_there(nanocv: Command, package: Path, tmp_path: Path) -> None:
+    graph, site = write_graph(tmp_path / "model.onnx"), tmp_path / "site"
+    done = nanocv("export", "web", "--model", graph, "--out", site, "--runtime", package, "--json")
+    assert done.code == 0, done.err
+    written = {str(path.relative_to(site)) for path in site.rglob("*") if path.is_file()}
+    assert written == set(done.document["files"]) and done.document["files"][-1] == "index.html"
+    assert done.document["bytes"] == sum((site / name).stat().st_size for name in written)
+    asked = {name for path in site.glob("*.js") for _, name in IMPORT.findall(path.read_text())}
+    asked |= set(re.findall(r'(?:href|src)="([\w.]+)"', (site / "index.html").read_text()))
+    assert {"task.js", "worker.js", "page.css", "runtime/onnxruntime.wasm"} <= asked
+    assert asked <= written
+    assert (site / "model.onnx").read_bytes() == graph.read_bytes()
+    assert json.loads((site / "card.json").read_text()) == json.loads(json.dumps(asdict(colour_card())))
+    assert [(site / "runtime" / f"onnxruntime.{end}").read_bytes() for end in ("js", "wasm")] == [MODULE, WASM]
+
+
+def test_the_policy_stands_before_all_that_it_binds(nanocv: Command, package: Path, tmp_path: Path) -> None:
+    site, graph = tmp_path / "site", write_graph(tmp_path / "model.onnx")
+    assert nanocv("export", "web", "--model", graph, "--out", site, "--runtime", package).code == 0
+    before, _, after = (site / "index.html").read_text().partition(POLICY)
+    assert not re.search(r"<(script|link|style|img)", before) and "<script" in after
+    assert "'unsafe-inline'" not in POLICY and "'unsafe-eval'" not in POLICY and "http" not in POLICY
+
+
+def test_a_sampler_is_given_all_of_its_inputs(nanocv: Command, package: Path, tmp_path: Path) -> None:
+    maker, site = write_maker(tmp_path / "maker.onnx", COLOURS), tmp_path / "site"
+    assert nanocv("export", "web", "--model", maker, "--out", site, "--runtime", package).code == 0
+    session = onnxruntime.InferenceSession(site / "model.onnx")
+    assert [given.name for given in session.get_inputs()] == [given.name for given in onnx.load(maker).graph.input]
+    assert session.get_overridable_initializers() == []
+
+
+def test_a_task_without_a_module_for_browsers_is_refused(
+    nanocv: Command, package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = replace(rooms.BUILT_IN["classification"], browser=None)
+    monkeypatch.setitem(rooms.BUILT_IN, "classification", plain)
+    graph = write_graph(tmp_path / "model.onnx")
+    done = nanocv("export", "web", "--model", graph, "--out", tmp_path / "site", "--runtime", package)
+    assert done.code == 1 and "in a browser" in done.err and not (tmp_path / "site").exists()
+
+
+def test_a_module_that_a_package_lacks_is_its_fault(
+    nanocv: Command, package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for path in ("nanocv_cli.tasks/missing.js", "no.such.package/task.js"):
+        broken = replace(rooms.BUILT_IN["classification"], browser=path)
+        monkeypatch.setitem(rooms.BUILT_IN, "classification", broken)
+        graph = write_graph(tmp_path / "model.onnx")
+        done = nanocv("export", "web", "--model", graph, "--out", tmp_path / "site", "--runtime", package)
+        assert done.code == 1 and "is broken" in done.err and path in done.err
