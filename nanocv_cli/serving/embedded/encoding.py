@@ -1,6 +1,7 @@
 """What messages hold, to NumPy and back: KServe's tensors as raw bytes and as JSON, which is read within bounds."""
 
 import json
+import math
 import re
 import struct
 from typing import Any
@@ -23,6 +24,7 @@ NO_JSON = "failed to parse the request JSON buffer"
 JSON_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 STEP = 1 << 12  # values that are worked on at once: a larger step would keep the interpreter from all other threads
+CONSTANTS = {name: float(name) for name in ("NaN", "Infinity", "-Infinity")}  # which Python reads, and JSON has not
 # The most characters of one value and its comma in JSON.
 TEXT_WIDTH = {1: 5, 2: 7, 4: 12, 8: 21}
 FLOAT_WIDTH, ESCAPED = 25, 6
@@ -84,7 +86,7 @@ def parse_object(text: bytes) -> dict[str, Any]:
     """
     expect_bounded(text)
     try:
-        document = json.loads(text.decode())
+        document = json.loads(text.decode(), parse_constant=CONSTANTS.__getitem__)
     except (ValueError, RecursionError) as error:
         raise Fault(f"{NO_JSON}: {error}") from error
     if not isinstance(document, dict):
@@ -136,11 +138,15 @@ def from_values(values: Any, datatype: str, shape: tuple[int, ...], name: str) -
     if not all(isinstance(value, allowed) and (kind.kind == "b" or not isinstance(value, bool)) for value in flat):
         raise Fault(f"Unable to parse 'data': input '{shown(name)}' takes values of {datatype}")
     numbers = np.empty(len(flat), kind)
+    beyond = Fault(f"Unable to parse 'data': input '{shown(name)}' has a value beyond {datatype}")
     try:
-        for place in range(0, len(flat), STEP):
-            numbers[place : place + STEP] = np.array(flat[place : place + STEP], kind)
-    except (OverflowError, ValueError) as error:
-        raise Fault(f"Unable to parse 'data': input '{shown(name)}' has a value beyond {datatype}") from error
+        with np.errstate(over="raise"):
+            for place in range(0, len(flat), STEP):
+                numbers[place : place + STEP] = np.array(flat[place : place + STEP], kind)
+    except (OverflowError, ValueError, FloatingPointError) as error:
+        raise beyond from error
+    if kind.kind == "f" and not np.isfinite(numbers).all() and not all(map(_is_meant, flat)):
+        raise beyond
     return numbers.reshape(shape)
 
 
@@ -179,6 +185,11 @@ def text_size(array: Array) -> int:
     if array.dtype.kind == "f":
         return FLOAT_WIDTH * array.size
     return array.size * (6 if array.dtype.kind == "b" else TEXT_WIDTH[array.dtype.itemsize])
+
+
+def _is_meant(value: float) -> bool:
+    """Whether a value that is no finite number was written as what it is: Python reads 1e999 as infinity too."""
+    return math.isfinite(value) or any(value is constant for constant in CONSTANTS.values())
 
 
 def _split_texts(content: Buffer, count: int) -> Array | None:

@@ -163,6 +163,22 @@ def test_outputs_are_asked_for_once(call: Callable[..., tuple[grpc.StatusCode, s
     assert "already exists in request" in said
 
 
+@pytest.mark.parametrize(
+    "shape",
+    [[2**62, 4], [2**63 - 1, 2**63 - 1], [2**32, 2**32], [2**31] * 16, [-1, -4], [-(2**63), 4], [1, -4], [1] * 60],
+)
+def test_shapes_that_nothing_has(call: Callable[..., tuple[grpc.StatusCode, str]], shape: list[int]) -> None:
+    """Their product is beyond 64 bits, or 4 by overflow."""
+    for kind, values in (("UINT8", "uint_contents"), ("BYTES", "bytes_contents"), ("UINT8", "")):
+        asked = pb.ModelInferRequest(model_name="doubling", raw_input_contents=[] if values else [X.tobytes()])
+        tensor = asked.inputs.add(name="x", datatype=kind, shape=shape)
+        if values:
+            getattr(tensor.contents, values).extend([1] * 4 if kind == "UINT8" else [b""] * 4)
+        status, said = call("ModelInfer", asked.SerializeToString())
+        assert status is grpc.StatusCode.INVALID_ARGUMENT
+        assert said.isprintable()
+
+
 @pytest.mark.parametrize("name", ["a\0b", "\x1b[31m", "n" * 50_000, "", "\u202e"])
 def test_names_that_nothing_has(call: Callable[..., tuple[grpc.StatusCode, str]], name: str) -> None:
     for method, kind in (
