@@ -6,12 +6,14 @@ nothing: the request is made beforehand, the answer is only looked over.
 
 import random
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from nanocv_cli.engine.identity import authorization, grpc_channel
 from nanocv_cli.errors import ServingError
 
 ANSWER_SECONDS = 60.0
@@ -48,13 +50,17 @@ class HttpConnection:
     Args:
         address: `host:port`.
         request: the bytes of a whole request.
+        context: what secures it; None: nothing does.
     """
 
-    def __init__(self, address: str, request: bytes) -> None:
+    def __init__(self, address: str, request: bytes, context: ssl.SSLContext | None = None) -> None:
         host, _, port = address.rpartition(":")
+        name = host.strip("[]")
         self._request = request
-        self._socket = socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_SECONDS)
+        self._socket = socket.create_connection((name, int(port)), timeout=ANSWER_SECONDS)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if context is not None:
+            self._socket = context.wrap_socket(self._socket, server_hostname=name)
         self._rest = b""
 
     def infer(self) -> None:
@@ -91,14 +97,16 @@ class GrpcConnection:
     Args:
         address: `host:port`.
         request: the bytes of a `ModelInferRequest`.
+        is_secure: whether by TLS.
     """
 
-    def __init__(self, address: str, request: bytes) -> None:
+    def __init__(self, address: str, request: bytes, is_secure: bool = False) -> None:
         import grpc
 
         # Channels to one address share a connection unless they are told not to.
         options = [("grpc.use_local_subchannel_pool", 1), ("grpc.max_receive_message_length", -1)]
-        self._channel = grpc.insecure_channel(address, options)
+        self._channel = grpc_channel(address, is_secure, options)
+        self._metadata = [(name.lower(), value) for name, value in authorization().items()]
         self._call: Callable[..., object] = self._channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
         self._request = request
         self._broken = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
@@ -107,7 +115,7 @@ class GrpcConnection:
     def infer(self) -> None:
         """See `Connection`."""
         try:
-            self._call(self._request, timeout=ANSWER_SECONDS)
+            self._call(self._request, timeout=ANSWER_SECONDS, metadata=self._metadata)
         except self._error as error:
             details = str(error.details())
             # A full queue answers UNAVAILABLE too; only a broken line says it could not connect.

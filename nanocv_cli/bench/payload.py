@@ -8,6 +8,7 @@ from urllib.parse import quote
 import numpy as np
 from numpy.typing import NDArray
 
+from nanocv_cli.engine.identity import authorization
 from nanocv_cli.engine.kserve import infer_request
 from nanocv_cli.engine.signature import NUMPY_TYPES
 from nanocv_cli.errors import RequestError
@@ -75,7 +76,9 @@ def as_http(payload: Payload, host: str) -> bytes:
     head = (
         f"POST /v2/models/{quote(payload.model, safe='')}/infer HTTP/1.1\r\n"
         f"Host: {host}\r\nContent-Type: application/octet-stream\r\n"
-        f"Inference-Header-Content-Length: {length}\r\nContent-Length: {len(body)}\r\n\r\n"
+        f"Inference-Header-Content-Length: {length}\r\nContent-Length: {len(body)}\r\n"
+        + "".join(f"{name}: {value}\r\n" for name, value in authorization().items())
+        + "\r\n"
     )
     return head.encode() + body
 

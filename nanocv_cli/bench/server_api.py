@@ -2,15 +2,14 @@
 
 import json
 import re
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from http.client import HTTPException
+from http.client import OK, HTTPException
 from typing import Any
 from urllib.parse import quote
 
+from nanocv_cli.engine.identity import authorization, connecting, connection_to, way_in
 from nanocv_cli.errors import RequestError, ServingError
 from nanocv_cli.untrusted import first_line
 
@@ -63,11 +62,16 @@ class ServerApi:
     """Asks one server over HTTP.
 
     Args:
-        address: `host:port`, with or without `http://`.
+        address: `host:port`, with or without `http://` or `https://`.
+
+    Attributes:
+        is_secure: whether by TLS.
+        address: `host:port`.
     """
 
     def __init__(self, address: str) -> None:
-        self.address = host_and_port(address.removeprefix("http://").rstrip("/"))
+        self.is_secure = address.startswith("https://")
+        self.address = host_and_port(address.removeprefix("https://").removeprefix("http://").rstrip("/"))
 
     def metadata(self, model: str) -> dict[str, Any]:
         """Names, types and shapes of the model's tensors.
@@ -121,23 +125,27 @@ class ServerApi:
         return document
 
     def _ask(self, path: str, body: bytes | None = None) -> bytes:
+        host, _, port = self.address.rpartition(":")
         try:
-            request = urllib.request.Request(f"http://{self.address}{path}", body)
-            with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
-                content: bytes = answer.read(LARGEST_ANSWER + 1)
-                if len(content) > LARGEST_ANSWER:
-                    raise ValueError(f"its answer is longer than {LARGEST_ANSWER >> 20} MiB")
-                return content
-        except urllib.error.HTTPError as error:
-            raise ServingError(
-                f"{self.address} refuses {path}: {_said(error.read(LARGEST_ANSWER))}",
-                "check the model's name and the server's log",
-            ) from error
+            with closing(connection_to(self.is_secure, host.strip("[]"), int(port), TIMEOUT)) as connection:
+                connection.request("GET" if body is None else "POST", path, body, authorization())
+                answer = connection.getresponse()
+                content = answer.read(LARGEST_ANSWER + 1)
         except (OSError, ValueError, HTTPException) as error:
-            reason = getattr(error, "reason", error)
-            raise ServingError(
-                f"no server answers at {self.address}: {reason}", "start one: nanocv serve run"
+            raise connecting(error) or ServingError(
+                f"no server answers at {self.address}: {first_line(error)}", "start one: nanocv serve run"
             ) from error
+        if answer.status != OK:
+            raise ServingError(
+                f"{self.address} refuses {path}: {_said(content)}",
+                way_in(answer.status) or "check the model's name and the server's log",
+            )
+        if len(content) > LARGEST_ANSWER:
+            raise ServingError(
+                f"{self.address}{path} answers with more than {LARGEST_ANSWER >> 20} MiB",
+                "is it a KServe-v2 server?",
+            )
+        return content
 
 
 def _said(content: bytes) -> str:

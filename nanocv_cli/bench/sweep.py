@@ -10,6 +10,7 @@ from nanocv_cli.bench.load import Connection, GrpcConnection, HttpConnection
 from nanocv_cli.bench.measure import Figures, Plan, measure
 from nanocv_cli.bench.payload import Payload, as_grpc, as_http, build_payload
 from nanocv_cli.bench.server_api import ServerApi, described_by
+from nanocv_cli.engine.identity import tls_context
 from nanocv_cli.errors import RequestError, ServingError
 
 Config = dict[str, Any]
@@ -57,9 +58,10 @@ class Target:
         """Opens connections that ask for `payload`."""
         if self.protocol == "grpc":
             grpc_request = as_grpc(payload)
-            return lambda: GrpcConnection(self.grpc, grpc_request)
+            return lambda: GrpcConnection(self.grpc, grpc_request, self.api.is_secure)
         http_request = as_http(payload, self.api.address)
-        return lambda: HttpConnection(self.api.address, http_request)
+        context = tls_context() if self.api.is_secure else None
+        return lambda: HttpConnection(self.api.address, http_request, context)
 
 
 def settings(max_batches: Iterable[int], delays: Iterable[int], instances: Iterable[int]) -> list[Setting]:

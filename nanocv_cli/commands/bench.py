@@ -35,7 +35,10 @@ REFERENCE_DELAYS = "500,1000,2000,4000"
 def server(
     ref: RefOption = None,
     url: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT", help="A server's HTTP side; else one is started.")
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT", help="A server's HTTP side (https://HOST:PORT: by TLS); else one is started."
+        ),
     ] = None,
     grpc_url: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Its gRPC side (--protocol grpc).")] = None,
     engine: Annotated[str, typer.Option(help="The server to start: embedded or triton.")] = "embedded",

@@ -15,6 +15,7 @@ from urllib.parse import quote, unquote, urlsplit
 import numpy as np
 from numpy.typing import NDArray
 
+from nanocv_cli.engine.identity import authorization, connecting, connection_to, way_in
 from nanocv_cli.engine.signature import NUMPY_TYPES
 from nanocv_cli.errors import RequestError, ServingError
 from nanocv_cli.untrusted import first_line, is_plain, printable
@@ -172,12 +173,15 @@ class ModelClient:
 
     Args:
         url: of the model.
+
+    Raises:
+        RequestError: the environment's key or certificates cannot be used.
     """
 
     def __init__(self, url: ModelUrl) -> None:
         self.url = url
-        kind = http.client.HTTPSConnection if url.secure else http.client.HTTPConnection
-        self._connection = kind(url.host, url.port, timeout=CONNECT_SECONDS)
+        self._shown = authorization()
+        self._connection = connection_to(url.secure, url.host, url.port, CONNECT_SECONDS)
 
     def config(self) -> dict[str, Any]:
         """The model's config, as Triton's model-configuration extension tells it.
@@ -248,6 +252,8 @@ class ModelClient:
             ) from error
         except (OSError, http.client.HTTPException, ValueError) as error:
             self._connection.close()
+            if insecure := connecting(error):
+                raise insecure from error
             why = first_line(error, 120)
             raise ServingError(
                 f"no server answers at {self.url.server}: {why}", "start one: nanocv serve run"
@@ -261,7 +267,7 @@ class ModelClient:
             assert self._connection.sock is not None
             self._connection.sock.settimeout(ANSWER_SECONDS)
         deadline = time.monotonic() + ANSWER_SECONDS
-        self._connection.request(method, path, content, headers)
+        self._connection.request(method, path, content, headers | self._shown)
         response = self._connection.getresponse()
         parts: list[bytes] = []
         length = 0
@@ -284,7 +290,8 @@ class ModelClient:
             why = _said(body)
             raise RefusedError(
                 f"{self.url.server} refuses {self.url.model}: {why}",
-                "nanocv serve config and nanocv serve run serve a model; check its name, and the server's log",
+                way_in(response.status)
+                or "nanocv serve config and nanocv serve run serve a model; check its name, and the server's log",
                 response.status,
             )
         return body, response.headers.get(HEADER_LENGTH, "")

@@ -67,8 +67,8 @@ class Certificates:
         context.set_alpn_protocols(PROTOCOLS)
         try:
             context.load_cert_chain(files.certificate, files.private_key, _no_password)
-            if authorities is not None:
-                context.load_verify_locations(cadata=authorities.decode("ascii"))
+            if files.client_ca:
+                context.load_verify_locations(files.client_ca)
                 context.verify_mode = ssl.CERT_REQUIRED
         except (ssl.SSLError, ValueError, OSError) as error:
             raise ConfigError(

@@ -16,6 +16,10 @@ import grpc
 import pytest
 from tritonclient.grpc import service_pb2 as pb
 
+from nanocv_cli.bench.payload import build_payload
+from nanocv_cli.bench.server_api import ServerApi
+from nanocv_cli.bench.sweep import Target
+from nanocv_cli.engine.kserve import ModelClient, RefusedError, parse_model_url
 from nanocv_cli.serving.embedded.access import Access
 from nanocv_cli.serving.embedded.background import SmallestFirstExecutor
 from nanocv_cli.serving.embedded.credentials import CredentialFiles, Credentials
@@ -199,6 +203,31 @@ def test_a_key_is_let_in(guarded: Guarded) -> None:
         assert guarded.call(method, guarded.keys["infer"], message()) is grpc.StatusCode.OK
     assert guarded.ask("POST", "/v2/repository/models/doubling/load", guarded.keys["infer"]).status == 403
     assert guarded.ask("POST", "/v2/repository/models/doubling/load", guarded.keys["control"]).status == 200
+
+
+def test_clients_of_ours_show_the_key_that_the_environment_holds(
+    guarded: Guarded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = guarded.server
+    bench = ("bench", "server", "--url", server.http, "--model", "doubling", "--json")
+    url = parse_model_url(f"http://{server.http}/doubling")
+    for key, said in (("", "NANOCV_KEY"), (guarded.keys["metrics"], "--roles")):
+        monkeypatch.setenv("NANOCV_KEY", key)
+        with pytest.raises(RefusedError) as refused:
+            ModelClient(url).config()
+        assert said in refused.value.hint
+        outcome = run_nanocv(*bench)
+        assert outcome.code == 1 and said in outcome.document["error"]["hint"]
+    monkeypatch.setenv("NANOCV_KEY", guarded.keys["infer"])
+    assert ModelClient(url).config()["name"] == "doubling"
+    api = ServerApi(server.http)
+    payload = build_payload(api.metadata("doubling"), "doubling", 1, "zeros", {}, True)
+    for protocol in ("http", "grpc"):  # what `bench server` asks by
+        with closing(Target(api, "doubling", protocol, server.grpc).connector(payload)()) as connection:
+            connection.infer()
+    monkeypatch.setenv("NANOCV_KEY", "two words\r\nX: y")
+    outcome = run_nanocv(*bench)
+    assert outcome.code == 2 and "two words" not in outcome.out + outcome.err
 
 
 def test_nothing_else_is_a_key(guarded: Guarded) -> None:

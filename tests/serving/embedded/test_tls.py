@@ -18,7 +18,11 @@ import pytest
 import uvloop
 from tritonclient.grpc import service_pb2 as pb
 
-from nanocv_cli.errors import ConfigError
+from nanocv_cli.bench.payload import build_payload
+from nanocv_cli.bench.server_api import ServerApi
+from nanocv_cli.bench.sweep import Target
+from nanocv_cli.engine.kserve import ModelClient, parse_model_url
+from nanocv_cli.errors import ConfigError, RequestError, ServingError
 from nanocv_cli.serving.embedded.access import Access
 from nanocv_cli.serving.embedded.budget import Budget
 from nanocv_cli.serving.embedded.certificates import Certificates, TlsFiles
@@ -111,6 +115,30 @@ def test_who_shows_a_certificate_is_answered_on_all_three_ports(secured: Secured
     assert secured.status(server.http, secured.client) == 200
     assert secured.status(server.metrics, secured.client, "/metrics") == 200
     assert secured.greets(secured.client) and secured.is_ready()
+
+
+def test_clients_of_ours_show_what_the_environment_names(
+    secured: Secured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, own = secured.server, tmp_path / "both.pem"
+    own.write_bytes(secured.client.certificate.read_bytes() + secured.client.key.read_bytes())
+    url = f"https://{server.http}"
+    with pytest.raises(ServingError, match="no secure connection") as untrusted:
+        ModelClient(parse_model_url(f"{url}/doubling")).config()
+    assert "SSL_CERT_FILE" in untrusted.value.hint
+    monkeypatch.setenv("SSL_CERT_FILE", str(secured.authority.file))
+    with pytest.raises(ServingError):
+        ModelClient(parse_model_url(f"{url}/doubling")).config()
+    monkeypatch.setenv("NANOCV_CERT", str(own))
+    assert ModelClient(parse_model_url(f"{url}/doubling")).config()["name"] == "doubling"
+    api = ServerApi(url)
+    payload = build_payload(api.metadata("doubling"), "doubling", 1, "zeros", {}, True)
+    for protocol in ("http", "grpc"):  # what `bench server` asks by
+        with closing(Target(api, "doubling", protocol, server.grpc).connector(payload)()) as connection:
+            connection.infer()
+    monkeypatch.setenv("NANOCV_CERT", str(secured.client.key))
+    with pytest.raises(RequestError, match="NANOCV_CERT"):
+        ModelClient(parse_model_url(f"{url}/doubling"))
 
 
 def test_nobody_else_is_let_in(secured: Secured, tmp_path: Path) -> None:
