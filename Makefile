@@ -47,7 +47,8 @@ bench: $(INSTALLED)  ## the figures that docs/figures.md quotes, as ratios measu
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/infer.py
 	$(BIN)/python benchmarks/train.py
-	$(BIN)/python benchmarks/serving.py
+	$(BIN)/python benchmarks/serving.py --all
+	$(BIN)/python benchmarks/saturation.py --out .cache/saturation.png
 	$(BIN)/python benchmarks/served.py
 	$(BIN)/python benchmarks/instances.py
 	$(BIN)/python benchmarks/sampling.py
