@@ -68,6 +68,8 @@ class Room:
             (`data.formats.table.Reader`); none where nanocv's own formats hold its labels.
         browser: what understands the graph's answers in a browser, an ES module (docs/web.md) as `package/file.js`;
             None where nothing does.
+        settings: numbers that a request to a served model may name, with lowest and highest value: inputs of the
+            graph that have a value of their own.
         pipeline_tag: what Hugging Face's hub calls the task; None where it has no word for it.
     """
 
@@ -84,6 +86,7 @@ class Room:
     checkpoint_sampler: str | None = None
     readers: Mapping[str, str] = field(default_factory=dict)
     browser: str | None = None
+    settings: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     pipeline_tag: str | None = None
 
 
@@ -135,6 +138,7 @@ BUILT_IN = {
         graph_sampler="nanocv_cli.tasks.generation.sampling:GraphSampler",
         checkpoint_sampler="nanocv_cli.tasks.generation.sampler:CheckpointSampler",
         browser="nanocv_cli.tasks.generation/sampling.js",
+        settings={"steps": (1, 50), "guidance": (0, 20)},
         pipeline_tag="unconditional-image-generation",
     ),
 }

@@ -82,4 +82,5 @@ def graph_signature(session: Any) -> GraphSignature:
         shape = tuple(size if isinstance(size, int) else None for size in argument.shape)
         return TensorSignature(argument.name, argument.type, shape)
 
-    return GraphSignature(tuple(map(told, session.get_inputs())), tuple(map(told, session.get_outputs())))
+    given, own = session.get_inputs(), session.get_overridable_initializers()
+    return GraphSignature(tuple(map(told, given)), tuple(map(told, session.get_outputs())), tuple(map(told, own)))

@@ -1,6 +1,6 @@
 """What a model takes and gives: its tensors by name, type and shape; the types as each side calls them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -23,10 +23,17 @@ class TensorSignature:
 
 @dataclass(frozen=True)
 class GraphSignature:
-    """All inputs and outputs of a graph, in its order."""
+    """All inputs and outputs of a graph, in its order.
+
+    Attributes:
+        inputs: that have to be given.
+        outputs: all of them.
+        settings: inputs that have a value of their own, and may be left out.
+    """
 
     inputs: tuple[TensorSignature, ...]
     outputs: tuple[TensorSignature, ...]
+    settings: tuple[TensorSignature, ...] = field(default=(), compare=False)
 
 
 NUMPY_TYPES: dict[str, Any] = {

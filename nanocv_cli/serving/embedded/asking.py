@@ -5,8 +5,8 @@ What is said where a request does not fit its model is what Triton says.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +14,7 @@ import numpy as np
 from nanocv_cli.engine.signature import NUMPY_TYPES
 from nanocv_cli.serving.embedded.encoding import Array, Buffer, byte_size, elements, from_bytes, from_values
 from nanocv_cli.serving.embedded.faults import Fault, about, shown
+from nanocv_cli.serving.embedded.graph_settings import Named, named
 from nanocv_cli.serving.embedded.plan import datatype
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ class InferRequest:
         timeout_us: longest wait in the queue; 0 is any.
         text_bytes: how long the text is that its values were read from.
         binary: whether outputs that are not named in `wanted` are sent as bytes.
+        parameters: of KServe's, by name.
     """
 
     request_id: str
@@ -70,6 +72,7 @@ class InferRequest:
     timeout_us: int = 0
     text_bytes: int = 0
     binary: bool = False
+    parameters: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def remade(self) -> list[InferInput]:
@@ -93,6 +96,7 @@ class Asked:
         wanted: outputs, each once.
         timeout_ns: longest wait in the queue; 0 is any.
         made_bytes: what the inputs take beside the message they came in.
+        settings: what it names of the model's; see `graph_settings`.
     """
 
     request_id: str
@@ -101,6 +105,7 @@ class Asked:
     wanted: Sequence[RequestedOutput]
     timeout_ns: int = 0
     made_bytes: int = 0
+    settings: Named = ()
 
 
 def checked(model: LoadedModel, request: InferRequest) -> Asked:
@@ -112,7 +117,8 @@ def checked(model: LoadedModel, request: InferRequest) -> Asked:
     inputs, rows = _checked_inputs(model, request)
     wanted = _checked_outputs(model, request)
     made = sum(_memory(inputs[tensor.name]) for tensor in request.remade)
-    return Asked(request.request_id, inputs, rows, wanted, 1000 * min(request.timeout_us, LONGEST_TIMEOUT_US), made)
+    timeout_ns = 1000 * min(request.timeout_us, LONGEST_TIMEOUT_US)
+    return Asked(request.request_id, inputs, rows, wanted, timeout_ns, made, named(model.settings, request.parameters))
 
 
 def _checked_inputs(model: LoadedModel, request: InferRequest) -> tuple[dict[str, Array], int]:

@@ -60,7 +60,7 @@ async def answered(
         holding.add(asked.made_bytes)
     holding.keep()
     arrives: asyncio.Future[dict[str, Array]] = asyncio.get_running_loop().create_future()
-    job = Job(asked.inputs, asked.rows, asked.request_id, asked.timeout_ns, arrives)
+    job = Job(asked.inputs, asked.rows, asked.request_id, asked.timeout_ns, arrives, settings=asked.settings)
     try:
         model.submit(job)
     except Fault as fault:

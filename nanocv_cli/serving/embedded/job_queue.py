@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nanocv_cli.serving.embedded.encoding import Array
+from nanocv_cli.serving.embedded.graph_settings import Named
 from nanocv_cli.serving.embedded.plan import Rules
 
 
@@ -27,7 +28,8 @@ class Job:
         arrived: nanoseconds of `time.monotonic_ns`.
         queue_ns: how long it waited, once it has run.
         compute_ns: how long the run took that answered it.
-        layout: the inputs' shapes without rows: only requests of one layout can share a batch.
+        settings: numbers that the request names; see `graph_settings`.
+        layout: the inputs' shapes without rows, and the settings: only requests of one layout can share a batch.
     """
 
     inputs: dict[str, Array]
@@ -38,7 +40,8 @@ class Job:
     arrived: int = 0
     queue_ns: int = 0
     compute_ns: int = 0
-    layout: tuple[tuple[int, ...], ...] = ()
+    settings: Named = ()
+    layout: tuple[tuple[int | str | float, ...], ...] = ()
 
 
 class JobQueue:

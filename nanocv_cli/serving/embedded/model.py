@@ -9,7 +9,7 @@ from tritonclient.grpc import model_config_pb2 as pb
 
 from nanocv_cli.engine.signature import NUMPY_TYPES
 from nanocv_cli.errors import ModelError
-from nanocv_cli.serving.embedded import plan
+from nanocv_cli.serving.embedded import graph_settings, plan
 from nanocv_cli.serving.embedded.encoding import Array
 from nanocv_cli.serving.embedded.entry_files import read_graph, read_labels, refuse_external_data
 from nanocv_cli.serving.embedded.faults import Fault, Status, about
@@ -40,6 +40,7 @@ class LoadedModel:
         version: its number.
         config: with Triton's defaults filled in.
         labels: class names by output, for those that have a label file.
+        settings: numbers that requests may name; see `graph_settings`.
         statistics: what it has done.
         outlines: what it was asked before.
 
@@ -64,6 +65,7 @@ class LoadedModel:
         del graph
         signature = copies[0].copy.signature
         self.config = plan.completed(config, signature.inputs, signature.outputs)
+        self.settings = graph_settings.offered(config, signature)
         self.labels = {
             output.name: read_labels(entry, output.label_filename, self.name)
             for output in self.config.output
@@ -112,6 +114,7 @@ class LoadedModel:
         started = time.monotonic_ns()
         try:
             feeds = {name: self._joined(name, [job.inputs[name] for job in batch]) for name in batch[0].inputs}
+            feeds |= graph_settings.feeds(self.settings, batch[0].settings)
             loaded = time.monotonic_ns()
             found = session.run(self._output_names, feeds)
             computed = time.monotonic_ns()

@@ -12,6 +12,7 @@ import numpy as np
 
 from nanocv_cli.serving.embedded.asking import Asked, InferRequest, RequestedOutput
 from nanocv_cli.serving.embedded.encoding import Buffer
+from nanocv_cli.serving.embedded.graph_settings import Named
 
 LONGEST_TEXT = 1 << 11  # bytes of one that is kept
 MOST_KNOWN = 64  # of a model; then all are let go, and those that are still sent come back
@@ -35,7 +36,7 @@ class Outline:
     Attributes:
         placed: the tensors, in the config's order.
         size: bytes of all of them.
-        rows, wanted, timeout_ns: see `Asked`.
+        rows, wanted, timeout_ns, settings: see `Asked`.
     """
 
     placed: tuple[Placed, ...]
@@ -43,6 +44,7 @@ class Outline:
     rows: int
     wanted: Sequence[RequestedOutput]
     timeout_ns: int
+    settings: Named
 
     def filled(self, content: Buffer, start: int) -> Asked:
         """The request whose tensors lie in `content`, from `start` on."""
@@ -50,7 +52,7 @@ class Outline:
             one.name: np.frombuffer(content, one.kind, one.count, start + one.start).reshape(one.shape)
             for one in self.placed
         }
-        return Asked("", inputs, self.rows, self.wanted, self.timeout_ns)
+        return Asked("", inputs, self.rows, self.wanted, self.timeout_ns, 0, self.settings)
 
 
 class Outlines:
@@ -88,4 +90,4 @@ class Outlines:
         )
         if len(self._known) >= MOST_KNOWN:
             self._known.clear()
-        self._known[text] = Outline(placed, size, asked.rows, asked.wanted, asked.timeout_ns)
+        self._known[text] = Outline(placed, size, asked.rows, asked.wanted, asked.timeout_ns, asked.settings)

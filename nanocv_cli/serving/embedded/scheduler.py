@@ -100,7 +100,7 @@ class Scheduler:
             Fault: the queue is full, or the model is going away or out of service.
         """
         job.arrived = time.monotonic_ns()
-        job.layout = tuple(array.shape[1:] for array in job.inputs.values())
+        job.layout = (*(array.shape[1:] for array in job.inputs.values()), *job.settings)
         if not (self._rules.timeout_override and 0 < job.timeout_ns < (self._rules.timeout_ns or job.timeout_ns + 1)):
             job.timeout_ns = self._rules.timeout_ns
         with self._lock:

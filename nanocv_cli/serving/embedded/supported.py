@@ -19,6 +19,7 @@ from nanocv_cli.errors import ModelError
 from nanocv_cli.serving.embedded.backends import MEND, SERVED, parameters, served
 from nanocv_cli.serving.embedded.limits import PROCESSORS, ModelLimits
 from nanocv_cli.serving.embedded.plan import datatype
+from nanocv_cli.serving.repository.model_config import SETTINGS_KEY
 from nanocv_cli.untrusted import printable
 
 ANY: dict[str, Any] = {}
@@ -79,7 +80,7 @@ LENGTHS = {
     "model_warmup": 64,
     "model_warmup.inputs": 256,
     "model_warmup.inputs.dims": 32,
-    "parameters": max(len(row.parameters) for row in SERVED.values()) + 1,  # and the model card
+    "parameters": max(len(row.parameters) for row in SERVED.values()) + 2,  # and the model card, and settings
 }
 COUNT = "instance_group.count"
 MORE_COPIES = " (serve run --max-copies)"  # where more can be allowed
@@ -93,7 +94,7 @@ def refuse_unsupported(config: pb.ModelConfig) -> None:
     """
     _check_fields(config, HONOURED, config.name, "")
     row = served(config)
-    for key in sorted(set(config.parameters) - {*row.parameters, METADATA_KEY}):
+    for key in sorted(set(config.parameters) - {*row.parameters, METADATA_KEY, SETTINGS_KEY}):
         raise _refusal(config.name, f'parameters["{printable(key)}"]')
     ordered = config.dynamic_batching.preserve_ordering
     if ordered and sum(max(1, group.count) * max(1, len(group.gpus)) for group in config.instance_group) > 1:

@@ -1,5 +1,6 @@
 """The `ModelConfig` of a graph: what Triton is told of its tensors, and how it shall batch and run it."""
 
+import json
 from collections.abc import Iterable
 from typing import Any
 
@@ -9,10 +10,12 @@ from nanocv_cli.config.schema import ServeConfig
 from nanocv_cli.engine.card import METADATA_KEY, ModelCard
 from nanocv_cli.engine.signature import GraphSignature, TensorSignature
 from nanocv_cli.errors import ModelError
-from nanocv_cli.serving.repository.backends import BACKENDS, PYTHON_MODEL
+from nanocv_cli.rooms import is_task, room
+from nanocv_cli.serving.repository.backends import BACKENDS, DEFAULT, PYTHON_MODEL
 from nanocv_cli.serving.repository.versions import GRAPH
 
 LABELS = "labels.txt"
+SETTINGS_KEY = "nanocv.settings"  # among parameters: what numbers requests may name, as JSON
 LONGEST_CARD = 512 << 10  # characters: a config.pbtxt of more than 1 MiB is not read
 TYPES = {
     "tensor(bool)": pb.TYPE_BOOL,
@@ -78,6 +81,11 @@ def build_config(
     text = card.to_metadata()[METADATA_KEY] if card else ""
     if 0 < len(text) <= LONGEST_CARD:
         config.parameters[METADATA_KEY].string_value = text
+    # OpenVINO keeps no value of an input that is left out.
+    if card and is_task(card.task) and backend.runtime == BACKENDS[DEFAULT].runtime:
+        own = {tensor.name for tensor in signature.settings}
+        if bounds := {name: limits for name, limits in room(card.task).settings.items() if name in own}:
+            config.parameters[SETTINGS_KEY].string_value = json.dumps(bounds)
     config.model_warmup.extend(_warmup(config, settings, open_size))
     return config
 

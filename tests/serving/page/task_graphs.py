@@ -16,7 +16,7 @@ from tests.report.pages import HOSTILE
 SIDE = 8
 BOX = (0.25, 0.5, 0.75, 1.0)  # left, top, right and bottom as shares of the image
 SCORE = 0.75
-SAMPLING = {"model": {"sampling": {"steps": 3, "guidance": 1.5, "solver": "euler"}}}
+SAMPLING = {"model": {"sampling": {"steps": 3, "guidance": 2.0, "solver": "euler"}}}
 Node = onnx.NodeProto
 
 
@@ -93,25 +93,33 @@ def _segmenting() -> onnx.ModelProto:
 
 
 def _sampling() -> onnx.ModelProto:
-    """Images that are their noise: 32 grey levels for each standard deviation around 100, and 28 more for class 1."""
+    """Images that are their noise: 16 grey levels times the guidance for each standard deviation, around 88, and 4 more
+    for each step, and 28 for class 1.
+    """
     nodes = [
-        helper.make_node("Mul", ["noise", "contrast"], ["levels"]),
+        helper.make_node("Mul", ["guidance", "contrast"], ["factor"]),
+        helper.make_node("Mul", ["noise", "factor"], ["levels"]),
+        helper.make_node("Cast", ["steps"], ["count"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["count", "rise"], ["risen"]),
+        helper.make_node("Add", ["middle", "risen"], ["height"]),
         helper.make_node("Cast", ["label"], ["class"], to=TensorProto.FLOAT),
         helper.make_node("Mul", ["class", "step"], ["shift"]),
         helper.make_node("Reshape", ["shift", "column"], ["shifts"]),
-        helper.make_node("Add", ["levels", "middle"], ["moved"]),
+        helper.make_node("Add", ["levels", "height"], ["moved"]),
         helper.make_node("Add", ["moved", "shifts"], ["shifted"]),
         helper.make_node("Clip", ["shifted", "least", "most"], ["clipped"]),
         helper.make_node("Round", ["clipped"], ["round"]),
         helper.make_node("Cast", ["round"], ["bytes"], to=TensorProto.UINT8),
         helper.make_node("Transpose", ["bytes"], ["image"], perm=[0, 2, 3, 1]),
     ]
-    numbers = {"contrast": 32.0, "step": 28.0, "middle": 100.0, "least": 0.0, "most": 255.0}
-    constants = {name: np.array(value, np.float32) for name, value in numbers.items()} | {
-        "column": np.array([-1, 1, 1, 1])
-    }
+    numbers = {"contrast": 16.0, "step": 28.0, "middle": 88.0, "rise": 4.0, "least": 0.0, "most": 255.0}
+    constants = {name: np.array(value, np.float32) for name, value in numbers.items()}
+    constants |= {"column": np.array([-1, 1, 1, 1]), "steps": np.array(3), "guidance": np.array(2.0, np.float32)}
     inputs = [("noise", TensorProto.FLOAT, (3, SIDE, SIDE)), ("label", TensorProto.INT64, ())]
-    return _model(nodes, inputs, [("image", TensorProto.UINT8, (SIDE, SIDE, 3))], constants)
+    model = _model(nodes, inputs, [("image", TensorProto.UINT8, (SIDE, SIDE, 3))], constants)
+    for name, kind in (("steps", TensorProto.INT64), ("guidance", TensorProto.FLOAT)):
+        model.graph.input.append(helper.make_tensor_value_info(name, kind, ()))
+    return model
 
 
 Described = tuple[str, int, tuple[int, ...]]  # name, type and shape without rows

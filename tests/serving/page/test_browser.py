@@ -142,15 +142,25 @@ def test_a_seed_makes_the_images_that_sample_makes(page: Page) -> None:
     for name, value in (("seed", "7"), ("count", "3")):
         page.one(f"#{name}").clear()
         page.one(f"#{name}").send_keys(value)
-    page.one("#sample-form button").click()
-    page.answered()
-    shown = page.run("return Array.from(document.querySelectorAll('.made canvas'), (one) =>"
-                     "Array.from(one.getContext('2d').getImageData(0, 0, one.width, one.height).data))")  # fmt: skip
-    expected = (image_noise(7, 0, 3, SIDE) * 32 + 128).clip(0, 255).round().astype(np.uint8).transpose(0, 2, 3, 1)
-    made = np.array(shown, np.uint8).reshape(3, SIDE, SIDE, 4)
-    assert np.array_equal(made[..., :3], expected) and (made[..., 3] == 255).all()
+
+    def made() -> np.ndarray:
+        page.run("document.getElementById('status').textContent = ''")
+        page.one("#sample-form button").click()
+        page.answered()
+        shown = page.run("return Array.from(document.querySelectorAll('.made canvas'), (one) =>"
+                         "[...one.getContext('2d').getImageData(0, 0, one.width, one.height).data])")  # fmt: skip
+        pixels = np.array(shown, np.uint8).reshape(3, SIDE, SIDE, 4)
+        assert (pixels[..., 3] == 255).all()
+        return pixels[..., :3]
+
+    noise = image_noise(7, 0, 3, SIDE).transpose(0, 2, 3, 1)
+    assert np.array_equal(made(), (noise * 32 + 128).clip(0, 255).round())
     assert page.one(".made canvas").get_attribute("aria-label") == "light, image 0 of seed 7"
     assert page.status.startswith("3 images.")
+    for name, value in (("steps", "10"), ("guidance", "0.5")):
+        page.one(f"#{name}").clear()
+        page.one(f"#{name}").send_keys(value)
+    assert np.array_equal(made(), (noise * 8 + 156).clip(0, 255).round())
 
 
 def test_noise_is_numpys_to_the_bit(page: Page) -> None:

@@ -189,9 +189,11 @@ def _parse_request(request: Any, beside: int) -> InferRequest:
         values = None if raw is not None else _typed_values(tensor)
         inputs.append(InferInput(tensor.name, tensor.datatype, tuple(tensor.shape), raw, values))
     wanted = [RequestedOutput(output.name, _classes(output), binary=True) for output in request.outputs]
-    timeout = _parameters_of(request).get("timeout", 0)
+    parameters = _parameters_of(request)
+    timeout = parameters.get("timeout", 0)
     timeout = timeout if type(timeout) is int and timeout >= 0 else 0
-    return InferRequest(request.id, inputs, wanted, timeout, 0 if request.raw_input_contents else beside, binary=True)
+    texts = 0 if request.raw_input_contents else beside
+    return InferRequest(request.id, inputs, wanted, timeout, texts, True, parameters)
 
 
 def _parameters_of(message: Any) -> dict[str, Any]:

@@ -67,7 +67,7 @@ def parse_request(body: Body, length: int, model: LoadedModel) -> InferRequest:
     request_id = document.get("id", "")
     if not isinstance(request_id, str) or len(request_id) > LONGEST_ID:
         raise Fault(f"Unable to parse 'id': expected a string of at most {LONGEST_ID:,} characters")
-    return InferRequest(request_id, inputs, wanted, _number(parameters, "timeout"), length, binary)
+    return InferRequest(request_id, inputs, wanted, _number(parameters, "timeout"), length, binary, parameters)
 
 
 def text_bytes(outputs: list[InferOutput], limit: int) -> int:
