@@ -18,8 +18,9 @@ from nanocv_cli.serving.embedded.budget import Budget
 from nanocv_cli.serving.embedded.certificates import Certificates
 from nanocv_cli.serving.embedded.exchange import REQUEST_ID, TRACE_PARENT, Exchange, Tell
 from nanocv_cli.serving.embedded.faults import DEFECTS, Fault, Status, TooLarge
+from nanocv_cli.serving.embedded.grpc.codec import decoded, named
 from nanocv_cli.serving.embedded.grpc.open_calls import OpenCall, OpenCalls, Phase
-from nanocv_cli.serving.embedded.grpc.service import GrpcService, beside_tensors, decoded, named
+from nanocv_cli.serving.embedded.grpc.service import GrpcService
 from nanocv_cli.serving.embedded.guard import CONTROL, INFER, LOOK, OPEN, Guard, Roles
 from nanocv_cli.serving.embedded.inflating import inflated, is_deflated
 from nanocv_cli.serving.embedded.library import Library
@@ -198,11 +199,7 @@ class GrpcServer:
             self._tell(exchange)
 
     async def _infer(self, content: bytes, call: OpenCall) -> Any:
-        beside = beside_tensors(content)
-        if beside > self._limits.text_bytes:
-            raise TooLarge(self._limits.text_bytes, "what the request holds beside raw_input_contents")
-        request = await self._executor.run(beside, decoded, pb.ModelInferRequest, content)
-        return await self._service.infer(request, beside, call)
+        return await self._service.infer(content, self._limits.text_bytes, call)
 
     async def _ask(self, kind: Any, method: Callable[[Any], Awaitable[Any]], content: bytes, call: OpenCall) -> Any:
         return await method(await self._executor.run(len(content), decoded, kind, content))

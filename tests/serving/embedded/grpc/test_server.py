@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tritonclient.grpc import service_pb2 as pb
 
 from nanocv_cli.serving.embedded.faults import Fault
-from nanocv_cli.serving.embedded.grpc.service import MOST_FIELDS, beside_tensors
+from nanocv_cli.serving.embedded.grpc.codec import MOST_FIELDS, beside_tensors, text_before_tensor
 from tests.serving.conformance.clients import Client
 from tests.serving.embedded.grpc.raw_http2 import METHOD
 from tests.serving.embedded.small_server import SmallServer, small_server
@@ -195,6 +195,24 @@ def test_names_that_nothing_has(call: Callable[..., tuple[grpc.StatusCode, str]]
             assert len(said) <= 1000
 
 
+def test_requests_that_differ_in_their_numbers_alone(server: SmallServer) -> None:
+    """What their text says is read once, if the numbers are the message's end; they are looked at each time."""
+    plain = request().SerializeToString()
+    with_id = request(id="1").SerializeToString()
+    first = pb.ModelInferRequest(raw_input_contents=[X.tobytes()]).SerializeToString()
+    asked = pb.ModelInferRequest(model_name="doubling", inputs=request().inputs).SerializeToString()
+    with grpc.insecure_channel(server.grpc) as channel:
+        infer = channel.unary_unary(METHOD + "ModelInfer")
+        for content in (plain, with_id, first + asked):
+            for numbers in (X, X + 1, 2 * X, X):
+                sent = content.replace(X.tobytes(), numbers.tobytes())
+                answer = pb.ModelInferResponse.FromString(infer(sent, timeout=60))
+                assert answer.raw_output_contents[0] == (2.0 * numbers).astype(np.float32).tobytes()
+                assert answer.id == ("1" if content is with_id else "")
+        with pytest.raises(grpc.RpcError, match="byte size mismatch"):
+            infer(plain.replace(b"\x04" + X.tobytes(), b"\x03" + X.tobytes()[1:]), timeout=60)
+
+
 def test_nothing_of_it_is_logged(server: SmallServer) -> None:
     assert server.said() == ""
 
@@ -217,6 +235,15 @@ def test_bytes_beside_tensors(tensors: list[bytes], others: int) -> None:
     assert beside <= others + 64 * (1 + len(tensors)) or len(content) <= 1 << 16
 
 
+@given(st.lists(st.binary(min_size=1, max_size=200), max_size=3), st.text(max_size=9), st.binary(max_size=9))
+def test_the_text_of_a_request_is_all_but_its_last_tensor(tensors: list[bytes], name: str, tail: bytes) -> None:
+    message = pb.ModelInferRequest(model_name=name, id=name, raw_input_contents=tensors).SerializeToString()
+    assert text_before_tensor(message) == (message[: -len(tensors[0])] if len(tensors) == 1 else b"")
+    text = text_before_tensor(message + tail)
+    assert (message + tail).startswith(text)
+
+
 def test_too_many_fields() -> None:
     with pytest.raises(Fault, match="fields"):
         beside_tensors(b"\x2a\x00" * (MOST_FIELDS * 20))
+    assert text_before_tensor(b"\x2a\x00" * (MOST_FIELDS + 1)) == b""
