@@ -149,6 +149,8 @@ def run(
         log.say(f"HTTP {addresses.http}   gRPC {addresses.grpc}   metrics {scheme}://{addresses.metrics}/metrics")
         if not no_page:
             log.say(f"a page to try the models: {scheme}://{addresses.http}/")
+        if key_file and not tls and not is_loopback(host):
+            log.say("warning: keys travel in the clear; --tls-cert and --tls-key have nobody on the way read them")
 
     models = ModelLimits(
         copies=max_copies or DEFAULT_LIMITS.copies,
