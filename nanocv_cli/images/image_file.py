@@ -29,6 +29,7 @@ MOST_PIECES = 20_000  # that it is read in: more chunks or segments than any ima
 HELD = {"WEBP": 16, "AVIF": 16, "JPEG2000": 20, "TIFF": 8}
 PROGRESSIVE = 8
 PLAIN = 4  # Pillow's three channels
+MOST_ROWS = 1 << 20  # Pillow holds a place in memory for each, beside its pixels, again in what it is converted to
 
 POSTSCRIPT = (b"%!PS", b"\xc5\xd0\xd3\xc6")
 ICON = b"\0\0\1\0"
@@ -192,6 +193,8 @@ def _cost(image: Image.Image, bounds: Bounds = WIDEST) -> int:
         raise UnreadableImageError(
             f"more than the {most // 1_000_000} million pixels that nanocv opens as {image.format}"
         )
+    if image.height > MOST_ROWS:
+        raise UnreadableImageError(f"its {image.height:,} rows are more than the {MOST_ROWS:,} that nanocv opens")
     return pixels * held
 
 

@@ -124,6 +124,15 @@ def test_decoders_that_need_more_memory_get_fewer_pixels(format: str, most: int)
         image_file._cost(image)  # type: ignore[arg-type]
 
 
+def test_rows_take_memory_too() -> None:
+    """Of one pixel each they would take three times what their pixels do."""
+    image = Image.new("L", (1, 1))
+    image._size = (1, image_file.MOST_ROWS)  # type: ignore[attr-defined]
+    assert image_file._cost(image) < image_file.MEMORY.total
+    with pytest.raises(UnreadableImageError, match="rows are more than"):
+        open_image(png_that_claims(1, image_file.MOST_ROWS + 1))
+
+
 def noise(mode: str, width: int, height: int, seed: int) -> Image.Image:
     random = np.random.default_rng(seed)
     if mode == "I;16":

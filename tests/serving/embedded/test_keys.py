@@ -4,6 +4,7 @@ import json
 import os
 import queue
 import signal
+import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -174,6 +175,49 @@ def test_without_a_key_every_path_is_closed_by_every_method(guarded: Guarded) ->
             assert is_open or answer.headers["WWW-Authenticate"].startswith("Bearer")
     for path in ("/metrics", "/", "/nothing"):
         assert {guarded.ask(method, path, None, side="metrics").status for method in METHODS} == {401}
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "//v2", "/v2//", "//v2/../v2", "/v2/health/live/..", "/v2/health/live/../../models/doubling", "/V2", "/v2%00",
+        "/v2/health/live;/../stats", "/v2/health/live%2f..%2f..", "/v2/health/live%00", "/v2/models/%64oubling",
+        "/v2/models/doubling/versions/1/../config", "/%76%32", "/v2?/v2/health/live", "/v2#/v2/health/live", "*",
+        "/?/v2/models/stats", "http://localhost/v2/health/live", "http://localhost/v2", "//localhost/v2/health/live",
+    ],
+)  # fmt: skip
+def test_no_spelling_of_a_path_opens_it(guarded: Guarded, target: str) -> None:
+    host, port = guarded.server.http.split(":")
+    for method in ("GET", "HEAD", "POST", "OPTIONS"):
+        with socket.create_connection((host, int(port)), timeout=20) as one:
+            one.sendall(f"{method} {target} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+            assert one.recv(4096).split(b" ", 2)[1] in (b"400", b"401")
+
+
+def test_what_is_open_opens_nothing_behind_it(guarded: Guarded) -> None:
+    """On one connection, with the key of another request, or its head again without it."""
+    host, port = guarded.server.http.split(":")
+    live, open_head = (
+        b"GET /v2/health/live HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET /v2 HTTP/1.1\r\nHost: localhost\r\n",
+    )
+    keyed = open_head + f"Authorization: Bearer {guarded.keys['infer']}\r\n\r\n".encode()
+    for before in (live, keyed, keyed * 2):
+        with socket.create_connection((host, int(port)), timeout=20) as one:
+            one.sendall(before + open_head + b"\r\n" + live)
+            said = b"".join(iter(lambda one=one: one.recv(4096), b""))  # type: ignore[misc]
+        statuses = [part[:3] for part in said.split(b"HTTP/1.1 ")[1:]]
+        assert statuses[-1] == b"401" and set(statuses[:-1]) == {b"200"}
+
+
+def test_services_that_there_are_not_are_told_to_everybody(guarded: Guarded) -> None:
+    """gRPC answers for them; it knows nothing of the models."""
+    with grpc.insecure_channel(guarded.server.grpc) as channel:
+        for method in ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", "/grpc.health.v1.Health/Check",
+                       f"/{SERVICE.full_name}/modelinfer", f"/{SERVICE.full_name}/ModelInfer/", "/", "//"):  # fmt: skip
+            with pytest.raises(grpc.RpcError) as refused:
+                list(channel.stream_stream(method)(iter([message()]), timeout=20))
+            assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED  # type: ignore[attr-defined]
 
 
 def test_without_a_key_every_call_is_closed(guarded: Guarded) -> None:

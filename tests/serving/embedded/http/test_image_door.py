@@ -39,6 +39,7 @@ from tests.serving.models import entry_config, write_model
 
 pytestmark = pytest.mark.slow(5)
 
+RED = draw_class_image("red", 1)
 LIMITS = Limits(message_bytes=4 << 20, image_pixels=1_000_000, image_threads=1)
 
 
@@ -131,9 +132,62 @@ def many_chunks() -> bytes:
     return plain[:33] + chunk * 100_000 + plain[33:]
 
 
+def with_chunks(*chunks: tuple[bytes, bytes]) -> bytes:
+    """A red PNG with these chunks before its pixels."""
+    plain = encoded(RED)
+    packed = (
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
+    )
+    return plain[:33] + b"".join(packed) + plain[33:]
+
+
+def exif_of_many(tags: int, size: int) -> bytes:
+    """EXIF whose every tag says that it is the same, whole block."""
+    entries = b"".join(struct.pack("<HHLL", tag, 1, size, 14 + 12 * tags) for tag in range(1, tags + 1))
+    return b"II*\0" + struct.pack("<LH", 8, tags) + entries + bytes(4 + size)
+
+
+def frames(format: str, side: int = 40) -> bytes:
+    """A red image, and fifty others behind it."""
+    others = [Image.new("RGB", (side, side), (0, 0, 5 * shade)) for shade in range(50)]
+    return encoded(RED, format, save_all=True, append_images=others)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        with_chunks((b"eXIf", exif_of_many(5_000, 1 << 20))),
+        with_chunks((b"eXIf", b"II*\0" + bytes(1 << 20))),
+        with_chunks((b"iCCP", b"icc\0\0" + zlib.compress(bytes(100_000)))),
+        with_chunks((b"acTL", struct.pack(">II", 1 << 30, 0))),
+        with_chunks(*[(b"tEXt", b"a\0" + bytes(1000))] * 500),
+        encoded(RED, "JPEG", icc_profile=bytes(3_500_000), exif=bytes(65_000)),
+        encoded(RED, "JPEG") + bytes(1 << 20),
+        frames("MPO", 400),
+        frames("WEBP"),
+        frames("PNG"),
+        *(encoded(RED.convert(mode), format) for mode, format in (("CMYK", "JPEG"), ("P", "PNG"), ("RGBA", "WEBP"))),
+    ],
+)
+def test_what_lies_beside_the_pixels_changes_nothing(server: Server, content: bytes) -> None:
+    """Profiles, texts, tags, further frames, other channels: the answer is that of the image."""
+    status, document = ask(server, content)
+    assert status == 200, document
+    assert document["predictions"][0]["label"] == "red"
+
+
+@pytest.mark.parametrize(
+    ("mode", "format"), [("I;16", "PNG"), ("L", "JPEG"), ("1", "PNG"), ("LA", "PNG"), ("L", "WEBP"), ("L", "PNG")]
+)
+def test_images_without_colour_are_answered(server: Server, mode: str, format: str) -> None:
+    assert ask(server, encoded(Image.new(mode, (90, 90)), format))[0] == 200
+
+
 @pytest.mark.parametrize(
     ("content", "status", "words"),
     [
+        (with_chunks((b"iCCP", b"icc\0\0" + zlib.compress(bytes(60 << 20)))), 400, "too large"),
+        (with_chunks(*[(b"zTXt", b"a\0\0" + zlib.compress(bytes(1 << 20)))] * 70), 400, "text"),
         (png_that_claims(65_000, 65_000), 400, "million pixels"),
         (png_that_claims(1001, 1000), 400, "million pixels"),
         (encoded(Image.new("RGB", (1001, 1000)), "WEBP"), 400, "million pixels"),
