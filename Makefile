@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo quick test soak soak-training lint format triton bench gpu clean
+.PHONY: demo quick test soak soak-training fuzz lint format triton bench gpu clean
 
 demo: $(VENV)/.demo  ## from nothing to an answer: flowers drawn, LeNet trained, measured and exported, one image inferred
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh scripts/demo.sh
@@ -25,6 +25,9 @@ soak: $(INSTALLED)  ## a server under honest clients and abuse at once, for two 
 soak-training: $(INSTALLED)  ## thousands of random faults thrown at trainings, of a seed to choose: FAULTS=2000 SEED=1
 	NANOCV_FAULTS=$(or $(FAULTS),2000) NANOCV_FAULTS_SEED=$(or $(SEED),1) OMP_NUM_THREADS=1 \
 		$(BIN)/pytest -s tests/training/test_faults.py
+
+fuzz: $(INSTALLED)  ## bytes of strangers by the million, for so long for each target: MINUTES=60 TARGETS="http labels" (Linux, x86-64)
+	$(BIN)/python -m tests.fuzz --minutes $(or $(MINUTES),60) $(TARGETS)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -162,7 +162,7 @@ class HttpService:
         """
         if (known := self._known.get(target)) is not None:
             return known
-        found = self._looked_up(_parts(target))
+        found = self._looked_up(parts_of(target))
         if len(target) <= SHORT_PATH and len(self._known) < MOST_KNOWN:
             self._known[target] = found
         return found
@@ -264,7 +264,7 @@ class HttpService:
         return await self._executor.run(len(text), parse_object, text) if text else {}
 
 
-def _parts(target: bytes) -> tuple[str, ...]:
+def parts_of(target: bytes) -> tuple[str, ...]:
     """The parts of a path, percent-decoded.
 
     Raises:
