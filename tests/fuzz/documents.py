@@ -46,6 +46,7 @@ def pbtxt(content: bytes) -> None:
     again = parse_config(to_text(config).encode(), "config.pbtxt")
     assert again.SerializeToString(deterministic=True) == config.SerializeToString(deterministic=True)
     assert config_differences(again, config) == []
+    config.name = "entry"  # any other name than its folder's is refused before
     try:
         refuse_unsupported(config)
         check_numbers(config, DEFAULT_LIMITS)

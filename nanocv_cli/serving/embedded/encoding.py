@@ -17,6 +17,7 @@ Buffer = bytes | bytearray | memoryview
 
 DATATYPES = {np.dtype(kind): name for name, kind in NUMPY_TYPES.items()}
 LENGTH = struct.Struct("<I")
+MOST_VALUES = (1 << 63) // 8 - 1  # of an array of the widest type: its bytes are counted in 63 bits
 DEEPEST = 40  # a tensor's lists may be nested by its rank, in a document of five levels
 DEEPEST_TENSOR = 16  # lists in lists
 MOST_CONTAINERS = 1 << 18  # each of them takes twenty times its text in memory; an image of 512x512 has as many pixels
@@ -39,6 +40,11 @@ def elements(shape: tuple[int, ...]) -> int:
     return count
 
 
+def can_be(shape: tuple[int, ...]) -> bool:
+    """Whether an array can have a shape: one without values too has sizes, and NumPy multiplies those above 0."""
+    return 0 not in shape or elements(tuple(size for size in shape if size)) <= MOST_VALUES
+
+
 def from_bytes(content: Buffer, datatype: str, shape: tuple[int, ...]) -> Array | None:
     """A tensor from its raw little-endian bytes; None where their number does not fit the shape.
 
@@ -51,10 +57,10 @@ def from_bytes(content: Buffer, datatype: str, shape: tuple[int, ...]) -> Array 
         read-only; an object array of `bytes` for BYTES.
     """
     if datatype == "BYTES":
-        texts = _split_texts(content, elements(shape))
+        texts = _split_texts(content, elements(shape)) if can_be(shape) else None
         return None if texts is None else texts.reshape(shape)
     kind = np.dtype(NUMPY_TYPES[datatype])
-    if elements(shape) * kind.itemsize != len(content):
+    if elements(shape) * kind.itemsize != len(content) or not can_be(shape):
         return None
     return np.frombuffer(content, kind).reshape(shape)
 
@@ -122,7 +128,7 @@ def from_values(values: Any, datatype: str, shape: tuple[int, ...], name: str) -
     """
     flat: list[Any] = []
     _flatten(values, flat, elements(shape), depth=0)
-    if len(flat) != elements(shape):
+    if len(flat) != elements(shape) or not can_be(shape):
         raise Fault("Unable to parse 'data': Shape does not match true shape of 'data' field")
     if datatype == "BYTES":
         if not all(isinstance(value, str) for value in flat):

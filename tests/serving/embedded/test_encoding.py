@@ -41,6 +41,14 @@ def test_a_length_that_does_not_fit_is_noticed(length: int) -> None:
     assert from_bytes(bytes(length), "UINT8", (2, 2)) is None
 
 
+@pytest.mark.parametrize("datatype", ["UINT8", "FP64", "BYTES"])
+@pytest.mark.parametrize("shape", [(0, 1 << 40, 1 << 40), (1 << 62, 0), (1, 0, 1 << 61)])
+def test_no_array_has_such_a_shape_even_without_values(datatype: str, shape: tuple[int, ...]) -> None:
+    assert from_bytes(b"", datatype, shape) is None
+    with pytest.raises(Fault, match="Shape does not match"):
+        from_values([], datatype, shape, "x")
+
+
 @given(st.sampled_from(["UINT8", "INT64", "FP32", "BOOL"]).flatmap(
     lambda kind: hnp.arrays(NUMPY_TYPES[kind], hnp.array_shapes(max_dims=3, max_side=4),
                             elements={"allow_nan": False, "allow_infinity": False} if kind == "FP32" else None)
