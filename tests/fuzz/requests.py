@@ -17,7 +17,8 @@ from nanocv_cli.serving.embedded.asking import Asked, InferRequest, checked
 from nanocv_cli.serving.embedded.background import SmallestFirstExecutor
 from nanocv_cli.serving.embedded.budget import Budget
 from nanocv_cli.serving.embedded.faults import Fault
-from nanocv_cli.serving.embedded.grpc.service import beside_tensors, decoded, parse_request
+from nanocv_cli.serving.embedded.graph_settings import Setting
+from nanocv_cli.serving.embedded.grpc.codec import beside_tensors, decoded, parse_request, text_before_tensor
 from nanocv_cli.serving.embedded.http import codec
 from nanocv_cli.serving.embedded.http.messages import HttpRequest
 from nanocv_cli.serving.embedded.http.reader import RequestReader
@@ -25,6 +26,7 @@ from nanocv_cli.serving.embedded.http.service import parts_of
 from nanocv_cli.serving.embedded.inference import InferOutput
 from nanocv_cli.serving.embedded.inflating import inflated
 from nanocv_cli.serving.embedded.outlines import Outlines
+from nanocv_cli.serving.embedded.plan import datatype
 
 LARGEST = 4096  # bytes of a body, and of what becomes of it inflated
 # A value in JSON has two characters at least, one with its comma, and eight bytes at most in memory; a text is kept
@@ -34,14 +36,23 @@ KINDS = tuple(sorted(NUMPY_TYPES))
 ACCESS = Access("127.0.0.1", control="explicit")
 
 
-def model() -> Any:
-    """As much of a loaded model as requests are read and checked by: an input of each of four sorts, of any size."""
+SORTS = {
+    "bytes": config_pb.TYPE_STRING,
+    "bools": config_pb.TYPE_BOOL,
+    "small": config_pb.TYPE_UINT8,
+    "x": config_pb.TYPE_FP32,
+}
+SETTINGS = {"steps": Setting(np.int64, 1, 50), "guidance": Setting(np.float32, 0, 9)}
+
+
+def model(*inputs: str) -> Any:
+    """As much of a loaded model as requests are read and checked by: inputs of any size, named after their sort."""
     config = config_pb.ModelConfig(name="all", max_batch_size=4)
-    kinds = {"bytes": config_pb.TYPE_STRING, "bools": config_pb.TYPE_BOOL, "small": config_pb.TYPE_UINT8}
-    for name, kind in {**kinds, "x": config_pb.TYPE_FP32}.items():
-        config.input.add(name=name, data_type=kind, dims=[-1])
-        config.output.add(name=name, data_type=kind, dims=[-1])
-    return SimpleNamespace(name="all", version=1, config=config, inputs=config.input, labels={}, outlines=Outlines())
+    for name in inputs or SORTS:
+        config.input.add(name=name, data_type=SORTS[name], dims=[-1])
+        config.output.add(name=name, data_type=SORTS[name], dims=[-1])
+    parts = {"config": config, "inputs": config.input, "outlines": Outlines(), "settings": SETTINGS, "labels": {}}
+    return SimpleNamespace(name="all", version=1, **parts)
 
 
 def http(content: bytes) -> None:
@@ -53,9 +64,12 @@ def http(content: bytes) -> None:
 
 
 def http_json(content: bytes) -> None:
-    """The body of an inference request, its JSON as long as its first two bytes say; what is right is answered back."""
-    length, body = int.from_bytes(content[:2], "little"), content[2:]
-    asked = model()
+    """The body of an inference request, its JSON as long as its first two bytes say; what is right is answered back.
+
+    Their highest bit says that the model takes numbers alone: such requests are known again by their JSON.
+    """
+    said, body = int.from_bytes(content[:2], "little"), content[2:]
+    length, asked = said & 0x7FFF, model("small", "x") if said & 0x8000 else model()
     try:
         length = codec.json_length(body, str(length) if length else None, LARGEST)
         request = codec.parse_request(body, length, asked)
@@ -70,16 +84,21 @@ def http_json(content: bytes) -> None:
 
 
 def grpc(content: bytes) -> None:
-    """A `ModelInferRequest` as bytes."""
-    asked = model()
+    """A `ModelInferRequest` as bytes; one for the model `one` has one tensor, and is known by what precedes that."""
     try:
         beside = beside_tensors(content)
         assert 0 <= beside <= len(content)
-        request = parse_request(decoded(pb.ModelInferRequest, content), beside)
+        message = decoded(pb.ModelInferRequest, content)
+        asked = model("x") if message.model_name == "one" else model()
+        request = parse_request(message, beside)
         found = checked(asked, request)
     except Fault:
         return
     _check_arrays(found, len(content))
+    if len(request.inputs) == 1 and not request.request_id and (text := text_before_tensor(content)):
+        asked.outlines.keep(text, request, found)
+        if known := asked.outlines.find(text, len(content) - len(text)):
+            _expect_same(known.filled(content, len(text)), found)
 
 
 def tensor(content: bytes) -> None:
@@ -157,7 +176,7 @@ def _check_arrays(asked: Asked, sent: int) -> None:
 
 def _answer(asked: Any, request: InferRequest, found: Asked) -> None:
     """The tensors as an answer: a document that JSON's own parser reads, with the bytes behind it."""
-    kinds = {entry.name: NAMES[entry.data_type] for entry in asked.config.input}
+    kinds = {entry.name: datatype(entry.data_type) for entry in asked.config.input}
     binary = {wanted.name: wanted.binary for wanted in found.wanted}
     outputs = [InferOutput(name, kinds[name], array, binary.get(name, True)) for name, array in found.inputs.items()]
     try:
@@ -172,14 +191,9 @@ def _answer(asked: Any, request: InferRequest, found: Asked) -> None:
 
 
 def _expect_same(one: Asked, other: Asked) -> None:
-    assert (one.rows, one.timeout_ns, list(one.wanted)) == (other.rows, other.timeout_ns, list(other.wanted))
+    assert (one.rows, one.timeout_ns, one.settings) == (other.rows, other.timeout_ns, other.settings)
+    assert list(one.wanted) == list(other.wanted)
     assert list(one.inputs) == list(other.inputs)
     for name, array in one.inputs.items():
         assert array.dtype == other.inputs[name].dtype
         assert np.array_equal(array.view(np.uint8), other.inputs[name].view(np.uint8))
-
-
-NAMES = {
-    config_pb.TYPE_STRING: "BYTES", config_pb.TYPE_BOOL: "BOOL", config_pb.TYPE_UINT8: "UINT8",
-    config_pb.TYPE_FP32: "FP32",
-}  # fmt: skip
