@@ -91,7 +91,8 @@ def write_web_folder(ref: str | None, out: Path, package: Path | None = None) ->
 def _parts(card: ModelCard, module: str, graph: bytes, runtime: dict[str, bytes]) -> Iterator[tuple[str, bytes]]:
     """The files of the folder by name, the page last."""
     yield "model.onnx", graph
-    yield "card.json", json.dumps(finite(asdict(card))).encode()
+    # The page offers what requests to a server may name: a browser has no more time than a server.
+    yield "model.json", json.dumps({"card": finite(asdict(card)), "settings": room(card.task).settings}).encode()
     for name, part in runtime.items():
         yield f"runtime/{name}", part
     yield "task.js", module.encode()
@@ -106,14 +107,14 @@ def _parts(card: ModelCard, module: str, graph: bytes, runtime: dict[str, bytes]
 
 
 def _graph_for_browsers(graph: Graph) -> bytes:
-    """The graph's file; one that makes images with all of its inputs to be given, for there none can have a default."""
+    """The graph's file, in which inputs that have a value of their own must be given: a browser can give no others."""
     if (size := graph.path.stat().st_size) > LARGEST_GRAPH:
         raise ModelError(
             f"{graph.path} has {size / 1e9:.1f} GB, and a browser takes {LARGEST_GRAPH / 1e9:.1f}",
             "nanocv serve run serves it",
         )
     content = graph.path.read_bytes()
-    if room(graph.card.task).postprocessor is not None:
+    if not graph.signature.settings:
         return content
     import onnx
 

@@ -10,7 +10,7 @@ import onnxruntime
 import pytest
 
 from nanocv_cli import rooms
-from nanocv_cli.web.folder import POLICY
+from nanocv_cli.web.folder import OWN, PAGE, POLICY
 from tests.conftest import Command
 from tests.contract.world import write_maker
 from tests.engine.graphs import COLOURS, colour_card, write_graph
@@ -38,8 +38,14 @@ def test_everything_that_a_file_asks_for_is_there(nanocv: Command, package: Path
     assert {"task.js", "worker.js", "page.css", "runtime/onnxruntime.wasm"} <= asked
     assert asked <= written
     assert (site / "model.onnx").read_bytes() == graph.read_bytes()
-    assert json.loads((site / "card.json").read_text()) == json.loads(json.dumps(asdict(colour_card())))
+    assert json.loads((site / "model.json").read_text())["card"] == json.loads(json.dumps(asdict(colour_card())))
     assert [(site / "runtime" / f"onnxruntime.{end}").read_bytes() for end in ("js", "wasm")] == [MODULE, WASM]
+
+
+def test_the_module_in_the_servers_place_offers_what_the_servers_does() -> None:
+    offered = [set(re.findall(r"^export (?:async )?(?:function|class) (\w+)", (folder / "models.js").read_text(), re.M))
+               for folder in (PAGE, OWN)]  # fmt: skip
+    assert offered[0] == offered[1] and "answerImage" in offered[0]
 
 
 def test_the_policy_stands_before_all_that_it_binds(nanocv: Command, package: Path, tmp_path: Path) -> None:

@@ -2,9 +2,6 @@
 
 import { imageNoise } from "./noise.js"; // of the page
 
-/** What may be asked for beside the model's own settings, from and to. */
-export const settings = { steps: [1, 1000], guidance: [0, 100] };
-
 const ALL_THE_WAY = 2 ** 31 - 1; // evaluations
 
 /**
@@ -12,18 +9,14 @@ const ALL_THE_WAY = 2 ** 31 - 1; // evaluations
  *
  * @param {{name: string, classes: string[], input_size: number, config: Record<string, any>}} card the model's.
  * @param {{label: number, seed: number, first: number, settings: {steps?: number, guidance?: number}}} wanted
- *   class number; seed; number of the image; settings that are not the model's own: steps 1..1000, guidance 0..100.
+ *   class number; seed; number of the image; settings that are not the model's own.
  * @returns {Record<string, [string, any, number[]]>} type, values and shape of each input.
- * @throws {Error} there is no such class, a setting is out of bounds, or neither asked for nor told by the card.
+ * @throws {Error} there is no such class, or a setting is neither asked for nor told by the card.
  */
 export function feeds(card, wanted) {
   const { label, seed, first } = wanted;
   const { steps, guidance, solver } = { ...card.config?.model?.sampling, ...wanted.settings };
   if (!(label in card.classes)) throw new Error(`${card.name} knows no class ${label}`);
-  for (const [name, value] of Object.entries({ steps, guidance })) {
-    const [low, high] = settings[name];
-    if (!(value >= low && value <= high)) throw new Error(`${name} is ${value}, not ${low} to ${high}`);
-  }
   const side = card.input_size;
   return {
     noise: ["float32", imageNoise(seed, first, 3 * side * side), [1, 3, side, side]],

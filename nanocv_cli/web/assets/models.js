@@ -1,8 +1,6 @@
 // What the page asks of the model in its own folder, which answers in this browser: nothing leaves it. It stands in the
 // place of the module of that name that asks a server (nanocv_cli/serving/page/), and offers the same.
 
-import * as task from "./task.js";
-
 const here = new URL(".", import.meta.url);
 const tally = { answered: 0, failed: 0, trips: 0, graphs: 0 };
 /** @type {Map<number, {resolve: (answer: any) => void, reject: (error: Error) => void}>} */
@@ -36,13 +34,13 @@ export async function describeOrigin() {
  * @returns {Promise<import("../../serving/page/models.js").Model[]>}
  */
 export async function listModels() {
-  const answer = await fetch(new URL("card.json", here));
-  if (!answer.ok) throw new Refused(`card.json cannot be had: ${answer.status}`);
-  const card = await answer.json();
+  const answer = await fetch(new URL("model.json", here));
+  if (!answer.ok) throw new Refused(`model.json cannot be had: ${answer.status}`);
+  const { card, settings } = await answer.json();
   worker ??= startWorker();
   name = card.name;
   const sampling = card.config.model?.sampling ?? null;
-  return [{ name, state: "READY", card, sampling, rows: 1, settings: task.settings ?? {} }];
+  return [{ name, state: "READY", card, sampling, rows: 1, settings }];
 }
 
 /**

@@ -11,8 +11,8 @@ const opened = open();
 async function open() {
   ort.env.wasm.numThreads = 1; // several need headers that a static host does not send
   ort.env.wasm.wasmPaths = { wasm: new URL("runtime/onnxruntime.wasm", here).href };
-  const [told, graph] = await Promise.all([got("card.json"), got("model.onnx")]);
-  const card = await told.json();
+  const [told, graph] = await Promise.all([got("model.json"), got("model.onnx")]);
+  const { card } = await told.json();
   const bytes = new Uint8Array(await graph.arrayBuffer());
   const session = await ort.InferenceSession.create(bytes, { executionProviders: ["wasm"], logSeverityLevel: 3 });
   return { card, session };
