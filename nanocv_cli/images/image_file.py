@@ -34,6 +34,7 @@ MOST_ROWS = 1 << 20  # Pillow holds a place in memory for each, beside its pixel
 POSTSCRIPT = (b"%!PS", b"\xc5\xd0\xd3\xc6")
 ICON = b"\0\0\1\0"
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+WEBP = (b"RIFF", b"WEBP")
 START_OF_SCAN = b"\xff\xda"
 BLOCK = 1 << 20
 
@@ -118,6 +119,8 @@ def _identified(source: Path | bytes, bounds: Bounds) -> Iterator[tuple[Image.Im
                 held.enter_context(MEMORY.reserved(MEMORY.total))
             elif prefix.startswith(TIFF):
                 _check_tiff(guarded)
+            elif (prefix[:4], prefix[8:12]) == WEBP:
+                _check_webp(guarded, bounds)
             formats = [name for name in bounds.formats if (name == "ICO") == is_icon]
             with Image.open(guarded, formats=formats) as image:  # type: ignore[arg-type]
                 yield image, guarded, held
@@ -188,14 +191,16 @@ def _cost(image: Image.Image, bounds: Bounds = WIDEST) -> int:
     plain = image.mode == "RGB" and "exif" not in image.info
     progressive = PROGRESSIVE if image.info.get("progressive") else 0
     held = max(HELD.get(image.format or "", 0), progressive, PLAIN if plain else CONVERTED)
-    most = min(bounds.pixels, min(bounds.memory, MEMORY.total) // held)
-    if pixels > most:
-        raise UnreadableImageError(
-            f"more than the {most // 1_000_000} million pixels that nanocv opens as {image.format}"
-        )
+    _check_pixels(pixels, held, image.format or "", bounds)
     if image.height > MOST_ROWS:
         raise UnreadableImageError(f"its {image.height:,} rows are more than the {MOST_ROWS:,} that nanocv opens")
     return pixels * held
+
+
+def _check_pixels(pixels: int, held: int, format: str, bounds: Bounds) -> None:
+    most = min(bounds.pixels, min(bounds.memory, MEMORY.total) // held)
+    if pixels > most:
+        raise UnreadableImageError(f"more than the {most // 1_000_000} million pixels that nanocv opens as {format}")
 
 
 def _check_scans(file: BinaryIO, most: int) -> None:
@@ -222,6 +227,28 @@ def _reason(prefix: bytes, error: Exception) -> str:
     if isinstance(error, MemoryError):
         return "there is not enough memory to decode it"
     return "the file is cut short" if isinstance(error, struct.error) else first_line(error)
+
+
+def _check_webp(file: _Guarded, bounds: Bounds) -> None:
+    """Looks at the size that a WebP file gives of itself (RFC 9649): its decoder takes memory for it as it is opened.
+
+    The file is left at its start.
+
+    Raises:
+        UnreadableImageError: it is too large.
+        struct.error: it is cut short.
+    """
+    file.seek(12)
+    kind, content = struct.unpack("<4s4x10s", file.read(18))
+    if kind == b"VP8X":
+        width, height = (1 + int.from_bytes(content[place : place + 3], "little") for place in (4, 7))
+    elif kind == b"VP8L":
+        bits = int.from_bytes(content[1:5], "little")
+        width, height = 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    else:
+        width, height = (size & 0x3FFF for size in struct.unpack("<6x2H", content))
+    _check_pixels(width * height, HELD["WEBP"], "WEBP", bounds)
+    file.seek(0)
 
 
 def _check_tiff(file: _Guarded) -> None:

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
 from nanocv_cli.images import image_file, pixels
-from nanocv_cli.images.bounds import FORMATS, Budget
+from nanocv_cli.images.bounds import FORMATS, Bounds, Budget
+from nanocv_cli.images.image_file import SlowImageError
 from nanocv_cli.images.resize import SUFFIXES, UnreadableImageError, measure_image, open_image, open_square
 from nanocv_cli.images.resize import resize_to_square as squared
 from tests.images.test_resize import encoded, png_that_claims
@@ -111,6 +112,27 @@ def test_a_progressive_jpeg_of_many_scans_is_refused() -> None:
     scan = plain[last : last + 10]
     with pytest.raises(UnreadableImageError, match="scans are more than"):
         open_image(plain[:last] + scan * 300 + plain[last:])
+
+
+def test_the_bounds_of_one_image() -> None:
+    content = encoded(Image.new("RGB", (64, 64), "red"), "JPEG")
+    with pytest.raises(UnreadableImageError, match="not an image in a format that nanocv reads"):
+        open_square(content, 8, "crop", Bounds(("PNG", "WEBP")))
+    with pytest.raises(UnreadableImageError, match="million pixels"):
+        open_square(content, 8, "crop", Bounds(memory=64 * 64))
+    with pytest.raises(SlowImageError):
+        open_square(content, 8, "crop", Bounds(deadline=0.0))
+
+
+@pytest.mark.parametrize("options", [{}, {"lossless": True}, {"exif": b"Exif\0\0MM\0*\0\0\0\x08\0\0\0\0\0\0"}])
+def test_a_webp_is_measured_before_its_decoder_takes_memory(
+    options: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = encoded(Image.new("RGB", (101, 31), "red"), "WEBP", **options)
+    assert open_square(content, 8, "crop", Bounds(pixels=101 * 31))[1] == (101, 31)
+    monkeypatch.setattr("PIL.WebPImagePlugin.WebPImageFile._open", lambda _: pytest.fail("it was opened"))
+    with pytest.raises(UnreadableImageError, match="million pixels that nanocv opens as WEBP"):
+        open_square(content, 8, "crop", Bounds(pixels=101 * 31 - 1))
 
 
 @pytest.mark.parametrize(("format", "most"), [("WEBP", 100), ("AVIF", 100), ("JPEG2000", 80), ("TIFF", 200)])
