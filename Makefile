@@ -43,7 +43,7 @@ triton: .triton/.installed  ## a real Triton server in an environment of its own
 
 .triton/.installed: constraints-triton.txt
 	$(PYTHON) -m venv .triton
-	.triton/bin/python -m pip install --quiet --constraint constraints-triton.txt nvidia-pytriton onnxruntime
+	.triton/bin/python -m pip install --quiet --constraint constraints-triton.txt nvidia-pytriton onnxruntime pillow
 	touch $@
 
 bench: $(INSTALLED)  ## the figures that docs/figures.md quotes, as ratios measured in one run

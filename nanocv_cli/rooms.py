@@ -70,6 +70,7 @@ class Room:
             None where nothing does.
         settings: numbers that a request to a served model may name, with lowest and highest value: inputs of the
             graph that have a value of their own.
+        boxes: outputs of its graphs that hold corners x0, y0, x1, y1 as shares of the square that the graph reads.
         pipeline_tag: what Hugging Face's hub calls the task; None where it has no word for it.
     """
 
@@ -87,6 +88,7 @@ class Room:
     readers: Mapping[str, str] = field(default_factory=dict)
     browser: str | None = None
     settings: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    boxes: tuple[str, ...] = ()
     pipeline_tag: str | None = None
 
 
@@ -115,6 +117,7 @@ BUILT_IN = {
         arguments={"nanospot": "nanocv_cli.models.arguments:NanoSpotArgs"},
         torchvision="nanocv_cli.tasks.detection.torchvision_detectors:build_torchvision_detector",
         browser="nanocv_cli.tasks.detection/postprocessor.js",
+        boxes=("boxes",),
         pipeline_tag="object-detection",
     ),
     "segmentation": Room(

@@ -36,6 +36,9 @@ def config(
     ref: RefOption = None,
     serve: ServeOption = None,
     backend: Annotated[str | None, typer.Option(help="onnxruntime, openvino or python.")] = None,
+    encoded: Annotated[
+        bool | None, typer.Option("--encoded", help="Clients send images as files: JPEG, PNG or WebP.")
+    ] = None,
     max_batch: Annotated[int | None, typer.Option(help="Most images run at once.")] = None,
     queue_delay_us: Annotated[int | None, typer.Option(help="Longest wait for a fuller batch, usec.")] = None,
     preferred: Annotated[str | None, typer.Option(metavar="N,N", help="Batch sizes run without waiting.")] = None,
@@ -68,6 +71,7 @@ def config(
     \b
     Examples:
       nanocv serve config --model lenet-flowers --max-batch 4
+      nanocv serve config --model lenet-flowers --encoded
       nanocv serve config --from-bench bench.json
       nanocv serve config --model lenet.onnx --check
     """
@@ -83,6 +87,7 @@ def config(
 
     options = {
         "backend": backend,
+        "encoded": encoded,
         "max_batch": max_batch,
         "queue_delay_us": queue_delay_us,
         "preferred": None if preferred is None else numbers("--preferred", preferred, 1, 4096),

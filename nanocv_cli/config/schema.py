@@ -268,6 +268,7 @@ class ServeConfig(Config):
     backend: Literal["onnxruntime", "openvino", "python"] = Field(
         "onnxruntime", description="of Triton; python is its Python backend with nanocv's model.py, by ONNX Runtime"
     )
+    encoded: bool = Field(False, description="whether clients send images as files (JPEG, PNG, WebP), not as pixels")
     precision: Literal["fp32", "bf16"] = Field("fp32", description="that openvino computes a graph of fp32 in")
     max_batch: int = Field(4, ge=1, le=4096, description="most images that are run at once")
     queue_delay_us: int = Field(500, ge=0, le=60_000_000, description="longest wait for a fuller batch, microseconds")

@@ -34,6 +34,10 @@ class Bounds:
 
 
 WIDEST = Bounds()
+# Of images that anybody may send to a server: what browsers and cameras write, for each further decoder is one more
+# that strangers can reach. Encoders write ten scans.
+FROM_STRANGERS = Bounds(("JPEG", "PNG", "WEBP"), 50_000_000, 400 << 20, 20)
+SECONDS_FOR_STRANGERS = 10.0  # of decoding one
 
 
 class Budget:

@@ -4,7 +4,9 @@ Training caches are filled by these same functions, so what a network was traine
 """
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +22,7 @@ __all__ = [
     "MAX_PIXELS",
     "SUFFIXES",
     "UnreadableImageError",
+    "boxes_in_pixels",
     "measure_image",
     "open_both",
     "open_image",
@@ -184,6 +187,25 @@ def _least_size(image: Image.Image, size: int, rule: str) -> tuple[int, int]:
 def _check_rule(rule: str) -> None:
     if rule not in RESIZE_RULES:
         raise ValueError(f"resize rule {rule!r} is none of {', '.join(RESIZE_RULES)}")
+
+
+def boxes_in_pixels(shares: NDArray[Any], sizes: Sequence[tuple[int, int]], rule: str) -> NDArray[Any]:
+    """Boxes of what is seen in squares, in pixels of the images that these were made of.
+
+    Args:
+        shares: float [N,K,4], x0 y0 x1 y1 of each box, 0..1 of its square.
+        sizes: width and height of each image, pixels.
+        rule: by which the squares were made.
+
+    Returns:
+        of the same type and shape.
+    """
+    boxes = shares.copy()
+    for own, (width, height) in zip(boxes, sizes, strict=True):
+        left, top, right, bottom = square_box(width, height, rule)
+        own *= np.array([right - left, bottom - top] * 2, boxes.dtype)
+        own += np.array([left, top] * 2, boxes.dtype)
+    return boxes
 
 
 def square_box(width: int, height: int, rule: str) -> tuple[float, float, float, float]:

@@ -25,6 +25,8 @@ ONE_SIZE_TOO_MANY = (
     "input shape. If you want to specify the full shape including the batch dim in your input dims config, try setting "
     "max_batch_size to zero. See the model configuration docs for more info on max_batch_size."
 )
+ORIGINAL_PIXELS = "original_pixels"  # a parameter of requests: boxes in pixels of the images that were sent as files
+FOR_BOXES = f"'{ORIGINAL_PIXELS}' is for models that answer boxes for image files"
 LARGEST_RANK = 32
 LONGEST_ID = 1000  # characters
 MOST_NAMES = 16  # in a message
@@ -114,6 +116,8 @@ def checked(model: LoadedModel, request: InferRequest) -> Asked:
     Raises:
         Fault: it is not one that this model can answer.
     """
+    if request.parameters.get(ORIGINAL_PIXELS):
+        raise Fault(about(request.request_id, f"{FOR_BOXES}; '{model.name}' takes no files"))
     inputs, rows = _checked_inputs(model, request)
     wanted = _checked_outputs(model, request)
     made = sum(_memory(inputs[tensor.name]) for tensor in request.remade)
@@ -123,27 +127,9 @@ def checked(model: LoadedModel, request: InferRequest) -> Asked:
 
 def _checked_inputs(model: LoadedModel, request: InferRequest) -> tuple[dict[str, Array], int]:
     """The inputs as arrays in the config's order, and how many rows they share."""
-    config = model.config
-    given: dict[str, InferInput] = {}
-    for tensor in request.inputs:
-        if tensor.name in given:
-            raise Fault(about(request.request_id, f"input '{shown(tensor.name)}' already exists in request"))
-        given[tensor.name] = tensor
-    missing = [entry.name for entry in config.input if entry.name not in given]
-    if len(given) != len(config.input):
-        raise Fault(
-            about(
-                request.request_id,
-                f"expected {len(config.input)} inputs but got {len(given)} inputs for model '{model.name}'. "
-                f"Got input(s) {_names(sorted(given))}, but missing required input(s) {_names(missing)}. "
-                "Please provide all required input(s).",
-            )
-        )
-    if missing:
-        unexpected = next(name for name in given if name not in {entry.name for entry in config.input})
-        raise Fault(f"unexpected inference input '{shown(unexpected)}' for model '{model.name}'")
-    arrays = {entry.name: _as_array(model, request, given[entry.name], entry) for entry in config.input}
-    if not config.max_batch_size:
+    given = named_inputs(model, request)
+    arrays = {entry.name: as_array(model, request, given[entry.name], entry) for entry in model.inputs}
+    if not model.config.max_batch_size:
         return arrays, 1
     rows = {len(array) for array in arrays.values()}
     if len(rows) > 1:
@@ -151,7 +137,39 @@ def _checked_inputs(model: LoadedModel, request: InferRequest) -> tuple[dict[str
     return arrays, rows.pop()
 
 
-def _as_array(model: LoadedModel, request: InferRequest, tensor: InferInput, entry: Any) -> Array:
+def named_inputs(model: LoadedModel, request: InferRequest) -> dict[str, InferInput]:
+    """The inputs of a request by name.
+
+    Raises:
+        Fault: they are not those of the model, each once.
+    """
+    given: dict[str, InferInput] = {}
+    for tensor in request.inputs:
+        if tensor.name in given:
+            raise Fault(about(request.request_id, f"input '{shown(tensor.name)}' already exists in request"))
+        given[tensor.name] = tensor
+    missing = [entry.name for entry in model.inputs if entry.name not in given]
+    if len(given) != len(model.inputs):
+        raise Fault(
+            about(
+                request.request_id,
+                f"expected {len(model.inputs)} inputs but got {len(given)} inputs for model '{model.name}'. "
+                f"Got input(s) {_names(sorted(given))}, but missing required input(s) {_names(missing)}. "
+                "Please provide all required input(s).",
+            )
+        )
+    if missing:
+        unexpected = next(name for name in given if name not in {entry.name for entry in model.inputs})
+        raise Fault(f"unexpected inference input '{shown(unexpected)}' for model '{model.name}'")
+    return given
+
+
+def as_array(model: LoadedModel, request: InferRequest, tensor: InferInput, entry: Any) -> Array:
+    """An input as an array, if it is what an entry of the config, or of the graph, says.
+
+    Raises:
+        Fault: it is not.
+    """
     batched, named = model.config.max_batch_size, f"input '{tensor.name}'"
     kind, dims = datatype(entry.data_type), ([-1] if batched else []) + list(entry.dims)
     if tensor.datatype != kind:

@@ -9,6 +9,7 @@ from nanocv_cli.engine.card import METADATA_KEY
 from nanocv_cli.errors import ModelError
 from nanocv_cli.serving.embedded.limits import PROCESSORS, ModelLimits
 from nanocv_cli.serving.repository.backends import backend_of
+from nanocv_cli.serving.repository.encoded_images import BOXES
 from nanocv_cli.serving.repository.model_config import SETTINGS_KEY
 from nanocv_cli.untrusted import printable
 
@@ -125,7 +126,7 @@ def parameters(config: pb.ModelConfig, limits: ModelLimits) -> dict[str, int | s
     values: dict[str, int | str] = {}
     known = served(config).parameters
     for key, value in config.parameters.items():
-        if key in (METADATA_KEY, SETTINGS_KEY):
+        if key in (METADATA_KEY, SETTINGS_KEY, BOXES):
             continue
         text, may = value.string_value, known[key]
         highest, option = (limits.threads, MORE_THREADS) if may.highest is None else (may.highest, "")

@@ -121,7 +121,7 @@ def expect_bounded(text: bytes) -> None:
 
 
 def from_values(values: Any, datatype: str, shape: tuple[int, ...], name: str) -> Array:
-    """A tensor from JSON values, nested or flat.
+    """A tensor from values, nested or flat, as JSON has them or a gRPC message, which holds BYTES as such.
 
     Raises:
         Fault: there are more or fewer than the shape holds, or one is not of the type.
@@ -131,11 +131,11 @@ def from_values(values: Any, datatype: str, shape: tuple[int, ...], name: str) -
     if len(flat) != elements(shape) or not can_be(shape):
         raise Fault("Unable to parse 'data': Shape does not match true shape of 'data' field")
     if datatype == "BYTES":
-        if not all(isinstance(value, str) for value in flat):
+        if not all(isinstance(value, str | bytes) for value in flat):
             raise Fault(f"Unable to parse 'data': input '{shown(name)}' takes strings")
         array = np.empty(len(flat), np.object_)
         try:
-            array[:] = [value.encode() for value in flat]
+            array[:] = [value if isinstance(value, bytes) else value.encode() for value in flat]
         except UnicodeEncodeError as error:
             raise Fault(f"Unable to parse 'data': input '{shown(name)}' has a string that is no text") from error
         return array.reshape(shape)

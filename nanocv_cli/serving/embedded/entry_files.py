@@ -19,6 +19,7 @@ from tritonclient.grpc import model_config_pb2 as pb
 
 from nanocv_cli.errors import ModelError
 from nanocv_cli.serving.repository.backends import BACKENDS, DEFAULT, PYTHON_MODEL, backend_of
+from nanocv_cli.serving.repository.encoded_images import WARMUP_FOLDER
 from nanocv_cli.serving.repository.entry import CONFIG
 from nanocv_cli.serving.repository.pbtxt import LARGEST_FILE, parse_config
 from nanocv_cli.serving.repository.python_backend import SHIPPED_MODEL_PY
@@ -27,6 +28,7 @@ from nanocv_cli.untrusted import holds, printable, read_regular
 
 LARGEST_LABELS = 1 << 20  # bytes of a label file
 LONGEST_LABEL = 1024  # characters
+LARGEST_WARM_UP = 256 << 20  # bytes of one sample: more than a full batch of any small vision model
 LONGEST_NAME = 255  # bytes: what file systems allow
 WRITE_ENTRY = "nanocv serve config writes one"
 # Of onnx.proto, what leads to tensors, and the two fields of a tensor that say its values are elsewhere. Every field is
@@ -100,6 +102,7 @@ def check_names(config: pb.ModelConfig) -> None:
     """
     names = [("default_model_filename", config.default_model_filename)]
     names += [("label_filename", output.label_filename) for output in config.output]
+    names += [("input_data_file", name) for name in _warmup_files(config)]
     for place, name in names:
         if name and not is_plain(name):
             raise ModelError(f"{config.name}: {place} '{printable(name)}' is no plain file name", f"mend {CONFIG}")
@@ -120,6 +123,25 @@ def read_labels(entry: Path, name: str, model: str) -> list[str]:
     return labels
 
 
+def read_warmup(entry: Path, name: str, model: str) -> bytes:
+    """A tensor for warm-up, as raw bytes, from the entry's folder of such.
+
+    Raises:
+        ModelError: there is none that may be read.
+    """
+    try:
+        path = entry / WARMUP_FOLDER / name
+        if not (is_plain(name) and _lies_in(path, entry)):
+            raise OSError("leads out of the entry, or nowhere")
+        return read_regular(path, LARGEST_WARM_UP)
+    except OSError as error:
+        raise ModelError(
+            f"{model}: input_data_file '{printable(name)}' cannot be used: expected a regular file in the entry's "
+            f"folder {WARMUP_FOLDER}, of at most {LARGEST_WARM_UP:,} bytes",
+            "nanocv serve config writes it again",
+        ) from error
+
+
 def check_override(config: pb.ModelConfig, entry: Path) -> None:
     """Checks that a config which a client sent names no files but those that the entry's own config names.
 
@@ -133,10 +155,11 @@ def check_override(config: pb.ModelConfig, entry: Path) -> None:
     labels = {output.name: output.label_filename for output in own.output}
     usual = BACKENDS.get(own.backend, BACKENDS[DEFAULT]).file
     fits = config.default_model_filename in ("", own.default_model_filename or usual)
-    if not fits or any(o.label_filename not in ("", labels.get(o.name, "")) for o in config.output):
+    labelled = all(o.label_filename in ("", labels.get(o.name, "")) for o in config.output)
+    if not (fits and labelled and set(_warmup_files(config)) <= set(_warmup_files(own))):
         raise ModelError(
             "a config sent with a load request may name no file that the entry's config.pbtxt does not name",
-            "leave out default_model_filename and label_filename",
+            "leave out default_model_filename, label_filename and input_data_file",
         )
 
 
@@ -199,6 +222,11 @@ def refuse_external_data(content: bytes, model: str) -> None:
                 messages.extend(values)
             elif field.number == 13 or any(values):  # location 0 is the tensor itself
                 raise ModelError(f"{model}: the graph keeps tensors in other files (external data)", EXPORT_AGAIN)
+
+
+def _warmup_files(config: pb.ModelConfig) -> list[str]:
+    tensors = (tensor for sample in config.model_warmup for tensor in sample.inputs.values())
+    return [tensor.input_data_file for tensor in tensors if tensor.HasField("input_data_file")]
 
 
 def _lies_in(path: Path, *folders: Path) -> bool:

@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from nanocv_cli.engine.card import METADATA_KEY, ModelCard
+from nanocv_cli.engine.card import ModelCard
 from nanocv_cli.errors import ModelError
-from nanocv_cli.images.bounds import Bounds
+from nanocv_cli.images.bounds import FROM_STRANGERS, Bounds
 from nanocv_cli.images.image_file import SlowImageError, UnreadableImageError
 from nanocv_cli.images.resize import open_square
 from nanocv_cli.serving.embedded.budget import Holding
@@ -21,8 +21,6 @@ from nanocv_cli.serving.embedded.faults import Fault, Status
 from nanocv_cli.serving.embedded.limits import Limits
 from nanocv_cli.serving.embedded.model import LoadedModel
 
-# What browsers and cameras send. Each further decoder is one more that strangers can reach.
-FORMATS = ("JPEG", "PNG", "WEBP")
 BEGINNING = re.compile(rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|RIFF....WEBP", re.DOTALL)
 
 Result = TypeVar("Result")
@@ -46,7 +44,7 @@ class ImageReader:
         """An image as the square that a model reads, upright; see `images.resize.open_square`.
 
         Args:
-            content: a file in one of `FORMATS`.
+            content: a file in one of `FROM_STRANGERS`' formats.
             card: says how large the square is, and by which rule it is made.
             holding: the request's, which keeps its bytes from now on.
 
@@ -94,7 +92,7 @@ class ImageReader:
     def _open(self, content: bytes, size: int, rule: str) -> tuple[NDArray[np.uint8], tuple[int, int]]:
         limits = self._limits
         deadline = time.monotonic() + limits.image_seconds
-        bounds = Bounds(FORMATS, limits.image_pixels, limits.image_memory, limits.image_scans, deadline)
+        bounds = Bounds(FROM_STRANGERS.formats, limits.image_pixels, limits.image_memory, limits.image_scans, deadline)
         return open_square(content, size, rule, bounds)
 
     def _too_slow(self) -> Fault:
@@ -108,9 +106,7 @@ def card_of(model: LoadedModel) -> ModelCard:
     Raises:
         Fault: there is none, or it is damaged.
     """
-    parameter = model.config.parameters.get(METADATA_KEY)
-    metadata = {} if parameter is None else {METADATA_KEY: parameter.string_value}
     try:
-        return ModelCard.from_metadata(metadata, f"model '{model.name}'")
+        return model.card
     except ModelError as error:
         raise Fault(f"{error.message}; send its tensors") from error

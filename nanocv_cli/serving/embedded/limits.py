@@ -4,6 +4,7 @@ import contextlib
 import resource
 from dataclasses import dataclass, replace
 
+from nanocv_cli.images.bounds import FROM_STRANGERS, SECONDS_FOR_STRANGERS
 from nanocv_cli.machine import usable_processors
 
 PROCESSORS = usable_processors()
@@ -51,10 +52,10 @@ class Limits:
     body_rate: float = 16 << 10
     taking_seconds: float = 30.0
     grpc_seconds: float = 60.0
-    image_pixels: int = 50_000_000
-    image_memory: int = 400 << 20
-    image_scans: int = 20
-    image_seconds: float = 10.0
+    image_pixels: int = FROM_STRANGERS.pixels
+    image_memory: int = FROM_STRANGERS.memory
+    image_scans: int = FROM_STRANGERS.scans
+    image_seconds: float = SECONDS_FOR_STRANGERS
     image_threads: int = max(2, PROCESSORS // 2)
 
 

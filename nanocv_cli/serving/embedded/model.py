@@ -1,17 +1,28 @@
 """One version of a model, loaded: its graph in as many copies as the config asks for, its queue, its counters."""
 
+import math
 import time
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
 from tritonclient.grpc import model_config_pb2 as pb
 
+from nanocv_cli.engine.card import METADATA_KEY, ModelCard
 from nanocv_cli.engine.signature import NUMPY_TYPES
 from nanocv_cli.errors import ModelError
+from nanocv_cli.images.bounds import FROM_STRANGERS
+from nanocv_cli.images.resize import open_square
 from nanocv_cli.serving.embedded import graph_settings, plan
-from nanocv_cli.serving.embedded.encoding import Array
-from nanocv_cli.serving.embedded.entry_files import read_graph, read_labels, refuse_external_data
+from nanocv_cli.serving.embedded.backends import MEND
+from nanocv_cli.serving.embedded.encoding import Array, from_bytes
+from nanocv_cli.serving.embedded.entry_files import (
+    LARGEST_WARM_UP,
+    read_graph,
+    read_labels,
+    read_warmup,
+    refuse_external_data,
+)
 from nanocv_cli.serving.embedded.faults import Fault, Status, about
 from nanocv_cli.serving.embedded.job_queue import Job
 from nanocv_cli.serving.embedded.limits import ModelLimits
@@ -39,6 +50,8 @@ class LoadedModel:
         name: of the model.
         version: its number.
         config: with Triton's defaults filled in.
+        inputs: those of the config as the graph takes them.
+        takes_files: whether clients send images as files, which become what the graph takes before they come here.
         labels: class names by output, for those that have a label file.
         settings: numbers that requests may name; see `graph_settings`.
         statistics: what it has done.
@@ -66,6 +79,11 @@ class LoadedModel:
         signature = copies[0].copy.signature
         self.config = plan.completed(config, signature.inputs, signature.outputs)
         self.settings = graph_settings.offered(config, signature)
+        self.inputs = plan.graph_inputs(self.config, signature.inputs)
+        self.takes_files = self.inputs != list(self.config.input)
+        if self.takes_files:
+            _ = self.card
+        self._entry = entry
         self.labels = {
             output.name: read_labels(entry, output.label_filename, self.name)
             for output in self.config.output
@@ -74,7 +92,7 @@ class LoadedModel:
         self.statistics, self.outlines = Statistics(), Outlines()
         self._outputs = {output.name: output for output in self.config.output}
         self._output_names = list(self._outputs)
-        self._reshaped = {i.name: tuple(i.reshape.shape) for i in self.config.input if i.HasField("reshape")}
+        self._reshaped = {i.name: tuple(i.reshape.shape) for i in self.inputs if i.HasField("reshape")}
         for session in copies:
             self._warm_up(session, deadline)
         self._scheduler = Scheduler(
@@ -86,6 +104,16 @@ class LoadedModel:
         )
         for number, session in enumerate(copies):
             session.lost = partial(self._scheduler.lose, number, "a run of its graph does not stop")
+
+    @cached_property
+    def card(self) -> ModelCard:
+        """The model card that travels with the entry.
+
+        Raises:
+            ModelError: there is none, or it is damaged.
+        """
+        metadata = {key: value.string_value for key, value in self.config.parameters.items() if key == METADATA_KEY}
+        return ModelCard.from_metadata(metadata, f"model '{self.name}'")
 
     @property
     def waiting(self) -> int:
@@ -187,11 +215,30 @@ class LoadedModel:
                     ) from error
 
     def _sample(self, sample: pb.ModelWarmup, name: str, tensor: pb.ModelWarmup.Input) -> Array:
-        """Zeros, or as many numbers from 0 to 126, always the same."""
+        """Zeros, or as many numbers from 0 to 126, always the same, or what a file of the entry holds.
+
+        Raises:
+            ModelError: that file cannot be used, or the sample is too large.
+        """
         rows = (max(1, sample.batch_size),) if self.config.max_batch_size else ()
         kind, shape = NUMPY_TYPES[plan.datatype(tensor.data_type)], (*rows, *tensor.dims)
+        if tensor.HasField("input_data_file"):
+            return self._joined(name, [self._from_file(name, tensor, rows)])
         if kind is np.object_:
             return self._joined(name, [np.full(shape, b"", object)])
         if not tensor.random_data:
             return self._joined(name, [np.zeros(shape, kind)])
         return self._joined(name, [np.random.default_rng(0).integers(0, 127, shape, np.uint8).astype(kind, copy=False)])
+
+    def _from_file(self, name: str, tensor: pb.ModelWarmup.Input, rows: tuple[int, ...]) -> Array:
+        """One row of a warm-up sample, from a file, as often as the sample has rows."""
+        content = read_warmup(self._entry, tensor.input_data_file, self.name)
+        array = from_bytes(content, plan.datatype(tensor.data_type), (1,) * len(rows) + tuple(tensor.dims))
+        if array is None:
+            raise ModelError(f"{self.name}: input_data_file '{tensor.input_data_file}' does not fit {name}", MEND)
+        if self.takes_files:
+            side, rule = self.card.input_size, self.card.resize
+            array = np.stack([open_square(file, side, rule, FROM_STRANGERS)[0] for file in array.flat])
+        if math.prod(rows) * array.nbytes > LARGEST_WARM_UP:
+            raise ModelError(f"{self.name}: a sample of model_warmup has more than {LARGEST_WARM_UP:,} bytes", MEND)
+        return np.repeat(array, rows[0], axis=0) if rows else array

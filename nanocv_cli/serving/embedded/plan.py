@@ -123,6 +123,28 @@ def served_versions(config: pb.ModelConfig, entry: Path) -> list[int]:
     return chosen
 
 
+def graph_inputs(config: pb.ModelConfig, inputs: Sequence[TensorSignature]) -> list[pb.ModelInput]:
+    """The inputs of a completed config as the graph takes them: images in place of files, all others as they are."""
+    found = {tensor.name: tensor for tensor in inputs}
+    return [
+        pb.ModelInput(
+            name=entry.name,
+            data_type=pb.TYPE_UINT8,
+            dims=_sizes(found[entry.name])[1 if config.max_batch_size else 0 :],
+        )
+        if takes_files(config, entry, found[entry.name])
+        else entry
+        for entry in config.input
+    ]
+
+
+def takes_files(config: pb.ModelConfig, entry: pb.ModelInput, tensor: TensorSignature) -> bool:
+    """Whether an input of a config takes N files of images where its graph reads uint8 [N,H,W,3]."""
+    declared = entry.data_type == pb.TYPE_STRING and tensor.type == "tensor(uint8)" and len(tensor.shape) == 4
+    wanted = entry.reshape.shape if entry.HasField("reshape") else entry.dims
+    return declared and list(wanted) in ([[], [1]] if config.max_batch_size else [[-1], [1]])
+
+
 def _match(config: pb.ModelConfig, side: str, found: Sequence[TensorSignature]) -> None:
     """Checks one side of the config against the graph's, or takes it from there where the config leaves it out."""
     listed: Any = getattr(config, side)
@@ -138,6 +160,8 @@ def _match(config: pb.ModelConfig, side: str, found: Sequence[TensorSignature]) 
                 f"{config.name}: the graph has no {side} '{entry.name}'; it has {', '.join(t.name for t in found)}",
                 "nanocv serve config writes an entry that fits",
             )
+        if side == "input" and takes_files(config, entry, known):
+            continue
         wanted = entry.reshape.shape if entry.HasField("reshape") else entry.dims
         full = [-1, *wanted] if config.max_batch_size else list(wanted)
         if TYPES.get(known.type) != entry.data_type or not _compatible(full, _sizes(known)):

@@ -155,10 +155,11 @@ async def _serve(
     known = fingerprints(library)
     await _load_all(library, say)
     page = page_answers() if settings.page else NO_PAGE
-    http = HttpService(library, access, limits, executor, guard, log, ImageReader(limits), postprocessor_for, page)
+    reader = ImageReader(limits)
+    http = HttpService(library, access, limits, executor, guard, log, reader, postprocessor_for, page)
     sides: list[HttpServer | GrpcServer] = [
         HttpServer(http.answer, access, limits, budget, http.gate, tell, certificates),
-        GrpcServer(library, access, limits, budget, executor, guard, tell, certificates),
+        GrpcServer(library, access, limits, budget, executor, guard, tell, reader, certificates),
         HttpServer(http.answer_metrics, access, limits, budget, http.gate_metrics, tell, certificates),
     ]
     with _signalled(credentials.reload if credentials.are_there else None) as stopping:

@@ -17,8 +17,10 @@ from nanocv_cli.engine.card import METADATA_KEY
 from nanocv_cli.engine.signature import NUMPY_TYPES
 from nanocv_cli.errors import ModelError
 from nanocv_cli.serving.embedded.backends import MEND, SERVED, parameters, served
+from nanocv_cli.serving.embedded.entry_files import LARGEST_WARM_UP
 from nanocv_cli.serving.embedded.limits import PROCESSORS, ModelLimits
 from nanocv_cli.serving.embedded.plan import datatype
+from nanocv_cli.serving.repository.encoded_images import BOXES
 from nanocv_cli.serving.repository.model_config import SETTINGS_KEY
 from nanocv_cli.untrusted import printable
 
@@ -53,7 +55,7 @@ HONOURED: dict[str, Any] = {
         "name": ANY,
         "batch_size": ANY,
         "count": ANY,
-        "inputs": {"data_type": ANY, "dims": ANY, "zero_data": ANY, "random_data": ANY},
+        "inputs": {"data_type": ANY, "dims": ANY, "zero_data": ANY, "random_data": ANY, "input_data_file": ANY},
     },
 }
 USE_TRITON = "take it out, or serve this entry with --engine triton"
@@ -62,7 +64,6 @@ LARGEST_BATCH = 4096  # as in `ServeConfig`, like all limits of time and queue b
 LONGEST_DELAY_US = 60_000_000
 LONGEST_TIMEOUT_US = 3_600_000_000
 LONGEST_QUEUE = 1_000_000
-LARGEST_WARM_UP = 256 << 20  # bytes of one sample: more than a full batch of any small vision model
 MOST_THREADS = max(256, 32 * PROCESSORS)  # of all copies of a model, or two for each copy if more are allowed
 
 # Items of a repeated field; those that are not here have no numbers.
@@ -80,7 +81,7 @@ LENGTHS = {
     "model_warmup": 64,
     "model_warmup.inputs": 256,
     "model_warmup.inputs.dims": 32,
-    "parameters": max(len(row.parameters) for row in SERVED.values()) + 2,  # and the model card, and settings
+    "parameters": max(len(row.parameters) for row in SERVED.values()) + 3,  # and the card, settings, names of boxes
 }
 COUNT = "instance_group.count"
 MORE_COPIES = " (serve run --max-copies)"  # where more can be allowed
@@ -94,7 +95,7 @@ def refuse_unsupported(config: pb.ModelConfig) -> None:
     """
     _check_fields(config, HONOURED, config.name, "")
     row = served(config)
-    for key in sorted(set(config.parameters) - {*row.parameters, METADATA_KEY, SETTINGS_KEY}):
+    for key in sorted(set(config.parameters) - {*row.parameters, METADATA_KEY, SETTINGS_KEY, BOXES}):
         raise _refusal(config.name, f'parameters["{printable(key)}"]')
     ordered = config.dynamic_batching.preserve_ordering
     if ordered and sum(max(1, group.count) * max(1, len(group.gpus)) for group in config.instance_group) > 1:

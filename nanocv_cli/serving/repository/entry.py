@@ -18,6 +18,7 @@ from nanocv_cli.errors import ModelError, RequestError
 from nanocv_cli.replaced_folder import put_in_place, staging
 from nanocv_cli.serving.repository import pbtxt
 from nanocv_cli.serving.repository.backends import BACKENDS, PYTHON_MODEL
+from nanocv_cli.serving.repository.encoded_images import IMAGES_ARCHIVE, images_archive, warmup_files
 from nanocv_cli.serving.repository.model_config import LABELS, build_config, version_policy
 from nanocv_cli.serving.repository.python_backend import SHIPPED_MODEL_PY
 from nanocv_cli.serving.repository.versions import (
@@ -93,6 +94,8 @@ class Source:
             )
         self.graph = Graph(path)
         self.graph.expect_promised_inputs()
+        if settings.encoded:
+            self.graph.expect_images()
         runtime = BACKENDS[settings.backend].runtime
         if runtime != self.graph.runtime:
             wanted = RunSettings(runtime, "cpu", precision=settings.precision)
@@ -144,6 +147,10 @@ class Source:
             # Older versions are served by the same backend, so each needs one.
             without = [number for number in there if not (folder / str(number) / PYTHON_MODEL).exists()]
             files |= {f"{number}/{PYTHON_MODEL}": SHIPPED_MODEL_PY.read_bytes() for number in {version, *without}}
+        if settings.encoded:
+            files |= warmup_files(settings.warmup)
+            if settings.backend == "python":
+                files[IMAGES_ARCHIVE] = images_archive()
         return Plan(folder, version, config, files)
 
 

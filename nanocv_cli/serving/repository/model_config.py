@@ -12,6 +12,7 @@ from nanocv_cli.engine.signature import GraphSignature, TensorSignature
 from nanocv_cli.errors import ModelError
 from nanocv_cli.rooms import is_task, room
 from nanocv_cli.serving.repository.backends import BACKENDS, DEFAULT, PYTHON_MODEL
+from nanocv_cli.serving.repository.encoded_images import BOXES, WARMUP_IMAGE, box_outputs, with_files
 from nanocv_cli.serving.repository.versions import GRAPH
 
 LABELS = "labels.txt"
@@ -56,6 +57,8 @@ def build_config(
     Raises:
         ModelError: a tensor of a type that Triton does not know, or without rows.
     """
+    if settings.encoded:
+        signature = with_files(signature)
     config = pb.ModelConfig(name=name, backend=settings.backend, max_batch_size=settings.max_batch)
     for tensor in signature.inputs:
         config.input.append(_described(pb.ModelInput, tensor))
@@ -81,6 +84,14 @@ def build_config(
     text = card.to_metadata()[METADATA_KEY] if card else ""
     if 0 < len(text) <= LONGEST_CARD:
         config.parameters[METADATA_KEY].string_value = text
+    elif settings.encoded:
+        raise ModelError(
+            f"the model card has {len(text):,} characters, {LONGEST_CARD:,} is the most that travels with an entry, "
+            "and a server that is sent image files needs it",
+            "leave out --encoded",
+        )
+    if settings.encoded and card and (boxes := box_outputs(card)):
+        config.parameters[BOXES].string_value = boxes
     # OpenVINO keeps no value of an input that is left out.
     if card and is_task(card.task) and backend.runtime == BACKENDS[DEFAULT].runtime:
         own = {tensor.name for tensor in signature.settings}
@@ -147,6 +158,9 @@ def _warmup(config: pb.ModelConfig, settings: ServeConfig, open_size: int) -> li
             sample = warmup.inputs[tensor.name]
             sample.data_type = tensor.data_type
             sample.dims.extend(open_size if size < 0 else size for size in tensor.dims)
+            if settings.encoded:
+                sample.input_data_file = WARMUP_IMAGE
+                continue
             # Any number may be an image, but not a class: 0 is one.
             data = "zero" if tensor.data_type in (pb.TYPE_INT32, pb.TYPE_INT64) else settings.warmup
             setattr(sample, f"{data}_data", True)

@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tritonclient.grpc import model_config_pb2 as pb
@@ -66,11 +67,11 @@ def has_triton() -> bool:
 
 
 @contextlib.contextmanager
-def serving(graph: Path, engine: str, repository: Path) -> Iterator[Server]:
+def serving(graph: Path, engine: str, repository: Path, **changes: Any) -> Iterator[Server]:
     """One exported graph, batched by fours with time to gather them, on an engine; skips where that is not here."""
     if engine == "triton" and not has_triton():
         pytest.skip(NO_TRITON)
-    settings = resolve_serve(None, {"backend": "python", "max_batch": 4, "queue_delay_us": 20_000}, ())
+    settings = resolve_serve(None, {"backend": "python", "max_batch": 4, "queue_delay_us": 20_000, **changes}, ())
     write_entry(graph, repository, settings, None, None)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(REPOSITORY)

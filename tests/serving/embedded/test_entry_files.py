@@ -34,7 +34,13 @@ def set_script(config: pb.ModelConfig, name: str) -> None:
     config.backend, config.default_model_filename = "python", name
 
 
-FIELDS = [set_labels, set_graph, set_script]
+def set_warmup(config: pb.ModelConfig, name: str) -> None:
+    tensor = config.model_warmup.add(batch_size=2).inputs["x"]
+    tensor.data_type, tensor.input_data_file = pb.TYPE_UINT8, name
+    tensor.dims.append(4)
+
+
+FIELDS = [set_labels, set_graph, set_script, set_warmup]
 
 
 def fifo(folder: Path) -> str:
@@ -121,14 +127,20 @@ def secret_entry(tmp_path: Path) -> Path:
     entry = write_model(tmp_path / "repository", doubling_config(), "doubling")
     shutil.copy(entry / "1" / "model.onnx", outside / "model.onnx")
     shutil.copy(SHIPPED_MODEL_PY, outside / "model.py")
+    (entry / "warmup").mkdir()
     return entry
+
+
+def folder_of(entry: Path, field: Callable[..., None]) -> Path:
+    """Where the files lie that a field names."""
+    return entry / {set_labels: "", set_warmup: "warmup"}.get(field, "1")
 
 
 @pytest.mark.parametrize("field", FIELDS)
 @pytest.mark.parametrize("trick", TRICKS)
 def test_no_name_in_a_config_leads_out_of_its_entry(tmp_path: Path, field: Callable[..., None], trick: str) -> None:
     entry = secret_entry(tmp_path)
-    folder = entry if field is set_labels else entry / "1"
+    folder = folder_of(entry, field)
     (tmp_path / "repository" / "outside").symlink_to(tmp_path / "outside")  # for the folder one deeper
     name = TRICKS[trick](folder)
     config = doubling_config()
@@ -154,7 +166,7 @@ def test_an_answer_does_not_tell_whether_there_is_something_at_a_place(
 ) -> None:
     """The words are the same but for the name itself, whatever stands there."""
     entry = secret_entry(tmp_path)
-    folder = entry if field is set_labels else entry / "1"
+    folder = folder_of(entry, field)
     os.mkfifo(folder / "aaa1")
     (folder / "aaa2").symlink_to(tmp_path / "outside" / "secret")
     (folder / "aaa3").symlink_to(tmp_path / "nowhere")
@@ -182,9 +194,13 @@ def test_a_client_may_name_what_the_entry_names(tmp_path: Path) -> None:
     """So that it can send back the config it was told, with a change; and nothing else, though it is there."""
     config = doubling_config()
     config.output[0].label_filename, config.default_model_filename = "names.txt", "net.onnx"
+    set_warmup(config, "row")
     entry = write_model(tmp_path, config, "doubling")
     (entry / "1" / "model.onnx").rename(entry / "1" / "net.onnx")
     (entry / "other.txt").write_text("a\nb\nc\nd\n", encoding="utf-8")
+    (entry / "warmup").mkdir()
+    for name in ("row", "other"):
+        (entry / "warmup" / name).write_bytes(bytes(4))
     shutil.copy(entry / "1" / "net.onnx", entry / "1" / "other.onnx")
 
     async def load() -> None:
@@ -195,7 +211,8 @@ def test_a_client_may_name_what_the_entry_names(tmp_path: Path) -> None:
             told.dynamic_batching.ClearField("preferred_batch_size")
             assert await refusal(library, "doubling", json_format.MessageToJson(told)) == ""
             assert (await ask(library, "doubling", classes=1))[0].tolist() == [[b"8.000000:3:west"]]
-            for field, name in ((set_labels, "other.txt"), (set_graph, "other.onnx"), (set_graph, "model.onnx")):
+            others = ((set_labels, "other.txt"), (set_graph, "other.onnx"), (set_graph, "model.onnx"))
+            for field, name in (*others, (set_warmup, "other")):
                 changed = pb.ModelConfig()
                 changed.CopyFrom(told)
                 field(changed, name)

@@ -5,11 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tritonclient.grpc import model_config_pb2 as pb
 
 from nanocv_cli.engine.card import METADATA_KEY
 from nanocv_cli.engine.graph import Graph
 from nanocv_cli.engine.runtimes import RUNTIMES, Runtime
 from nanocv_cli.errors import ModelError, RequestError, StorageError
+from nanocv_cli.images.bounds import FROM_STRANGERS
+from nanocv_cli.images.resize import open_square
 from nanocv_cli.serving.repository import entry as entry_module
 from nanocv_cli.serving.repository import versions
 from nanocv_cli.serving.repository.entry import check_entry, write_entry
@@ -23,6 +26,30 @@ from tests.serving.repository.entries import graph, settings, tree
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
     return tmp_path / "place" / "model_repository"
+
+
+def test_an_entry_of_image_files_holds_what_reads_them(tmp_path: Path, repository: Path) -> None:
+    entry = write_entry(graph(tmp_path), repository, settings(encoded=True, backend="python", max_batch=3))
+    assert set(tree(repository / "colours")) == {
+        *("config.pbtxt", "labels.txt", "nanocv_images.zip", "warmup/image", "1/model.onnx", "1/model.py")
+    }
+    config = read_config(entry.config)
+    (images,) = config.input
+    assert (images.data_type, list(images.dims), list(images.reshape.shape)) == (pb.TYPE_STRING, [1], [])
+    assert [sample.inputs["images"].input_data_file for sample in config.model_warmup] == ["image", "image"]
+    assert (
+        check_entry(graph(tmp_path), repository, settings(encoded=True, backend="python", max_batch=3)).differences
+        == ()
+    )
+    content = (repository / "colours" / "warmup" / "image").read_bytes()
+    assert open_square(content[4:], SIDE, "crop", FROM_STRANGERS)[1] == (16, 16)
+    write_entry(graph(tmp_path), repository, settings(encoded=True, warmup="off"), name="plain")
+    assert set(tree(repository / "plain")) == {"config.pbtxt", "labels.txt", "1/model.onnx"}
+
+
+def test_only_graphs_that_read_images_take_them_as_files(tmp_path: Path, repository: Path) -> None:
+    with pytest.raises(ModelError, match="makes images"):
+        write_entry(graph(tmp_path, task="generation"), repository, settings(encoded=True))
 
 
 def test_an_entry_holds_config_graph_and_labels(tmp_path: Path, repository: Path) -> None:

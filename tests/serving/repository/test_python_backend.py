@@ -35,6 +35,13 @@ class InferenceResponse:
     error: Any = None
 
 
+class TritonError(str):
+    INVALID_ARG, INTERNAL = "INVALID_ARG", "INTERNAL"
+
+    def __new__(cls, message: str, kind: str) -> "TritonError":
+        return super().__new__(cls, message)
+
+
 @dataclass
 class Request:
     tensors: dict[str, Any] = field(default_factory=dict)
@@ -50,7 +57,7 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     utilities = SimpleNamespace(
         Tensor=Tensor,
         InferenceResponse=InferenceResponse,
-        TritonError=str,
+        TritonError=TritonError,
         get_input_tensor_by_name=get_input_tensor_by_name,
     )
     monkeypatch.setitem(sys.modules, "triton_python_backend_utils", utilities)

@@ -151,13 +151,7 @@ def _typed_values(tensor: Any) -> list[Any]:
     name = CONTENTS.get(tensor.datatype)
     if name is None:
         raise Fault(f"input '{shown(tensor.name)}' of {tensor.datatype} must come in raw_input_contents")
-    values: list[Any] = list(getattr(tensor.contents, name))
-    if tensor.datatype != "BYTES":
-        return values
-    try:
-        return [value.decode() for value in values]
-    except UnicodeDecodeError as error:
-        raise Fault(f"input '{shown(tensor.name)}' is not UTF-8; send it in raw_input_contents") from error
+    return list(getattr(tensor.contents, name))
 
 
 def _classes(output: Any) -> int:

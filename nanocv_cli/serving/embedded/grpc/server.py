@@ -22,6 +22,7 @@ from nanocv_cli.serving.embedded.grpc.codec import decoded, named
 from nanocv_cli.serving.embedded.grpc.open_calls import OpenCall, OpenCalls, Phase
 from nanocv_cli.serving.embedded.grpc.service import GrpcService
 from nanocv_cli.serving.embedded.guard import CONTROL, INFER, LOOK, OPEN, Guard, Roles
+from nanocv_cli.serving.embedded.image_reading import ImageReader
 from nanocv_cli.serving.embedded.inflating import inflated, is_deflated
 from nanocv_cli.serving.embedded.library import Library
 from nanocv_cli.serving.embedded.limits import Limits
@@ -62,6 +63,7 @@ class GrpcServer:
         executor: where long work on requests is done.
         guard: whose key lets calls in.
         tell: told of each exchange that has ended; None: nobody is.
+        reader: decodes images.
         certificates: by which connections are secured; None: they are not.
     """
 
@@ -74,10 +76,12 @@ class GrpcServer:
         executor: SmallestFirstExecutor,
         guard: Guard,
         tell: Tell | None,
+        reader: ImageReader,
         certificates: Certificates | None = None,
     ) -> None:
         self._guard, self._tell, self._certificates = guard, tell, certificates
-        self._service, self._limits, self._executor = GrpcService(library, access, executor), limits, executor
+        self._limits, self._executor = limits, executor
+        self._service = GrpcService(library, access, executor, reader)
         self._calls = OpenCalls(budget, limits)
         self._server = grpc.aio.server(options=_options(limits))
         self._server.add_generic_rpc_handlers(

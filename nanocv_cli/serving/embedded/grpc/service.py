@@ -7,8 +7,9 @@ from tritonclient.grpc import service_pb2 as pb
 
 from nanocv_cli.serving.embedded import management
 from nanocv_cli.serving.embedded.access import Access
-from nanocv_cli.serving.embedded.asking import Asked, checked
+from nanocv_cli.serving.embedded.asking import Asked, InferRequest, checked
 from nanocv_cli.serving.embedded.background import SmallestFirstExecutor
+from nanocv_cli.serving.embedded.encoded import answer_files
 from nanocv_cli.serving.embedded.encoding import to_bytes
 from nanocv_cli.serving.embedded.faults import Fault, Status, TooLarge
 from nanocv_cli.serving.embedded.grpc.codec import (
@@ -19,7 +20,8 @@ from nanocv_cli.serving.embedded.grpc.codec import (
     text_before_tensor,
 )
 from nanocv_cli.serving.embedded.grpc.open_calls import OpenCall
-from nanocv_cli.serving.embedded.inference import answered
+from nanocv_cli.serving.embedded.image_reading import ImageReader
+from nanocv_cli.serving.embedded.inference import InferOutput, answered
 from nanocv_cli.serving.embedded.library import Library
 from nanocv_cli.serving.embedded.management import counted_models, expect_name, load_override
 from nanocv_cli.serving.embedded.model import LoadedModel
@@ -33,10 +35,11 @@ class GrpcService:
         library: the models.
         access: who may change them.
         executor: where long work on requests is done.
+        reader: decodes images.
     """
 
-    def __init__(self, library: Library, access: Access, executor: SmallestFirstExecutor) -> None:
-        self._library, self._access, self._executor = library, access, executor
+    def __init__(self, library: Library, access: Access, executor: SmallestFirstExecutor, reader: ImageReader) -> None:
+        self._library, self._access, self._executor, self._reader = library, access, executor, reader
         # By the size of a whole message: its text, and the model and version that this names.
         self._texts: dict[int, tuple[bytes, str, str]] = {}
 
@@ -91,13 +94,16 @@ class GrpcService:
         Raises:
             Fault: it fails.
         """
-        model, asked = self._repeated(content) or await self._read(content, limit, call)
+        if (repeated := self._repeated(content)) is not None:
+            model, asked = repeated
+        else:
+            model, request, message = await self._read(content, limit, call)
+            if model.takes_files:
+                outputs = await answer_files(model, request, call.holding, self._executor, call.exchange, self._reader)
+                return _response(model, request.request_id, outputs)
+            asked = await self._checked(model, request, message, content)
         outputs = await answered(model, asked, call.holding, self._executor, call.exchange)
-        response = pb.ModelInferResponse(model_name=model.name, model_version=str(model.version), id=asked.request_id)
-        for output in outputs:
-            response.outputs.add(name=output.name, datatype=output.datatype, shape=output.array.shape)
-            response.raw_output_contents.append(to_bytes(output.array))
-        return response
+        return _response(model, asked.request_id, outputs)
 
     def _repeated(self, content: bytes) -> tuple[LoadedModel, Asked] | None:
         """Model and request of a message that says what one said before, but for its numbers; see `outlines`."""
@@ -109,22 +115,33 @@ class GrpcService:
         outline = model.outlines.find(text, len(content) - len(text))
         return None if outline is None else (model, outline.filled(content, len(text)))
 
-    async def _read(self, content: bytes, limit: int, call: OpenCall) -> tuple[LoadedModel, Asked]:
+    async def _read(self, content: bytes, limit: int, call: OpenCall) -> tuple[LoadedModel, InferRequest, Any]:
+        """The model that is asked, the request, and its message."""
         beside = beside_tensors(content)
         if beside > limit:
             raise TooLarge(limit, "what the request holds beside raw_input_contents")
         message = await self._executor.run(beside, decoded, pb.ModelInferRequest, content)
         call.exchange.asks(message.model_name, message.model_version)
         model = self._library.find(message.model_name, message.model_version)
-        request = await self._executor.run(beside, parse_request, message, beside)
+        return model, await self._executor.run(beside, parse_request, message, beside), message
+
+    async def _checked(self, model: LoadedModel, request: InferRequest, message: Any, content: bytes) -> Asked:
         asked = await self._executor.run(request.worked_on, checked, model, request)
         if len(request.inputs) == 1 and not request.request_id and (text := text_before_tensor(content)):
             if len(self._texts) >= MOST_KNOWN:
                 self._texts.clear()
             self._texts[len(content)] = text, message.model_name, message.model_version
             model.outlines.keep(text, request, asked)
-        return model, asked
+        return asked
 
     async def unsupported(self, request: Any) -> Any:
         """What this server has not."""
         raise Fault("this server has no shared memory, tracing or log settings", Status.UNSUPPORTED)
+
+
+def _response(model: LoadedModel, request_id: str, outputs: list[InferOutput]) -> Any:
+    response = pb.ModelInferResponse(model_name=model.name, model_version=str(model.version), id=request_id)
+    for output in outputs:
+        response.outputs.add(name=output.name, datatype=output.datatype, shape=output.array.shape)
+        response.raw_output_contents.append(to_bytes(output.array))
+    return response

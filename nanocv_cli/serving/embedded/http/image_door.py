@@ -114,7 +114,7 @@ def is_image(request: HttpRequest) -> bool:
 
 def _images_input(model: LoadedModel, card: ModelCard) -> str:
     """The name of a model's one input, if it reads images as its card promises."""
-    entries = model.config.input
+    entries = model.inputs
     sizes = (card.input_size, card.input_size, 3)
     fits = (
         len(entries) == 1

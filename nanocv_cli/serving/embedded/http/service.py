@@ -7,22 +7,18 @@ from urllib.parse import unquote_to_bytes
 
 from nanocv_cli.serving.embedded import management
 from nanocv_cli.serving.embedded.access import Access
-from nanocv_cli.serving.embedded.asking import Asked, checked
 from nanocv_cli.serving.embedded.background import SmallestFirstExecutor
 from nanocv_cli.serving.embedded.encoding import ENCODE, parse_object
 from nanocv_cli.serving.embedded.faults import DEFECTS, Fault, Status, TooLarge
 from nanocv_cli.serving.embedded.guard import ANY, CONTROL, INFER, LOOK, METRICS, OPEN, Guard, Roles
-from nanocv_cli.serving.embedded.http import codec
-from nanocv_cli.serving.embedded.http.image_door import ImageDoor, PostprocessorFor, is_image
-from nanocv_cli.serving.embedded.http.messages import Body, HttpAnswer, HttpRequest, refused, uncompressed
+from nanocv_cli.serving.embedded.http.image_door import PostprocessorFor
+from nanocv_cli.serving.embedded.http.inferring import Inferring
+from nanocv_cli.serving.embedded.http.messages import HttpAnswer, HttpRequest, refused, uncompressed
 from nanocv_cli.serving.embedded.http.page import OF_BROWSERS, timed
 from nanocv_cli.serving.embedded.image_reading import ImageReader
-from nanocv_cli.serving.embedded.inference import answered
 from nanocv_cli.serving.embedded.library import Library
 from nanocv_cli.serving.embedded.limits import Limits
 from nanocv_cli.serving.embedded.management import counted_models, expect_name, exposition, load_override
-from nanocv_cli.serving.embedded.model import LoadedModel
-from nanocv_cli.serving.embedded.outlines import LONGEST_TEXT
 from nanocv_cli.serving.embedded.server_log import ServerLog
 
 UNSUPPORTED = ("systemsharedmemory", "cudasharedmemory", "trace", "logging")
@@ -73,7 +69,7 @@ class HttpService:
     ) -> None:
         self._guard, self._log = guard, log
         self._library, self._access, self._limits, self._executor = library, access, limits, executor
-        self._image_door = ImageDoor(reader, executor, postprocessor_for)
+        self._inferring = Inferring(limits, executor, reader, postprocessor_for)
         self._page = page
         # It holds no secret, and is where a key can be given.
         self._known: dict[bytes, Route] = dict.fromkeys(page, (Endpoint("GET", self._of_page, OPEN), "", ""))
@@ -185,32 +181,10 @@ class HttpService:
         raise Fault("Not Found", Status.NOT_FOUND)
 
     async def _infer(self, name: str, version: str, request: HttpRequest) -> HttpAnswer:
-        model, executor = self._library.find(name, version), self._executor
-        body = await uncompressed(request, self._limits.message_bytes, executor)
-        if is_image(request):
-            return await self._image_door.answer(model, body, request)
-        header_length = request.headers.get(codec.HEADER_LENGTH)
-        length = codec.json_length(body, header_length, self._limits.text_bytes)
-        asked = await self._asked(model, body, length)
-        outputs = await answered(model, asked, request.holding, executor, request.exchange)
-        text = codec.text_bytes(outputs, self._limits.message_bytes)
-        content, length_told = await executor.run(text, codec.render_answer, model, asked.request_id, outputs)
-        if length_told is None:
-            return HttpAnswer(content)
-        headers = (("Inference-Header-Content-Length", str(length_told)),)
-        return HttpAnswer(content, content_type="application/octet-stream", headers=headers)
+        return await self._inferring.answer(self._library.find(name, version), request)
 
     async def _of_page(self, name: str, version: str, request: HttpRequest) -> HttpAnswer:
         return self._page[request.target]
-
-    async def _asked(self, model: LoadedModel, body: Body, length: int) -> Asked:
-        text = bytes(body[:length]) if length <= LONGEST_TEXT else b""
-        if (known := model.outlines.find(text, len(body) - length)) is not None:
-            return known.filled(body, length)
-        request = await self._executor.run(length, codec.parse_request, body, length, model)
-        asked = await self._executor.run(request.worked_on, checked, model, request)
-        model.outlines.keep(text, request, asked)
-        return asked
 
     async def _server_metadata(self, name: str, version: str, request: HttpRequest) -> HttpAnswer:
         return _json(management.server_metadata())
