@@ -65,6 +65,10 @@ def parse_config(content: bytes, shown: str) -> ModelConfig:
         # Its text opens with line and column, which are given by themselves too.
         what = " ".join(str(error).partition(" : ")[2].split()) or str(error)
         raise ModelError(f"{shown}:{error.GetLine() or 1}: {printable(what)}", MEND) from error
+    except ValueError as error:  # a number that an enum cannot be, of which protobuf does not tell the line
+        number = str(error).rpartition(" ")[2].encode()
+        line = content.count(b"\n", 0, max(0, content.find(number))) + 1
+        raise ModelError(f"{shown}:{line}: {printable(error)}", MEND) from error
     except RecursionError as error:
         raise ModelError(f"{shown}:1: nested too deeply", MEND) from error
 

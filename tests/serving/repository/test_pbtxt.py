@@ -37,6 +37,7 @@ def test_a_config_reads_back_as_it_was_written(
         (b"name: 'a'\n\nmax_batch_size: four\n", ":3: "),
         (b"name: 'a'\nbackend: '\xff'\n", ":2: not UTF-8"),
         (b"\x00\x01", ":1: "),
+        (b"input { name: 'x'\ndata_type: 99999999999 }", ":2: Value out of range"),
         (b"#" * ((1 << 20) + 1), ":1: larger than"),
     ],
 )
