@@ -16,17 +16,20 @@ from nanocv_cli.serving.embedded.access import Access
 from nanocv_cli.serving.embedded.asking import Asked, InferRequest, checked
 from nanocv_cli.serving.embedded.background import SmallestFirstExecutor
 from nanocv_cli.serving.embedded.budget import Budget
+from nanocv_cli.serving.embedded.exchange import REQUEST_ID, TRACE_PARENT
 from nanocv_cli.serving.embedded.faults import Fault
 from nanocv_cli.serving.embedded.graph_settings import Setting
 from nanocv_cli.serving.embedded.grpc.codec import beside_tensors, decoded, parse_request, text_before_tensor
+from nanocv_cli.serving.embedded.guard import INFER, Guard
 from nanocv_cli.serving.embedded.http import codec
-from nanocv_cli.serving.embedded.http.messages import HttpRequest
+from nanocv_cli.serving.embedded.http.messages import HttpRequest, refused
 from nanocv_cli.serving.embedded.http.reader import RequestReader
 from nanocv_cli.serving.embedded.http.service import parts_of
 from nanocv_cli.serving.embedded.inference import InferOutput
 from nanocv_cli.serving.embedded.inflating import inflated
 from nanocv_cli.serving.embedded.outlines import Outlines
 from nanocv_cli.serving.embedded.plan import datatype
+from nanocv_cli.serving.key_file import ROLES, Key
 
 LARGEST = 4096  # bytes of a body, and of what becomes of it inflated
 # A value in JSON has two characters at least, one with its comma, and eight bytes at most in memory; a text is kept
@@ -34,6 +37,7 @@ LARGEST = 4096  # bytes of a body, and of what becomes of it inflated
 MADE_OF_ONE = 128
 KINDS = tuple(sorted(NUMPY_TYPES))
 ACCESS = Access("127.0.0.1", control="explicit")
+GUARD = Guard({"0123456789abcdef": Key("somebody", frozenset(ROLES), None, "0123456789abcdef", bytes(32))})
 
 
 SORTS = {
@@ -159,8 +163,25 @@ def _read(parts: list[bytes]) -> tuple[list[Any], int]:
             path = fault.status
         told.append((request.method, path, sorted(request.headers.items()), bytes(request.body)))
         request.holding.release()
+        _expect_nothing_given_away(request)
     assert budget.held == 0
     return told, status
+
+
+def _expect_nothing_given_away(request: HttpRequest) -> None:
+    """No header opens a guarded server, and none adds a line to the head of an answer."""
+    try:
+        GUARD.check(request.headers.get("authorization"), INFER)
+    except Fault as fault:
+        answer = refused(fault)
+    else:
+        raise AssertionError("let in without a key")
+    request.exchange.begin(request.headers.get(REQUEST_ID), request.headers.get(TRACE_PARENT))
+    told = tuple(request.exchange.told)
+    lines = answer.head(False, told).split(b"\r\n")
+    # Status, length, type, challenge and Connection, and the empty line with what follows it, which is nothing.
+    assert len(lines) == 5 + len(told) + 2
+    assert lines[-2:] == [b"", b""]
 
 
 def _check_arrays(asked: Asked, sent: int) -> None:

@@ -15,6 +15,7 @@ from nanocv_cli.files import save_chart
 WARM_UP_MINUTES = 10.0
 MOST_GROWTH = 0.05
 POOLED = 6  # threads of pools that grow to their bound when they are first needed
+FAULTY = ("wrong", "failed")  # end the names of counts of what should not have been
 MIB = 1 << 20
 
 
@@ -66,7 +67,7 @@ def faults(soak: Soak) -> list[str]:
         if after > before + more:
             found.append(f"{after} {what} after all had gone, {before} before they came")
     counts = soak.end["counts"]
-    found += [f"{counts[kind]} {kind}" for kind in counts if kind.endswith(("wrong", "failed"))]
+    found += [f"{counts[kind]} {kind}" for kind in counts if kind.endswith(FAULTY)]
     if not counts.get("right"):
         found.append("no honest client was answered")
     return [*found, *soak.end["failures"], *soak.end["log"]]
@@ -115,8 +116,10 @@ def draw(soak: Soak, target: Path) -> Path:
         axes.grid(alpha=0.25)
     for axes in (held, latency):
         axes.legend(loc="upper right", fontsize=8)
-    right = soak.samples[-1]["counts"].get("right", 0)
-    memory.set_title(f"The embedded server under abuse: {right:,} honest requests, each answer right to the bit")
+    counts = soak.samples[-1]["counts"]
+    bad = sum(number for kind, number in counts.items() if kind.endswith(FAULTY))
+    told = f"{counts.get('right', 0):,} honest requests answered right to the bit, {bad:,} faults"
+    memory.set_title(f"The embedded server under abuse: {told}")
     return save_chart(figure, target)
 
 
