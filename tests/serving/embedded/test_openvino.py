@@ -1,6 +1,7 @@
 """Entries of Triton's openvino backend: answered as ONNX Runtime's are, stopped in time, refused in one line."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,8 @@ from tests.serving.embedded.libraries import X, ask, opened, refusal
 from tests.serving.models import doubling, entry_config, write_model
 
 Change = Callable[[pb.ModelConfig], object]
+
+ATTEMPTS = 50
 
 
 def openvino_config(name: str = "doubling", graph: str = "doubling", **told: str) -> pb.ModelConfig:
@@ -70,7 +73,12 @@ def test_a_run_that_takes_too_long_is_stopped_and_the_instance_goes_on(tmp_path:
             with pytest.raises(Fault, match=r"a run may take 0\.2 s") as stopped:
                 await ask(library, "slow", np.ones((4096, 4), np.uint8))
             assert stopped.value.status is Status.TIMED_OUT
-            assert (await ask(library, "slow", X))[0].shape == (1, 4)
+            for _ in range(ATTEMPTS):  # on a busy machine a short run may take too long as well
+                with contextlib.suppress(Fault):
+                    assert (await ask(library, "slow", X))[0].shape == (1, 4)
+                    break
+            else:
+                pytest.fail("the instance answers no more")
 
     asyncio.run(run())
 
