@@ -107,7 +107,7 @@ function showCounters() {
   for (const figures of document.querySelectorAll("#models .figures")) {
     if (!(figures instanceof HTMLElement)) continue;
     const one = counted.get(figures.dataset.model ?? "");
-    figures.textContent = one?.answered ? `${one.answered} answered, ${milliseconds(one.total)} each` : "";
+    figures.textContent = one?.answered ? `${one.answered} answered, ${duration(one.total)} each` : "";
   }
   const own = chosen && counted.get(chosen.name);
   if (!own) return showFacts("statistics", []);
@@ -116,9 +116,9 @@ function showCounters() {
     ["Failed", String(own.failed)],
     ["Images", String(own.images)],
     ["Batches", String(own.batches)],
-    ["Mean time", milliseconds(own.total)],
-    ["in the queue", milliseconds(own.queue)],
-    ["in the graph", milliseconds(own.compute)],
+    ["Mean time", duration(own.total)],
+    ["in the queue", duration(own.queue)],
+    ["in the graph", duration(own.compute)],
   ]);
 }
 
@@ -314,12 +314,13 @@ function problem(text) {
 
 /** @param {{trip: number, server: number | null}} told */
 function took(told) {
-  const inside = told.server === null ? "" : `, ${milliseconds(told.server)} of them in the server`;
-  return `Answered in ${milliseconds(told.trip)}${inside}.`;
+  const inside = told.server === null ? "" : `, of which ${duration(told.server)} in the server`;
+  return `Answered in ${duration(told.trip)}${inside}.`;
 }
 
-/** @param {number} value */
-function milliseconds(value) {
+/** @param {number} value milliseconds */
+function duration(value) {
+  if (value >= 10000) return `${(value / 1000).toFixed(1)} s`;
   return `${value < 10 ? value.toFixed(1) : Math.round(value)} ms`;
 }
 

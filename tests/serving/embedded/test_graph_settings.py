@@ -1,6 +1,7 @@
 """Numbers that requests name beside their tensors: bounded by the entry, and each request's own."""
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -9,7 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tritonclient.grpc as grpc
+import tritonclient.http as http
 from tritonclient.grpc import model_config_pb2 as pb
+from tritonclient.utils import InferenceServerException
 
 from nanocv_cli.engine.signature import GraphSignature, TensorSignature
 from nanocv_cli.errors import ModelError
@@ -22,6 +26,7 @@ from nanocv_cli.serving.embedded.graph_settings import Setting, named, offered
 from nanocv_cli.serving.embedded.http.codec import parse_request
 from nanocv_cli.serving.embedded.inference import answered
 from nanocv_cli.serving.embedded.model import LoadedModel
+from nanocv_cli.serving.launch import started
 from nanocv_cli.serving.repository.model_config import SETTINGS_KEY
 from nanocv_cli.serving.repository.pbtxt import read_config
 from tests.serving.embedded.libraries import AMPLE, opened
@@ -118,6 +123,25 @@ def test_each_request_is_run_by_its_own(tmp_path: Path) -> None:
             return await asyncio.gather(*(ask(model, **one) for one in wanted * 3))
 
     assert asyncio.run(main()) == [132, 156, 116, 156, 92] * 3
+
+
+@pytest.mark.slow(2)
+def test_by_either_protocol_also_of_what_was_asked_before(tmp_path: Path) -> None:
+    """Raw tensors behind the same text, as clients send them: such a text is read once."""
+    noise, label = np.ones((1, 3, SIDE, SIDE), np.float32), np.zeros((1, 1), np.int64)
+    with started(write_repository(tmp_path / "repository"), "embedded", "none") as server:
+        for client, address in ((http, server.http), (grpc, server.grpc)):
+            sent = [client.InferInput("noise", noise.shape, "FP32"), client.InferInput("label", label.shape, "INT64")]
+            sent[0].set_data_from_numpy(noise)
+            sent[1].set_data_from_numpy(label)
+            with contextlib.closing(client.InferenceServerClient(address)) as open_client:
+                levels = [
+                    int(open_client.infer("sampler", sent, parameters={"steps": steps}).as_numpy("image").max())
+                    for steps in (9, 1, 9, 9, 1)
+                ]
+                assert levels == [156, 124, 156, 156, 124]
+                with pytest.raises(InferenceServerException, match="parameter 'steps' is 51, not from 1 to 50"):
+                    open_client.infer("sampler", sent, parameters={"steps": 51})
 
 
 def test_config_written_for_a_sampler_offers_its_settings(tmp_path: Path) -> None:
