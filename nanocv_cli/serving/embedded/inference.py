@@ -22,7 +22,7 @@ LABEL_ROOM, WIDE_LABEL_ROOM = 80, 350
 NUMBERS = {np.dtype(kind).kind for kind in NUMPY_TYPES.values()} - {"O"}
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, slots=True)
 class InferOutput:
     """An output on its way to the client."""
 

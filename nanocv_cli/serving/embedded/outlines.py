@@ -26,7 +26,6 @@ class Placed:
     kind: np.dtype[Any]
     shape: tuple[int, ...]
     start: int
-    count: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +47,7 @@ class Outline:
 
     def filled(self, content: Buffer, start: int) -> Asked:
         """The request whose tensors lie in `content`, from `start` on."""
-        inputs = {
-            one.name: np.frombuffer(content, one.kind, one.count, start + one.start).reshape(one.shape)
-            for one in self.placed
-        }
+        inputs = {one.name: np.ndarray(one.shape, one.kind, content, start + one.start) for one in self.placed}
         return Asked("", inputs, self.rows, self.wanted, self.timeout_ns, 0, self.settings)
 
 
@@ -85,9 +81,7 @@ class Outlines:
         for tensor in request.inputs:
             starts[tensor.name] = size
             size += asked.inputs[tensor.name].nbytes
-        placed = tuple(
-            Placed(name, array.dtype, array.shape, starts[name], array.size) for name, array in asked.inputs.items()
-        )
+        placed = tuple(Placed(name, array.dtype, array.shape, starts[name]) for name, array in asked.inputs.items())
         if len(self._known) >= MOST_KNOWN:
             self._known.clear()
         self._known[text] = Outline(placed, size, asked.rows, asked.wanted, asked.timeout_ns, asked.settings)

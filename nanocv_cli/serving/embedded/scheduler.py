@@ -186,8 +186,9 @@ class Scheduler:
 
     def _is_worth_waking(self, job: Job) -> bool:
         """Whether a thread has something to do now that a job has come: none while one waits for a fuller batch."""
-        waits = any(bell.has_deadline for bell in self._idle)
-        return not waits or job.timeout_ns > 0 or self._queue.choose(job.arrived, self._closing)[0] > 0
+        if not (self._rules.delay_ns and any(bell.has_deadline for bell in self._idle)):
+            return True
+        return job.timeout_ns > 0 or self._queue.choose(job.arrived, self._closing)[0] > 0
 
     def _wake_all(self) -> None:
         while self._idle:

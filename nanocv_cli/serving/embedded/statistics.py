@@ -3,6 +3,7 @@
 import threading
 import time
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 REASONS = ("OTHER", "BACKEND", "CANCELED", "REJECTED")
 
@@ -29,8 +30,7 @@ class BatchDurations:
     compute_output: Duration = field(default_factory=Duration)
 
 
-@dataclass(frozen=True)
-class Execution:
+class Execution(NamedTuple):
     """One run of the graph, with its times in nanoseconds of `time.monotonic_ns`.
 
     Attributes:
@@ -69,16 +69,18 @@ class Statistics:
         """Adds a run that answered all its requests; each request is charged with the whole run, as Triton does."""
         e, requests = execution, len(execution.arrivals)
         load, infer, output = e.loaded - e.started, e.computed - e.loaded, e.finished - e.cutting
+        arrived = sum(e.arrivals)
         with self.lock:
             self.last_inference = time.time_ns() // 1_000_000
             self.inference_count += e.rows
             self.execution_count += 1
-            self.success.add(sum(e.finished - arrived for arrived in e.arrivals), requests)
-            self.queue.add(sum(e.started - arrived for arrived in e.arrivals), requests)
+            self.success.add(requests * e.finished - arrived, requests)
+            self.queue.add(requests * e.started - arrived, requests)
             self.compute_input.add(load * requests, requests)
             self.compute_infer.add(infer * requests, requests)
             self.compute_output.add(output * requests, requests)
-            batch = self.batches.setdefault(e.rows, BatchDurations())
+            if (batch := self.batches.get(e.rows)) is None:
+                batch = self.batches[e.rows] = BatchDurations()
             batch.compute_input.add(load)
             batch.compute_infer.add(infer)
             batch.compute_output.add(output)

@@ -115,14 +115,14 @@ class GrpcServer:
         roles = ROLES.get(method.name, CONTROL)
         if method.client_streaming:
             run = partial(self._run, method.name, self._stream, Phase.BETWEEN, roles)
-            return method.name, grpc.stream_stream_rpc_method_handler(run)
+            return method.name, grpc.stream_stream_rpc_method_handler(plain(run))
         kind, own = GetMessageClass(method.input_type), getattr(self._service, method.name, self._service.unsupported)
         if method.name == "ModelInfer":
             reply, limit = partial(self._infer), self._limits.message_bytes
         else:
             reply, limit = partial(self._ask, kind, own), self._limits.text_bytes
         run = partial(self._run, method.name, partial(self._unary, reply, limit), Phase.SENDING, roles)
-        return method.name, grpc.stream_unary_rpc_method_handler(run)
+        return method.name, grpc.stream_unary_rpc_method_handler(plain(run))
 
     async def _unary(self, reply: Callable[[bytes, OpenCall], Awaitable[Any]], limit: int, call: OpenCall) -> bytes:
         self._guard.count(call.exchange.key)
@@ -217,6 +217,15 @@ class GrpcServer:
             return content
         call.stand(Phase.SENDING)  # a message is not here before it is inflated
         return bytes(await inflated(content, limit, call.holding, self._executor, "the compressed message"))
+
+
+def plain(run: Callable[[Any, Context], Awaitable[Any]]) -> Callable[[Any, Context], Awaitable[Any]]:
+    """The same as a coroutine function: gRPC asks at each call what kind of one it is, and takes a partial apart."""
+
+    async def answer(requests: Any, context: Context) -> Any:
+        return await run(requests, context)
+
+    return answer
 
 
 def begun(context: Context, method: str) -> Exchange:

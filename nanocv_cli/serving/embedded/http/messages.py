@@ -47,7 +47,7 @@ class HttpRequest:
     exchange: Exchange = field(default_factory=Exchange)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, slots=True)
 class HttpAnswer:
     """A whole answer."""
 
