@@ -22,7 +22,7 @@ def library_of(*names: str) -> Library:
 
 
 def test_metrics_have_tritons_names_and_numbers() -> None:
-    lines = exposition(library_of("lenet")).decode().splitlines()
+    lines = exposition(library_of("lenet"), 2).decode().splitlines()
     labels = '{model="lenet",version="7"}'
     assert f"nv_inference_request_success{labels} 2.0" in lines
     assert f"nv_inference_count{labels} 3.0" in lines
@@ -30,6 +30,7 @@ def test_metrics_have_tritons_names_and_numbers() -> None:
     assert f"nv_inference_compute_infer_duration_us{labels} 12.0" in lines
     assert f"nv_inference_pending_request_count{labels} 4.0" in lines
     assert 'nv_inference_request_failure{model="lenet",reason="REJECTED",version="7"} 1.0' in lines
+    assert "nanocv_log_lines_dropped 2.0" in lines
     assert "# TYPE nv_inference_count counter" in lines
     assert "# TYPE nv_inference_pending_request_count gauge" in lines
     assert not [line for line in lines if "_total" in line or "EOF" in line]
@@ -37,5 +38,5 @@ def test_metrics_have_tritons_names_and_numbers() -> None:
 
 def test_a_models_name_is_told_as_it_is() -> None:
     name = 'sum_total "a" \\ _total{b'
-    families = list(text_string_to_metric_families(exposition(library_of(name)).decode()))
-    assert {sample.labels["model"] for family in families for sample in family.samples} == {name}
+    families = list(text_string_to_metric_families(exposition(library_of(name), 0).decode()))
+    assert {sample.labels.get("model", name) for family in families for sample in family.samples} == {name}
