@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo quick test soak soak-training fuzz lint format triton bench gpu clean
+.PHONY: demo quick test soak soak-training fuzz lint audit format triton bench gpu clean
 
 demo: $(VENV)/.demo  ## from nothing to an answer: flowers drawn, LeNet trained, measured and exported, one image inferred
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh scripts/demo.sh
@@ -34,6 +34,17 @@ lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+audit: .audit/.installed  ## flaws that are known of the packages that constraints.txt names (asks PyPI)
+	.audit/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip --strict
+
+sbom.json: .audit/.installed constraints.txt pyproject.toml  ## those packages as a list of components (CycloneDX)
+	.audit/bin/cyclonedx-py requirements constraints.txt --pyproject pyproject.toml --output-reproducible --output-file $@
+
+.audit/.installed: Makefile
+	$(PYTHON) -m venv .audit
+	.audit/bin/python -m pip install --quiet pip-audit==2.10.1 cyclonedx-bom==7.5.0
+	touch $@
 
 format: $(INSTALLED)  ## what ruff can mend by itself
 	$(BIN)/ruff check --fix .
@@ -77,4 +88,4 @@ $(INSTALLED): pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) .triton .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) .audit .triton .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
