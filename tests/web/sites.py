@@ -19,7 +19,8 @@ from tests.conftest import REPOSITORY
 from tests.serving.page.task_graphs import write_repository
 
 MOST_SECONDS = 120  # for an answer, on a machine with much else to do
-# In the runtime's place: answers as the graph of colours does, by the image's mean.
+# In the runtime's place: probabilities as the graph of colours gives them, by the image's mean, and for the other tasks
+# what does not depend on anything.
 STAND_IN = b"""
 export const env = { wasm: {} };
 export class Tensor {
@@ -28,12 +29,20 @@ export class Tensor {
 export const InferenceSession = {
   create: async () => ({
     inputNames: ["images"],
-    run: async ({ images }) => {
+    run: async ({ images, guidance }) => {
       const means = [0, 0, 0];
-      images.data.forEach((value, place) => { means[place % 3] += (3 * value) / images.data.length; });
+      images?.data.forEach((value, place) => { means[place % 3] += (3 * value) / images.data.length; });
       const shares = means.map((mean) => Math.exp(0.05 * mean));
       const total = shares.reduce((sum, share) => sum + share);
-      return { probabilities: { data: shares.map((share) => share / total), dims: [1, 3] } };
+      return {
+        probabilities: { data: shares.map((share) => share / total), dims: [1, 3] },
+        boxes: { data: [0.25, 0.5, 0.75, 1], dims: [1, 1, 4] },
+        scores: { data: [0.75], dims: [1, 1] },
+        labels: { data: [1n], dims: [1, 1] },
+        mask: { data: Array.from({ length: 64 }, (_, place) => (place % 8 < 4 ? 0 : 1)), dims: [1, 8, 8] },
+        confidence: { data: Array(64).fill(0.5), dims: [1, 8, 8] },
+        image: { data: new Uint8Array(192).fill(10 * guidance?.data[0]), dims: [1, 8, 8, 3] },
+      };
     },
   }),
 };

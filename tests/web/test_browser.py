@@ -16,16 +16,17 @@ from nanocv_cli.api.model import load
 from nanocv_cli.engine.card import ModelCard
 from nanocv_cli.images.resize import open_square
 from nanocv_cli.tasks.table import postprocessor_for
+from nanocv_cli.web import folder
 from nanocv_cli.web.folder import write_web_folder
+from nanocv_cli.web.runtime import runtime_files
 from tests.browser import asked_for, opened
 from tests.engine.graphs import colour_card
 from tests.report.pages import HOSTILE
 from tests.web.packages import publish, write_package
-from tests.web.sites import STAND_IN, outcome, published_package, served, write_graphs
+from tests.web.sites import MOST_SECONDS, STAND_IN, outcome, published_package, served, write_graphs
 
 pytestmark = pytest.mark.slow(8)
 
-PATIENCE = 20.0  # seconds for an answer: far more than any takes
 ORIENTATION, ON_ITS_SIDE = 0x0112, 6
 READ = """const { readSquare } = await import(new URL("pixels.js", location.href));
   const bytes = Uint8Array.from(atob(given[0]), (letter) => letter.charCodeAt(0));
@@ -38,11 +39,12 @@ UNDERSTAND = """const { postprocess } = await import(new URL("task.js", location
 ASK = """const { answerImage, listModels } = await import(new URL("models.js", location.href));
   const bytes = Uint8Array.from(atob(given[0]), (letter) => letter.charCodeAt(0));
   const [model] = await listModels();
-  return (await answerImage(model, new Blob([bytes]), new AbortController().signal)).content;"""
+  const { content } = await answerImage(model, new Blob([bytes]), new AbortController().signal);
+  return { ...content, labels: content.mask && Array.from(content.mask.labels) };"""
 MAKE = """const { listModels, makeImages } = await import(new URL("models.js", location.href));
   const [model] = await listModels();
   const { content } = await makeImages(model, given[0], new AbortController().signal);
-  return Array.from(content[0].rgb);"""
+  return Array.from(content[0].pixels);"""
 
 
 @pytest.fixture(scope="module")
@@ -53,13 +55,13 @@ def graphs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.fixture(scope="module")
 def host(graphs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A host whose folders, one for each graph, have a stand-in for the runtime."""
-    folder = tmp_path_factory.mktemp("host")
+    sites = tmp_path_factory.mktemp("host")
     with pytest.MonkeyPatch.context() as patch:
-        package = write_package(folder / "package.tgz", STAND_IN)
+        package = write_package(sites / "package.tgz", STAND_IN)
         publish(patch, package)
         for name, graph in graphs.items():
-            write_web_folder(str(graph), folder / name, package)
-    with served(folder) as origin:
+            write_web_folder(str(graph), sites / name, package)
+    with served(sites) as origin:
         yield origin
 
 
@@ -126,13 +128,13 @@ def assert_alike(found: list[dict[str, Any]], expected: list[dict[str, Any]], to
 
 
 @pytest.mark.parametrize(
-    ("folder", "task"), [("classifier", "classification"), ("detector", "detection"), ("segmenter", "segmentation")]
+    ("site", "task"), [("classifier", "classification"), ("detector", "detection"), ("segmenter", "segmentation")]
 )
-def test_a_graphs_outputs_mean_what_they_mean_to_inference(browser: Any, host: str, folder: str, task: str) -> None:
-    opened(browser, f"{host}/{folder}/")
+def test_a_graphs_outputs_mean_what_they_mean_to_inference(browser: Any, host: str, site: str, task: str) -> None:
+    opened(browser, f"{host}/{site}/")
     per_class = {"per_class": {"toString": {"threshold": 0.7}, "b": {"threshold": 0.55}, "c": {"threshold": True}}}
     card = colour_card(task=task, classes=("toString", "b", "c"), metrics=per_class)
-    outputs, own = outputs_of(folder, card), postprocessor_for(task)
+    outputs, own = outputs_of(site, card), postprocessor_for(task)
     told = {name: tensor(values) for name, values in outputs.items()}
     for size in ((101, 60), (37, 90)):
         (expected,) = own.postprocess(outputs, card, own.top, [size])
@@ -146,19 +148,36 @@ def test_a_graphs_outputs_mean_what_they_mean_to_inference(browser: Any, host: s
     assert "Error: the graph of" in outcome(browser, UNDERSTAND, told, alien, 5, [9, 9])
 
 
-def test_the_page_answers_by_itself_and_asks_nobody_else(browser: Any, host: str, tmp_path: Path) -> None:
+def answered(browser: Any) -> str:
+    """What the page says once it has an answer."""
     from selenium.webdriver.support.ui import WebDriverWait
 
-    (tmp_path / "green.png").write_bytes(encoded(np.full((9, 12, 3), (10, 200, 30), np.uint8), "PNG"))
-    opened(browser, f"{host}/classifier/")
-    browser.find_element("id", "file").send_keys(str(tmp_path / "green.png"))
-    answered = "return /Answered in/.test(document.getElementById('status').textContent)"
-    WebDriverWait(browser, PATIENCE, 0.02).until(lambda _: browser.execute_script(answered))
-    lines = [line.text.splitlines()[0] for line in browser.find_elements("css selector", ".found li")]
+    status = browser.find_element("id", "status")
+    WebDriverWait(browser, MOST_SECONDS, 0.02).until(lambda _: "Answered in" in status.text)
+    return str(status.text)
+
+
+def give(browser: Any, site: str, image: Path) -> list[str]:
+    """Opens a site and gives it an image; returns the lines of its answer."""
+    opened(browser, site)
+    browser.find_element("id", "file").send_keys(str(image))
+    answered(browser)
+    return [line.text for line in browser.find_elements("css selector", ".found li")]
+
+
+@pytest.fixture
+def green(tmp_path: Path) -> Path:
+    path = tmp_path / "green.png"
+    path.write_bytes(encoded(np.full((9, 12, 3), (10, 200, 30), np.uint8), "PNG"))
+    return path
+
+
+def test_the_page_answers_by_itself_and_asks_nobody_else(browser: Any, host: str, green: Path) -> None:
+    lines = [line.splitlines()[0] for line in give(browser, f"{host}/classifier/", green)]
     assert lines[0] == HOSTILE[1] and set(lines) == set(HOSTILE)
     assert browser.execute_script("return [window.hit ?? 0, document.scripts.length]") == [0, 1]
     assert "your browser" in browser.find_element("id", "origin").text
-    assert "in the server" not in browser.find_element("id", "status").text
+    assert "in the server" not in answered(browser)
     assert [entry["message"] for entry in browser.get_log("browser")] == []
     elsewhere = {url for url in asked_for(browser) if not url.removeprefix("blob:").startswith(f"{host}/")}
     assert elsewhere == set()
@@ -167,10 +186,33 @@ def test_the_page_answers_by_itself_and_asks_nobody_else(browser: Any, host: str
     assert any("Content Security Policy" in entry["message"] for entry in browser.get_log("browser"))
 
 
-def test_by_the_runtime_itself_it_answers_as_nanocv_does(browser: Any, graphs: dict[str, Path], tmp_path: Path) -> None:
-    package = published_package()
+def test_the_page_draws_what_each_task_answers(browser: Any, host: str, green: Path) -> None:
+    assert give(browser, f"{host}/detector/", green)[0].splitlines() == ["light", "75.0 %"]
+    frame = browser.find_element("css selector", ".frames rect[stroke]")
+    assert [float(frame.get_attribute(name)) for name in ("x", "y", "width", "height")] == [3, 4.5, 6, 4.5]
+    assert len(give(browser, f"{host}/segmenter/", green)) == 2
+    pixel = """const canvas = document.querySelector(given[0]);
+      const { data } = canvas.getContext("2d").getImageData(canvas.width - 1, 0, 1, 1);
+      return [canvas.width, canvas.height, ...data];"""
+    width, height, *colour = outcome(browser, pixel, ".stage canvas")
+    assert (width, height) == (12, 9) and colour[3] > 100
+    opened(browser, f"{host}/sampler/")
+    for name, value in (("count", "2"), ("guidance", "3")):
+        browser.find_element("id", name).clear()
+        browser.find_element("id", name).send_keys(value)
+    browser.find_element("css selector", "#sample-form button").click()
+    assert answered(browser).startswith("2 images.")
+    assert outcome(browser, pixel, ".made canvas") == [8, 8, 30, 30, 30, 255]
+    assert [entry["message"] for entry in browser.get_log("browser")] == []
+
+
+def test_by_the_runtime_itself_it_answers_as_nanocv_does(
+    browser: Any, graphs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unpacked = runtime_files(tmp_path, published_package())  # once, for it takes a second
+    monkeypatch.setattr(folder, "runtime_files", lambda cache, package: unpacked)
     for name, graph in graphs.items():
-        write_web_folder(str(graph), tmp_path / "sites" / name, package)
+        write_web_folder(str(graph), tmp_path / "sites" / name)
     file = encoded(photograph(), "PNG")
     (tmp_path / "image.png").write_bytes(file)
     with served(tmp_path / "sites") as origin:
@@ -189,6 +231,5 @@ def test_by_the_runtime_itself_it_answers_as_nanocv_does(browser: Any, graphs: d
                     key: pytest.approx(value, abs=0.01) if key != "label" else value for key, value in other.items()
                 }
             for mask in expected.attached().values():
-                seen = Image.open(io.BytesIO(base64.b64decode(found["mask"].partition(",")[2])))
-                assert np.array_equal(np.asarray(seen.convert("L")), mask)
+                assert found["labels"] == mask.ravel().tolist()
         assert [entry["message"] for entry in browser.get_log("browser")] == []

@@ -33,11 +33,11 @@ export function feeds(card, wanted) {
  *
  * @param {Record<string, {data: Uint8Array, dims: readonly number[]}>} outputs `image` uint8 [1,H,W,3].
  * @param {{name: string}} card the model's.
- * @returns {{width: number, height: number, rgb: Uint8Array}}
+ * @returns {{width: number, height: number, pixels: Uint8Array}} red, green and blue, by rows.
  * @throws {Error} the graph has no such output.
  */
 export function image(outputs, card) {
   const [count, height, width, channels] = outputs.image?.dims ?? [];
   if (count !== 1 || channels !== 3) throw new Error(`the graph of ${card.name} returns no image [N,H,W,3]`);
-  return { width, height, rgb: outputs.image.data };
+  return { width, height, pixels: outputs.image.data };
 }

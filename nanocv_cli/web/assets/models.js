@@ -8,8 +8,8 @@ const waiting = new Map();
 let asked = 0;
 /** @type {Worker | null} */
 let worker = null;
-/** @type {Refused | null} */
-let broken = null; // why the worker could not begin
+/** @type {Promise<unknown>} */
+let ready = Promise.resolve(); // the model is there, or cannot be
 let name = "";
 
 /** The model did not answer as asked. */
@@ -37,7 +37,11 @@ export async function listModels() {
   const answer = await fetch(new URL("model.json", here));
   if (!answer.ok) throw new Refused(`model.json cannot be had: ${answer.status}`);
   const { card, settings } = await answer.json();
-  worker ??= startWorker();
+  if (!worker) {
+    worker = startWorker();
+    ready = posted("open", null);
+    ready.catch(() => {}); // whoever asks is told
+  }
   name = card.name;
   const sampling = card.config.model?.sampling ?? null;
   return [{ name, state: "READY", card, sampling, rows: 1, settings }];
@@ -88,18 +92,14 @@ export async function makeImages(model, wanted, signal) {
  * @returns {Promise<import("../../serving/page/models.js").Timed<any>>}
  */
 async function ask(what, request, signal) {
-  signal.throwIfAborted();
-  if (broken) throw broken;
-  const begun = performance.now();
-  asked += 1;
-  const number = asked;
-  const answer = new Promise((resolve, reject) => {
-    waiting.set(number, { resolve, reject });
+  const aborted = new Promise((_resolve, reject) => {
+    signal.throwIfAborted();
     signal.addEventListener("abort", () => reject(signal.reason), { once: true });
-    worker.postMessage({ number, what, request });
   });
   try {
-    const { content, graph } = await answer;
+    await Promise.race([ready, aborted]);
+    const begun = performance.now(); // a model that is still loading is not slow
+    const { content, graph } = await Promise.race([posted(what, request), aborted]);
     const trip = performance.now() - begun;
     tally.answered += 1;
     tally.trips += trip;
@@ -108,9 +108,17 @@ async function ask(what, request, signal) {
   } catch (error) {
     if (error instanceof Refused) tally.failed += 1;
     throw error;
-  } finally {
-    waiting.delete(number);
   }
+}
+
+/** The worker's answer to one message. @param {string} what @param {any} request @returns {Promise<any>} */
+function posted(what, request) {
+  asked += 1;
+  const number = asked;
+  return new Promise((resolve, reject) => {
+    waiting.set(number, { resolve, reject });
+    worker.postMessage({ number, what, request });
+  });
 }
 
 /** @returns {Worker} */
@@ -121,14 +129,16 @@ function startWorker() {
   // The one address that the page's policy lets become a script.
   const trusted = globalThis.trustedTypes?.createPolicy("nanocv-worker", { createScriptURL: () => address });
   const started = new Worker(trusted?.createScriptURL("") ?? address, { type: "module" });
+  for (const event of ["message", "error"]) started.addEventListener(event, () => URL.revokeObjectURL(address), { once: true });
   started.addEventListener("message", ({ data: { number, answer, problem } }) => {
-    const asker = waiting.get(number);
-    if (problem === undefined) asker?.resolve(answer);
-    else asker?.reject(new Refused(problem));
+    const { resolve, reject } = waiting.get(number);
+    waiting.delete(number);
+    if (problem === undefined) resolve(answer);
+    else reject(new Refused(problem));
   });
   started.addEventListener("error", ({ message }) => {
-    broken = new Refused(`the model cannot be loaded: ${message || "a file of this folder is missing"}`);
-    for (const { reject } of waiting.values()) reject(broken);
+    const problem = new Refused(`the model cannot be loaded: ${message || "a file of this folder is missing"}`);
+    for (const { reject } of waiting.values()) reject(problem);
   });
   return started;
 }

@@ -27,14 +27,17 @@ async function got(name) {
 
 /** What can be asked for, by name; each gives its content, and the milliseconds in the graph. */
 const ANSWERS = {
+  /** Nothing but that the model is there. */
+  async open() {
+    return { graph: 0 };
+  },
+
   /** What an image file shows: the keys of `nanocv infer --json`. */
   async infer({ card, session }, file) {
     const { square, width, height } = await readSquare(file, card.input_size, card.resize);
     const shape = [1, card.input_size, card.input_size, 3];
     const { outputs, graph } = await run(session, { [session.inputNames[0]]: ["uint8", square, shape] });
-    const content = task.postprocess(outputs, card, task.top, [width, height]);
-    if (content.mask) content.mask = await asImage(content.mask);
-    return { content, graph };
+    return { content: task.postprocess(outputs, card, task.top, [width, height]), graph };
   },
 
   /** One image of a class. */
@@ -50,18 +53,6 @@ async function run(session, inputs) {
   const begun = performance.now();
   const outputs = await session.run(Object.fromEntries(entries));
   return { outputs, graph: performance.now() - begun };
-}
-
-/** Class numbers as a grey PNG: `data:image/png;base64,...`. */
-async function asImage({ width, height, labels }) {
-  const canvas = new OffscreenCanvas(width, height);
-  const pixels = new ImageData(width, height);
-  for (let place = 0; place < labels.length; place += 1) {
-    pixels.data.fill(labels[place], 4 * place, 4 * place + 3);
-    pixels.data[4 * place + 3] = 255;
-  }
-  canvas.getContext("2d").putImageData(pixels, 0, 0);
-  return new FileReaderSync().readAsDataURL(await canvas.convertToBlob());
 }
 
 self.addEventListener("message", async ({ data: { number, what, request } }) => {
