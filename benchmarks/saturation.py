@@ -79,7 +79,7 @@ def draw(found: dict[str, Curve], bare: float, title: str, out: Path) -> None:
         latency.plot(CLIENTS, p99, marker="^", linestyle=":", color=line.get_color(), label=f"{name}, p99")
     rate.axhline(bare, linestyle="--", color="grey", label="bare loop")
     rate.set(xscale="log", ylabel="images per second", ylim=(0, None), title=title)
-    rate.legend(loc="lower right")
+    rate.legend(loc="lower center")
     latency.set(xscale="log", yscale="log", xlabel="clients", ylabel="milliseconds")
     latency.set_xticks(CLIENTS, [str(clients) for clients in CLIENTS])
     latency.minorticks_off()

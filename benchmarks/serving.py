@@ -1,6 +1,6 @@
 """One graph served in several ways, in turn in one run: a bare loop, the embedded server, a real Triton, and others.
 
-    python benchmarks/serving.py --all                      # every row of docs/figures.md, in seven minutes
+    python benchmarks/serving.py --all                      # all settings that docs/figures.md quotes, in five minutes
     python benchmarks/serving.py --pin --max-batch 4        # one setting
     python benchmarks/saturation.py                         # the curve of 1 to 256 clients, as a PNG
 
@@ -285,7 +285,7 @@ def main() -> None:
     parser.add_argument("--max-batch", type=int, default=1)
     parser.add_argument("--queue-delay-us", type=int, default=0)
     parser.add_argument("--instances", type=int, default=1)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--perf-analyzer")
     given = parser.parse_args()
     one = Setting(given.threads, given.max_batch, given.queue_delay_us, given.instances, given.pin)
