@@ -149,8 +149,9 @@ def _read(parts: list[bytes]) -> tuple[list[Any], int]:
     reader, status = RequestReader(budget, LARGEST, check, found.append), 0
     try:
         for part in parts:
-            if not reader.over:
-                assert reader.parse(part, lambda: True) == b""
+            rest = part
+            while rest and not reader.over:
+                rest = reader.parse(rest, lambda: True)
     except Fault as fault:
         status = fault.status.http
     reader.forget()

@@ -47,6 +47,13 @@ def dribbling_chunks() -> Iterator[bytes | None]:
         yield b"1\r\n\0\r\n"
 
 
+def chunking() -> Iterator[bytes | None]:
+    """The smallest chunks: each takes the server as long as a large one."""
+    yield head("Transfer-Encoding: chunked")
+    while True:
+        yield b"1\r\nx\r\n" * 150
+
+
 def dripping_a_head() -> Iterator[bytes | None]:
     yield b"GET /v2 HTTP/1.1\r\nHost: localhost\r\nX: "
     while True:
@@ -123,8 +130,8 @@ def no_preface() -> Iterator[bytes | None]:
     yield b"PRI * HT"
 
 
-HTTP = (announcing, announcing_chunks, stopping, dripping, dribbling_chunks, dripping_a_head, dripping_trailers, silent,
-        idle, never_reading, pipelining, inflating, nesting)  # fmt: skip
+HTTP = (announcing, announcing_chunks, stopping, dripping, dribbling_chunks, chunking, dripping_a_head,
+        dripping_trailers, silent, idle, never_reading, pipelining, inflating, nesting)  # fmt: skip
 METRICS = (pipelining_metrics,)
 GRPC = (calling, calling_in_part, streaming, never_taking, no_preface)
 

@@ -130,7 +130,7 @@ class HttpConnection(asyncio.Protocol):
             self.presence.ask(request)
 
     def _expire(self) -> None:
-        if self.stage == Stage.BODY and (more := self._body_seconds()) > 0:
+        if self.stage == Stage.BODY and (more := self._reader.seconds_left(self._server.limits)) > 0:
             self._stand(Stage.BODY, more)
         elif self.stage in (Stage.HEAD, Stage.BODY):
             self._lose()
@@ -167,8 +167,11 @@ class HttpConnection(asyncio.Protocol):
         if reader.in_body:
             self._receive(reader.received - before)
         self._pause(bool(self._unparsed) or not self._may_go_on())
-        if not self._answers.is_busy:
-            self._wait_for_client()
+        if self._answers.is_busy:
+            return
+        if self._unparsed:
+            asyncio.get_running_loop().call_soon(self.parse_on)  # it is the others' turn
+        self._wait_for_client()
 
     def _receive(self, size: int) -> None:
         """Some of a body came, perhaps none, but not all."""
@@ -205,20 +208,15 @@ class HttpConnection(asyncio.Protocol):
     def _wait_for_client(self) -> None:
         """Nothing is left to do here: the client has to do something, and in time."""
         limits, reader = self._server.limits, self._reader
-        if self._last:
+        if self._last and not self._unparsed:
             self._close()
         elif reader.in_body:
             if self.stage != Stage.BODY:
-                self._stand(Stage.BODY, self._body_seconds())
+                self._stand(Stage.BODY, reader.seconds_left(limits))
         elif reader.begun:
             self._stand(Stage.HEAD, reader.begun + limits.head_seconds - time.monotonic())
         elif self.stage != Stage.SILENT:
             self._stand(Stage.IDLE, limits.idle_seconds)
-
-    def _body_seconds(self) -> float:
-        """How much longer the client may take, by what it has sent."""
-        limits, reader = self._server.limits, self._reader
-        return reader.begun + limits.body_seconds + reader.received / limits.body_rate - time.monotonic()
 
     def _check(self, request: HttpRequest) -> None:
         """Looks at a head: whether this client may ask, and waits to hear so."""
@@ -268,7 +266,7 @@ class HttpConnection(asyncio.Protocol):
         self._stand(Stage.TAKING, self._server.limits.taking_seconds)
 
     def parse_on(self) -> None:
-        if self._paused:
+        if self._paused and not self._transport.is_closing():
             self._parse()
 
     def all_answered(self) -> None:

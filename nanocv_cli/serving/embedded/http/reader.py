@@ -16,6 +16,7 @@ import httptools
 from nanocv_cli.serving.embedded.budget import Budget
 from nanocv_cli.serving.embedded.faults import Fault, Status, TooLarge
 from nanocv_cli.serving.embedded.http.messages import Body, HttpRequest
+from nanocv_cli.serving.embedded.limits import Limits
 
 LARGEST_HEAD = 1 << 16
 MOST_HEADERS = 128
@@ -34,6 +35,7 @@ ONCE = {
 }
 PIECE = 1 << 9  # bytes that are parsed before it is asked again whether to go on: so few requests begin at once
 HEAD_END = b"\r\n\r\n"
+CHUNKS_OF_A_TURN = 256  # each takes its time, and of the smallest a hundred times as many may come at once
 LARGE_PART = 1 << 10  # bytes; smaller ones are gathered: kept one by one they would take many times their size
 LONGEST_KNOWN = 1 << 10  # bytes of a head that is remembered
 
@@ -85,18 +87,19 @@ class RequestReader:
         self.over = False
         self.received: int = 0
         self._known: KnownHead | None = None
+        self._chunks = 0  # of this turn
         self._begin()
 
     def parse(self, data: bytes, may_go_on: Callable[[], bool]) -> bytes:
-        """Parses bytes for as long as `may_go_on`; returns what is left of them.
+        """Parses bytes for as long as `may_go_on`, and no more chunks than a turn's; returns what is left of them.
 
         Raises:
             Fault: they are not a request that this server takes. Nothing can be read after that.
         """
-        place, end = 0, len(data)
+        place, end, self._chunks = 0, len(data), 0
         whole = data if end <= PIECE else memoryview(data)
         try:
-            while place < end and may_go_on():
+            while place < end and self._chunks < CHUNKS_OF_A_TURN and may_go_on():
                 if self._unparsed:
                     place += self._take(whole[place : place + self._left], end)
                     continue
@@ -124,6 +127,10 @@ class RequestReader:
             cause = error.__context__
             raise cause if isinstance(cause, Fault) else Fault("this is not HTTP") from error
         return data[place:]
+
+    def seconds_left(self, limits: Limits) -> float:
+        """How much longer the client may take for the body, by what it has sent."""
+        return self.begun + limits.body_seconds + self.received / limits.body_rate - time.monotonic()
 
     def forget(self) -> None:
         """Drops what there is of the request that is coming: it will not be answered."""
@@ -162,6 +169,7 @@ class RequestReader:
 
     def on_chunk_header(self) -> None:
         self._unheard = 0
+        self._chunks += 1
 
     def on_body(self, body: Body) -> None:
         request, size = self.request, len(body)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from nanocv_cli.serving.embedded.budget import Budget
 from nanocv_cli.serving.embedded.faults import Fault
 from nanocv_cli.serving.embedded.http.messages import HttpRequest
-from nanocv_cli.serving.embedded.http.reader import LARGEST_HEAD, PIECE, RequestReader, body_length
+from nanocv_cli.serving.embedded.http.reader import CHUNKS_OF_A_TURN, LARGEST_HEAD, PIECE, RequestReader, body_length
 
 LARGEST_BODY = 5000
 Told = tuple[str, bytes, tuple[tuple[str, str], ...], bytes]
@@ -221,6 +221,22 @@ def test_one_read_begins_few_requests() -> None:
         assert len(found) - before <= 8 + PIECE // len(one)
     assert len(found) == 5000
     assert reads > 100
+
+
+def test_one_turn_parses_few_chunks() -> None:
+    """A hundred times as many may come at once, and each takes as long as a large one."""
+    found: list[Any] = []
+    reader = RequestReader(Budget(1 << 20), 1 << 20, lambda request: None, found.append)
+    rest, turns = (
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 50_000 + b"0\r\n\r\n",
+        0,
+    )
+    while rest:
+        before = reader.received
+        rest, turns = reader.parse(rest, lambda: True), turns + 1
+        assert reader.received - before <= CHUNKS_OF_A_TURN + PIECE // len(b"1\r\nx\r\n")
+    assert turns >= 40
+    assert bytes(found[0].body) == b"x" * 50_000
 
 
 @pytest.mark.parametrize("size", [1, 6])
