@@ -10,6 +10,7 @@ from nanocv_cli.engine.signature import NUMPY_TYPES
 from nanocv_cli.serving.embedded.asking import LARGEST_RANK, LONGEST_ID, InferInput, InferRequest, RequestedOutput
 from nanocv_cli.serving.embedded.background import SMALL
 from nanocv_cli.serving.embedded.faults import Fault, Status, shown
+from nanocv_cli.serving.embedded.outlines import LONGEST_TEXT
 
 MOST_FIELDS = 4096
 CONTENTS = {
@@ -70,12 +71,16 @@ def beside_tensors(content: bytes) -> int:
 
 
 def text_before_tensor(content: bytes) -> bytes:
-    """An inference request but for the numbers of its one raw tensor, with which it ends; empty if it does not."""
+    """An inference request but for the numbers of its one raw tensor, with which it ends.
+
+    Empty if it does not end so, and if there is so much of it that it is not to be kept.
+    """
     try:
         raw = [(start, end) for number, start, end in fields(content) if number == RAW_INPUTS]
     except Fault:  # it has more fields than are worth looking through
         return b""
-    return content[: raw[0][0]] if len(raw) == 1 and raw[0][1] == len(content) else b""
+    is_end = len(raw) == 1 and raw[0][1] == len(content)
+    return content[: raw[0][0]] if is_end and raw[0][0] <= LONGEST_TEXT else b""
 
 
 def decoded(kind: type[Message], content: bytes) -> Any:

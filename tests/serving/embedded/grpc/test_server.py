@@ -247,3 +247,9 @@ def test_too_many_fields() -> None:
     with pytest.raises(Fault, match="fields"):
         beside_tensors(b"\x2a\x00" * (MOST_FIELDS * 20))
     assert text_before_tensor(b"\x2a\x00" * (MOST_FIELDS + 1)) == b""
+
+
+def test_a_long_text_is_not_kept() -> None:
+    """Whoever sends many of them would fill the memory."""
+    long = pb.ModelInferRequest(model_name="m" * 100_000, raw_input_contents=[b"1"]).SerializeToString()
+    assert text_before_tensor(long) == b""
