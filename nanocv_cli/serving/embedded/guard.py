@@ -21,6 +21,7 @@ LOOK: Roles = frozenset({"infer", "control"})  # what models there are, how they
 ANY: Roles = frozenset(ROLES)
 
 SCHEME = "bearer "
+MOST_KNOWN = 1024
 CHALLENGE = ("WWW-Authenticate", 'Bearer realm="nanocv"')
 # What a key is compared with that belongs to no line, so that it takes as long: nothing has this hash.
 NOBODY = Key("", frozenset(), None, "", os.urandom(32))
@@ -57,11 +58,14 @@ class Guard:
     def __init__(self, keys: Mapping[str, Key] | None = None) -> None:
         self._keys = keys
         self._buckets: dict[str, Bucket] = {}
+        # By the number of the object, which nobody else has for as long as it is kept: no text is compared.
+        self._known: dict[int, tuple[str, Key]] = {}
         self.replace(keys)
 
     def replace(self, keys: Mapping[str, Key] | None) -> None:
         """From the next request on these are the keys; who has used up his rate has not got it back by that."""
         former, self._keys = self._buckets, keys
+        self._known.clear()
         self._buckets = {}
         for key in (keys or {}).values():
             if key.rate is not None:
@@ -90,14 +94,27 @@ class Guard:
             return ""
         if not authorization:
             raise Fault("a key is needed: Authorization: Bearer KEY", Status.UNAUTHENTICATED, headers=(CHALLENGE,))
-        given = authorization[len(SCHEME) :].strip() if authorization[: len(SCHEME)].lower() == SCHEME else ""
-        key = self._keys.get(salt_of(given), NOBODY)
-        if not hmac.compare_digest(digest_of(given), key.digest):
-            raise Fault("this is no key of this server", Status.UNAUTHENTICATED, headers=(CHALLENGE,))
+        known = self._known.get(id(authorization))
+        key = known[1] if known and known[0] is authorization else self._found(authorization, self._keys)
         if key.roles.isdisjoint(roles):
             needed = " or ".join(role for role in ROLES if role in roles)
             raise Fault(f"the key of {key.name} does not open this; it needs the role {needed}", Status.FORBIDDEN)
         return key.name
+
+    def _found(self, authorization: str, keys: Mapping[str, Key]) -> Key:
+        """The key that a text shows; kept with that very object, which a connection that repeats its head shows again.
+
+        Raises:
+            Fault: it is none.
+        """
+        given = authorization[len(SCHEME) :].strip() if authorization[: len(SCHEME)].lower() == SCHEME else ""
+        key = keys.get(salt_of(given), NOBODY)
+        if not hmac.compare_digest(digest_of(given), key.digest):
+            raise Fault("this is no key of this server", Status.UNAUTHENTICATED, headers=(CHALLENGE,))
+        if len(self._known) >= MOST_KNOWN:
+            self._known.clear()
+        self._known[id(authorization)] = authorization, key
+        return key
 
     def count(self, name: str) -> None:
         """Counts a request against its key's rate.
