@@ -1,13 +1,13 @@
-"""What keys and TLS cost a server: processor time of its process for each request, of three servers in turn.
+"""What keys, TLS and the access log cost a server: processor time of its process for each request, of four in turn.
 
     python benchmarks/keys.py
 
-The servers differ in nothing else: one has neither, one asks for a key, one for a key by TLS. All serve a graph that
-costs next to nothing. In each round all take their short turn by HTTP and by gRPC, over one kept connection each.
-A thousand other keys stand in the file. Processor time does not count what else the machine does, but that shares
-caches and cores: so the lowest tenth of the rounds is printed beside their median. Two servers
-that do not differ at all are 1.5 % apart. Needs Linux, which tells a
-process's time in nanoseconds, and the command `openssl` to make a certificate.
+The servers differ in nothing else: one has none of them, one asks for a key, one for a key by TLS, one writes a line of
+JSON for each request. All serve a graph that costs next to nothing. In each round all take their short turn by HTTP and
+by gRPC, over one kept connection each. A thousand other keys stand in the file. Processor time does not count what else
+the machine does, but that shares caches and cores: so the lowest tenth of the rounds is printed beside their median.
+Two servers that do not differ at all are 1.5 % apart. Needs Linux, which tells a process's time in nanoseconds, and the
+command `openssl` to make a certificate.
 """
 
 import argparse
@@ -87,7 +87,8 @@ def main() -> None:
         keys = ("--key-file", str(folder / "keys.txt"))
         tls = ("--tls-cert", str(certificate), "--tls-key", str(key))
         connections: dict[tuple[str, str], tuple[Server, Connection]] = {}
-        for name, options in (("neither", ()), ("a key", keys), ("a key by TLS", (*keys, *tls))):
+        told = ("--access-log", "json")
+        for name, options in (("none", ()), ("a key", keys), ("a key by TLS", (*keys, *tls)), ("access log", told)):
             server = running.enter_context(started(folder / "models", "embedded", "none", *options))
             api = ServerApi(f"{'https' if '--tls-cert' in options else 'http'}://{server.http}")
             payload = build_payload(api.metadata(MODEL), MODEL, 1, "random", {}, batched=True)
@@ -106,7 +107,7 @@ def main() -> None:
     print(f"processor time of the server for each request, {arguments.rounds} rounds")
     for (protocol, name), found in costs.items():
         least, middle = statistics.quantiles(found, n=10)[0], statistics.median(found)
-        more = least - statistics.quantiles(costs[protocol, "neither"], n=10)[0]
+        more = least - statistics.quantiles(costs[protocol, "none"], n=10)[0]
         print(f"{protocol:>5}  {name:<13} {least:6.1f} us  {more:+6.1f} us   median {middle:6.1f} us")
 
 
