@@ -14,17 +14,17 @@ from nanocv_cli.config.schema import DataConfig
 from nanocv_cli.data.formats import coco, pascal_voc, yolo
 from nanocv_cli.engine.card import METADATA_KEY, ModelCard
 from nanocv_cli.errors import NanocvError
-from nanocv_cli.images.bounds import Bounds
+from nanocv_cli.images.bounds import FROM_STRANGERS, Bounds
 from nanocv_cli.images.resize import open_square
 from nanocv_cli.serving.embedded.entry_files import check_names
-from nanocv_cli.serving.embedded.image_reading import BEGINNING, FORMATS
+from nanocv_cli.serving.embedded.image_reading import BEGINNING
 from nanocv_cli.serving.embedded.limits import DEFAULT_LIMITS
 from nanocv_cli.serving.embedded.supported import check_copies, check_numbers, refuse_unsupported
 from nanocv_cli.serving.key_file import read_keys
 from nanocv_cli.serving.repository.pbtxt import config_differences, parse_config, to_text
 
 SIDE = 32
-BOUNDS = Bounds(FORMATS, pixels=250_000, memory=4 << 20, scans=20)
+BOUNDS = Bounds(FROM_STRANGERS.formats, pixels=250_000, memory=4 << 20, scans=20)
 # What reads a set, and the file of it that is tried, beside an image that is `a.png`.
 LABELS = (
     (yolo.read_yolo, "labels/train/a.txt"),
