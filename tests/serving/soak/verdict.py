@@ -14,7 +14,7 @@ from nanocv_cli.files import save_chart
 
 WARM_UP_MINUTES = 10.0
 MOST_GROWTH = 0.05
-POOLED = 6  # threads of pools that grow to their bound when they are first needed
+POOLED = 16  # threads of pools, of gRPC and ours, that grow to their bound when much waits for them
 FAULTY = ("wrong", "failed")  # end the names of counts of what should not have been
 MIB = 1 << 20
 
