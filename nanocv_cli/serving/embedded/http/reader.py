@@ -161,6 +161,8 @@ class RequestReader:
         request.method = self._parser.get_method().decode("latin-1")
         request.keep_alive = self._parser.should_keep_alive()
         request.version = self._parser.get_http_version()
+        if not request.keep_alive:
+            self._known = None  # what follows its body is no request, whatever it looks like: the parser says so
         length = body_length(request.headers, request.version)
         if length is not None and length > self._largest:
             raise TooLarge(self._largest)

@@ -208,6 +208,16 @@ def test_a_head_that_comes_again_is_checked_again() -> None:
     assert all(headers is checked[0] for headers in checked)
 
 
+@pytest.mark.parametrize("last", [b"POST /z HTTP/1.0\r\n", b"POST /z HTTP/1.1\r\nConnection: close\r\n"])
+def test_nothing_follows_the_last_request_not_even_a_head_that_is_known(last: bytes) -> None:
+    known = plain(b"abc")[0]
+    stream = known + last + b"Host: x\r\nContent-Length: 1\r\n\r\n!" + known
+    found, status = read([stream])
+    assert [(path, body) for _, path, _, body in found] == [(b"/a", b"abc"), (b"/z", b"!")]
+    assert (found, status) == read([stream[place : place + 1] for place in range(len(stream))])
+    assert status == 400
+
+
 def test_one_read_begins_few_requests() -> None:
     """Reading stops when that is wanted, in the middle of what is here, and goes on there."""
     found: list[Any] = []
