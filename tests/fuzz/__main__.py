@@ -23,7 +23,8 @@ KEPT = Path(".cache/fuzz")
 LONGEST_SECONDS = 60  # of one input, by the clock of a machine that may be busy
 MOST_MIB = 1024  # of the process
 FAULTS = ("crash-*", "timeout-*", "oom-*", "leak-*")
-STATUS = re.compile(r"#(\d+)\s.*\bcov: (\d+) ft: (\d+)")
+STATUS, UNITS = re.compile(r"#\d+\s.*\bcov: (\d+) ft: (\d+)"), re.compile(r"stat::number_of_executed_units:\s+(\d+)")
+INTERRUPTED = 72  # libFuzzer's exit status after a Ctrl-C
 
 
 def main() -> int:
@@ -62,10 +63,11 @@ def fuzz(target: Target, minutes: float) -> dict[str, Any]:
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, errors="replace") as process:
         assert process.stderr
         lines = [line.rstrip() for line in process.stderr]
+    runs = next((int(found[1]) for line in lines if (found := UNITS.match(line))), 0)
     status = [found.groups() for line in lines if (found := STATUS.match(line))]
-    runs, edges, features = map(int, status[-1]) if status else (0, 0, 0)
+    edges, features = map(int, status[-1]) if status else (0, 0)
     faults = sorted(str(path) for kind in FAULTS for path in folder.glob(kind))
-    if process.returncode and not faults:
+    if process.returncode not in (0, INTERRUPTED) and not faults:
         faults = [f"it ended with {process.returncode}: {' | '.join(lines[-5:])}"]
     minutes = round((_processor_seconds() - before) / 60, 1)
     figures = {"processor_minutes": minutes, "executions": runs, "edges": edges, "features": features}
