@@ -293,6 +293,18 @@ def test_nothing_else_is_a_key(guarded: Guarded) -> None:
         assert connection.getresponse().status == 401
 
 
+def test_a_key_opens_nothing_behind_its_own_request(guarded: Guarded) -> None:
+    host, port = guarded.server.http.split(":")
+    shown = f"Host: localhost\r\nAuthorization: Bearer {guarded.keys['infer']}\r\n"
+    for line in ("GET /v2", "CONNECT localhost:80", "OPTIONS *", "GET http://localhost/v2/health/live"):
+        with socket.create_connection((host, int(port)), timeout=20) as one:
+            one.sendall(f"GET /v2 HTTP/1.1\r\n{shown}\r\n{line} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+            received = b""
+            while part := one.recv(65536):
+                received += part
+        assert [int(part[:3]) for part in received.split(b"HTTP/1.1 ")[1:]] == [200, 401], line
+
+
 def test_a_key_does_not_open_what_another_site_asks_for(guarded: Guarded) -> None:
     own = {"Authorization": f"Bearer {guarded.keys['infer']}"}
     for more, status in (({"Host": "evil.example"}, 421), ({"Origin": "http://evil.example"}, 403)):
