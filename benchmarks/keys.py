@@ -93,7 +93,7 @@ def main() -> None:
             api = ServerApi(f"{'https' if '--tls-cert' in options else 'http'}://{server.http}")
             payload = build_payload(api.metadata(MODEL), MODEL, 1, "random", {}, batched=True)
             for protocol in ("http", "grpc"):
-                opened = Target(api, MODEL, protocol, server.grpc).connector(payload)()
+                opened = Target(api, MODEL, protocol, server.grpc).connector([payload])()
                 connections[protocol, name] = server, opened
                 running.callback(opened.close)
         costs: dict[tuple[str, str], list[float]] = {case: [] for case in connections}

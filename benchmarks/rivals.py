@@ -107,7 +107,7 @@ def bare_infer(http: str, graph: Path, threads: int, payload: Payload) -> Iterat
         command = [sys.executable, "-m", "uvicorn", "bare_infer:app", *place, *options]
     address = f"{host}:{port}"
     with _running(command, port, BARE_GRAPH=str(graph), BARE_THREADS=str(threads)) as pid:
-        yield Rival(lambda: HttpConnection(address, as_http(payload, address)), pid)
+        yield Rival(lambda: HttpConnection(address, [as_http(payload, address)]), pid)
 
 
 @contextlib.contextmanager
@@ -124,7 +124,7 @@ def litserve(graph: Path, threads: int, batch: int, payload: Payload) -> Iterato
         command = [str(python), str(script), str(graph.absolute()), str(port), str(threads), str(batch)]
         with _running(command, port) as pid:
             address, request = f"127.0.0.1:{port}", _form(payload)
-            yield Rival(lambda: HttpConnection(address, request), pid)
+            yield Rival(lambda: HttpConnection(address, [request]), pid)
 
 
 @contextlib.contextmanager
@@ -148,7 +148,7 @@ def mlserver(graph: Path, threads: int, batch: int, payload: Payload) -> Iterato
         names = {"BARE_GRAPH": str(graph.absolute()), "BARE_THREADS": str(threads), "PYTHONPATH": folder}
         with _running(command, ports.http, **names) as pid:
             address, request = f"127.0.0.1:{ports.http}", _json(payload)
-            yield Rival(lambda: HttpConnection(address, request), pid)
+            yield Rival(lambda: HttpConnection(address, [request]), pid)
 
 
 def perf_analyzer(program: str, address: str, model: str) -> tuple[float, float]:

@@ -9,8 +9,9 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import cycle
 from typing import Protocol
 
 from nanocv_cli.engine.identity import authorization, grpc_channel
@@ -49,14 +50,14 @@ class HttpConnection:
 
     Args:
         address: `host:port`.
-        request: the bytes of a whole request.
+        requests: the bytes of whole requests, sent in turn.
         context: what secures it; None: nothing does.
     """
 
-    def __init__(self, address: str, request: bytes, context: ssl.SSLContext | None = None) -> None:
+    def __init__(self, address: str, requests: Sequence[bytes], context: ssl.SSLContext | None = None) -> None:
         host, _, port = address.rpartition(":")
         name = host.strip("[]")
-        self._request = request
+        self._requests = cycle(requests)
         self._socket = socket.create_connection((name, int(port)), timeout=ANSWER_SECONDS)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if context is not None:
@@ -65,7 +66,7 @@ class HttpConnection:
 
     def infer(self) -> None:
         """See `Connection`."""
-        self._socket.sendall(self._request)
+        self._socket.sendall(next(self._requests))
         received = self._rest or self._read()
         while (end := received.find(b"\r\n\r\n")) < 0:
             if len(received) > LARGEST_HEAD:
@@ -96,11 +97,11 @@ class GrpcConnection:
 
     Args:
         address: `host:port`.
-        request: the bytes of a `ModelInferRequest`.
+        requests: the bytes of `ModelInferRequest`s, sent in turn.
         is_secure: whether by TLS.
     """
 
-    def __init__(self, address: str, request: bytes, is_secure: bool = False) -> None:
+    def __init__(self, address: str, requests: Sequence[bytes], is_secure: bool = False) -> None:
         import grpc
 
         # Channels to one address share a connection unless they are told not to.
@@ -108,14 +109,14 @@ class GrpcConnection:
         self._channel = grpc_channel(address, is_secure, options)
         self._metadata = [(name.lower(), value) for name, value in authorization().items()]
         self._call: Callable[..., object] = self._channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
-        self._request = request
+        self._requests = cycle(requests)
         self._broken = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
         self._error = grpc.RpcError
 
     def infer(self) -> None:
         """See `Connection`."""
         try:
-            self._call(self._request, timeout=ANSWER_SECONDS, metadata=self._metadata)
+            self._call(next(self._requests), timeout=ANSWER_SECONDS, metadata=self._metadata)
         except self._error as error:
             details = str(error.details())
             # A full queue answers UNAVAILABLE too; only a broken line says it could not connect.

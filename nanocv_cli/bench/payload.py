@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from nanocv_cli.engine.identity import authorization
 from nanocv_cli.engine.kserve import infer_request
-from nanocv_cli.engine.signature import NUMPY_TYPES
+from nanocv_cli.engine.signature import NUMPY_TYPES, to_bytes
 from nanocv_cli.errors import RequestError
 from nanocv_cli.machine import expect_room
 
@@ -54,7 +54,9 @@ def build_payload(
     for tensor in metadata["inputs"]:
         name, kind = tensor["name"], tensor["datatype"]
         if kind not in NUMPY_TYPES or kind == "BYTES":
-            raise RequestError(f"input {name!r} of {model} is {kind}, which cannot be filled", "bench another model")
+            raise RequestError(
+                f"input {name!r} of {model} is {kind}, which cannot be filled", "--input FOLDER sends images"
+            )
         sizes = [int(size) for size in tensor["shape"]][1 if batched else 0 :]
         shape = _with_shape(name, sizes, shapes.get(name))
         full = (rows, *shape) if batched else shape
@@ -90,7 +92,7 @@ def as_grpc(payload: Payload) -> bytes:
     request = pb.ModelInferRequest(model_name=payload.model)
     for name, (kind, array) in payload.inputs.items():
         request.inputs.add(name=name, datatype=kind, shape=array.shape)
-        request.raw_input_contents.append(array.tobytes())
+        request.raw_input_contents.append(to_bytes(array))
     for name in payload.outputs:
         request.outputs.add(name=name)
     content: bytes = request.SerializeToString()

@@ -1,14 +1,16 @@
 """A sweep: the server is given one configuration after the other, and each is measured."""
 
 import copy
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import product
+from itertools import count, product
+from pathlib import Path
 from typing import Any
 
+from nanocv_cli.bench.image_payload import image_payloads
 from nanocv_cli.bench.load import Connection, GrpcConnection, HttpConnection
 from nanocv_cli.bench.measure import Figures, Plan, measure
-from nanocv_cli.bench.payload import Payload, as_grpc, as_http, build_payload
+from nanocv_cli.bench.payload import FILLINGS, Payload, as_grpc, as_http, build_payload
 from nanocv_cli.bench.server_api import ServerApi, described_by
 from nanocv_cli.engine.identity import tls_context
 from nanocv_cli.errors import RequestError, ServingError
@@ -54,14 +56,20 @@ class Target:
     protocol: str
     grpc: str
 
-    def connector(self, payload: Payload) -> Callable[[], Connection]:
-        """Opens connections that ask for `payload`."""
-        if self.protocol == "grpc":
-            grpc_request = as_grpc(payload)
-            return lambda: GrpcConnection(self.grpc, grpc_request, self.api.is_secure)
-        http_request = as_http(payload, self.api.address)
-        context = tls_context() if self.api.is_secure else None
-        return lambda: HttpConnection(self.api.address, http_request, context)
+    def connector(self, payloads: Sequence[Payload]) -> Callable[[], Connection]:
+        """Opens connections that ask for the payloads in turn, each beginning with another one."""
+        is_grpc, starts = self.protocol == "grpc", count()
+        requests = [as_grpc(one) if is_grpc else as_http(one, self.api.address) for one in payloads]
+        context = tls_context() if self.api.is_secure and not is_grpc else None
+
+        def connect() -> Connection:
+            start = next(starts) % len(requests)
+            own = requests[start:] + requests[:start]
+            if is_grpc:
+                return GrpcConnection(self.grpc, own, self.api.is_secure)
+            return HttpConnection(self.api.address, own, context)
+
+        return connect
 
 
 def settings(max_batches: Iterable[int], delays: Iterable[int], instances: Iterable[int]) -> list[Setting]:
@@ -110,7 +118,7 @@ def run_sweep(
         target: the model and its server.
         wanted: what to measure.
         plan: how each is measured.
-        filling: random or zeros.
+        filling: random, zeros, or a folder of images.
         shapes: of inputs whose sizes vary.
         progress: told (done, total, what is being done).
 
@@ -131,7 +139,10 @@ def run_sweep(
         present = present_setting(config) if config else Setting(None, None, None)
         changed = [with_setting(config, setting) for setting in wanted or []] if config else []
         batched = bool(present.max_batch) if config else _looks_batched(metadata)
-        payload = build_payload(metadata, target.model, plan.rows, filling, shapes, batched)
+        if filling in FILLINGS:
+            payloads = [build_payload(metadata, target.model, plan.rows, filling, shapes, batched)]
+        else:
+            payloads = image_payloads(metadata, config, target.model, plan.rows, Path(filling), batched)
     smallest = min((setting.max_batch or 0 for setting in wanted or []), default=None)
     if smallest is not None and plan.rows > smallest:
         raise RequestError(
@@ -149,8 +160,8 @@ def run_sweep(
 
             tell(0)
             figures = measure(
-                target.connector(payload),
-                replace(plan, rows=payload.rows),
+                target.connector(payloads),
+                replace(plan, rows=payloads[0].rows),
                 lambda: target.api.counters(target.model, version),
                 tell,
             )

@@ -58,7 +58,7 @@ def server(
         int | None, number_option(low=0, high=1024, text="ONNX Runtime threads of the server started here.")
     ] = None,
     request_batch: Annotated[int, number_option(low=1, high=4096, text="Images per request.")] = 1,
-    filling: Annotated[str, typer.Option("--input", help="random or zeros.")] = "random",
+    filling: Annotated[str, typer.Option("--input", help="random, zeros, or a folder of images.")] = "random",
     shape: Annotated[list[str] | None, typer.Option(metavar="NAME:N,N", help="Sizes of an input that vary.")] = None,
     warmup_s: Annotated[float, number_option(low=0.0, high=3600.0, text="Before the first window, seconds.")] = 1.0,
     window_s: Annotated[float, number_option(low=0.1, high=3600.0, text="Length of a window, seconds.")] = 2.0,
@@ -84,6 +84,7 @@ def server(
     Examples:
       nanocv bench server --model lenet-flowers --figure bench.png
       nanocv bench server --url 127.0.0.1:8000 --model lenet --rate 200
+      nanocv bench server --model lenet --set serve.encoded=true --input photos
     """
     from nanocv_cli.bench import baseline
     from nanocv_cli.bench.measure import Plan
@@ -93,11 +94,13 @@ def server(
     from nanocv_cli.config.project import project_root
     from nanocv_cli.display import Display
     from nanocv_cli.engine.reference import find_graph
-    from nanocv_cli.errors import ServingError
+    from nanocv_cli.errors import RequestError, ServingError
     from nanocv_cli.files import expect_writable
+    from nanocv_cli.folders import is_folder
 
     one_of("--protocol", protocol, ("http", "grpc"))
-    one_of("--input", filling, FILLINGS)
+    if filling not in FILLINGS and not is_folder(Path(filling)):
+        raise RequestError(f"--input {filling!r} is no folder of images", f"or use {' or '.join(FILLINGS)}")
     one_of("--engine", engine, ("embedded", "triton"))
     wanted = _settings(url is not None, max_batch, queue_delay_us, instances)
     shapes = dict(named_sizes("--shape", text) for text in shape or ())

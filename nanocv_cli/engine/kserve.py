@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nanocv_cli.engine.identity import authorization, connecting, connection_to, way_in
-from nanocv_cli.engine.signature import NUMPY_TYPES
+from nanocv_cli.engine.signature import NUMPY_TYPES, to_bytes
 from nanocv_cli.errors import RequestError, ServingError
 from nanocv_cli.untrusted import first_line, is_plain, printable
 
@@ -108,20 +108,21 @@ def infer_request(inputs: Mapping[str, tuple[str, NDArray[Any]]], outputs: Seque
         inputs: KServe's type and the array, by name.
         outputs: names of those that are asked for.
     """
+    tails = {name: to_bytes(array) for name, (_, array) in inputs.items()}
     document = {
         "inputs": [
             {
                 "name": name,
                 "shape": list(array.shape),
                 "datatype": kind,
-                "parameters": {"binary_data_size": array.nbytes},
+                "parameters": {"binary_data_size": len(tails[name])},
             }
             for name, (kind, array) in inputs.items()
         ],
         "outputs": [{"name": name, "parameters": {"binary_data": True}} for name in outputs],
     }
     header = json.dumps(document, separators=(",", ":")).encode()
-    return len(header), b"".join([header, *(array.tobytes() for _, array in inputs.values())])
+    return len(header), b"".join([header, *tails.values()])
 
 
 def infer_answer(

@@ -1,11 +1,13 @@
 """A model that a KServe-v2 server answers for: the same card, signature and call as the graph in this process."""
 
+import io
 import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from nanocv_cli.engine.card import METADATA_KEY, ModelCard
 from nanocv_cli.engine.engine import Engine, rows_at_a_time
@@ -18,6 +20,7 @@ LARGEST_REQUEST = 32 << 20  # bytes of its tensors: half of what nanocv's server
 LARGEST_ANSWER = 1 << 30  # bytes, where the sizes of outputs vary
 HEADER_BYTES = 1 << 20  # of JSON before the tensors
 LARGEST_SIZE = (1 << 31) - 1
+FILES = "BYTES"  # of an input that takes images as files
 MOST_TENSORS, MOST_SIZES, MOST_ROWS = 256, 32, 1 << 20
 
 
@@ -48,7 +51,7 @@ class RemoteModel(Engine):
             most = config["max_batch_size"]
             if type(most) is not int or not 0 <= most <= MOST_ROWS:
                 raise ValueError("max_batch_size is no number of examples")
-            self._inputs = _tensors(config["input"], most > 0)
+            self._inputs = _tensors(config["input"], most > 0, card.input_size)
             self._outputs = _tensors(config["output"], most > 0)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ServingError(
@@ -73,6 +76,10 @@ class RemoteModel(Engine):
         inputs = {}
         for name, (kind, served, _) in self._inputs.items():
             array = graph_inputs[name]
+            if kind == FILES:
+                # A file of the very pixels: of a square that has its size already nothing is lost.
+                inputs[name] = kind, np.array([_png(image) for image in array], np.object_).reshape(rows, *served[1:])
+                continue
             shape = (rows, *(array.shape[1:] if None in served[1:] else served[1:]))
             inputs[name] = (
                 kind,
@@ -100,8 +107,13 @@ class RemoteModel(Engine):
 Tensors = dict[str, tuple[str, tuple[int | None, ...], tuple[int | None, ...]]]
 
 
-def _tensors(entries: Any, batched: bool) -> Tensors:
+def _tensors(entries: Any, batched: bool, side: int = 0) -> Tensors:
     """One side of a config.
+
+    Args:
+        entries: as the config has them.
+        batched: whether each has a batch before its sizes.
+        side: of the squares that are sent where images are taken as files, pixels; 0: they are not.
 
     Raises:
         ValueError, KeyError, TypeError, AttributeError: it cannot be.
@@ -113,6 +125,9 @@ def _tensors(entries: Any, batched: bool) -> Tensors:
         name, kind = entry["name"], str(entry["data_type"]).removeprefix("TYPE_")
         if not is_plain(name) or name in found:
             raise ValueError("a tensor has no name of its own")
+        if kind == "STRING" and side:
+            found[name] = FILES, _sizes(entry["dims"], batched), (None, side, side, 3)
+            continue
         if kind not in ONNX_TYPES:
             raise ValueError(f"tensor {name} is of no type that can be read")
         served = _sizes(entry["dims"], batched)
@@ -133,7 +148,16 @@ def _sizes(dims: Any, batched: bool) -> tuple[int | None, ...]:
 
 
 def _signature(tensors: Tensors) -> tuple[TensorSignature, ...]:
-    return tuple(TensorSignature(name, ONNX_TYPES[kind], own) for name, (kind, _, own) in tensors.items())
+    return tuple(
+        TensorSignature(name, ONNX_TYPES["UINT8" if kind == FILES else kind], own)
+        for name, (kind, _, own) in tensors.items()
+    )
+
+
+def _png(image: NDArray[np.uint8]) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "PNG", compress_level=1)
+    return file.getvalue()
 
 
 def _card_text(config: dict[str, Any]) -> str | None:

@@ -1,9 +1,13 @@
-"""What a model takes and gives: its tensors by name, type and shape; the types as each side calls them."""
+"""What a model takes and gives: its tensors by name, type and shape; types and values as each side has them."""
 
+import struct
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
+LENGTH = struct.Struct("<I")  # before each of BYTES
 
 
 @dataclass(frozen=True)
@@ -67,3 +71,15 @@ ONNX_TYPES = {
     "FP32": "tensor(float)",
     "FP64": "tensor(double)",
 }
+
+
+def to_bytes(array: NDArray[Any]) -> bytes:
+    """A tensor's raw bytes as KServe has them: little-endian, row-major; BYTES are each preceded by their length."""
+    if array.dtype != np.object_:
+        return array.tobytes()
+    return b"".join(LENGTH.pack(len(text)) + text for text in map(as_bytes, array.ravel()))
+
+
+def as_bytes(value: object) -> bytes:
+    """An element of BYTES, as a graph may return it."""
+    return value if isinstance(value, bytes) else str(value).encode()

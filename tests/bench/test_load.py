@@ -126,7 +126,7 @@ def test_a_stall_shows_in_open_loop_from_the_intended_time() -> None:
     with fake_server(behaviour) as address:
         payload = build_payload(ServerApi(address).metadata("fake"), "fake", 1, "zeros", {}, True)
         request = as_http(payload, address)
-        with Load(lambda: HttpConnection(address, request), 8, Arrivals(200.0)) as load:
+        with Load(lambda: HttpConnection(address, [request]), 8, Arrivals(200.0)) as load:
             time.sleep(1.5)
             latencies = np.array([record.answered - record.sent for record in load.taken()]) / 1e9
     # 200 a second for half a second: about a hundred arrivals were late, by a quarter of a second on average.
@@ -156,7 +156,7 @@ def test_arrivals_are_poisson_and_the_same_for_the_same_seed() -> None:
 def test_refusals_leave_the_connection_whole() -> None:
     with fake_server(Behaviour(fail_every=2)) as address:
         payload = build_payload(ServerApi(address).metadata("fake"), "fake", 1, "zeros", {}, True)
-        connection = HttpConnection(address, as_http(payload, address))
+        connection = HttpConnection(address, [as_http(payload, address)])
         connection.infer()
         with pytest.raises(Refused, match="do not like"):
             connection.infer()

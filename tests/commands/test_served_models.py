@@ -20,6 +20,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
     card = colour_card(classes=tuple(COLOURS), input_size=16, config={"model": model})
     graph = write_graph(folder / "colours.onnx", card, shape=("batch", 16, 16, 3))
     write_entry(graph, folder / "models", resolve_serve(None, {"max_batch": 4}, ()))
+    write_entry(graph, folder / "models", resolve_serve(None, {"max_batch": 4, "encoded": True}, ()), name="files")
     with started(folder / "models", "embedded") as server:
         yield f"http://{server.http}/colours", graph
 
@@ -35,6 +36,14 @@ def test_infer_answers_and_draws_the_same(tmp_path: Path, url: tuple[str, Path],
     assert drawn
     for name in drawn:
         assert (tmp_path / "there" / name).read_bytes() == (tmp_path / "here" / name).read_bytes()
+
+
+def test_an_entry_that_takes_files_answers_the_same(tmp_path: Path, url: tuple[str, Path], nanocv: Command) -> None:
+    images = write_tiny_set(tmp_path / "set", {"test": 3}) / "test"
+    served = url[0].replace("/colours", "/files")
+    there, here = (nanocv("infer", images, "--model", ref, "--json") for ref in (served, url[1]))
+    assert there.code == here.code == 0
+    assert there.out == here.out
 
 
 def test_eval_measures_the_same(tmp_path: Path, url: tuple[str, Path], nanocv: Command) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from tritonclient.grpc import model_config_pb2 as config_pb
 from tritonclient.grpc import service_pb2 as pb
 
-from nanocv_cli.engine.signature import NUMPY_TYPES
+from nanocv_cli.engine.signature import NUMPY_TYPES, to_bytes
 from nanocv_cli.serving.embedded import encoding
 from nanocv_cli.serving.embedded.access import Access
 from nanocv_cli.serving.embedded.asking import Asked, InferRequest, checked
@@ -116,7 +116,7 @@ def tensor(content: bytes) -> None:
     if array is None:
         return
     assert array.shape == shape
-    assert encoding.to_bytes(array) == raw
+    assert to_bytes(array) == raw
     assert encoding.byte_size(array) == len(raw)
     try:
         text = encoding.to_text(array)
@@ -124,7 +124,7 @@ def tensor(content: bytes) -> None:
         return
     assert len(text) <= encoding.text_size(array) + 2
     again = encoding.from_values(json.loads(text), kind, shape, "x")
-    assert encoding.to_bytes(again) == raw or (kind == "BOOL" and set(raw) - {0, 1})
+    assert to_bytes(again) == raw or (kind == "BOOL" and set(raw) - {0, 1})
 
 
 def inflate(content: bytes) -> None:
@@ -189,11 +189,11 @@ def _check_arrays(asked: Asked, sent: int) -> None:
     """Each tensor is of its type, is the same again from its bytes, and took no more memory than its text deserves."""
     for array in asked.inputs.values():
         kind = encoding.DATATYPES[array.dtype] if array.dtype != object else "BYTES"
-        raw = encoding.to_bytes(array)
+        raw = to_bytes(array)
         assert len(raw) <= MADE_OF_ONE * sent
         again = encoding.from_bytes(raw, kind, array.shape)
         assert again is not None
-        assert encoding.to_bytes(again) == raw
+        assert to_bytes(again) == raw
 
 
 def _answer(asked: Any, request: InferRequest, found: Asked) -> None:

@@ -3,20 +3,18 @@
 import json
 import math
 import re
-import struct
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nanocv_cli.engine.signature import NUMPY_TYPES
+from nanocv_cli.engine.signature import LENGTH, NUMPY_TYPES, as_bytes
 from nanocv_cli.serving.embedded.faults import Fault, shown
 
 Array = NDArray[Any]
 Buffer = bytes | bytearray | memoryview
 
 DATATYPES = {np.dtype(kind): name for name, kind in NUMPY_TYPES.items()}
-LENGTH = struct.Struct("<I")
 MOST_VALUES = (1 << 63) // 8 - 1  # of an array of the widest type: its bytes are counted in 63 bits
 DEEPEST = 40  # a tensor's lists may be nested by its rank, in a document of five levels
 DEEPEST_TENSOR = 16  # lists in lists
@@ -65,23 +63,11 @@ def from_bytes(content: Buffer, datatype: str, shape: tuple[int, ...]) -> Array 
     return np.frombuffer(content, kind).reshape(shape)
 
 
-def to_bytes(array: Array) -> bytes:
-    """The inverse of `from_bytes`."""
-    if array.dtype != np.object_:
-        return array.tobytes()
-    return b"".join(LENGTH.pack(len(text)) + text for text in map(as_bytes, array.ravel()))
-
-
 def byte_size(array: Array) -> int:
-    """How many bytes `to_bytes` makes of it."""
+    """How many bytes `signature.to_bytes` makes of it."""
     if array.dtype != np.object_:
         return array.nbytes
     return sum(LENGTH.size + len(as_bytes(text)) for text in array.ravel())
-
-
-def as_bytes(value: object) -> bytes:
-    """An element of BYTES, as a graph may return it."""
-    return value if isinstance(value, bytes) else str(value).encode()
 
 
 def parse_object(text: bytes) -> dict[str, Any]:

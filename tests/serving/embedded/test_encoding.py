@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from nanocv_cli.engine.signature import NUMPY_TYPES
-from nanocv_cli.serving.embedded.encoding import DATATYPES, from_bytes, from_values, to_bytes, to_values
+from nanocv_cli.engine.signature import NUMPY_TYPES, to_bytes
+from nanocv_cli.serving.embedded.encoding import DATATYPES, from_bytes, from_values, to_values
 from nanocv_cli.serving.embedded.faults import Fault
 
 NUMBERS = sorted(set(NUMPY_TYPES) - {"BYTES"})

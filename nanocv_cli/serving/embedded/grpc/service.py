@@ -5,12 +5,12 @@ from typing import Any
 from google.protobuf import json_format
 from tritonclient.grpc import service_pb2 as pb
 
+from nanocv_cli.engine.signature import to_bytes
 from nanocv_cli.serving.embedded import management
 from nanocv_cli.serving.embedded.access import Access
 from nanocv_cli.serving.embedded.asking import Asked, InferRequest, checked
 from nanocv_cli.serving.embedded.background import SmallestFirstExecutor
 from nanocv_cli.serving.embedded.encoded import answer_files
-from nanocv_cli.serving.embedded.encoding import to_bytes
 from nanocv_cli.serving.embedded.faults import Fault, Status, TooLarge
 from nanocv_cli.serving.embedded.grpc.codec import (
     beside_tensors,

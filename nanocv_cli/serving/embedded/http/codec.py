@@ -3,9 +3,9 @@
 from functools import lru_cache
 from typing import Any
 
-from nanocv_cli.engine.signature import NUMPY_TYPES
+from nanocv_cli.engine.signature import NUMPY_TYPES, to_bytes
 from nanocv_cli.serving.embedded.asking import LARGEST_RANK, LONGEST_ID, InferInput, InferRequest, RequestedOutput
-from nanocv_cli.serving.embedded.encoding import ENCODE, parse_object, text_size, to_bytes, to_text
+from nanocv_cli.serving.embedded.encoding import ENCODE, parse_object, text_size, to_text
 from nanocv_cli.serving.embedded.faults import Fault, Status, TooLarge, shown
 from nanocv_cli.serving.embedded.http.messages import Body
 from nanocv_cli.serving.embedded.inference import InferOutput
