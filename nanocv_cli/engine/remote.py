@@ -126,7 +126,10 @@ def _tensors(entries: Any, batched: bool, side: int = 0) -> Tensors:
         if not is_plain(name) or name in found:
             raise ValueError("a tensor has no name of its own")
         if kind == "STRING" and side:
-            found[name] = FILES, _sizes(entry["dims"], batched), (None, side, side, 3)
+            served = _sizes(entry["dims"], batched)
+            if len(entries) > 1 or served not in ((None, 1), (None,)):
+                raise ValueError(f"tensor {name} is neither images nor a file for each")
+            found[name] = FILES, served, (None, side, side, 3)
             continue
         if kind not in ONNX_TYPES:
             raise ValueError(f"tensor {name} is of no type that can be read")
