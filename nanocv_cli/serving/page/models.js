@@ -56,7 +56,7 @@ import { imageNoise } from "./noise.js";
  * @property {number | null} server milliseconds of these in the server, where it says so
  */
 
-const NOTHING_TO_READ = { "Content-Type": "application/json" };
+const JSON_HEADERS = { "Content-Type": "application/json" };
 let key = "";
 
 /** The server did not answer as asked. */
@@ -86,7 +86,7 @@ export async function describeOrigin() {
 
 /** All models, by name. @returns {Promise<Model[]>} */
 export async function listModels() {
-  const index = await (await ask("v2/repository/index", { method: "POST", headers: NOTHING_TO_READ, body: "{}" })).json();
+  const index = await (await ask("v2/repository/index", { method: "POST", headers: JSON_HEADERS, body: "{}" })).json();
   /** @type {Map<string, string>} */
   const states = new Map();
   for (const line of index) {
