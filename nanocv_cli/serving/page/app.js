@@ -1,16 +1,16 @@
 // The page itself: which model is tried, with what, and what came of it. Who answers is `models.js`, how an answer
-// looks is `draw.js`.
+// looks is `draw.js`, what is said of it `words.js`.
 
+import { closeCamera, offerCamera } from "./camera.js";
 import { draw, drawMade, element } from "./draw.js";
 import { Refused, answerImage, counters, describeOrigin, listModels, makeImages, useKey } from "./models.js";
+import { cardFacts, counterFacts, duration, summary, took } from "./words.js";
 
 /** @typedef {import("./models.js").Model} Model */
 /** @typedef {import("./models.js").Counters} Counters */
 
 const FILE_TYPES = ["image/jpeg", "image/png", "image/webp"];
 const REFRESH_MS = 5000;
-const CAMERA_QUALITY = 0.92; // of the JPEG file that is made of what the camera sees
-const FEW_METRICS = 6;
 
 /** @type {Model[]} */
 let models = [];
@@ -26,7 +26,6 @@ let asking = new AbortController(); // of the question that is under way: the ne
 const at = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
 /** @param {string} id */
 const input = (id) => /** @type {HTMLInputElement} */ (at(id));
-const viewfinder = /** @type {HTMLVideoElement} */ (at("viewfinder"));
 
 // Models.
 
@@ -76,31 +75,9 @@ function choose(model) {
     prepareSampling(model, sampling);
   }
   ask(null);
-  showCard(model);
+  showFacts("card", cardFacts(model));
   showCounters();
   if (image && !sampling) tryImage(image);
-}
-
-/** @param {Model} model */
-function showCard(model) {
-  const card = model.card;
-  if (!card) return;
-  /** @type {[string, string][]} */
-  const facts = [
-    ["Name", card.name],
-    ["Task", card.task],
-    ["Trained on", card.data],
-    ["Input", `${card.input_size} x ${card.input_size} pixels`],
-    ["Precision", card.precision],
-    ["Classes", card.classes.join(", ")],
-  ];
-  if (model.sampling) {
-    facts.push(["Makes images by", `${model.sampling.steps} steps of ${model.sampling.solver}, guidance ${model.sampling.guidance}`]);
-  }
-  const metrics = Object.entries(card.metrics).filter(([, value]) => typeof value === "number").slice(0, FEW_METRICS);
-  if (metrics.length && card.split) facts.push(["Measured on", card.split]);
-  for (const [name, value] of metrics) facts.push([name, String(Number(Number(value).toPrecision(4)))]);
-  showFacts("card", facts);
 }
 
 function showCounters() {
@@ -110,16 +87,7 @@ function showCounters() {
     figures.textContent = one?.answered ? `${one.answered} answered, ${duration(one.total)} each` : "";
   }
   const own = chosen && counted.get(chosen.name);
-  if (!own) return showFacts("statistics", []);
-  showFacts("statistics", [
-    ["Answered", String(own.answered)],
-    ["Failed", String(own.failed)],
-    ["Images", String(own.images)],
-    ["Batches", String(own.batches)],
-    ["Mean time", duration(own.total)],
-    ["in the queue", duration(own.queue)],
-    ["in the graph", duration(own.compute)],
-  ]);
+  showFacts("statistics", own ? counterFacts(own) : []);
 }
 
 /** @param {string} id @param {[string, string][]} facts */
@@ -157,43 +125,6 @@ async function pictured(file) {
     URL.revokeObjectURL(shown.src);
   }
   return shown;
-}
-
-/** @param {import("./draw.js").Prediction[]} predictions */
-function summary(predictions) {
-  const [first, ...others] = predictions;
-  if (!first) return "Nothing found.";
-  if (first.box) return `${predictions.length} ${others.length ? "objects" : "object"}.`;
-  if (first.share !== undefined) return `${predictions.length} ${others.length ? "classes" : "class"}.`;
-  return first.score === undefined ? `${first.label}.` : `${first.label}, ${(100 * first.score).toFixed(1)} %.`;
-}
-
-async function openCamera() {
-  try {
-    viewfinder.srcObject = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
-    await viewfinder.play();
-  } catch (error) {
-    closeCamera();
-    return problem(`The camera cannot be used: ${error instanceof Error ? error.message : error}`);
-  }
-  at("camera").hidden = false;
-  at("shoot").focus();
-}
-
-function closeCamera() {
-  const stream = viewfinder.srcObject;
-  if (stream instanceof MediaStream) for (const track of stream.getTracks()) track.stop();
-  viewfinder.srcObject = null;
-  at("camera").hidden = true;
-}
-
-function shoot() {
-  const canvas = document.createElement("canvas");
-  [canvas.width, canvas.height] = [viewfinder.videoWidth, viewfinder.videoHeight];
-  canvas.getContext("2d")?.drawImage(viewfinder, 0, 0);
-  closeCamera();
-  at("open-camera").focus();
-  canvas.toBlob(tryImage, "image/jpeg", CAMERA_QUALITY);
 }
 
 // Sampling.
@@ -312,18 +243,6 @@ function problem(text) {
   at("problem").hidden = !text;
 }
 
-/** @param {{trip: number, server: number | null}} told */
-function took(told) {
-  const inside = told.server === null ? "" : `, of which ${duration(told.server)} in the server`;
-  return `Answered in ${duration(told.trip)}${inside}.`;
-}
-
-/** @param {number} value milliseconds */
-function duration(value) {
-  if (value >= 10000) return `${(value / 1000).toFixed(1)} s`;
-  return `${value < 10 ? value.toFixed(1) : Math.round(value)} ms`;
-}
-
 // What people do.
 
 at("choose").addEventListener("click", () => input("file").click());
@@ -342,12 +261,7 @@ document.addEventListener("paste", (event) => {
   const files = Array.from(event.clipboardData?.files ?? []);
   if (files.length) tryImage(files.find((file) => FILE_TYPES.includes(file.type)) ?? files[0]);
 });
-at("open-camera").addEventListener("click", openCamera);
-at("close-camera").addEventListener("click", () => {
-  closeCamera();
-  at("open-camera").focus();
-});
-at("shoot").addEventListener("click", shoot);
+offerCamera(tryImage, problem);
 at("sample-form").addEventListener("submit", (event) => {
   event.preventDefault();
   sample();
@@ -360,8 +274,4 @@ at("key-form").addEventListener("submit", (event) => {
   load();
 });
 setInterval(refresh, REFRESH_MS);
-if (!navigator.mediaDevices?.getUserMedia) {
-  /** @type {HTMLButtonElement} */ (at("open-camera")).disabled = true;
-  at("camera-note").textContent = "Browsers lend the camera to pages of https and of localhost only.";
-}
 load();
