@@ -43,6 +43,7 @@ def test_it_comes_out_whole_and_counted(compress: Callable[[bytes], bytes], size
         (gzip.compress(b"a") + b"b", 8 * MB, "something follows"),
         (b"\x1f\x8brubbish", 8 * MB, "damaged"),
     ],
+    ids=["long", "longer than there is room", "cut", "followed", "damaged"],  # a gzip file holds the time it was made
 )
 def test_what_is_refused_took_no_more_than_there_is(sent: bytes, limit: int, words: str) -> None:
     budget = Budget(8 * MB)

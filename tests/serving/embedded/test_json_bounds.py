@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from nanocv_cli.engine.signature import to_bytes
 from nanocv_cli.serving.embedded.encoding import (
     DEEPEST,
     MOST_CONTAINERS,
@@ -22,7 +23,6 @@ from nanocv_cli.serving.embedded.encoding import (
     expect_bounded,
     parse_object,
     text_size,
-    to_bytes,
     to_text,
 )
 from nanocv_cli.serving.embedded.faults import Fault
