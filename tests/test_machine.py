@@ -1,6 +1,9 @@
 """Processors are counted by what the process may use, not by what the machine has."""
 
 import os
+import platform
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -80,3 +83,32 @@ def test_macos_names_are_those_of_linux() -> None:
     apple = "hw.optional.arm.FEAT_DotProd: 1\nhw.optional.arm.FEAT_BF16: 1\nhw.optional.arm.FEAT_I8MM: 0\n"
     assert _macos_flags(apple) == {"asimddp", "bf16"}
     assert _macos_flags("machdep.cpu.leaf7_features: RDWRFSGS AVX2 AVX512VNNI\n") == {"avx2", "avx512_vnni"}
+
+
+ARENAS_OF_MANY_THREADS = """
+import ctypes, sys, threading
+from nanocv_cli.machine import share_freed_memory
+if sys.argv[1] == "shared":
+    share_freed_memory()
+together, libc = threading.Barrier(24), ctypes.CDLL(None)
+libc.malloc.restype = libc.fopen.restype = ctypes.c_void_p
+def allocate():
+    together.wait()
+    for _ in range(200):
+        libc.free(ctypes.c_void_p(libc.malloc(5000)))
+    together.wait()
+threads = [threading.Thread(target=allocate) for _ in range(24)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+libc.malloc_info(0, ctypes.c_void_p(libc.fopen(b"/dev/stdout", b"w")))
+libc.fflush(None)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another malloc has no such arenas")
+def test_many_threads_share_two_arenas() -> None:
+    def arenas(how: str) -> int:
+        command = [sys.executable, "-c", ARENAS_OF_MANY_THREADS, how]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.count("<heap nr=")
+
+    assert arenas("shared") <= 2 < arenas("apart")

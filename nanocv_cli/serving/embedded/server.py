@@ -14,6 +14,7 @@ from typing import Any
 import uvloop
 
 from nanocv_cli.errors import ModelError, NanocvError, ServingError
+from nanocv_cli.machine import share_freed_memory
 from nanocv_cli.serving.embedded.access import Access
 from nanocv_cli.serving.embedded.background import SmallestFirstExecutor
 from nanocv_cli.serving.embedded.budget import Budget
@@ -67,6 +68,7 @@ class Settings:
 
 def run(main: Coroutine[Any, Any, None]) -> None:
     """Runs `main` to its end, in uvloop: it spends half as much on each request as asyncio's own loop."""
+    share_freed_memory()
     uvloop.run(main)
 
 
