@@ -268,7 +268,7 @@ def test_clients_of_ours_show_the_key_that_the_environment_holds(
     api = ServerApi(server.http)
     payload = build_payload(api.metadata("doubling"), "doubling", 1, "zeros", {}, True)
     for protocol in ("http", "grpc"):  # what `bench server` asks by
-        with closing(Target(api, "doubling", protocol, server.grpc).connector(payload)()) as connection:
+        with closing(Target(api, "doubling", protocol, server.grpc).connector([payload])()) as connection:
             connection.infer()
     monkeypatch.setenv("NANOCV_KEY", "two words\r\nX: y")
     outcome = run_nanocv(*bench)

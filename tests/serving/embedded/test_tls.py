@@ -134,7 +134,7 @@ def test_clients_of_ours_show_what_the_environment_names(
     api = ServerApi(url)
     payload = build_payload(api.metadata("doubling"), "doubling", 1, "zeros", {}, True)
     for protocol in ("http", "grpc"):  # what `bench server` asks by
-        with closing(Target(api, "doubling", protocol, server.grpc).connector(payload)()) as connection:
+        with closing(Target(api, "doubling", protocol, server.grpc).connector([payload])()) as connection:
             connection.infer()
     monkeypatch.setenv("NANOCV_CERT", str(secured.client.key))
     with pytest.raises(RequestError, match="NANOCV_CERT"):
