@@ -213,7 +213,7 @@ def start_all(
             if engine == "embedded":
                 target = server.http, name
                 request = as_image(jpeg, name, server.http)
-                ways.append(Way("embedded http", JPEGS, partial(HttpConnection, server.http, request), server.pid))
+                ways.append(Way("embedded http", JPEGS, partial(HttpConnection, server.http, [request]), server.pid))
     if payload and setting.max_batch == setting.instances == 1:
         for http in ("own http", "uvicorn"):
             rival = running.enter_context(bare_infer(http, graph, setting.threads, payload))
@@ -237,8 +237,8 @@ def left_out(name: str) -> Iterator[None]:
 
 def of_server(engine: str, server: Server, payload: Payload) -> list[Way]:
     """A server's two protocols."""
-    http = partial(HttpConnection, server.http, as_http(payload, server.http))
-    grpc = partial(GrpcConnection, server.grpc, as_grpc(payload))
+    http = partial(HttpConnection, server.http, [as_http(payload, server.http)])
+    grpc = partial(GrpcConnection, server.grpc, [as_grpc(payload)])
     return [Way(f"{engine} http", TENSORS, http, server.pid), Way(f"{engine} grpc", TENSORS, grpc, server.pid)]
 
 
