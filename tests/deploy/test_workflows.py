@@ -43,7 +43,7 @@ def test_the_identity_that_may_publish_runs_beside_no_code_of_the_build() -> Non
     assert with_identity == ["publish"]
     publish = jobs["publish"]
     assert publish["permissions"] == {"id-token": "write"}
-    assert publish["environment"]["name"] == "pypi"
+    assert publish["environment"] == "pypi"
     assert publish["needs"] == "build"
     assert [step["uses"].partition("@")[0] for step in publish["steps"]] == [
         "actions/download-artifact",
