@@ -150,7 +150,7 @@ class GrpcServer:
                 reply = pb.ModelStreamInferResponse(error_message=fault.message, infer_response=named(content))
             call.take()
             answer = reply.SerializeToString()
-            await call.context.write(answer)
+            await written(call.context, answer)
             call.holding.release()
             self._end(call.context, call.exchange, status, len(answer))
             call.exchange = call.exchange.next()
@@ -226,6 +226,18 @@ def plain(run: Callable[[Any, Context], Awaitable[Any]]) -> Callable[[Any, Conte
         return await run(requests, context)
 
     return answer
+
+
+async def written(context: Context, answer: bytes) -> None:
+    """Sends an answer of a stream.
+
+    Raises:
+        asyncio.CancelledError: its client has gone meanwhile, which gRPC may tell of here first.
+    """
+    try:
+        await context.write(answer)
+    except grpc.aio.InternalError as error:
+        raise asyncio.CancelledError from error
 
 
 def begun(context: Context, method: str) -> Exchange:

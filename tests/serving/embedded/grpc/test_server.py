@@ -1,5 +1,6 @@
 """gRPC itself: messages that cannot be decoded, or are not worth it, and what a client may hold."""
 
+import asyncio
 import threading
 from collections.abc import Callable, Iterator
 
@@ -13,6 +14,7 @@ from tritonclient.grpc import service_pb2 as pb
 
 from nanocv_cli.serving.embedded.faults import Fault
 from nanocv_cli.serving.embedded.grpc.codec import MOST_FIELDS, beside_tensors, text_before_tensor
+from nanocv_cli.serving.embedded.grpc.server import written
 from tests.serving.conformance.clients import Client
 from tests.serving.embedded.grpc.raw_http2 import METHOD
 from tests.serving.embedded.small_server import SmallServer, small_server
@@ -253,3 +255,15 @@ def test_a_long_text_is_not_kept() -> None:
     """Whoever sends many of them would fill the memory."""
     long = pb.ModelInferRequest(model_name="m" * 100_000, raw_input_contents=[b"1"]).SerializeToString()
     assert text_before_tensor(long) == b""
+
+
+@pytest.mark.parametrize(("fails", "ends"), [(grpc.aio.InternalError, asyncio.CancelledError), (OSError, OSError)])
+def test_a_stream_whose_client_goes_while_it_is_answered_is_cancelled(
+    fails: type[Exception], ends: type[BaseException]
+) -> None:
+    class Gone:
+        async def write(self, answer: bytes) -> None:
+            raise fails("it cannot be sent")
+
+    with pytest.raises(ends):
+        asyncio.run(written(Gone(), b"answer"))
