@@ -1,6 +1,7 @@
 """`nanocv export`."""
 
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -165,7 +166,7 @@ def web(
         return
     tell(
         f"{written.folder}  {written.bytes / 1e6:.2f} MB  {written.card.name}  {written.card.precision}",
-        f"look at it: python -m http.server --directory {written.folder} --bind 127.0.0.1",
+        f"look at it: python -m http.server --directory {quote(str(written.folder))} --bind 127.0.0.1",
     )
 
 

@@ -5,7 +5,7 @@ and asks a worker that runs the graph.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -14,11 +14,12 @@ from nanocv_cli.config.project import cache_folder, project_root
 from nanocv_cli.engine.card import ModelCard
 from nanocv_cli.engine.graph import Graph
 from nanocv_cli.engine.reference import find_graph
-from nanocv_cli.errors import ModelError
+from nanocv_cli.errors import ModelError, RequestError
 from nanocv_cli.files import expect_folder, write_bytes
 from nanocv_cli.output import finite
 from nanocv_cli.rooms import room
 from nanocv_cli.tasks.table import browser_module_for
+from nanocv_cli.untrusted import open_regular
 from nanocv_cli.web.runtime import PACKAGE, VERSION, runtime_files
 
 PAGE = files("nanocv_cli.serving") / "page"
@@ -38,6 +39,8 @@ POLICY = "; ".join((
     "require-trusted-types-for 'script'",
     "trusted-types nanocv-worker",
 ))  # fmt: skip
+MARK = "model.json"  # written first: a folder with such a file in it, of a card, is one of nanocv's
+MARK_BEGINS = b'{"card": '
 # A browser gives WebAssembly 4 GiB, and the graph is there twice while it is loaded.
 LARGEST_GRAPH = 1 << 30  # bytes
 
@@ -66,11 +69,12 @@ def write_web_folder(ref: str | None, out: Path, package: Path | None = None) ->
 
     Args:
         ref: see `nanocv_cli.load`; its graph is needed.
-        out: the folder; files of the same names are replaced, others left alone.
+        out: the folder. The files of one that was written before are replaced, others left alone.
         package: see `runtime.runtime_files`.
 
     Raises:
-        RequestError: there is no such model, or see `runtime.runtime_files`.
+        RequestError: there is no such model, the folder has files of these names that are somebody else's, or see
+            `runtime.runtime_files`.
         ModelError: the graph is damaged or too large, or nothing understands its answers in a browser.
         ServingError: see `runtime.runtime_files`.
         StorageError: a file cannot be written.
@@ -81,18 +85,39 @@ def write_web_folder(ref: str | None, out: Path, package: Path | None = None) ->
     graph.expect_promised_inputs()
     module, content = browser_module_for(graph.card.task), _graph_for_browsers(graph)
     runtime = runtime_files(cache_folder(root), package)
+    parts = dict(_parts(graph.card, module, content, runtime))
+    _expect_own(out, parts)
     sizes = {}
-    for name, part in _parts(graph.card, module, content, runtime):
+    for name, part in parts.items():
         write_bytes(out / name, part)
         sizes[name] = len(part)
     return WebFolder(out, tuple(sizes), sum(sizes.values()), graph.card, f"{PACKAGE} {VERSION}")
 
 
+def _expect_own(out: Path, parts: Collection[str]) -> None:
+    """Refuses to replace files of a folder that was not written here.
+
+    Raises:
+        RequestError: there are such.
+    """
+    there = next((name for name in parts if (out / name).exists()), None)
+    if there and not (there == MARK and _begins(out / MARK) == MARK_BEGINS):
+        raise RequestError(f"{out / there} is there already, and is no page of nanocv's", "choose another folder")
+
+
+def _begins(file: Path) -> bytes:
+    try:
+        with open_regular(file) as content:
+            return content.read(len(MARK_BEGINS))
+    except OSError:
+        return b""
+
+
 def _parts(card: ModelCard, module: str, graph: bytes, runtime: dict[str, bytes]) -> Iterator[tuple[str, bytes]]:
-    """The files of the folder by name, the page last."""
-    yield "model.onnx", graph
+    """The files of the folder by name: first that by which it is known again, the page last."""
     # The page offers what requests to a server may name: a browser has no more time than a server.
-    yield "model.json", json.dumps({"card": finite(asdict(card)), "settings": room(card.task).settings}).encode()
+    yield MARK, json.dumps({"card": finite(asdict(card)), "settings": room(card.task).settings}).encode()
+    yield "model.onnx", graph
     for name, part in runtime.items():
         yield f"runtime/{name}", part
     yield "task.js", module.encode()

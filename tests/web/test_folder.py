@@ -42,6 +42,30 @@ def test_everything_that_a_file_asks_for_is_there(nanocv: Command, package: Path
     assert [(site / "runtime" / f"onnxruntime.{end}").read_bytes() for end in ("js", "wasm")] == [MODULE, WASM]
 
 
+@pytest.mark.parametrize("name", ["index.html", "model.json", "app.js"])
+def test_a_folder_with_a_page_of_somebody_elses_is_left_as_it_is(
+    nanocv: Command, package: Path, tmp_path: Path, name: str
+) -> None:
+    graph, site = write_graph(tmp_path / "model.onnx"), tmp_path / "site"
+    site.mkdir()
+    (site / name).write_text("mine")
+    done = nanocv("export", "web", "--model", graph, "--out", site, "--runtime", package)
+    assert done.code == 2 and f"{name} is there already" in done.err
+    assert [path.name for path in site.iterdir()] == [name] and (site / name).read_text() == "mine"
+
+
+def test_what_was_written_before_is_replaced_beside_what_others_put_there(
+    nanocv: Command, package: Path, tmp_path: Path
+) -> None:
+    graph, site = write_graph(tmp_path / "model.onnx"), tmp_path / "site"
+    site.mkdir()
+    (site / "CNAME").write_text("mine")
+    for _ in range(2):
+        assert nanocv("export", "web", "--model", graph, "--out", site, "--runtime", package).code == 0
+        (site / "index.html").unlink()  # as if it had been interrupted
+    assert (site / "CNAME").read_text() == "mine"
+
+
 def test_the_module_in_the_servers_place_offers_what_the_servers_does() -> None:
     offered = [set(re.findall(r"^export (?:async )?(?:function|class) (\w+)", (folder / "models.js").read_text(), re.M))
                for folder in (PAGE, OWN)]  # fmt: skip
