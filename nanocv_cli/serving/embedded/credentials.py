@@ -40,7 +40,10 @@ class Credentials:
 
     def __init__(self, files: CredentialFiles, say: Callable[[str], None]) -> None:
         self._files, self._say = files, say
-        self.guard = Guard(read_keys(files.keys) if files.keys else None)
+        keys = read_keys(files.keys) if files.keys else None
+        self.guard = Guard(keys)
+        if keys is not None and not keys:
+            say(f"{files.keys} holds no keys, so nobody is let in; nanocv serve key adds one, SIGHUP has it read")
         self.certificates = Certificates(files.tls) if files.tls else None
 
     @property
@@ -58,7 +61,7 @@ class Credentials:
     def _reload_keys(self, path: Path) -> str:
         keys = read_keys(path)
         self.guard.replace(keys)
-        return f"{len(keys)} keys"
+        return f"{len(keys)} {'key' if len(keys) == 1 else 'keys'}"
 
     def _reload_certificates(self, path: Path) -> str:
         assert self.certificates is not None

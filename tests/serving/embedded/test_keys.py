@@ -406,3 +406,13 @@ def test_beyond_loopback_nobody_is_let_in_without_a_key_unless_that_is_said(tmp_
     for more in (["--insecure"], ["--key-file", str(tmp_path / "keys.txt")]) if engine == "embedded" else ():
         outcome = run_nanocv("serve", "run", "--repository", tmp_path, "--host", "0.0.0.0", *more)
         assert outcome.code == 1 and "holds no model" in outcome.err
+
+
+def test_a_file_without_a_key_is_said_to_let_nobody_in(tmp_path: Path) -> None:
+    file, said = tmp_path / "keys.txt", list[str]()
+    file.touch()
+    credentials = Credentials(CredentialFiles(file), said.append)
+    assert credentials.guard.has_keys and len(said) == 1 and "nobody is let in" in said[0]
+    add_key(file, "laptop", ["infer"], None)
+    credentials.reload()
+    assert said[1].endswith("was read again: 1 key")
