@@ -9,7 +9,7 @@ INSTALLED := $(VENV)/.installed
 demo: $(VENV)/.demo  ## from nothing to an answer: flowers drawn, LeNet trained, measured and exported, one image inferred
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh scripts/demo.sh
 
-quick: $(INSTALLED) lint  ## linters, types, layers, and the tests that take a moment: under 2 minutes on 2 cores
+quick: $(INSTALLED) lint  ## linters, types, layers, and the tests that take a moment: 3 minutes on 2 cores
 	$(BIN)/pytest -n 2 --dist worksteal -m "not slow"
 
 # `TRITON=1 make test` tests against a real Triton too: 1 GB of packages, which exist for this platform alone.
