@@ -263,9 +263,9 @@ def test_abandoned_requests_never_run_and_leave_their_place(scheduler: Opened, i
 
 
 def test_a_late_request_may_be_abandoned_too(scheduler: Opened, instances: Instances) -> None:
-    opened = scheduler(Rules(batching=True, max_batch=1, timeout_ns=10 * MS, reject_late=False))
+    opened = scheduler(Rules(batching=True, max_batch=1, timeout_override=True, reject_late=False))
     occupied(opened, instances)
-    late = job("late")
+    late = job("late", timeout_ns=10 * MS)  # the others wait as long as it takes
     opened.submit(late)
     time.sleep(0.05)
     opened.submit(job("punctual"))
