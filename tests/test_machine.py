@@ -112,3 +112,24 @@ def test_many_threads_share_two_arenas() -> None:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.count("<heap nr=")
 
     assert arenas("shared") <= 2 < arenas("apart")
+
+
+HOLES_BETWEEN_BLOCKS = """
+import ctypes
+import psutil
+from nanocv_cli.machine import return_freed_memory
+libc, memory = ctypes.CDLL(None), psutil.Process().memory_info
+libc.malloc.restype, libc.free.argtypes = ctypes.c_void_p, (ctypes.c_void_p,)
+blocks = [libc.malloc(60_000) for _ in range(2000)]
+[ctypes.memset(block, 1, 60_000) for block in blocks]
+[libc.free(block) for block in blocks[:-1]]
+before = memory().rss
+return_freed_memory()
+print(before - memory().rss)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another malloc returns memory in its own way")
+def test_memory_that_lies_free_between_blocks_in_use_is_returned() -> None:
+    done = subprocess.run([sys.executable, "-c", HOLES_BETWEEN_BLOCKS], capture_output=True, text=True, check=True)
+    assert int(done.stdout) > 100_000_000

@@ -14,7 +14,7 @@ from typing import Any
 import uvloop
 
 from nanocv_cli.errors import ModelError, NanocvError, ServingError
-from nanocv_cli.machine import share_freed_memory
+from nanocv_cli.machine import return_freed_memory, share_freed_memory
 from nanocv_cli.serving.embedded.access import Access
 from nanocv_cli.serving.embedded.background import SmallestFirstExecutor
 from nanocv_cli.serving.embedded.budget import Budget
@@ -38,6 +38,7 @@ DRAIN_SECONDS = 20.0
 # A thread that waits for the interpreter gets it after this long: with the default of 5 ms a finished batch would wait
 # longer for its next one than it ran.
 SWITCH_SECONDS = 0.0005
+TRIM_SECONDS = 30.0
 Fingerprint = tuple[tuple[str, int, int, int], ...]
 
 
@@ -136,6 +137,13 @@ async def watch(library: Library, seconds: float, known: dict[str, Fingerprint],
             say(f"the repository could not be looked at: {first_line(error)}")
 
 
+async def trim_memory(seconds: float) -> None:
+    """Every `seconds` returns what lies free to the system, so that the highest tide of requests is not what stays."""
+    while True:
+        await asyncio.sleep(seconds)
+        await asyncio.to_thread(return_freed_memory)
+
+
 def fingerprints(library: Library) -> dict[str, Fingerprint]:
     """What tells a changed entry: every file's name, inode, size and time."""
     return {name: _fingerprint(library.repository / name) for name in library.entries()}
@@ -171,6 +179,8 @@ async def _serve(
             if settings.control == "poll":
                 watching = asyncio.create_task(watch(library, settings.poll_seconds, known, say))
                 open_parts.callback(watching.cancel)
+            trimming = asyncio.create_task(trim_memory(TRIM_SECONDS))
+            open_parts.callback(trimming.cancel)
             started(Addresses(ports.host, *found))
             await stopping.wait()
             say("stopping: answering what is in flight")
