@@ -13,7 +13,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from nanocv_cli.output import tell
+from nanocv_cli.errors import NanocvError
+from nanocv_cli.output import say_failure, tell
 from tests.serving.soak import verdict
 from tests.serving.soak.run import Plan, soak
 
@@ -30,10 +31,14 @@ def main() -> int:
     parser.add_argument("--report", type=Path, metavar="FILE", help="a soak.jsonl, finished or not: nothing is run")
     arguments = parser.parse_args()
     file = arguments.report
-    if not file:
-        plan = Plan(arguments.minutes, arguments.share, arguments.seed, shipped=SHIPPED)
-        file = soak(plan, arguments.out)
-    found = verdict.read(file)
+    try:
+        if not file:
+            plan = Plan(arguments.minutes, arguments.share, arguments.seed, shipped=SHIPPED)
+            file = soak(plan, arguments.out)
+        found = verdict.read(file)
+    except NanocvError as error:
+        say_failure(error)
+        return error.exit_code
     tell(*verdict.figures(found), f"curve: {verdict.draw(found, file.with_suffix('.png'))}")
     faults = verdict.faults(found)
     tell(*(f"fault: {fault}" for fault in faults), "verdict: " + ("not passed" if faults else "passed"))

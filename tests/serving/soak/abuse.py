@@ -36,6 +36,8 @@ PATHS = (
 )  # fmt: skip
 IMAGES = image_files()
 
+ABUSE_ROUNDS = "rounds of abuse"
+
 Abuse = Callable[[KeyedServer, random.Random], None]
 
 
@@ -45,7 +47,7 @@ def abuse(server: KeyedServer, phase_seconds: float, tally: Tally, pace: Pace, s
     Args:
         server: whom.
         phase_seconds: how long one sort of them is at it.
-        tally: counts phases by name, and failures to abuse: whoever cannot connect finds no server.
+        tally: counts phases, rounds of all of them, and failures to abuse: whoever cannot connect finds no server.
         pace: how often.
         seed: of the order, and of what is sent.
     """
@@ -63,6 +65,7 @@ def abuse(server: KeyedServer, phase_seconds: float, tally: Tally, pace: Pace, s
                 tally.failed("abuse failed", f"{name}: {type(error).__name__}: {first_line(error)}")
             if pace.is_over:
                 return
+        tally.did(ABUSE_ROUNDS)
 
 
 def _attack(habit: Habit, server: KeyedServer, seconds: float, pace: Pace, chance: random.Random) -> None:
@@ -74,7 +77,7 @@ def _attack(habit: Habit, server: KeyedServer, seconds: float, pace: Pace, chanc
     ]
     end, turn = time.monotonic() + seconds, 0
     try:
-        while time.monotonic() < end and not pace.wait(STEP_SECONDS):
+        while (not turn or time.monotonic() < end) and not pace.wait(STEP_SECONDS):
             for one in crowd:
                 if not one.is_closed:
                     one.step()
@@ -87,7 +90,9 @@ def _attack(habit: Habit, server: KeyedServer, seconds: float, pace: Pace, chanc
 
 
 def _again_and_again(single: Abuse, server: KeyedServer, seconds: float, pace: Pace, chance: random.Random) -> None:
+    """At least once, however short the phase is."""
     end = time.monotonic() + seconds
+    single(server, chance)
     while time.monotonic() < end and not pace.wait(PAUSE):
         single(server, chance)
 

@@ -23,12 +23,13 @@ from tests.serving.soak.pace import Pace
 from tests.serving.soak.questions import BROKEN, LOADED_AGAIN, PASSING, doubled
 
 HANGUP_SECONDS = 20.0
+MANAGING_ROUNDS = "rounds of managing"
 
 Act = Callable[[KeyedServer, Client, random.Random], None]
 
 
 def manage(server: KeyedServer, repository: Path, pause: float, tally: Tally, pace: Pace, seed: int) -> None:
-    """Does one of its acts after each pause, until the soak ends; counts them by name.
+    """Does one of its acts after each pause, until the soak ends; counts them by name, and rounds of all.
 
     Args:
         server: under explicit control.
@@ -55,6 +56,8 @@ def manage(server: KeyedServer, repository: Path, pause: float, tally: Tally, pa
             tally.failed("managing failed", f"{act.__name__}: {type(error).__name__}: {first_line(error)}")
         finally:
             client.raw.close()
+        if not to_do:
+            tally.did(MANAGING_ROUNDS)
 
 
 def load_again(server: KeyedServer, client: Client, chance: random.Random) -> None:

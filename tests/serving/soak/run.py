@@ -16,16 +16,17 @@ import psutil
 
 from nanocv_cli.config.project import project_root
 from nanocv_cli.serving.launch import started
-from tests.serving.soak.abuse import abuse
+from tests.serving.soak.abuse import ABUSE_ROUNDS, abuse
 from tests.serving.soak.honest import WAYS, Tally, ask_on
 from tests.serving.soak.keyed import KeyedServer, make_key
-from tests.serving.soak.managing import manage
+from tests.serving.soak.managing import MANAGING_ROUNDS, manage
 from tests.serving.soak.pace import Pace
 from tests.serving.soak.questions import Questions, write_repository
 
 # Much smaller than by default, with an equal share that suffices for every honest request.
 BOUNDS = ("--max-message-mb", "1", "--max-json-mb", "1", "--max-in-flight-mb", "32")
 ADJUST_SECONDS = 1.0
+WARM_UP_SECONDS = 0.05  # of one sort of abuse, and between two acts
 SETTLED_SECONDS, SETTLE_SECONDS = 1.0, 120.0  # the server closes idle connections after 75
 
 
@@ -41,7 +42,6 @@ class Plan:
         sample_seconds: between two lines about the server.
         phase_seconds: of one sort of abuse.
         manage_seconds: between two acts of who runs the server.
-        warm_seconds: for which all are at work before anything is counted.
     """
 
     minutes: float
@@ -51,7 +51,6 @@ class Plan:
     sample_seconds: float = 10.0
     phase_seconds: float = 10.0
     manage_seconds: float = 3.0
-    warm_seconds: float = 10.0
 
 
 def soak(plan: Plan, folder: Path) -> Path:
@@ -109,11 +108,12 @@ def _at_work(
 
 
 def _warm(server: KeyedServer, questions: Questions, repository: Path, plan: Plan) -> None:
-    """All that is opened at first use is open before anything is counted."""
+    """Has all do everything once: what is opened at first use is open before anything is counted."""
     tally, pace = Tally(), Pace(0.0, server.pid)
-    quick = replace(plan, phase_seconds=0.1, manage_seconds=0.1)
+    quick = replace(plan, phase_seconds=WARM_UP_SECONDS, manage_seconds=WARM_UP_SECONDS)
     with _at_work(server, repository, questions, quick, tally, pace):
-        time.sleep(plan.warm_seconds)
+        while not all(tally.counts[rounds] for rounds in (ABUSE_ROUNDS, MANAGING_ROUNDS)):
+            time.sleep(WARM_UP_SECONDS)
 
 
 def _sample(process: psutil.Process, plan: Plan, tally: Tally, pace: Pace, lines: IO[str]) -> None:

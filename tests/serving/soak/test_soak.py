@@ -9,6 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from nanocv_cli.errors import NanocvError
 from tests.serving.soak import verdict
 from tests.serving.soak.managing import catches
 from tests.serving.soak.run import Plan, soak
@@ -18,11 +19,11 @@ SECONDS = 4
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> verdict.Soak:
-    plan = Plan(SECONDS / 60, sample_seconds=0.5, phase_seconds=0.2, manage_seconds=0.1, warm_seconds=1)
+    plan = Plan(SECONDS / 60, sample_seconds=0.5, phase_seconds=0.2, manage_seconds=0.1)
     return verdict.read(soak(plan, tmp_path_factory.mktemp("soak")))
 
 
-@pytest.mark.slow(10)
+@pytest.mark.slow(20)
 def test_every_honest_answer_is_right_and_nothing_is_left(found: verdict.Soak, tmp_path: Path) -> None:
     assert verdict.faults(found) == []
     assert found.end["counts"]["right"] > 0
@@ -32,11 +33,12 @@ def test_every_honest_answer_is_right_and_nothing_is_left(found: verdict.Soak, t
 
 
 def line(rss: int, minute: float) -> dict[str, object]:
-    return {"rss": rss, "seconds": 60 * minute}
+    held = {"rss": rss, "descriptors": 25, "threads": 12}
+    return {**held, "seconds": 60 * minute, "share": 0.3, "p50_ms": None, "p99_ms": None, "counts": {"right": 5}}
 
 
 WHOLE = verdict.Soak(
-    {"minutes": 60.0, "descriptors": 20, "threads": 10},
+    {"minutes": 60.0, "revision": "1", "rss": 800, "descriptors": 20, "threads": 10},
     [line(900 if minute < 10 else 1000 if minute < 50 else 1040, minute) for minute in range(60)],
     {"descriptors": 20, "threads": 10, "counts": {"right": 5}, "failures": [], "log": []},
 )
@@ -58,11 +60,31 @@ def test_a_soak_without_fault() -> None:
         ({"end": WHOLE.end | {"counts": {}}}, "no honest client was answered"),
         ({"end": WHOLE.end | {"log": ["a request failed in the server: KeyError"]}}, "KeyError"),
         ({"end": {}}, "the soak was not ended"),
+        ({"samples": []}, "growth of memory: too short to tell"),
+        ({"samples": [line(1000, 1)]}, "growth of memory: too short to tell"),
     ],
 )
 def test_what_did_not_hold_is_said(changed: dict[str, object], words: str) -> None:
     faults = verdict.faults(dataclasses.replace(WHOLE, **changed))  # type: ignore[arg-type]
     assert any(words in fault for fault in faults), faults
+
+
+def test_a_report_of_a_soak_that_has_just_begun(tmp_path: Path) -> None:
+    """Neither samples nor latencies need be there yet."""
+    for number in (0, 1, 2):
+        begun = dataclasses.replace(WHOLE, samples=WHOLE.samples[1 : 1 + number], end={})
+        figures = verdict.figures(begun)
+        assert any(line.startswith("latency") and line.count("too short to tell") == 2 for line in figures)
+        assert any("under load; too short to tell" in line for line in figures) == (number < 2)
+    assert verdict.draw(dataclasses.replace(WHOLE, samples=[]), tmp_path / "curve.png").exists()
+
+
+def test_a_report_of_what_has_counted_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "soak.jsonl"
+    for words in ("is not there", "still warming up"):
+        with pytest.raises(NanocvError, match=words):
+            verdict.read(file)
+        file.touch()
 
 
 @pytest.mark.skipif(not psutil.LINUX, reason="only Linux tells which signals a process catches")
