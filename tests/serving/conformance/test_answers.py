@@ -5,6 +5,7 @@ import json
 import threading
 import time
 import urllib.request
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -23,8 +24,10 @@ X = np.array([[1, 2, 3, 4]], np.uint8)
 
 
 @pytest.fixture(params=PROTOCOLS)
-def client(request: pytest.FixtureRequest, engine: Engine) -> Client:
-    return Client(engine.server, request.param)
+def client(request: pytest.FixtureRequest, engine: Engine) -> Iterator[Client]:
+    client = Client(engine.server, request.param)
+    yield client
+    client.raw.close()
 
 
 def test_an_answer(client: Client, doubling: str) -> None:
