@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 import typer
 import yaml
-from jsonschema import Draft7Validator, Draft201909Validator
 
 from nanocv_cli.app import app
 from nanocv_cli.serving.repository.entry import write_entry
@@ -24,15 +23,20 @@ from tests.serving.repository.entries import graph, settings
 
 DEPLOY = REPOSITORY / "deploy"
 SCHEMAS = Path(__file__).with_name("schemas")
-COMPOSE = Draft201909Validator(json.loads((SCHEMAS / "compose.json").read_text(encoding="utf-8")))
-INFERENCE_SERVICE = Draft7Validator(json.loads((SCHEMAS / "inference_service.json").read_text(encoding="utf-8")))
+# By whose schema a file is held against: in `schemas/`, and what reads schemas of that form.
+COMPOSE = ("compose.json", "Draft201909Validator")
+INFERENCE_SERVICE = ("inference_service.json", "Draft7Validator")
 
 
 def document(name: str) -> Any:
     return yaml.safe_load((DEPLOY / name).read_text(encoding="utf-8"))
 
 
-def errors(validator: Any, content: Any) -> list[str]:
+def errors(schema: tuple[str, str], content: Any) -> list[str]:
+    import jsonschema  # takes seconds, which would be spent whenever tests are collected
+
+    name, reader = schema
+    validator = getattr(jsonschema, reader)(json.loads((SCHEMAS / name).read_text(encoding="utf-8")))
     return [f"{list(error.absolute_path)}: {error.message}" for error in validator.iter_errors(content)]
 
 
