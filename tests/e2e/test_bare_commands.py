@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import REPOSITORY, draw_class_image, run_nanocv
+from tests.conftest import draw_class_image, run_nanocv
+from tests.e2e.clones import clone_repository
 
 pytestmark = pytest.mark.slow(60)
 
@@ -30,20 +31,13 @@ BARE = (
     "eval",
     "data check",
 )
-FEW = {"train: 1600": "train: 32", "val: 200": "val: 8", "test: 400": "test: 16"}
+FEW = {"configs/data/flowers.yaml": {"train: 1600": "train: 32", "val: 200": "val: 8", "test: 400": "test: 16"}}
 
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A clone as it comes, but for a set that is drawn in a second; the current folder of all these tests."""
-    folder = tmp_path_factory.mktemp("bare") / "nanocv"
-    subprocess.run(["git", "clone", "--quiet", str(REPOSITORY), str(folder)], check=True)
-    config = folder / "configs" / "data" / "flowers.yaml"
-    text = config.read_text()
-    for many, few in FEW.items():
-        assert many in text
-        text = text.replace(many, few)
-    config.write_text(text)
+    folder = clone_repository(tmp_path_factory.mktemp("bare") / "nanocv", FEW)
     draw_class_image("red", 0).save(folder / "img.png")
     with contextlib.chdir(folder):
         yield folder
