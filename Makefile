@@ -88,4 +88,4 @@ $(INSTALLED): pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) .audit .triton .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) .audit .triton .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache sbom.json
