@@ -39,6 +39,7 @@ class Mixed(nn.Module):
             norm.running_var.uniform_(0.5, 2.0)
         with torch.no_grad():
             self.norm.weight[2] = 0.0
+            self.last.weight *= 4  # one class stands out
 
     def forward(self, images: Tensor) -> tuple[Tensor]:
         x = self.norm(self.first(images.permute(0, 3, 1, 2).float() / 255.0)).relu()
@@ -71,11 +72,16 @@ def test_the_graph_says_what_the_network_says_in_whole_numbers(tmp_path: Path, b
 
     (tmp_path / "model.onnx").write_bytes(graph.SerializeToString())
     expected = network(torch.from_numpy(images))[0].detach().numpy()
+    first, second = np.sort(expected, axis=1).T[:-3:-1]
+    assert (first - second > 0.5).all()
     exact = Graph(tmp_path / "model.onnx", whole_numbers=False)
     np.testing.assert_allclose(exact.run(images)["probabilities"], expected, atol=2e-3)
     for engine in (Graph(tmp_path / "model.onnx"), OpenVinoGraph(tmp_path / "model.onnx")):
-        answered = engine.run(images)["probabilities"]  # how close depends on the processor's int8 instructions
-        assert answered.shape == expected.shape and np.isfinite(answered).all()
+        answered = engine.run(images)["probabilities"]
+        # Processors without instructions for int8 sum pairs of products in 16 bits, which cuts off the largest.
+        np.testing.assert_allclose(answered, expected, atol=0.3)
+        np.testing.assert_array_equal(answered.argmax(1), expected.argmax(1))
+        np.testing.assert_allclose(answered.sum(1), 1, atol=1e-3)
 
 
 def test_many_shortcuts_are_walked_once() -> None:
