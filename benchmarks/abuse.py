@@ -57,7 +57,7 @@ def asking(server: Server) -> Iterator[dict[str, list[float]]]:
             thread.join()
 
 
-def row(server: Server, name: str, seconds: float, attack: contextlib.AbstractContextManager[None]) -> str:
+def row(server: Server, name: str, seconds: float, attack: contextlib.AbstractContextManager[object]) -> str:
     """One line of the table: what the attack cost."""
     process = psutil.Process(server.pid)
     before, used = process.memory_info().rss, sum(process.cpu_times()[:2])

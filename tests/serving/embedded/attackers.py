@@ -137,11 +137,15 @@ GRPC = (calling, calling_in_part, streaming, never_taking, no_preface)
 
 
 class Attacker:
-    """One connection that follows a habit, and comes back when it is closed."""
+    """One connection that follows a habit, and comes back when it is closed.
+
+    Attributes:
+        sent: bytes, on all its connections.
+    """
 
     def __init__(self, address: str, habit: Habit) -> None:
         self._host, port = address.split(":")
-        self._port, self._habit = int(port), habit
+        self._port, self._habit, self.sent = int(port), habit, 0
         self.connect()
 
     def connect(self) -> None:
@@ -164,7 +168,8 @@ class Attacker:
                     pass
                 self.close()
             if self._unsent:
-                self._unsent = self._unsent[self._socket.send(self._unsent) :]
+                size = self._socket.send(self._unsent)
+                self._unsent, self.sent = self._unsent[size:], self.sent + size
             elif self._socket.recv(1, socket.MSG_PEEK) == b"":
                 self.close()
         except BlockingIOError:
@@ -179,7 +184,7 @@ class Attacker:
 
 
 @contextlib.contextmanager
-def attackers(server: Server, habit: Habit, number: int) -> Iterator[None]:
+def attackers(server: Server, habit: Habit, number: int) -> Iterator[list[Attacker]]:
     """Has so many attackers at work, in one thread, for as long as the context lasts; they are there when it begins."""
     address = server.grpc if habit in (*GRPC, *FLOODS) else server.metrics if habit in METRICS else server.http
     crowd = [Attacker(address, habit) for _ in range(number)]
@@ -204,7 +209,7 @@ def attackers(server: Server, habit: Habit, number: int) -> Iterator[None]:
     thread = threading.Thread(target=attack)
     thread.start()
     try:
-        yield
+        yield crowd
     finally:
         done.set()
         thread.join()
