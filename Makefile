@@ -58,21 +58,21 @@ triton: .triton/.installed  ## a real Triton server in an environment of its own
 	touch $@
 
 bench: $(INSTALLED)  ## the figures that docs/figures.md quotes, as ratios measured in one run
-	$(BIN)/python benchmarks/startup.py
-	$(BIN)/python benchmarks/infer.py
-	$(BIN)/python benchmarks/train.py
-	$(BIN)/python benchmarks/serving.py --all
-	$(BIN)/python benchmarks/saturation.py --out .cache/saturation.png
-	$(BIN)/python benchmarks/served.py
-	$(BIN)/python benchmarks/instances.py
-	$(BIN)/python benchmarks/sampling.py
-	$(BIN)/python benchmarks/engines.py
-	$(BIN)/python benchmarks/analysis.py
+	$(BIN)/python -m benchmarks.startup
+	$(BIN)/python -m benchmarks.infer
+	$(BIN)/python -m benchmarks.train
+	$(BIN)/python -m benchmarks.serving --all
+	$(BIN)/python -m benchmarks.saturation --out .cache/saturation.png
+	$(BIN)/python -m benchmarks.served
+	$(BIN)/python -m benchmarks.instances
+	$(BIN)/python -m benchmarks.sampling
+	$(BIN)/python -m benchmarks.engines
+	$(BIN)/python -m benchmarks.analysis
 
 # With PYTHON's own packages: those that a machine with a GPU has beside its driver.
 gpu:  ## on a machine with a CUDA device: its tests, and the figures that docs/gpu.md quotes
 	$(PYTHON) -m pytest -m gpu tests/training/test_on_gpu.py
-	$(PYTHON) benchmarks/gpu.py
+	$(PYTHON) -m benchmarks.gpu
 	$(PYTHON) -m nanocv_cli.app analyze flops --model resnet18 --gpu local --measure --device cuda --batch-sizes 32 --top 12
 
 # A demonstration trains and exports; it serves nothing and checks no code.

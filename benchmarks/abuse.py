@@ -1,6 +1,6 @@
 """What attacks on the embedded server cost it, and those who are served beside them.
 
-    python benchmarks/abuse.py [--attackers 8] [--seconds 1] [--only NAME ...]
+    python -m benchmarks.abuse [--attackers 8] [--seconds 1] [--only NAME ...]
 
 Each habit of the tests' attackers is at work for a while, on so many connections, fifty times a second each. Beside it
 two clients, one by HTTP and one by gRPC, ask and check every answer, each on a new connection. The first row is the

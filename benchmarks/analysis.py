@@ -1,7 +1,7 @@
 """How far the predicted time is from the measured one, on this machine, for models of all kinds.
 
-python benchmarks/analysis.py            # torch on the CPU, fp32
-python benchmarks/analysis.py --device cuda --dtype fp16
+python -m benchmarks.analysis            # torch on the CPU, fp32
+python -m benchmarks.analysis --device cuda --dtype fp16
 """
 
 import argparse

@@ -5,7 +5,7 @@ JSON head, takes the bytes behind it as the input, runs the graph in one thread 
 outputs as bytes. It checks nothing, counts nothing and batches nothing.
 
     BARE_GRAPH=model.onnx BARE_THREADS=1 uvicorn --app-dir benchmarks bare_infer:app
-    BARE_GRAPH=model.onnx BARE_THREADS=1 python benchmarks/bare_infer.py PORT
+    BARE_GRAPH=model.onnx BARE_THREADS=1 python -m benchmarks.bare_infer PORT
 """
 
 import asyncio

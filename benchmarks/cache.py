@@ -1,6 +1,6 @@
 """How fast a training set of 12-megapixel JPEGs is cached, beside a bare loop, and what each image's time goes on.
 
-    python benchmarks/cache.py [--small FOLDER] [--images 16] [--size 224] [--rounds 3]
+    python -m benchmarks.cache [--small FOLDER] [--images 16] [--size 224] [--rounds 3]
 
 The images are made here from the JPEGs of `--small`. The loop decodes them with a thread for each processor by Pillow
 at a reduced scale and resizes them: no checks, no file written. Both run by turns; medians are compared. The shares
@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from infer import enlarge
 from PIL import Image
 
+from benchmarks.infer import enlarge
 from nanocv_cli.data.cache import cached_split
 from nanocv_cli.data.dataset import Sample
 from nanocv_cli.images.resize import JPEG_SUFFIXES, open_square

@@ -1,6 +1,6 @@
 """Images a second: `nanocv infer` in one process beside `--engine ray` on this machine, in alternating rounds.
 
-python benchmarks/cluster.py [--model REF] [--images 2000]
+python -m benchmarks.cluster [--model REF] [--images 2000]
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """How much faster than ONNX Runtime in fp32 other engines and precisions answer, as ratios, beside the bars.
 
-    python benchmarks/engines.py [--model REF ...] [--int8 FOLDER] [--batch-sizes 1,8] [--threads 2] [--rounds 9]
+    python -m benchmarks.engines [--model REF ...] [--int8 FOLDER] [--batch-sizes 1,8] [--threads 2] [--rounds 9]
                                  [--max-drop 1] [--profile]
 
 All variants of a model run by turns, so that whatever else the machine does meets all alike; medians are compared, and

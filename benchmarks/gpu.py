@@ -1,6 +1,6 @@
 """What a GPU makes of training and evaluation: a whole step against a bare loop, and whether it computes as a CPU does.
 
-    python benchmarks/gpu.py [--models lenet,resnet18] [--seconds 0.7] [--json FILE]
+    python -m benchmarks.gpu [--models lenet,resnet18] [--seconds 0.7] [--json FILE]
 
 Images are random; nothing is downloaded. The whole step reads a cache in memory as `nanocv train` does: rows gathered,
 copied, augmented, learnt from, with everything the recipe asks for. The bare loop repeats network, loss and optimiser

@@ -1,6 +1,6 @@
 """How fast `nanocv infer` goes through folders of photographs, beside the best script of twenty lines.
 
-    python benchmarks/infer.py [--model REF] [--small FOLDER] [--large 60] [--rounds 5]
+    python -m benchmarks.infer [--model REF] [--small FOLDER] [--large 60] [--rounds 5]
 
 Two folders: JPEGs of 12 megapixels, made here from those of `--small`, and those of `--small` as they are. The script
 decodes with as many threads as there are processors, JPEGs at a reduced scale, while the graph answers the batch
@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from startup import medians_by_turns, say
 
+from benchmarks.startup import medians_by_turns, say
 from nanocv_cli.config.project import project_root
 from nanocv_cli.engine.reference import find_graph
 from nanocv_cli.errors import NanocvError

@@ -1,6 +1,6 @@
 """One, two and four instances of a model on the embedded server, by each engine: throughput and p99, as ratios.
 
-    python benchmarks/instances.py [--model REF] [--max-batch 4] [--concurrency 8] [--rounds 3]
+    python -m benchmarks.instances [--model REF] [--max-batch 4] [--concurrency 8] [--rounds 3]
 
 `divided` is what the server does where an entry names no threads: its instances share the processors. With `all` each
 instance has as many threads as there are processors. One server holds all of them, and they are asked in turn, so that

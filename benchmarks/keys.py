@@ -1,6 +1,6 @@
 """What keys, TLS and the access log cost a server: processor time of its process for each request, of four in turn.
 
-    python benchmarks/keys.py
+    python -m benchmarks.keys
 
 The servers differ in nothing else: one has none of them, one asks for a key, one for a key by TLS, one writes a line of
 JSON for each request. All serve a graph that costs next to nothing. In each round all take their short turn by HTTP and

@@ -3,7 +3,7 @@
 Draws class folders of small JPEGs, hard links of a hundred, and starts a fresh process for each size, which reads the
 set, takes its fingerprint, opens the cache (made before, unless `--no-cache`: then images stream), and makes a batch.
 
-    python benchmarks/listing.py --images 10000 100000 1000000
+    python -m benchmarks.listing --images 10000 100000 1000000
 
 Without the cache a million images take about a minute. Memory is what the process holds for itself when the batch is
 made, beyond what it held after its imports; pages of the cache, which the system takes back, are not its own.

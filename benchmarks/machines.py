@@ -1,6 +1,6 @@
 """What several processes of one machine cost and bring: one and two train the same, in turn.
 
-    python benchmarks/machines.py --rounds 3
+    python -m benchmarks.machines --rounds 3
 
 Prints medians: seconds until the first epoch begins, of a training epoch's steps, and of what is between epochs
 (validation, saving); and how far the losses are apart. Without batch norm over both processes they differ, so it is on.

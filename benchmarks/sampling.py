@@ -1,6 +1,6 @@
 """How much more than the network's own arithmetic sampling takes, as a ratio.
 
-    python benchmarks/sampling.py [--model nanoflow] [-n 16] [--steps 12] [--rounds 7]
+    python -m benchmarks.sampling [--model nanoflow] [-n 16] [--steps 12] [--rounds 7]
 
 By turns in ONNX Runtime: images by the exported graph, which holds the whole sampler, and the bare network called in
 a Python loop just as often, with the same batches. Medians are compared.

@@ -1,6 +1,6 @@
 """Throughput and latency from 1 to 256 clients, of the embedded server and of Triton, as one picture.
 
-    python benchmarks/saturation.py [--model REF] [--max-batch 4] [--out saturation.png]
+    python -m benchmarks.saturation [--model REF] [--max-batch 4] [--out saturation.png]
 
 A server that is asked for more than it can do shall go on answering as many as it can: what its throughput falls by
 beyond its best is printed. The servers have the first processor and the clients the second, where the system can pin
@@ -16,9 +16,9 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
-from served import pinned, processors
-from serving import TENSORS, BareLoop, Setting, of_server, say
 
+from benchmarks.served import pinned, processors
+from benchmarks.serving import TENSORS, BareLoop, Setting, of_server, say
 from nanocv_cli.bench.measure import Figures, Plan
 from nanocv_cli.bench.payload import build_payload
 from nanocv_cli.bench.server_api import ServerApi

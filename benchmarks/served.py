@@ -1,6 +1,6 @@
 """What the embedded server keeps of an engine's pace: its throughput over that of a bare loop of the same engine.
 
-    python benchmarks/served.py [--model REF] [--int8 FILE] [--batch-sizes 1,8] [--rounds 5]
+    python -m benchmarks.served [--model REF] [--int8 FILE] [--batch-sizes 1,8] [--rounds 5]
 
 The server, and the loop, have the first processor that this process may use, the clients another, where the system can
 pin them (Linux); all take turns, and medians are compared. `work` is the same ratio by processor time of an image: on a

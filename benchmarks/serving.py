@@ -1,8 +1,8 @@
 """One graph served in several ways, in turn in one run: a bare loop, the embedded server, a real Triton, and others.
 
-    python benchmarks/serving.py --all                      # all settings that docs/figures.md quotes, in five minutes
-    python benchmarks/serving.py --pin --max-batch 4        # one setting
-    python benchmarks/saturation.py                         # the curve of 1 to 256 clients, as a PNG
+    python -m benchmarks.serving --all                      # all settings that docs/figures.md quotes, in five minutes
+    python -m benchmarks.serving --pin --max-batch 4        # one setting
+    python -m benchmarks.saturation                         # the curve of 1 to 256 clients, as a PNG
 
 All run the same graph with the same number of ONNX Runtime threads on this machine. A row is a protocol and an input:
 tensors over HTTP and gRPC, and JPEGs of 500 KB as they are, of which the bare loop decodes each by the function that
@@ -33,9 +33,9 @@ import numpy as np
 import onnxruntime
 import psutil
 from PIL import Image
-from rivals import bare_infer, litserve, mlserver, perf_analyzer
-from served import pinned, processors
 
+from benchmarks.rivals import bare_infer, litserve, mlserver, perf_analyzer
+from benchmarks.served import pinned, processors
 from nanocv_cli.bench.load import Connection, GrpcConnection, HttpConnection
 from nanocv_cli.bench.measure import Figures, Plan, measure
 from nanocv_cli.bench.payload import Payload, as_grpc, as_http, build_payload

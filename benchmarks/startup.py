@@ -1,6 +1,6 @@
 """How fast the command line starts, as ratios to the least that Python needs for the same work.
 
-    python benchmarks/startup.py [--model REF] [--runs 15]
+    python -m benchmarks.startup [--model REF] [--runs 15]
 
 Two pairs of commands run by turns, so that whatever else the machine does meets both alike; medians are compared.
 `infer` answers one image, in a fresh process with warm file caches, beside a bare script that opens, resizes and runs

@@ -1,6 +1,6 @@
 """nanocv's whole training step against a bare loop, and against the recipes by which others train classifiers.
 
-    python benchmarks/train.py [--models lenet,nanoseg] [--rounds 3] [--seconds 2] [--threads 1] [--profile]
+    python -m benchmarks.train [--models lenet,nanoseg] [--rounds 3] [--seconds 2] [--threads 1] [--profile]
 
 All loops of a model train the same network on the CPU, in the same precision and batches, in turn; figures are medians
 of images per second, and of the ratios of each round: by the clock, and by processor time, that of workers included,
@@ -35,12 +35,12 @@ from unittest.mock import patch
 
 import psutil
 import torch
-from gpu import CLASSES, MODELS, Case, Steps, config_of
 from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torchvision import datasets, transforms
 
+from benchmarks.gpu import CLASSES, MODELS, Case, Steps, config_of
 from nanocv_cli.data.batches import Batches
 from nanocv_cli.data.flowers.drawing import draw_image
 from nanocv_cli.machine import keep_freed_memory, usable_processors

@@ -1,6 +1,6 @@
 """How close a model in a browser (`nanocv export web`) comes to `nanocv infer`, over any images, and how fast it is.
 
-    python benchmarks/web.py FOLDER [--models lenet-flowers,nanospot-flowers,nanoseg-flowers] [--images 30] [--large 2]
+    python -m benchmarks.web FOLDER [--models lenet-flowers,nanospot-flowers,nanoseg-flowers] [--images 30] [--large 2]
 
 Debian's chromium without a window answers images of FOLDER, read by the page itself, and so does nanocv in this process
 by one thread. `--large` of them are there a second time with 12 megapixels: JPEGs of that size are decoded at a reduced
@@ -11,27 +11,24 @@ difference of the square that the graph reads, of 255; the graph's time, the med
 
 import argparse
 import base64
-import shutil
 import statistics
 import sys
 import tempfile
-import threading
 import time
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from infer import enlarge
-from selenium import webdriver
 
+from benchmarks.infer import enlarge
 from nanocv_cli.api.model import Model
 from nanocv_cli.config.project import project_root
 from nanocv_cli.engine.engine import Engine, open_engine
 from nanocv_cli.engine.runtimes import DEFAULT, RunSettings
 from nanocv_cli.images.resize import SUFFIXES, open_square
 from nanocv_cli.web.folder import write_web_folder
+from tests.browser import CHROMIUM, DRIVER, start_browser
+from tests.web.sites import MOST_SECONDS, served
 
 ASK = """const [file, done] = arguments;
   (async () => {
@@ -57,6 +54,8 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=30)
     parser.add_argument("--large", type=int, default=2)
     arguments = parser.parse_args()
+    if CHROMIUM is None or DRIVER is None:
+        sys.exit("error: no chromium with its driver here\n  try: apt-get install chromium chromium-driver")
     found = sorted(path for path in arguments.folder.rglob("*") if path.suffix.lower() in SUFFIXES)
     if not found:
         sys.exit(f"error: no images in {arguments.folder}")
@@ -67,14 +66,14 @@ def main() -> None:
             enlarge(image, images[-1])
         columns = ("images", "first", "all", "score", "box, px", "mask", "square", "ms", "nanocv", "ratio")
         say("model".ljust(24) + "".join(name.rjust(12 if name == "square" else 9) for name in columns))
-        browser = chromium()
+        browser = start_browser()
+        browser.set_script_timeout(MOST_SECONDS)
         try:
             for model in arguments.models.split(","):
                 write_web_folder(model, Path(name) / "site")
-                with served(Path(name) / "site") as host:
+                with served(Path(name) / "site") as origin:
                     engine = open_engine(model, project_root(), RunSettings(DEFAULT, threads=1))
-                    compare(browser, f"http://127.0.0.1:{host.server_port}/", engine, images)
-                    host.shutdown()
+                    compare(browser, f"{origin}/", engine, images)
         finally:
             browser.quit()
 
@@ -110,32 +109,6 @@ def compare(browser: Any, page: str, engine: Engine, images: list[Path]) -> None
     browsers, own = statistics.median(theirs), statistics.median(ours)
     say(f"{model.card.name:24}{len(images):9}{first:9}{alike:9}{max(scores):9.4f}{max(boxes):9.2f}{max(masks):9.2%}"
         f"{max(squares):5} ({max(means):.2f}){browsers:9.1f}{own:9.1f}{browsers / own:9.1f}")  # fmt: skip
-
-
-def chromium() -> Any:
-    """Debian's chromium without a window."""
-    binary, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if binary is None or driver is None:
-        sys.exit("error: no chromium with its driver here\n  try: apt-get install chromium chromium-driver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = binary
-    for argument in ("--headless=new", "--disable-gpu", "--no-sandbox", "--disable-background-networking"):
-        options.add_argument(argument)
-    browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    browser.set_script_timeout(120)
-    return browser
-
-
-def served(folder: Path) -> ThreadingHTTPServer:
-    """A host of files that has begun to serve a folder."""
-
-    class Quiet(SimpleHTTPRequestHandler):
-        def log_message(self, format: str, *args: Any) -> None:
-            pass
-
-    host = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder)))
-    threading.Thread(target=host.serve_forever, daemon=True).start()
-    return host
 
 
 def say(line: str) -> None:

@@ -21,10 +21,21 @@ ARGUMENTS = (
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:
-    """Chromium without a window, and with its logs kept."""
-    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+    """One for all tests."""
+    pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
     if CHROMIUM is None or DRIVER is None:
         pytest.skip("no chromium with its driver here: apt-get install chromium chromium-driver")
+    driver = start_browser()
+    try:
+        yield driver
+    finally:
+        driver.quit()
+
+
+def start_browser() -> Any:
+    """Chromium without a window, and with its logs kept; who starts it quits it."""
+    from selenium import webdriver
+
     options = webdriver.ChromeOptions()
     options.binary_location = CHROMIUM
     for argument in ARGUMENTS:
@@ -32,11 +43,7 @@ def browser() -> Iterator[Any]:
     if os.geteuid() == 0:
         options.add_argument("--no-sandbox")  # chromium refuses to run as root with it
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
-    try:
-        yield driver
-    finally:
-        driver.quit()
+    return webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
 
 
 def opened(browser: Any, url: str, width: int = 1200) -> Any:
