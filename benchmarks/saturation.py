@@ -10,6 +10,7 @@ them (Linux). The rate of a bare loop on that processor is the dashed line.
 import argparse
 import contextlib
 import statistics
+import sys
 from pathlib import Path
 
 import matplotlib
@@ -26,6 +27,7 @@ from nanocv_cli.config.loader import resolve_serve
 from nanocv_cli.config.project import project_root
 from nanocv_cli.engine.reference import find_graph
 from nanocv_cli.errors import NanocvError
+from nanocv_cli.files import expect_writable, save_chart
 from nanocv_cli.machine import processor_name
 from nanocv_cli.serving.launch import serving
 
@@ -84,7 +86,7 @@ def draw(found: dict[str, Curve], bare: float, title: str, out: Path) -> None:
     latency.set_xticks(CLIENTS, [str(clients) for clients in CLIENTS])
     latency.minorticks_off()
     latency.legend(loc="upper left", fontsize="small", ncols=2)
-    figure.savefig(out, dpi=110)
+    save_chart(figure, out)
 
 
 def main() -> None:
@@ -95,7 +97,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("saturation.png"))
     given = parser.parse_args()
-    graph, setting = find_graph(given.model, project_root()), Setting(1, given.max_batch, pin=True)
+    try:
+        expect_writable(given.out)
+        graph = find_graph(given.model, project_root())
+    except NanocvError as error:
+        sys.exit(f"error: {error.message}\n  try: {error.hint}")
+    setting = Setting(1, given.max_batch, pin=True)
     found, bare = curves(graph, setting, given.rounds)
     say(f"{graph.name}, {processor_name()}, 1 thread, batches of up to {given.max_batch}; bare loop {bare:.0f} img/s")
     say(f"{'clients':>16}" + "".join(f"{clients:7}" for clients in CLIENTS))
