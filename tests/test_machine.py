@@ -85,6 +85,12 @@ def test_macos_names_are_those_of_linux() -> None:
     assert _macos_flags("machdep.cpu.leaf7_features: RDWRFSGS AVX2 AVX512VNNI\n") == {"avx2", "avx512_vnni"}
 
 
+def without_malloc_settings() -> dict[str, str]:
+    """The environment without what sets glibc's malloc, or puts another one in its place."""
+    ours = ("MALLOC_", "GLIBC_TUNABLES", "LD_PRELOAD")
+    return {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+
+
 ARENAS_OF_MANY_THREADS = """
 import ctypes, sys, threading
 from nanocv_cli.machine import share_freed_memory
@@ -107,9 +113,12 @@ libc.fflush(None)
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another malloc has no such arenas")
 def test_many_threads_share_two_arenas() -> None:
+    environment = without_malloc_settings()
+
     def arenas(how: str) -> int:
         command = [sys.executable, "-c", ARENAS_OF_MANY_THREADS, how]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.count("<heap nr=")
+        done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+        return done.stdout.count("<heap nr=")
 
     assert arenas("shared") <= 2 < arenas("apart")
 
@@ -131,5 +140,6 @@ print(before - memory().rss)
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another malloc returns memory in its own way")
 def test_memory_that_lies_free_between_blocks_in_use_is_returned() -> None:
-    done = subprocess.run([sys.executable, "-c", HOLES_BETWEEN_BLOCKS], capture_output=True, text=True, check=True)
+    command, environment = [sys.executable, "-c", HOLES_BETWEEN_BLOCKS], without_malloc_settings()
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     assert int(done.stdout) > 100_000_000
