@@ -1,6 +1,7 @@
 """What comes by a connection: heads and bodies of HTTP, JSON, tensors, gRPC's messages, compressed bodies."""
 
 import asyncio
+import contextlib
 import json
 import struct
 from types import SimpleNamespace
@@ -19,7 +20,7 @@ from nanocv_cli.serving.embedded.budget import Budget
 from nanocv_cli.serving.embedded.exchange import REQUEST_ID, TRACE_PARENT
 from nanocv_cli.serving.embedded.faults import Fault
 from nanocv_cli.serving.embedded.graph_settings import Setting
-from nanocv_cli.serving.embedded.grpc.codec import beside_tensors, decoded, parse_request, text_before_tensor
+from nanocv_cli.serving.embedded.grpc.codec import beside_tensors, decoded, fields, parse_request, text_before_tensor
 from nanocv_cli.serving.embedded.guard import INFER, Guard
 from nanocv_cli.serving.embedded.http import codec
 from nanocv_cli.serving.embedded.http.messages import HttpRequest, refused
@@ -89,6 +90,8 @@ def http_json(content: bytes) -> None:
 
 def grpc(content: bytes) -> None:
     """A `ModelInferRequest` as bytes; one for the model `one` has one tensor, and is known by what precedes that."""
+    with contextlib.suppress(Fault):
+        assert all(0 < start <= end <= len(content) for _, start, end in fields(content))
     try:
         beside = beside_tensors(content)
         assert 0 <= beside <= len(content)

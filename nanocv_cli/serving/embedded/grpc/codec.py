@@ -27,15 +27,15 @@ CONTENTS = {
     "FP64": "fp64_contents",
     "BYTES": "bytes_contents",
 }
-RAW_INPUTS = 7  # the field of `ModelInferRequest` that holds tensors as bytes
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
+RAW_INPUTS = 7 << 3 | BYTES  # the key of the field of `ModelInferRequest` that holds tensors as bytes
 
 
 def fields(content: bytes) -> Iterator[tuple[int, int, int]]:
-    """The fields of a message: the number of each, where its value begins, and where it ends.
+    """The fields of a message: the key of each (number and wire type), where its value begins, and where it ends.
 
     Raises:
-        Fault: there are too many, or it is no message.
+        Fault: there are too many, or it is no message: a value ends behind it, too.
     """
     place, end = 0, len(content)
     for _ in range(MOST_FIELDS):
@@ -52,7 +52,9 @@ def fields(content: bytes) -> Iterator[tuple[int, int, int]]:
             place = start + (8 if kind == FIXED64 else 4)
         else:
             raise Fault("the message cannot be decoded")
-        yield key >> 3, start, place
+        if place > end:
+            raise Fault("the message cannot be decoded")
+        yield key, start, place
     if place < end:
         raise Fault(f"the message holds more than {MOST_FIELDS:,} fields")
 
@@ -67,7 +69,7 @@ def beside_tensors(content: bytes) -> int:
     """
     if len(content) <= SMALL:
         return len(content)
-    return len(content) - sum(end - start for number, start, end in fields(content) if number == RAW_INPUTS)
+    return len(content) - sum(end - start for key, start, end in fields(content) if key == RAW_INPUTS)
 
 
 def text_before_tensor(content: bytes) -> bytes:
@@ -76,7 +78,7 @@ def text_before_tensor(content: bytes) -> bytes:
     Empty if it does not end so, and if there is so much of it that it is not to be kept.
     """
     try:
-        raw = [(start, end) for number, start, end in fields(content) if number == RAW_INPUTS]
+        raw = [(start, end) for key, start, end in fields(content) if key == RAW_INPUTS]
     except Fault:  # it has more fields than are worth looking through
         return b""
     is_end = len(raw) == 1 and raw[0][1] == len(content)

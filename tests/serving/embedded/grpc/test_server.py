@@ -98,6 +98,7 @@ def typed(kind: str, field: str, values: list[object]) -> bytes:
     return content
 
 
+BEYOND = b"\x3a" + b"\x80" * 5 + b"\x20"  # a tensor of a tebibyte, none of which follows
 LARGE = {
     "fields": b"\x2a\x00" * (30 * MB),
     "tensors": b"\x3a\x00" * (30 * MB),
@@ -108,6 +109,7 @@ LARGE = {
     "shape": part(1, b"doubling") + part(5, part(3, b"\x01" * 3_900_000)),
     "id": request(id="i" * 3_000_000).SerializeToString(),
     "unknown": part(15, bytes(60 * MB)),
+    "a tensor that ends behind it": part(1, b"doubling") + part(5, part(5, b"\x42\x00" * 15_000_000)) + BEYOND,
 }
 
 
@@ -222,7 +224,7 @@ def test_bytes_beside_tensors_are_counted_whatever_comes(content: bytes) -> None
         beside = beside_tensors(content)
     except Fault:
         return
-    assert beside <= len(content)
+    assert 0 <= beside <= len(content)
 
 
 @given(st.lists(st.binary(max_size=40_000), max_size=6), st.integers(0, 30_000))
@@ -246,6 +248,21 @@ def test_too_many_fields() -> None:
     with pytest.raises(Fault, match="fields"):
         beside_tensors(b"\x2a\x00" * (MOST_FIELDS * 20))
     assert text_before_tensor(b"\x2a\x00" * (MOST_FIELDS + 1)) == b""
+
+
+def test_a_value_that_ends_behind_the_message_is_no_tensor() -> None:
+    """It would be taken off the bytes beside tensors, and many of those would be decoded in the event loop."""
+    other = part(15, bytes(100_000))
+    for cut in (BEYOND, b"\x3a\x02\x00", b"\x39" + bytes(7), b"\x3d" + bytes(3)):
+        with pytest.raises(Fault, match="cannot be decoded"):
+            beside_tensors(other + cut)
+        assert text_before_tensor(cut) == b""
+
+
+def test_numbers_under_a_tensors_field_are_beside_tensors() -> None:
+    numbers = (b"\x38\x01" + b"\x39" + bytes(8) + b"\x3d" + bytes(4)) * 100
+    content = numbers + part(7, bytes(100_000))
+    assert beside_tensors(content) == len(content) - 100_000
 
 
 def test_a_long_text_is_not_kept() -> None:
