@@ -36,13 +36,21 @@ OBJECT_BYTES = 64  # of a string in memory, beside its characters
 
 @dataclass(frozen=True)
 class InferInput:
-    """An input as a client sent it: either raw bytes or JSON values."""
+    """An input as a client sent it: either raw bytes, or values of JSON or of gRPC's typed contents.
+
+    Attributes:
+        name, datatype, shape: see KServe's protocol.
+        raw: its bytes; None where it has values.
+        values: nested or flat.
+        from_text: they stood in JSON; see `from_values`.
+    """
 
     name: str
     datatype: str
     shape: tuple[int, ...]
     raw: Buffer | None = None
     values: Any = None
+    from_text: bool = True
 
 
 @dataclass(frozen=True)
@@ -194,7 +202,7 @@ def as_array(model: LoadedModel, request: InferRequest, tensor: InferInput, entr
     if batched and tensor.shape[0] == 0:
         raise Fault(about(request.request_id, f"inference request batch-size must be >= 1 for '{model.name}'"))
     if tensor.raw is None:
-        return from_values(tensor.values, kind, tensor.shape, tensor.name)
+        return from_values(tensor.values, kind, tensor.shape, tensor.name, tensor.from_text)
     array = from_bytes(tensor.raw, kind, tensor.shape)
     if array is None:
         expected = elements(tensor.shape) * np.dtype(NUMPY_TYPES[kind]).itemsize

@@ -106,8 +106,16 @@ def expect_bounded(text: bytes) -> None:
         raise Fault(f"{NO_JSON}: it is nested more than {DEEPEST} deep, or its brackets do not match")
 
 
-def from_values(values: Any, datatype: str, shape: tuple[int, ...], name: str) -> Array:
+def from_values(values: Any, datatype: str, shape: tuple[int, ...], name: str, from_text: bool = True) -> Array:
     """A tensor from values, nested or flat, as JSON has them or a gRPC message, which holds BYTES as such.
+
+    Args:
+        values: as they were read.
+        datatype: KServe's name.
+        shape: no negative sizes.
+        name: of the input, for messages.
+        from_text: they stood in JSON, by `parse_object`, where an infinity may be a number too large; a message of
+            gRPC has an infinity only where its client meant one.
 
     Raises:
         Fault: there are more or fewer than the shape holds, or one is not of the type.
@@ -137,7 +145,7 @@ def from_values(values: Any, datatype: str, shape: tuple[int, ...], name: str) -
                 numbers[place : place + STEP] = np.array(flat[place : place + STEP], kind)
     except (OverflowError, ValueError, FloatingPointError) as error:
         raise beyond from error
-    if kind.kind == "f" and not np.isfinite(numbers).all() and not all(map(_is_meant, flat)):
+    if from_text and kind.kind == "f" and not np.isfinite(numbers).all() and not all(map(_is_meant, flat)):
         raise beyond
     return numbers.reshape(shape)
 
@@ -180,7 +188,7 @@ def text_size(array: Array) -> int:
 
 
 def _is_meant(value: float) -> bool:
-    """Whether a value that is no finite number was written as what it is: Python reads 1e999 as infinity too."""
+    """Whether a value of JSON that is no finite number was written as one: Python reads 1e999 as infinity too."""
     return math.isfinite(value) or any(value is constant for constant in CONSTANTS.values())
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from nanocv_cli.engine.signature import NUMPY_TYPES, to_bytes
-from nanocv_cli.serving.embedded.encoding import DATATYPES, from_bytes, from_values, to_values
+from nanocv_cli.serving.embedded.encoding import DATATYPES, from_bytes, from_values, parse_object, to_values
 from nanocv_cli.serving.embedded.faults import Fault
 
 NUMBERS = sorted(set(NUMPY_TYPES) - {"BYTES"})
@@ -78,6 +78,15 @@ def test_values_round_trip_nested_or_flat(array: np.ndarray) -> None:
 def test_values_that_are_not_of_the_type_are_refused(values: object, kind: str) -> None:
     with pytest.raises(Fault, match="Unable to parse 'data'"):
         from_values(values, kind, (2,), "x")
+
+
+@pytest.mark.parametrize("value", ["1e999", "-1e999", "1" + "0" * 400])
+@pytest.mark.parametrize("kind", ["FP32", "FP64"])
+def test_an_infinity_of_json_is_one_only_where_it_is_called_so(kind: str, value: str) -> None:
+    data = parse_object(f'{{"data": [Infinity, -Infinity, NaN, {value}]}}'.encode())["data"]
+    np.testing.assert_array_equal(from_values(data[:3], kind, (3,), "x"), [np.inf, -np.inf, np.nan])
+    with pytest.raises(Fault, match=f"beyond {kind}"):
+        from_values(data, kind, (4,), "x")
 
 
 def test_deep_nesting_is_refused() -> None:

@@ -127,7 +127,7 @@ def parse_request(request: Any, beside: int) -> InferRequest:
             )
         raw = request.raw_input_contents[place] if request.raw_input_contents else None
         values = None if raw is not None else _typed_values(tensor)
-        inputs.append(InferInput(tensor.name, tensor.datatype, tuple(tensor.shape), raw, values))
+        inputs.append(InferInput(tensor.name, tensor.datatype, tuple(tensor.shape), raw, values, from_text=False))
     wanted = [RequestedOutput(output.name, _classes(output), binary=True) for output in request.outputs]
     parameters = parameters_of(request)
     timeout = parameters.get("timeout", 0)

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 
 import grpc
 import numpy as np
@@ -10,10 +11,13 @@ import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tritonclient.grpc import model_config_pb2 as config_pb
 from tritonclient.grpc import service_pb2 as pb
 
+from nanocv_cli.engine.signature import NUMPY_TYPES
+from nanocv_cli.serving.embedded.asking import as_array
 from nanocv_cli.serving.embedded.faults import Fault
-from nanocv_cli.serving.embedded.grpc.codec import MOST_FIELDS, beside_tensors, text_before_tensor
+from nanocv_cli.serving.embedded.grpc.codec import MOST_FIELDS, beside_tensors, parse_request, text_before_tensor
 from nanocv_cli.serving.embedded.grpc.server import written
 from tests.serving.conformance.clients import Client
 from tests.serving.embedded.grpc.raw_http2 import METHOD
@@ -242,6 +246,16 @@ def test_the_text_of_a_request_is_all_but_its_last_tensor(tensors: list[bytes], 
     assert text_before_tensor(message) == (message[: -len(tensors[0])] if len(tensors) == 1 else b"")
     text = text_before_tensor(message + tail)
     assert (message + tail).startswith(text)
+
+
+@pytest.mark.parametrize(("kind", "field"), [("FP32", "fp32_contents"), ("FP64", "fp64_contents")])
+def test_what_is_no_finite_number_may_be_sent_as_a_value(kind: str, field: str) -> None:
+    values = [np.inf, -np.inf, np.nan, 1.0]
+    asked = parse_request(pb.ModelInferRequest.FromString(typed(kind, field, values)), beside=0)
+    config = config_pb.ModelConfig(max_batch_size=4)
+    entry = config.input.add(name="x", data_type=config_pb.DataType.Value(f"TYPE_{kind}"), dims=[4])
+    array = as_array(SimpleNamespace(name="any", config=config), asked, asked.inputs[0], entry)
+    np.testing.assert_array_equal(array, np.array([values], NUMPY_TYPES[kind]))
 
 
 def test_too_many_fields() -> None:
