@@ -47,14 +47,14 @@ class OpenCall:
 
     Attributes:
         peer: the connection it came by.
-        holding: the bytes it holds, until its answer is with the client.
+        holding: the bytes it holds, until its answer is with the client; of a stream, those of its present message.
         phase: whom it waits for.
         since: from when on, by `time.monotonic`.
         lost: why it was made to end, if it was.
     """
 
     def __init__(self, context: Context, budget: Budget, phase: Phase, exchange: Exchange) -> None:
-        self.exchange = exchange
+        self.exchange, self._budget = exchange, budget
         self.context, self.peer, self.holding = context, context.peer(), budget.holding()
         self.phase, self.since = phase, time.monotonic()
         self.lost: Fault | None = None
@@ -71,6 +71,15 @@ class OpenCall:
         """From now on its client has to take the answer."""
         self.stand(Phase.TAKING)
         self.holding.move(self._lose_bytes)
+
+    def expect_next(self) -> None:
+        """The answer to a stream's message is with its client: from now on it waits for the next one."""
+        self.holding.release()
+        # How fast that answer was taken says nothing of the next message.
+        self.holding = self._budget.holding()
+        self.holding.rest(self._lose_bytes)
+        self.exchange = self.exchange.next()
+        self.stand(Phase.BETWEEN)
 
     def _lose_bytes(self) -> None:
         self.lose(Fault("the requests in flight hold too many bytes", Status.UNAVAILABLE))

@@ -151,10 +151,8 @@ class GrpcServer:
             call.take()
             answer = reply.SerializeToString()
             await written(call.context, answer)
-            call.holding.release()
             self._end(call.context, call.exchange, status, len(answer))
-            call.exchange = call.exchange.next()
-            call.stand(Phase.BETWEEN)
+            call.expect_next()
 
     async def _run(
         self,
