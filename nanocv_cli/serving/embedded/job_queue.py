@@ -113,7 +113,8 @@ class JobQueue:
         if grown_out or rows >= self._largest_preferred or age >= self._rules.delay_ns or closing:
             return taken, None
         until = [self._rules.delay_ns - age]
-        until += [job.arrived + job.timeout_ns - now for job in waiting if job.timeout_ns]
+        # Those that are late already have no time left to keep: they would have this asked again at once.
+        until += [job.arrived + job.timeout_ns - now for job in self._jobs if job.timeout_ns]
         return 0, max(0, min(until))
 
     def drop_overdue(self, now: int) -> list[Job]:

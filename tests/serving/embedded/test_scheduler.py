@@ -216,6 +216,24 @@ def test_late_requests_may_be_served_last_instead(scheduler: Opened, instances: 
     assert instances.batches == [["first"], ["punctual"], ["late"]]
 
 
+def test_a_late_request_that_waits_for_a_batch_keeps_no_thread_busy(
+    scheduler: Opened, instances: Instances, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits, choose = list[int | None](), JobQueue.choose
+
+    def counted(queue: JobQueue, now: int, closing: bool) -> tuple[int, int | None]:
+        found = choose(queue, now, closing)
+        waits.append(found[1])
+        return found
+
+    monkeypatch.setattr(JobQueue, "choose", counted)
+    opened = scheduler(Rules(True, 4, delay_ns=500 * MS, timeout_ns=10 * MS, reject_late=False))
+    opened.submit(job("late"))
+    instances.wait_for_batches(1)
+    assert instances.batches == [["late"]]
+    assert len(waits) < 20
+
+
 def test_a_request_may_shorten_its_timeout_only_where_that_is_allowed(scheduler: Opened, instances: Instances) -> None:
     strict = scheduler(Rules(batching=True, max_batch=1, timeout_ns=60_000 * MS))
     occupied(strict, instances)
