@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -138,6 +139,7 @@ class GrpcServer:
 
     async def _stream(self, call: OpenCall) -> None:
         while isinstance(content := await call.context.read(), bytes):
+            call.exchange.began = time.monotonic_ns()  # until now its client was silent
             self._let_in(call.context, INFER)  # its key may have been taken away meanwhile
             call.exchange.bytes_in, status = len(content), grpc.StatusCode.OK
             try:
@@ -178,7 +180,8 @@ class GrpcServer:
             status, message = fault.status, fault.message
         except asyncio.CancelledError:
             if call is None or call.lost is None:
-                self._end(context, call.exchange if call else exchange, grpc.StatusCode.CANCELLED, 0)
+                if call is None or call.phase is not Phase.BETWEEN:  # else nothing was asked that is unanswered
+                    self._end(context, call.exchange if call else exchange, grpc.StatusCode.CANCELLED, 0)
                 raise
             status, message = call.lost.status, call.lost.message
         except Exception as error:
