@@ -128,17 +128,16 @@ class AnswerQueue:
 
     async def _answer(self, request: HttpRequest) -> None:
         request.exchange.begin(request.headers.get(REQUEST_ID), request.headers.get(TRACE_PARENT))
-        size, status = len(request.body), GONE
+        size, status, self._writer.written = len(request.body), GONE, 0
         try:
             answer = await self._made(request)
-            status = answer.status
             keep_alive = request.keep_alive and self._reading.keeps_alive(bool(self.waiting))
             if not self._transport.is_closing():
                 await self._writer.send(request, answer, keep_alive)
+                status = answer.status
         finally:
             if self._tell:
-                sent = 0 if status == GONE or request.method == "HEAD" else len(answer.body)
-                self._tell_of(self._tell, request, size, status, sent)
+                self._tell_of(self._tell, request, size, status, self._writer.written)
         if not keep_alive:
             self._reading.stop_reading()
             self.forget()
@@ -181,10 +180,13 @@ class AnswerWriter:
     Args:
         transport: of the connection.
         waits: told whether it is the client that is waited for, to take what was written.
+
+    Attributes:
+        written: bytes of the present answer's body that the system has, or the transport with room for more.
     """
 
     def __init__(self, transport: asyncio.Transport, waits: Callable[[bool], None]) -> None:
-        self._transport, self._waits = transport, waits
+        self._transport, self._waits, self.written = transport, waits, 0
         self._writable = asyncio.Event()
         self._writable.set()
 
@@ -203,12 +205,18 @@ class AnswerWriter:
         at_once = len(body) <= PART
         self._transport.write(head + body if at_once else head)
         if at_once and self._writable.is_set():
+            self.written = len(body)
             return
         request.holding.move(self._transport.abort)
         await self._taken()
-        for place in range(0, 0 if at_once else len(body), PART):
-            self._transport.write(memoryview(body)[place : place + PART])
+        if at_once:
+            self.written = len(body)
+            return
+        for place in range(0, len(body), PART):
+            part = memoryview(body)[place : place + PART]
+            self._transport.write(part)
             await self._taken()
+            self.written += len(part)
             request.holding.moved(PART)
 
     async def _taken(self) -> None:
