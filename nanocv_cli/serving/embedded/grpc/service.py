@@ -94,7 +94,7 @@ class GrpcService:
         Raises:
             Fault: it fails.
         """
-        if (repeated := self._repeated(content)) is not None:
+        if (repeated := self._repeated(content, call)) is not None:
             model, asked = repeated
         else:
             model, request, message = await self._read(content, limit, call)
@@ -105,12 +105,13 @@ class GrpcService:
         outputs = await answered(model, asked, call.holding, self._executor, call.exchange)
         return _response(model, asked.request_id, outputs)
 
-    def _repeated(self, content: bytes) -> tuple[LoadedModel, Asked] | None:
+    def _repeated(self, content: bytes, call: OpenCall) -> tuple[LoadedModel, Asked] | None:
         """Model and request of a message that says what one said before, but for its numbers; see `outlines`."""
         known = self._texts.get(len(content))
         if known is None or not content.startswith(known[0]):
             return None
         text, name, version = known
+        call.exchange.asks(name, version)
         model = self._library.find(name, version)
         outline = model.outlines.find(text, len(content) - len(text))
         return None if outline is None else (model, outline.filled(content, len(text)))
