@@ -82,6 +82,6 @@ class Outlines:
             starts[tensor.name] = size
             size += asked.inputs[tensor.name].nbytes
         placed = tuple(Placed(name, array.dtype, array.shape, starts[name]) for name, array in asked.inputs.items())
-        if len(self._known) >= MOST_KNOWN:
+        if text not in self._known and len(self._known) >= MOST_KNOWN:
             self._known.clear()
         self._known[text] = Outline(placed, size, asked.rows, asked.wanted, asked.timeout_ns, asked.settings)

@@ -27,6 +27,8 @@ from nanocv_cli.serving.embedded.management import counted_models, expect_name, 
 from nanocv_cli.serving.embedded.model import LoadedModel
 from nanocv_cli.serving.embedded.outlines import MOST_KNOWN
 
+MOST_ALIKE = 8  # texts that are kept of messages of one size
+
 
 class GrpcService:
     """KServe v2 over gRPC: a method for each of the protocol's, which takes a message and returns one.
@@ -40,8 +42,8 @@ class GrpcService:
 
     def __init__(self, library: Library, access: Access, executor: SmallestFirstExecutor, reader: ImageReader) -> None:
         self._library, self._access, self._executor, self._reader = library, access, executor, reader
-        # By the size of a whole message: its text, and the model and version that this names.
-        self._texts: dict[int, tuple[bytes, str, str]] = {}
+        # By the size of a whole message: the texts of such, and the model and version that each names.
+        self._texts: dict[int, list[tuple[bytes, str, str]]] = {}
 
     async def ServerLive(self, request: Any) -> Any:
         return pb.ServerLiveResponse(live=True)
@@ -107,14 +109,26 @@ class GrpcService:
 
     def _repeated(self, content: bytes, call: OpenCall) -> tuple[LoadedModel, Asked] | None:
         """Model and request of a message that says what one said before, but for its numbers; see `outlines`."""
-        known = self._texts.get(len(content))
-        if known is None or not content.startswith(known[0]):
-            return None
-        text, name, version = known
-        call.exchange.asks(name, version)
-        model = self._library.find(name, version)
-        outline = model.outlines.find(text, len(content) - len(text))
-        return None if outline is None else (model, outline.filled(content, len(text)))
+        for text, name, version in self._texts.get(len(content), ()):
+            if content.startswith(text):
+                call.exchange.asks(name, version)
+                model = self._library.find(name, version)
+                outline = model.outlines.find(text, len(content) - len(text))
+                return None if outline is None else (model, outline.filled(content, len(text)))
+        return None
+
+    def _keep(self, text: bytes, message: Any, content: bytes) -> None:
+        """Keeps which model a message asked, and by what text."""
+        texts = self._texts.get(len(content))
+        if texts is None:
+            if len(self._texts) >= MOST_KNOWN:
+                self._texts.clear()
+            texts = self._texts[len(content)] = []
+        named = text, message.model_name, message.model_version
+        if named not in texts:
+            if len(texts) >= MOST_ALIKE:
+                texts.clear()
+            texts.append(named)
 
     async def _read(self, content: bytes, limit: int, call: OpenCall) -> tuple[LoadedModel, InferRequest, Any]:
         """The model that is asked, the request, and its message."""
@@ -129,9 +143,7 @@ class GrpcService:
     async def _checked(self, model: LoadedModel, request: InferRequest, message: Any, content: bytes) -> Asked:
         asked = await self._executor.run(request.worked_on, checked, model, request)
         if len(request.inputs) == 1 and not request.request_id and (text := text_before_tensor(content)):
-            if len(self._texts) >= MOST_KNOWN:
-                self._texts.clear()
-            self._texts[len(content)] = text, message.model_name, message.model_version
+            self._keep(text, message, content)
             model.outlines.keep(text, request, asked)
         return asked
 
