@@ -177,13 +177,13 @@ def as_array(model: LoadedModel, request: InferRequest, tensor: InferInput, entr
     Raises:
         Fault: it is not.
     """
-    batched, named = model.config.max_batch_size, f"input '{tensor.name}'"
+    batched, which = model.config.max_batch_size, f"input '{tensor.name}'"
     kind, dims = datatype(entry.data_type), ([-1] if batched else []) + list(entry.dims)
     if tensor.datatype != kind:
         raise Fault(
             about(
                 request.request_id,
-                f"inference {named} data-type is '{shown(tensor.datatype)}', but model '{model.name}' expects '{kind}'",
+                f"inference {which} data-type is '{shown(tensor.datatype)}', but model '{model.name}' expects '{kind}'",
             )
         )
     if batched and tensor.shape and tensor.shape[0] > batched:
@@ -195,7 +195,7 @@ def as_array(model: LoadedModel, request: InferRequest, tensor: InferInput, entr
         raise Fault(
             about(
                 request.request_id,
-                f"unexpected shape for {named} for model '{model.name}'. Expected {_sizes(dims)}, got "
+                f"unexpected shape for {which} for model '{model.name}'. Expected {_sizes(dims)}, got "
                 f"{_sizes(tensor.shape)}. {ONE_SIZE_TOO_MANY if batched else ''}".rstrip(),
             )
         )
@@ -210,7 +210,7 @@ def as_array(model: LoadedModel, request: InferRequest, tensor: InferInput, entr
         raise Fault(
             about(
                 request.request_id,
-                f"input byte size mismatch for {named} for model '{model.name}'. Expected {wanted_bytes}, "
+                f"input byte size mismatch for {which} for model '{model.name}'. Expected {wanted_bytes}, "
                 f"got {len(tensor.raw)}",
             )
         )

@@ -48,7 +48,7 @@ async def answered(
     Args:
         model: the one that is asked.
         asked: of it.
-        holding: what is made of it is counted there before it is made.
+        holding: what is made of it is counted as soon as it is made, an answer before it is cut out of the outputs.
         executor: where long work on it is done.
         exchange: told which model answers, and where the time went.
 

@@ -26,7 +26,7 @@ Deliver = Callable[[Finish], None]
 
 
 class Bell:
-    """Wakes one thread that waits. It belongs to the lock of whoever rings; a `Condition` costs three times as much."""
+    """Wakes one thread that waits. It belongs to the lock of whoever rings; a `Condition` makes one for each wait."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -42,7 +42,7 @@ LONGEST_KNOWN = 1 << 10  # bytes of a head that is remembered
 
 @dataclass(frozen=True, slots=True)
 class KnownHead:
-    """A head that was parsed, checked and answered on this connection: what its bytes say.
+    """A head that was parsed and checked on this connection: what its bytes say.
 
     Attributes:
         text: all of it, with the empty line at its end.
