@@ -11,6 +11,7 @@ import { cardFacts, counterFacts, duration, summary, took } from "./words.js";
 
 const FILE_TYPES = ["image/jpeg", "image/png", "image/webp"];
 const REFRESH_MS = 5000;
+const SETTINGS = /** @type {("steps" | "guidance")[]} */ (["steps", "guidance"]); // that a sampler may offer
 
 /** @type {Model[]} */
 let models = [];
@@ -137,23 +138,26 @@ function prepareSampling(model, sampling) {
     option.value = String(label);
     return option;
   }));
-  for (const name of /** @type {("steps" | "guidance")[]} */ (["steps", "guidance"])) {
+  for (const name of SETTINGS) {
     const field = input(name);
     const bounds = model.settings[name];
-    const own = sampling[name];
-    Object.assign(field, { disabled: !bounds, value: String(own) });
-    [field.min, field.max] = (bounds ?? [own, own]).map(String);
+    const own = sampling[name]; // it may lie outside of the bounds, which are those of others
+    const [low, high] = bounds ?? [own, own];
+    const [min, max] = [String(Math.min(low, own)), String(Math.max(high, own))];
+    Object.assign(field, { disabled: !bounds, min, max, value: String(own) });
     field.title = bounds ? `${bounds[0]} to ${bounds[1]}` : "This entry makes images by its own settings alone.";
   }
 }
 
 async function sample() {
   const model = chosen;
-  if (!model?.sampling) return;
+  const own = model?.sampling;
+  if (!own) return;
   /** @type {Record<string, number>} */
   const settings = {};
-  for (const name of Object.keys(model.settings)) {
-    if (at(name) instanceof HTMLInputElement) settings[name] = input(name).valueAsNumber;
+  for (const name of SETTINGS) {
+    const value = input(name).valueAsNumber;
+    if (model.settings[name] && value !== own[name]) settings[name] = value;
   }
   const [label, seed, count] = [Number(input("label").value), input("seed").valueAsNumber, input("count").valueAsNumber];
   await ask(async (signal) => {

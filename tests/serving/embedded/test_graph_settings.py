@@ -122,7 +122,7 @@ def test_each_request_is_run_by_its_own(tmp_path: Path) -> None:
             ]
             return await asyncio.gather(*(ask(model, **one) for one in wanted * 3))
 
-    assert asyncio.run(main()) == [132, 156, 116, 156, 92] * 3
+    assert asyncio.run(main()) == [141, 165, 102, 165, 92] * 3
 
 
 @pytest.mark.slow(2)
@@ -139,7 +139,7 @@ def test_by_either_protocol_also_of_what_was_asked_before(tmp_path: Path) -> Non
                     int(open_client.infer("sampler", sent, parameters={"steps": steps}).as_numpy("image").max())
                     for steps in (9, 1, 9, 9, 1)
                 ]
-                assert levels == [156, 124, 156, 156, 124]
+                assert levels == [165, 133, 165, 165, 133]
                 with pytest.raises(InferenceServerException, match="parameter 'steps' is 51, not from 1 to 50"):
                     open_client.infer("sampler", sent, parameters={"steps": 51})
 

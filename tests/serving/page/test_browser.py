@@ -154,10 +154,10 @@ def test_a_seed_makes_the_images_that_sample_makes(page: Page) -> None:
         return pixels[..., :3]
 
     noise = image_noise(7, 0, 3, SIDE).transpose(0, 2, 3, 1)
-    assert np.array_equal(made(), (noise * 32 + 128).clip(0, 255).round())
+    assert np.array_equal(made(), (noise * 41 + 128).clip(0, 255).round())
     assert page.one(".made canvas").get_attribute("aria-label") == "light, image 0 of seed 7"
     assert page.status.startswith("3 images.")
-    for name, value in (("steps", "10"), ("guidance", "0.5")):
+    for name, value in (("steps", "10"), ("guidance", "4")):
         page.one(f"#{name}").clear()
         page.one(f"#{name}").send_keys(value)
     assert np.array_equal(made(), (noise * 8 + 156).clip(0, 255).round())
