@@ -5,6 +5,7 @@ const QUALITY = 0.92; // of the JPEG file that a picture becomes
 /** @param {string} id @returns {HTMLElement} */
 const at = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
 const viewfinder = /** @type {HTMLVideoElement} */ (at("viewfinder"));
+let closed = 0; // how often: what was asked for before the last time is nobody's any more
 
 /**
  * Lets people take pictures, where their browser lends a camera to this page.
@@ -25,21 +26,32 @@ export function offerCamera(taken, failed) {
 }
 
 export function closeCamera() {
-  const stream = viewfinder.srcObject;
-  if (stream instanceof MediaStream) for (const track of stream.getTracks()) track.stop();
+  closed += 1;
+  stop(viewfinder.srcObject);
   viewfinder.srcObject = null;
   at("camera").hidden = true;
 }
 
+/** @param {MediaProvider | null} stream */
+function stop(stream) {
+  if (stream instanceof MediaStream) for (const track of stream.getTracks()) track.stop();
+}
+
 /** @param {(why: string) => void} failed */
 async function openCamera(failed) {
+  closeCamera(); // a stream that another one replaces would go on, and nobody could see it
+  const own = closed;
   try {
-    viewfinder.srcObject = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
+    const stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
+    if (own !== closed) return stop(stream);
+    viewfinder.srcObject = stream;
     await viewfinder.play();
   } catch (error) {
+    if (own !== closed) return; // whoever closed it does not wait for it
     closeCamera();
     return failed(`The camera cannot be used: ${error instanceof Error ? error.message : error}`);
   }
+  if (own !== closed) return;
   at("camera").hidden = false;
   at("shoot").focus();
 }

@@ -197,6 +197,21 @@ def test_images_are_dropped_and_pasted(page: Page) -> None:
         assert page.found() != []
 
 
+def test_no_camera_is_left_on(page: Page) -> None:
+    page.choose("detector")
+    page.run("window.streams = []; const get = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);"
+             "navigator.mediaDevices.getUserMedia = async (wanted) =>"
+             "{ const one = await get(wanted); window.streams.push(one); return one };"
+             "const button = document.getElementById('open-camera'); button.click(); button.click()")  # fmt: skip
+    page.wait("window.streams.length === 2 && !document.getElementById('camera').hidden")
+    live = "window.streams.filter((one) => one.getTracks().some((track) => track.readyState === 'live'))"
+    seen = page.run(f"return {live}.map((one) => one === document.getElementById('viewfinder').srcObject)")
+    assert seen == [True]
+    page.run("document.getElementById('open-camera').click(); document.querySelector('input[value=sampler]').click()")
+    page.wait(f"window.streams.length === 3 && !{live}.length")
+    assert not page.one("#viewfinder").is_displayed()
+
+
 def test_what_is_no_image_is_refused_in_words(browser: Any, server: Server, tmp_path: Path) -> None:
     page = Page(browser, server)
     page.choose("classifier")
