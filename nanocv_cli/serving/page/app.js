@@ -31,17 +31,16 @@ const input = (id) => /** @type {HTMLInputElement} */ (at(id));
 // Models.
 
 async function load() {
-  const begun = await attempt(async () => {
+  await attempt(async () => {
     at("origin").textContent = await describeOrigin();
     [models, counted] = await Promise.all([listModels(), counters()]);
     at("key-form").hidden = true;
-    return true;
+    at("models").replaceChildren(...models.map(choice));
+    const ready = models.filter((model) => model.card);
+    const first = ready.find((model) => model.name === chosen?.name) ?? ready[0];
+    if (first) choose(first);
+    else status("No model here has a model card, so none can be tried.");
   });
-  if (!begun) return;
-  at("models").replaceChildren(...models.map(choice));
-  const first = models.find((model) => model.name === chosen?.name) ?? models.find((model) => model.card);
-  if (first) choose(first);
-  else status("No model here has a model card, so none can be tried.");
 }
 
 /** @param {Model} model */

@@ -200,14 +200,30 @@ async function described(name, state) {
   try {
     const config = await (await ask(`v2/models/${encodeURIComponent(name)}/config`)).json();
     model.rows = Math.max(1, config.max_batch_size);
-    model.card = told(config, "nanocv.card");
+    const card = expectCard(told(config, "nanocv.card"));
     model.settings = told(config, "nanocv.settings") ?? {};
-    model.sampling = model.card?.config.model?.sampling ?? null;
+    model.sampling = card?.config.model?.sampling ?? null;
+    model.card = card;
   } catch (error) {
     if (error instanceof Refused && error.needsKey) throw error;
     model.state = error instanceof Error ? error.message : String(error);
   }
   return model;
+}
+
+/**
+ * A card with all that this page takes for granted; null where there is none.
+ * @param {any} card of others
+ * @returns {Card | null}
+ * @throws {Error} it lacks something
+ */
+function expectCard(card) {
+  if (card === null) return null;
+  const isObject = (/** @type {unknown} */ value) => typeof value === "object" && value !== null;
+  const sampling = card.config?.model?.sampling ?? { steps: 1, guidance: 0 };
+  const whole = Array.isArray(card.classes) && isObject(card.metrics) && isObject(card.config);
+  if (whole && [sampling.steps, sampling.guidance].every(Number.isFinite)) return card;
+  throw new Error("its model card is damaged");
 }
 
 /** What a parameter of an entry's config says in JSON; null without it. @param {any} config @param {string} name */
@@ -247,7 +263,8 @@ async function ask(path, request = {}) {
   const said = await answer.text();
   let message = `The server answers ${answer.status}.`;
   try {
-    message = String(JSON.parse(said).error);
+    const { error } = JSON.parse(said);
+    if (typeof error === "string") message = error;
   } catch {
     // It is no server of KServe that answers here: a proxy, perhaps. The status has to do.
   }

@@ -302,6 +302,26 @@ def test_the_policy_stops_what_care_would_have_missed(browser: Any, server: Serv
     assert asked_for(browser)["http://127.0.0.1:9/x.png"] == "csp"
 
 
+def test_a_damaged_entry_leaves_the_others_to_be_tried(page: Page, image: Path) -> None:
+    config = "(card) => Response.json({ parameters: { 'nanocv.card': { string_value: JSON.stringify(card) } } })"
+    answers = {
+        "classifier": f"({config})({{}})",
+        "detector": f"({config})({{ classes: [], metrics: null, config: {{}} }})",
+        "sampler": "Response.json({ error: { code: 5 } }, { status: 500 })",
+    }
+    instead = "".join(f"if (path.includes('/{name}/')) return {answer};" for name, answer in answers.items())
+    page.run("const get = window.fetch;"
+             f"window.fetch = async (path, request) => {{ {instead} return get(path, request) }};"
+             "document.getElementById('key').value = 'any';"
+             "document.getElementById('key-form').requestSubmit()")  # fmt: skip
+    page.wait("document.querySelectorAll('#models input:disabled').length")
+    told = dict(line.text.splitlines()[:2] for line in page.browser.find_elements("css selector", ".choice"))
+    damaged = "its model card is damaged"
+    assert told["classifier"] == told["detector"] == damaged and told["sampler"] == "The server answers 500."
+    page.give(image)
+    assert "50.0 % of the image" in page.found()[1] and page.one("#try-title").text == "Try segmenter"
+
+
 def test_a_key_is_asked_for_and_kept_nowhere(browser: Any, repository: Path, image: Path, tmp_path: Path) -> None:
     key = add_key(tmp_path / "keys", "visitor", ["infer"], None)
     with started(repository, "embedded", "none", "--key-file", str(tmp_path / "keys")) as running:
