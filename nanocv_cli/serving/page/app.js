@@ -21,6 +21,7 @@ let chosen = null;
 let counted = new Map();
 /** @type {Blob | null} */
 let image = null; // the last one that was tried, for when another model is chosen
+let refreshing = false; // a server may take longer than until the next time
 let asking = new AbortController(); // of the question that is under way: the next one takes its place
 
 /** @param {string} id @returns {HTMLElement} */
@@ -226,13 +227,16 @@ async function attempt(work, signal) {
 }
 
 async function refresh() {
-  if (document.hidden || !models.length || !at("key-form").hidden) return;
+  if (refreshing || document.hidden || !models.length || !at("key-form").hidden) return;
+  refreshing = true;
   try {
     counted = await counters();
+    showCounters();
   } catch {
-    return; // what fails here fails again, and is told, with the next question
+    // What fails here fails again, and is told, with the next question.
+  } finally {
+    refreshing = false;
   }
-  showCounters();
 }
 
 /** @param {string} text */

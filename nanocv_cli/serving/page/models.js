@@ -57,6 +57,7 @@ import { imageNoise } from "./noise.js";
  */
 
 const JSON_HEADERS = { "Content-Type": "application/json" };
+const MOST_PATIENCE = 60; // seconds that a request waits in all for a server that asks it to come again
 let key = "";
 
 /** The server did not answer as asked. */
@@ -249,15 +250,14 @@ async function timed(question, read) {
 
 /** @param {string} path @param {RequestInit} [request] @returns {Promise<Response>} */
 async function ask(path, request = {}) {
-  const headers = new Headers(request.headers);
-  if (key) headers.set("Authorization", `Bearer ${key}`);
-  /** @type {Response} */
-  let answer;
-  try {
-    answer = await fetch(path, { ...request, headers, credentials: "omit", cache: "no-store", redirect: "error" });
-  } catch (error) {
-    if (error instanceof DOMException && error.name === "AbortError") throw error;
-    throw new Refused("The server does not answer.", 0);
+  let patience = MOST_PATIENCE;
+  let answer = await send(path, request);
+  while (answer.status === 429) {
+    const seconds = Number(answer.headers.get("Retry-After"));
+    if (!(seconds > 0 && seconds <= patience)) break;
+    patience -= seconds;
+    await new Promise((resolve) => setTimeout(resolve, 1000 * seconds));
+    answer = await send(path, request);
   }
   if (answer.ok) return answer;
   const said = await answer.text();
@@ -269,4 +269,16 @@ async function ask(path, request = {}) {
     // It is no server of KServe that answers here: a proxy, perhaps. The status has to do.
   }
   throw new Refused(message, answer.status);
+}
+
+/** @param {string} path @param {RequestInit} request @returns {Promise<Response>} whatever its status */
+async function send(path, request) {
+  const headers = new Headers(request.headers);
+  if (key) headers.set("Authorization", `Bearer ${key}`);
+  try {
+    return await fetch(path, { ...request, headers, credentials: "omit", cache: "no-store", redirect: "error" });
+  } catch (error) {
+    if (error instanceof DOMException && error.name === "AbortError") throw error;
+    throw new Refused("The server does not answer.", 0);
+  }
 }
