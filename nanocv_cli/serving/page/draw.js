@@ -224,9 +224,14 @@ function writeNames(layer, frames, classes) {
  * @param {string[]} classes
  */
 function maskLayer(mask, classes) {
-  const colours = classes.map((name, label) => [...classColour(label), name === BACKGROUND ? 0 : Math.round(255 * OPACITY)]);
+  const colours = new Uint8Array(4 * 256); // for each value of a mask; those without a name stay clear
+  classes.slice(0, 256).forEach((name, label) => {
+    colours.set([...classColour(label), name === BACKGROUND ? 0 : Math.round(255 * OPACITY)], 4 * label);
+  });
   const pixels = new ImageData(mask.width, mask.height);
-  mask.labels.forEach((label, place) => pixels.data.set(colours[label] ?? [], 4 * place));
+  // A word for each pixel, for a mask may have millions, and nothing else is done meanwhile.
+  const [words, from] = [new Uint32Array(pixels.data.buffer), new Uint32Array(colours.buffer)];
+  for (let place = 0; place < words.length; place++) words[place] = from[mask.labels[place]];
   const canvas = canvasOf(pixels);
   canvas.setAttribute("aria-hidden", "true");
   return canvas;

@@ -185,7 +185,9 @@ async function readMask(url) {
   pen.drawImage(grey, 0, 0);
   grey.close();
   const { width, height, data } = pen.getImageData(0, 0, canvas.width, canvas.height);
-  return { width, height, labels: Uint8Array.from({ length: width * height }, (_, place) => data[4 * place]) };
+  const labels = new Uint8Array(width * height);
+  for (let place = 0; place < labels.length; place++) labels[place] = data[4 * place];
+  return { width, height, labels };
 }
 
 /** @param {string} name @param {string} datatype @param {number[]} shape @param {number} bytes that follow the JSON */
