@@ -213,9 +213,22 @@ function writeNames(layer, frames, classes) {
     const ground = svg("rect", { x, y, width, height, class: "ground", fill: css(found.label, classes) });
     text.setAttribute("x", String(x + letters / 4));
     text.setAttribute("y", String(y + height / 2));
-    text.setAttribute("fill", colour[0] + colour[1] + colour[2] > 330 ? "#000" : "#fff");
+    text.setAttribute("fill", inkOn(colour));
     text.before(ground);
   });
+}
+
+/**
+ * Black or white, whichever can be read better on a colour: its contrast, as WCAG 2 has it, is then 4.5 or more.
+ * @param {[number, number, number]} colour red, green and blue, 0..255
+ */
+function inkOn(colour) {
+  const [red, green, blue] = colour.map((value) => {
+    const share = value / 255;
+    return share <= 0.04045 ? share / 12.92 : ((share + 0.055) / 1.055) ** 2.4;
+  });
+  const luminance = 0.2126 * red + 0.7152 * green + 0.0722 * blue;
+  return luminance > 0.179 ? "#000" : "#fff"; // where both have the same contrast
 }
 
 /**

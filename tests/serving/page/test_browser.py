@@ -1,5 +1,6 @@
 """The server's page in a real browser: from an image to its answer for each task, and nothing that others could do."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -123,6 +124,31 @@ def test_boxes_lie_where_the_model_says(page: Page, image: Path) -> None:
                      "return [(box.x - image.x) / image.width, (box.y - image.y) / image.height]")  # fmt: skip
     assert place == pytest.approx([0.25, 0.5], abs=0.02)
     assert page.one(".frames text").get_attribute("textContent") == "light 75"
+
+
+def test_names_can_be_read_on_the_colours_of_their_classes(page: Page) -> None:
+    """24 classes have all colours there are, and WCAG asks for a contrast of 4.5."""
+    drawn = page.browser.execute_async_script(
+        "const [done] = arguments; import('./draw.js').then(({ draw }) => {"
+        "const classes = Array.from({ length: 24 }, (_, label) => `${label}`);"
+        "const image = document.createElement('canvas');"
+        "[image.width, image.height] = [1000, 1000];"
+        "const box = (label) => [200 * (label % 5), 190 * Math.floor(label / 5) + 40, 0, 0];"
+        "draw({ predictions: classes.map((label) => ({ label, box: box(label) })) }, image,"
+        "document.getElementById('answer'), classes);"
+        "done(Array.from(document.querySelectorAll('.frames text'), (text) =>"
+        "[text, text.previousElementSibling].map((one) => getComputedStyle(one).fill))) })"
+    )
+
+    def luminance(colour: str) -> float:
+        shares = np.array([int(value) for value in re.findall(r"\d+", colour)]) / 255
+        linear = np.where(shares <= 0.04045, shares / 12.92, ((shares + 0.055) / 1.055) ** 2.4)
+        return float(linear @ (0.2126, 0.7152, 0.0722))
+
+    assert len(drawn) == 24 and len({ground for _, ground in drawn}) == 24
+    for colours in drawn:
+        less, more = sorted(map(luminance, colours))
+        assert (more + 0.05) / (less + 0.05) >= 4.5, colours
 
 
 def test_masks_lie_over_the_image_and_the_background_stays_clear(page: Page, image: Path) -> None:
