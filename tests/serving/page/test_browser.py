@@ -320,10 +320,12 @@ def test_the_policy_stops_what_care_would_have_missed(browser: Any, server: Serv
     thrown = page.run("try { document.body.innerHTML = '<img src=x onerror=\"window.hit=1\">'; return '' }"
                       "catch (error) { return error.name }")  # fmt: skip
     assert thrown == "TypeError"
-    page.run("const image = new Image(); image.src = 'http://127.0.0.1:9/x.png';"
+    page.run("window.reported = [];"
+             "addEventListener('securitypolicyviolation', ({ blockedURI }) => window.reported.push(blockedURI));"
+             "const image = new Image(); image.src = 'http://127.0.0.1:9/x.png';"
              "const script = document.createElement('script'); script.append('window.hit = 1');"
              "document.body.append(image, script)")  # fmt: skip
-    page.browser.execute_async_script("setTimeout(arguments[0], 100)")
+    page.wait("['http://127.0.0.1:9/x.png', 'trusted-types-sink'].every((one) => window.reported.includes(one))")
     assert page.run("return window.hit ?? 0") == 0
     assert asked_for(browser)["http://127.0.0.1:9/x.png"] == "csp"
 
