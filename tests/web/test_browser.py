@@ -206,6 +206,12 @@ def test_the_page_draws_what_each_task_answers(browser: Any, host: str, green: P
     assert [entry["message"] for entry in browser.get_log("browser")] == []
 
 
+def test_a_failure_of_the_runtime_is_no_answer(browser: Any, host: str) -> None:
+    opened(browser, f"{host}/classifier/")
+    black = base64.b64encode(encoded(np.zeros((8, 8, 3), np.uint8), "PNG")).decode()
+    assert outcome(browser, ASK, black) == "Error: 42"
+
+
 def test_by_the_runtime_itself_it_answers_as_nanocv_does(
     browser: Any, graphs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

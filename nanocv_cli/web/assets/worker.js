@@ -59,6 +59,6 @@ self.addEventListener("message", async ({ data: { number, what, request } }) => 
   try {
     self.postMessage({ number, answer: await ANSWERS[what](await opened, request) });
   } catch (error) {
-    self.postMessage({ number, problem: error.message });
+    self.postMessage({ number, problem: String(error?.message ?? error) }); // WebAssembly throws numbers too
   }
 });
