@@ -14,8 +14,8 @@ from nanocv_cli.config.project import cache_folder, project_root
 from nanocv_cli.engine.card import ModelCard
 from nanocv_cli.engine.graph import Graph
 from nanocv_cli.engine.reference import find_graph
-from nanocv_cli.errors import ModelError, RequestError
-from nanocv_cli.files import expect_folder, write_bytes
+from nanocv_cli.errors import ModelError, RequestError, StorageError
+from nanocv_cli.files import expect_file, expect_folder, write_bytes
 from nanocv_cli.output import finite
 from nanocv_cli.rooms import room
 from nanocv_cli.tasks.table import browser_module_for
@@ -65,7 +65,7 @@ class WebFolder:
 
 
 def write_web_folder(ref: str | None, out: Path, package: Path | None = None) -> WebFolder:
-    """Writes a page that runs a model in the browser, `index.html` last.
+    """Writes a page that runs a model in the browser; `index.html` is there only while all else is whole.
 
     Args:
         ref: see `nanocv_cli.load`; its graph is needed.
@@ -87,6 +87,7 @@ def write_web_folder(ref: str | None, out: Path, package: Path | None = None) ->
     runtime = runtime_files(cache_folder(root), package)
     parts = dict(_parts(graph.card, module, content, runtime))
     _expect_own(out, parts)
+    _close(out / INDEX)
     sizes = {}
     for name, part in parts.items():
         write_bytes(out / name, part)
@@ -103,6 +104,20 @@ def _expect_own(out: Path, parts: Collection[str]) -> None:
     there = next((name for name in parts if (out / name).exists()), None)
     if there and not (there == MARK and _begins(out / MARK) == MARK_BEGINS):
         raise RequestError(f"{out / there} is there already, and is no page of nanocv's", "choose another folder")
+
+
+def _close(index: Path) -> None:
+    """Takes the page of a former folder away before its other files are replaced.
+
+    Raises:
+        RequestError: it is no file.
+        StorageError: it cannot be removed.
+    """
+    expect_file(index)
+    try:
+        index.unlink(missing_ok=True)
+    except OSError as error:
+        raise StorageError(f"cannot replace {index}: {error.strerror or error}", "choose another folder") from error
 
 
 def _begins(file: Path) -> bytes:

@@ -66,6 +66,17 @@ def test_what_was_written_before_is_replaced_beside_what_others_put_there(
     assert (site / "CNAME").read_text() == "mine"
 
 
+def test_no_page_is_left_over_files_of_two_exports(nanocv: Command, package: Path, tmp_path: Path) -> None:
+    graph, site = write_graph(tmp_path / "model.onnx"), tmp_path / "site"
+    wanted = ("export", "web", "--model", graph, "--out", site, "--runtime", package)
+    assert nanocv(*wanted).code == 0
+    (site / "app.js").unlink()
+    (site / "app.js").mkdir()
+    assert nanocv(*wanted).code == 2 and not (site / "index.html").exists()
+    (site / "app.js").rmdir()
+    assert nanocv(*wanted).code == 0 and (site / "index.html").is_file()
+
+
 def test_the_module_in_the_servers_place_offers_what_the_servers_does() -> None:
     offered = [set(re.findall(r"^export (?:async )?(?:function|class) (\w+)", (folder / "models.js").read_text(), re.M))
                for folder in (PAGE, OWN)]  # fmt: skip
