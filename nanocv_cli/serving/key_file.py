@@ -10,8 +10,9 @@ import hashlib
 import os
 import re
 import secrets
+import stat
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -70,10 +71,11 @@ def digest_of(key: str) -> bytes:
 
 
 def add_key(path: Path, name: str, roles: Iterable[Role], rate: float | None) -> str:
-    """Makes a key, appends its line to the file, which from then on is for its owner alone, and returns the key.
+    """Makes a key, appends its line to the file, and returns the key.
 
     Args:
-        path: of the file; it is made where it is not there.
+        path: of the file. It is made where it is not there, for its owner alone; else who may read it stays as it is,
+            and a link stays a link.
         name: whose key it is.
         roles: what it opens.
         rate: requests per second, from above 0 on; None for any number.
@@ -88,6 +90,7 @@ def add_key(path: Path, name: str, roles: Iterable[Role], rate: float | None) ->
             f"{printable(name, 80)!r} is no name of a key", "letters, digits, dots, hyphens and underscores, 64 at most"
         )
     expect_file(path)
+    path = path.resolve() if path.is_symlink() else path
     salt = secrets.token_hex(SALT_BYTES)
     key = f"{PREFIX}{salt}_{secrets.token_hex(SECRET_BYTES)}"
     with _alone(path):
@@ -100,7 +103,21 @@ def add_key(path: Path, name: str, roles: Iterable[Role], rate: float | None) ->
         with atomic_path(path) as temporary:
             temporary.chmod(0o600)
             temporary.write_bytes(former + separator + line.encode())
+            if path.exists():
+                _hand_over(path.stat(), temporary)
     return key
+
+
+def _hand_over(former: os.stat_result, path: Path) -> None:
+    """Gives a file the owner, group and mode of the one that it replaces; the server may run as another user."""
+    for owner in (former.st_uid, -1):
+        with suppress(OSError):  # only root gives files away; a group takes those of its members
+            os.chown(path, owner, former.st_gid)
+            break
+    mode = stat.S_IMODE(former.st_mode)
+    if path.stat().st_gid != former.st_gid:
+        mode &= ~stat.S_IRWXG  # it was meant for another group
+    path.chmod(mode)
 
 
 def read_keys(path: Path) -> Mapping[str, Key]:

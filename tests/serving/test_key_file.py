@@ -1,6 +1,7 @@
 """The file of keys: what `serve key` writes, and what a server makes of what people write into it."""
 
 import json
+import os
 import stat
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -33,12 +34,35 @@ def test_lines_of_others_stay_and_names_are_given_once(tmp_path: Path) -> None:
     path.write_text(f"# mine\n\n{LINE}")
     path.chmod(0o644)
     add_key(path, "phone", ["infer"], None)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
     assert path.read_text().startswith(f"# mine\n\n{LINE}\nphone infer - sha256:")
     before = path.read_bytes()
     for name in ("phone", "", "a b", "../x", "-x", "a" * 65, "é"):
         with pytest.raises(RequestError):
             add_key(path, name, ["infer"], None)
     assert path.read_bytes() == before
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files to others")
+def test_whoever_could_read_the_file_can_read_it_after_another_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, link = tmp_path / "keys.txt", tmp_path / "link.txt"
+    link.symlink_to(path)
+    add_key(link, "laptop", ["infer"], None)
+    os.chown(path, 10001, 10002)
+    path.chmod(0o640)
+    add_key(link, "phone", ["infer"], None)
+    told = path.stat()
+    assert (told.st_uid, told.st_gid, stat.S_IMODE(told.st_mode)) == (10001, 10002, 0o640)
+    assert link.is_symlink() and len(read_keys(path)) == 2
+
+    def refuse(*arguments: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "chown", refuse)
+    add_key(path, "tablet", ["infer"], None)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600  # and not open to another group
 
 
 def test_keys_that_are_made_at_once_are_all_there(tmp_path: Path) -> None:
