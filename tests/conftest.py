@@ -1,6 +1,7 @@
 """What tests share: a tiny set that is trained on in seconds, a project folder, the command line in this process."""
 
 import contextlib
+import importlib
 import io
 import json
 import sys
@@ -51,6 +52,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     # What takes minutes begins first: at the end it would run alone, with the other worker idle. The others keep their
     # order, for those of a file share what is trained for it.
     items.sort(key=lambda item: max((mark.args[0] for mark in item.iter_markers("slow")), default=0) < MINUTES)
+
+
+def pytest_collection_finish() -> None:
+    if "nanocv_cli.models.onnx_exporter" in sys.modules:  # what was collected makes graphs
+        importlib.import_module("tests.exporter")
 
 
 def run_nanocv(*arguments: str | Path) -> Outcome:

@@ -13,15 +13,23 @@ from typing import Any
 # A server that has imported everything forks each process; elsewhere than on Linux a fork of it would not be safe.
 _CONTEXT = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
 _IMPORTED = [
+    "nanocv_cli.commands.train",
+    "nanocv_cli.api.training",
     "nanocv_cli.training.train",
     "nanocv_cli.exporting.graph_file",
     "nanocv_cli.tasks.classification.task",
     "nanocv_cli.training.recorders.dvclive",
-    "dvc.repo",
+    "dvc.data_cloud",
+    "dvc.repo.experiments",
+    "dvc.repo.metrics.show",
+    "dvc.repo.plots",
     "dvc.scm",
     "scmrepo.git",
+    "matplotlib.backends.backend_agg",
     "torch._dynamo",
-    "torch.onnx._internal.exporter._core",
+    "torch.export._trace",
+    "torch.onnx._internal.exporter._compat",
+    "tests.exporter",
 ]
 _numbers = count()
 
