@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo quick test soak soak-training fuzz lint audit format triton bench gpu clean
+.PHONY: demo quick test suite installed soak soak-training fuzz lint audit format triton bench gpu clean
 
 demo: $(VENV)/.demo  ## from nothing to an answer: flowers drawn, LeNet trained, measured and exported, one image inferred
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh scripts/demo.sh
@@ -14,10 +14,14 @@ quick: $(INSTALLED) lint  ## linters, types, layers, and the tests that take a m
 
 # `TRITON=1 make test` tests against a real Triton too: 1 GB of packages, which exist for this platform alone.
 ifeq ($(TRITON)$(shell uname -sm),1Linux x86_64)
-test: .triton/.installed
+installed suite: .triton/.installed
 endif
-test: $(INSTALLED) lint  ## linters, types, layers, then the whole suite
+test: lint suite  ## linters, types, layers, then the whole suite; beside each other by `make --jobs 2 test`, as CI does
+
+suite: $(INSTALLED)
 	$(BIN)/pytest -n 2 --dist worksteal
+
+installed: $(INSTALLED)  ## the packages alone
 
 soak: $(INSTALLED)  ## a server under honest clients and abuse at once, for two hours: MINUTES=120 SEED=1 (SHARE=0.3 of a processor; 0: all)
 	$(BIN)/python -m tests.serving.soak --minutes $(or $(MINUTES),120) --seed $(or $(SEED),1) --share $(or $(SHARE),0)
