@@ -22,6 +22,11 @@ class CredentialFiles:
     keys: Path | None = None
     tls: TlsFiles | None = None
 
+    @property
+    def are_there(self) -> bool:
+        """Whether there is anything to read, and to read again."""
+        return self != CredentialFiles()
+
 
 class Credentials:
     """The credentials of one server.
@@ -45,11 +50,6 @@ class Credentials:
         if keys is not None and not keys:
             say(f"{files.keys} holds no keys, so nobody is let in; nanocv serve key adds one, SIGHUP has it read")
         self.certificates = Certificates(files.tls) if files.tls else None
-
-    @property
-    def are_there(self) -> bool:
-        """Whether there is anything to read again."""
-        return self._files != CredentialFiles()
 
     def reload(self) -> None:
         """Reads all of them again; what cannot be read, or is wrong, leaves in force what was read before."""

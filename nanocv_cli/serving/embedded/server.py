@@ -6,7 +6,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -159,20 +159,25 @@ async def _serve(
     say, tell = log.say, log.tell
     ports, limits = settings.ports, fitting(settings.limits)
     budget, executor = Budget(limits.flight_bytes), SmallestFirstExecutor()
-    credentials = Credentials(settings.credentials, say)
-    guard, certificates = credentials.guard, credentials.certificates
-    access = Access(ports.host, settings.allowed_hosts, settings.control)
-    known = fingerprints(library)
-    await _load_all(library, say)
-    page = page_answers() if settings.page else NO_PAGE
-    reader = ImageReader(limits)
-    http = HttpService(library, access, limits, executor, guard, log, reader, postprocessor_for, page)
-    sides: list[HttpServer | GrpcServer] = [
-        HttpServer(http.answer, access, limits, budget, http.gate, tell, certificates),
-        GrpcServer(library, access, limits, budget, executor, guard, tell, reader, certificates),
-        HttpServer(http.answer_metrics, access, limits, budget, http.gate_metrics, tell, certificates),
-    ]
-    with _signalled(credentials.reload if credentials.are_there else None) as stopping:
+    with contextlib.ExitStack() as catching:
+        if settings.credentials.are_there:
+            # Before they are read: what has changed since is read again as soon as this loop gets to it.
+            catching.enter_context(_catching({signal.SIGHUP: lambda: credentials.reload()}))
+        credentials = Credentials(settings.credentials, say)
+        guard, certificates = credentials.guard, credentials.certificates
+        access = Access(ports.host, settings.allowed_hosts, settings.control)
+        known = fingerprints(library)
+        await _load_all(library, say)
+        page = page_answers() if settings.page else NO_PAGE
+        reader = ImageReader(limits)
+        http = HttpService(library, access, limits, executor, guard, log, reader, postprocessor_for, page)
+        sides: list[HttpServer | GrpcServer] = [
+            HttpServer(http.answer, access, limits, budget, http.gate, tell, certificates),
+            GrpcServer(library, access, limits, budget, executor, guard, tell, reader, certificates),
+            HttpServer(http.answer_metrics, access, limits, budget, http.gate_metrics, tell, certificates),
+        ]
+        stopping = asyncio.Event()
+        catching.enter_context(_catching({signal.SIGINT: stopping.set, signal.SIGTERM: stopping.set}))
         async with contextlib.AsyncExitStack() as open_parts:
             numbers = (ports.http, ports.grpc, ports.metrics)
             found = [await _listen(side, ports.host, number) for side, number in zip(sides, numbers, strict=True)]
@@ -189,19 +194,14 @@ async def _serve(
 
 
 @contextlib.contextmanager
-def _signalled(hangup: Callable[[], None] | None) -> Iterator[asyncio.Event]:
-    """An event that SIGINT and SIGTERM set; afterwards, what had answered them before answers them again.
-
-    Args:
-        hangup: what SIGHUP does; None: what it did before.
-    """
-    loop, stopping = asyncio.get_running_loop(), asyncio.Event()
-    wanted = {signal.SIGINT: stopping.set, signal.SIGTERM: stopping.set} | ({signal.SIGHUP: hangup} if hangup else {})
-    former = {number: signal.getsignal(number) for number in wanted}
-    for number, act in wanted.items():
+def _catching(acts: Mapping[signal.Signals, Callable[[], object]]) -> Iterator[None]:
+    """Inside the block signals are answered by `acts`; afterwards, by what had answered them before."""
+    loop = asyncio.get_running_loop()
+    former = {number: signal.getsignal(number) for number in acts}
+    for number, act in acts.items():
         loop.add_signal_handler(number, act)
     try:
-        yield stopping
+        yield
     finally:
         for number, handler in former.items():
             loop.remove_signal_handler(number)

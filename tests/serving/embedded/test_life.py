@@ -1,5 +1,6 @@
 """From start to end: what a server refuses to load, how it follows its repository, how it stops."""
 
+import contextlib
 import http.client
 import json
 import signal
@@ -17,11 +18,12 @@ import numpy as np
 import pytest
 from tritonclient.grpc import model_config_pb2 as pb
 
+from nanocv_cli.serving.key_file import add_key
 from nanocv_cli.serving.ports import Addresses
 from tests.conftest import Command
 from tests.serving.models import FOR_EVER, entry_config, write_model
 
-pytestmark = pytest.mark.slow(18)
+pytestmark = pytest.mark.slow(19)
 
 ASK = {"inputs": [{"name": "x", "shape": [1, 4], "datatype": "UINT8", "data": [1, 2, 3, 4]}]}
 
@@ -230,6 +232,46 @@ def test_several_instances_and_versions(tmp_path: Path, start: Callable[..., Run
     server = start(tmp_path)
     with urllib.request.urlopen(f"http://{server.http}/v2/models/doubling", timeout=10) as answer:
         assert json.loads(answer.read())["versions"] == ["2", "10"]
+
+
+def test_a_hangup_while_the_server_starts_has_the_keys_read_again(
+    tmp_path: Path, start: Callable[..., Running]
+) -> None:
+    """One while they are read, and one while a model is loaded."""
+    repository, file = tmp_path / "repository", tmp_path / "keys.txt"
+    write_model(repository, entry_config("doubling", "doubling"), "doubling")
+    kept = add_key(file, "first", ["infer"], None)
+    late = add_key(file, "late", ["infer"], None)
+    both = file.read_text()
+    file.write_text("".join(both.splitlines(keepends=True)[:-1]))
+    before = f"""
+import os, pathlib, signal
+from nanocv_cli.serving.embedded import credentials, library
+read_keys, load = credentials.read_keys, library.Library.load
+def reading(path):
+    credentials.read_keys = read_keys
+    found = read_keys(path)
+    os.kill(os.getpid(), signal.SIGHUP)
+    return found
+async def loading(self, name):
+    await load(self, name)
+    pathlib.Path({str(file)!r}).write_text({both!r})
+    os.kill(os.getpid(), signal.SIGHUP)
+credentials.read_keys, library.Library.load = reading, loading
+"""
+    server = start(repository, "--key-file", str(file), before=before)
+    for key in (kept, late):
+        shown = {"Authorization": f"Bearer {key}"}
+        wait_until(lambda shown=shown: status(server, shown) == 200)  # type: ignore[misc]
+    server.process.send_signal(signal.SIGTERM)
+    assert server.process.communicate(timeout=30)[1].count("was read again") == 2
+    assert server.process.returncode == 0
+
+
+def status(server: Running, headers: dict[str, str]) -> int:
+    with contextlib.closing(http.client.HTTPConnection(server.http, timeout=20)) as connection:
+        connection.request("GET", "/v2", headers=headers)
+        return connection.getresponse().status
 
 
 IMPATIENT = """
