@@ -16,7 +16,7 @@ def key(
         str, typer.Option(metavar="ROLE,ROLE", help="What it opens: infer, control (load and unload), metrics.")
     ] = "infer",
     rate: Annotated[
-        float, number_option(low=0.0, high=1e9, text="Requests per second that it may make; 0: any number.")
+        float, number_option(low=0.0, high=1e8, text="Requests per second that it may make; 0: any number.")
     ] = 0.0,
     as_json: JsonFlag = False,
     debug: DebugFlag = False,

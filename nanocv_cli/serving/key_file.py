@@ -30,7 +30,8 @@ PREFIX = "nanocv_"  # by it, scanners of public code find a key that was publish
 SALT_BYTES, SECRET_BYTES = 8, 32
 UNBOUNDED = "-"
 LARGEST_FILE = 1 << 20  # bytes
-FASTEST = 1e9
+SLOWEST, FASTEST = 1e-6, 1e8  # requests per second
+RATES = f"{SLOWEST:.6f} to {FASTEST:,.0f}"
 HEADER = "# name, roles, requests per second (- for any number), hash of the key; a server reads it again on SIGHUP\n"
 ADVICE = "nanocv serve key makes a key and its line; a line that is removed takes its key away"
 
@@ -42,7 +43,7 @@ class Key:
     Attributes:
         name: who has the key.
         roles: what it opens.
-        rate: requests per second, from above 0 on; None for any number.
+        rate: requests per second, from `SLOWEST` to `FASTEST`; None for any number.
         salt: 16 hexadecimal digits.
         digest: 32 bytes, of the whole key.
     """
@@ -78,10 +79,10 @@ def add_key(path: Path, name: str, roles: Iterable[Role], rate: float | None) ->
             and a link stays a link.
         name: whose key it is.
         roles: what it opens.
-        rate: requests per second, from above 0 on; None for any number.
+        rate: requests per second, from `SLOWEST` to `FASTEST`; None for any number.
 
     Raises:
-        RequestError: the name is none, or has a key already; or the file is no regular one.
+        RequestError: the name is none, or has a key already; the rate is none; or the file is no regular one.
         ConfigError: the file is not one of keys.
         StorageError: it cannot be written.
     """
@@ -93,13 +94,19 @@ def add_key(path: Path, name: str, roles: Iterable[Role], rate: float | None) ->
     path = path.resolve() if path.is_symlink() else path
     salt = secrets.token_hex(SALT_BYTES)
     key = f"{PREFIX}{salt}_{secrets.token_hex(SECRET_BYTES)}"
+    line = Key(name, frozenset(roles), rate, salt, digest_of(key)).line()
+    try:  # what a server would not read is not written
+        _parsed(line)
+    except ValueError as error:
+        raise RequestError(
+            f"{path} can hold no such key: {error}", f"a rate is from {RATES}; without one it is any number"
+        ) from None
     with _alone(path):
         known = read_keys(path) if path.exists() else {}
         former = _content(path) if path.exists() else HEADER.encode()
         if name in {one.name for one in known.values()}:
             raise RequestError(f"{path} has a key of {name} already", "choose another name, or remove its line first")
         separator = b"" if former.endswith(b"\n") else b"\n"
-        line = Key(name, frozenset(roles), rate, salt, digest_of(key)).line()
         with atomic_path(path) as temporary:
             temporary.chmod(0o600)
             temporary.write_bytes(former + separator + line.encode())
@@ -160,8 +167,8 @@ def _parsed(line: str) -> Key:
     wanted = roles.split(",")
     if not set(wanted) <= set(ROLES):
         raise ValueError(f"the roles are none of {', '.join(ROLES)}, separated by commas")
-    if rate != UNBOUNDED and not (RATE.fullmatch(rate) and 0 < float(rate) <= FASTEST):
-        raise ValueError(f"the rate is no number of requests per second, nor {UNBOUNDED}")
+    if rate != UNBOUNDED and not (RATE.fullmatch(rate) and SLOWEST <= float(rate) <= FASTEST):
+        raise ValueError(f"the rate is no number of requests per second from {RATES}, nor {UNBOUNDED}")
     if not (parts := HASH.fullmatch(hashed)):
         raise ValueError("the last field is no hash of a key")
     opened = frozenset(role for role in ROLES if role in wanted)

@@ -99,6 +99,19 @@ def test_what_is_no_key_is_named_by_its_line_and_not_repeated(tmp_path: Path, li
     assert refused.value.message.isprintable()
 
 
+@pytest.mark.parametrize("rate", ["1e9", "1e8", "999999999.9999999", "1e-6", "1e-7", "4.9e-7", "0.3333333"])
+def test_a_rate_is_refused_or_the_file_can_be_read_with_it(tmp_path: Path, rate: str) -> None:
+    path = tmp_path / "keys.txt"
+    add_key(path, "laptop", ["infer"], None)
+    before = path.read_bytes()
+    made = run_nanocv("serve", "key", "phone", "--key-file", path, "--rate", rate)
+    if 1e-6 <= float(rate) <= 1e8:
+        assert made.code == 0
+        assert read_keys(path)[salt_of(made.out.strip())].rate == pytest.approx(float(rate), abs=1e-6)
+    else:
+        assert made.code == 2 and path.read_bytes() == before and "rate" in made.err
+
+
 def test_a_file_that_everybody_can_write_holds_no_keys(tmp_path: Path) -> None:
     path = tmp_path / "keys.txt"
     path.write_text(LINE)
