@@ -19,7 +19,7 @@ from typing import Literal, get_args
 
 from nanocv_cli.errors import ConfigError, RequestError, StorageError
 from nanocv_cli.files import atomic_path, expect_file
-from nanocv_cli.untrusted import printable, read_regular
+from nanocv_cli.untrusted import open_regular, printable
 
 Role = Literal["infer", "control", "metrics"]
 ROLES: tuple[Role, ...] = get_args(Role)
@@ -134,8 +134,6 @@ def read_keys(path: Path) -> Mapping[str, Key]:
         ConfigError: it cannot be read, others than its owner may write it, or a line is no key's; the message names it.
     """
     content = _content(path)
-    if path.stat().st_mode & 0o002:
-        raise ConfigError(f"{path} can be written by everybody on this machine", f"chmod 600 {path}")
     found: dict[str, Key] = {}
     names: set[str] = set()
     for number, line in enumerate(content.decode("utf-8", "replace").splitlines(), 1):
@@ -176,10 +174,21 @@ def _parsed(line: str) -> Key:
 
 
 def _content(path: Path) -> bytes:
+    """What stands in the file; its rights are those of the very file that is read.
+
+    Raises:
+        ConfigError: it cannot be read, or others than its owner may write it.
+    """
     try:
-        return read_regular(path, LARGEST_FILE)
+        with open_regular(path) as file:
+            mode, content = os.fstat(file.fileno()).st_mode, file.read(LARGEST_FILE + 1)
     except OSError as error:
         raise ConfigError(f"cannot read the keys in {path}: {error.strerror or error}", ADVICE) from error
+    if mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise ConfigError(f"{path} can be written by others than its owner", f"chmod go-w {path}")
+    if len(content) > LARGEST_FILE:
+        raise ConfigError(f"cannot read the keys in {path}: larger than {LARGEST_FILE:,} bytes", ADVICE)
+    return content
 
 
 @contextmanager

@@ -92,6 +92,7 @@ def test_keys_that_are_made_at_once_are_all_there(tmp_path: Path) -> None:
 def test_what_is_no_key_is_named_by_its_line_and_not_repeated(tmp_path: Path, line: str, said: str) -> None:
     path = tmp_path / "keys.txt"
     path.write_text(f"# keys\n{line}\n")
+    path.chmod(0o600)
     with pytest.raises(ConfigError, match=said) as refused:
         read_keys(path)
     assert refused.value.message.startswith(f"{path}:{3 if 'twice' in said else 2}: ")
@@ -112,12 +113,18 @@ def test_a_rate_is_refused_or_the_file_can_be_read_with_it(tmp_path: Path, rate:
         assert made.code == 2 and path.read_bytes() == before and "rate" in made.err
 
 
-def test_a_file_that_everybody_can_write_holds_no_keys(tmp_path: Path) -> None:
+@pytest.mark.parametrize("mode", [0o666, 0o602, 0o660, 0o620])
+def test_a_file_that_others_can_write_holds_no_keys(tmp_path: Path, mode: int) -> None:
     path = tmp_path / "keys.txt"
     path.write_text(LINE)
-    path.chmod(0o666)
-    with pytest.raises(ConfigError, match="everybody"):
+    path.chmod(mode)
+    with pytest.raises(ConfigError, match="can be written by others"):
         read_keys(path)
+    with pytest.raises(ConfigError, match="can be written by others"):
+        add_key(path, "phone", ["infer"], None)
+    assert path.read_text() == LINE
+    path.chmod(mode & 0o755 | 0o044)  # who may read it is nobody's harm
+    assert len(read_keys(path)) == 1
 
 
 def test_the_command_prints_a_key_once_and_nothing_else(tmp_path: Path) -> None:

@@ -347,6 +347,10 @@ def test_a_file_that_is_torn_takes_nobodys_key_away(tmp_path: Path) -> None:
     path.write_text("half a line\n")
     credentials.reload()
     assert credentials.guard.check(f"Bearer {key}", INFER) == "laptop"
+    path.write_text("")
+    path.chmod(0o660)
+    credentials.reload()
+    assert credentials.guard.check(f"Bearer {key}", INFER) == "laptop"
     path.unlink()
     credentials.reload()
     assert credentials.guard.check(f"bearer  {key}", INFER) == "laptop"
@@ -355,7 +359,26 @@ def test_a_file_that_is_torn_takes_nobodys_key_away(tmp_path: Path) -> None:
     with pytest.raises(Fault) as refused:
         credentials.guard.check(f"Bearer {key}", INFER)
     assert refused.value.status is Status.UNAUTHENTICATED
-    assert [line.endswith("what was read before stays in force") for line in said] == [True, True, False]
+    assert [line.endswith("what was read before stays in force") for line in said] == [True, True, True, False]
+
+
+def test_a_file_that_goes_while_it_is_read_takes_nobodys_key_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, said = tmp_path / "keys.txt", list[str]()
+    key = add_key(path, "laptop", ["infer"], None)
+    credentials = Credentials(CredentialFiles(path), said.append)
+    fstat = os.fstat
+
+    def taking(descriptor: int) -> os.stat_result:
+        path.unlink(missing_ok=True)
+        return fstat(descriptor)
+
+    monkeypatch.setattr(os, "fstat", taking)
+    for found in ("was read again: 1 key", "what was read before stays in force"):
+        credentials.reload()
+        assert said[-1].endswith(found)
+    assert credentials.guard.check(f"Bearer {key}", INFER) == "laptop"
 
 
 def test_a_key_asks_no_more_often_than_its_rate(guarded: Guarded) -> None:
@@ -402,7 +425,7 @@ def test_beyond_loopback_nobody_is_let_in_without_a_key_unless_that_is_said(tmp_
     for host in ("0.0.0.0", "::", "192.0.2.7", "no-such-name.invalid"):
         outcome = run_nanocv("serve", "run", "--repository", tmp_path, "--host", host, "--engine", engine)
         assert outcome.code == 2 and "--insecure" in outcome.err
-    (tmp_path / "keys.txt").write_text("# none yet\n")
+    (tmp_path / "keys.txt").touch(0o600)
     for more in (["--insecure"], ["--key-file", str(tmp_path / "keys.txt")]) if engine == "embedded" else ():
         outcome = run_nanocv("serve", "run", "--repository", tmp_path, "--host", "0.0.0.0", *more)
         assert outcome.code == 1 and "holds no model" in outcome.err
@@ -410,7 +433,7 @@ def test_beyond_loopback_nobody_is_let_in_without_a_key_unless_that_is_said(tmp_
 
 def test_a_file_without_a_key_is_said_to_let_nobody_in(tmp_path: Path) -> None:
     file, said = tmp_path / "keys.txt", list[str]()
-    file.touch()
+    file.touch(0o600)
     credentials = Credentials(CredentialFiles(file), said.append)
     assert credentials.guard.has_keys and len(said) == 1 and "nobody is let in" in said[0]
     add_key(file, "laptop", ["infer"], None)
