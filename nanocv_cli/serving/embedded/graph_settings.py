@@ -6,7 +6,6 @@ different ones share no batch.
 """
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -101,7 +100,8 @@ def _checked(name: str, setting: Setting, value: Any) -> float:
 
 
 def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value) and abs(value) < 2**53
+    # Exact as a double, whatever it is: NaN is below nothing, and no integer is made a double to find out.
+    return type(value) in (int, float) and abs(value) < 2**53
 
 
 def _damaged(name: str, why: str) -> ModelError:
