@@ -18,6 +18,7 @@ from nanocv_cli.untrusted import first_line, read_regular
 MOST_IMAGES = 256  # of a folder, the first ones by name
 LARGEST_FILE = 64 << 20  # bytes: what nanocv's server takes
 HINT = "--input random, or a model of an entry that nanocv serve config wrote"
+RANKS = {"BYTES": 2, "UINT8": 4}  # of an input with files [N,1] or with squares [N,S,S,3]
 ENCODED = JPEG_SUFFIXES | {".png", ".webp"}  # what a server of image files decodes
 
 
@@ -40,7 +41,10 @@ def image_payloads(
     """
     inputs = metadata["inputs"]
     name, kind, rank = inputs[0]["name"], inputs[0]["datatype"], len(inputs[0]["shape"])
-    if len(inputs) > 1 or kind not in ("BYTES", "UINT8"):
+    whole = RANKS.get(kind, 0)
+    # Files may come as a list alone; of squares only one that is no batch comes without a dimension for it.
+    allowed = (whole,) if kind == "UINT8" and batched else (whole, whole - 1)
+    if len(inputs) > 1 or not whole or rank not in allowed:
         raise RequestError(f"{model} takes no images, so --input cannot be a folder", "--input random")
     suffixes = ENCODED if kind == "BYTES" else SUFFIXES
     paths = list(islice(files_below(folder, suffixes), MOST_IMAGES))
@@ -52,7 +56,9 @@ def image_payloads(
     payloads = []
     for place in range(len(images)):
         array = np.stack(list(islice(cycle(images), place, place + count)))
-        payloads.append(Payload(model, {name: (kind, array if array.ndim == rank else array[0])}, outputs, count))
+        if rank < whole:
+            array = array.reshape(-1, *array.shape[2:])
+        payloads.append(Payload(model, {name: (kind, array)}, outputs, count))
     return payloads
 
 

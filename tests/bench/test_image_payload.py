@@ -57,15 +57,34 @@ def test_squares_are_those_of_inference(folder: Path) -> None:
         np.testing.assert_array_equal(payload.inputs["images"][1], open_square(path, SIDE, "crop")[0][np.newaxis])
 
 
-def test_a_model_without_batches_gets_one_image(folder: Path) -> None:
-    (first, *_) = image_payloads(described("BYTES", -1), None, "colours", 4, folder, False)
-    assert (first.rows, first.inputs["images"][1].shape) == (1, (1,))
+@pytest.mark.parametrize(
+    ("metadata", "batched", "rows", "shape"),
+    [
+        (described("BYTES", -1), False, 1, (1,)),
+        (described("BYTES", -1), True, 4, (4,)),
+        (described("BYTES", -1, 1), True, 4, (4, 1)),
+        (described("UINT8", SIDE, SIDE, 3), False, 1, (SIDE, SIDE, 3)),
+        (SQUARES, False, 1, (1, SIDE, SIDE, 3)),
+    ],
+)
+def test_a_request_holds_as_many_images_as_it_counts(
+    folder: Path, metadata: Any, batched: bool, rows: int, shape: tuple[int, ...]
+) -> None:
+    payloads = image_payloads(metadata, CARD, "colours", 4, folder, batched)
+    assert len(payloads) == len(list(folder.glob("*" if metadata["inputs"][0]["datatype"] == "UINT8" else "*.jpg")))
+    assert {(payload.rows, payload.inputs["images"][1].shape) for payload in payloads} == {(rows, shape)}
+    if rows > 1:
+        first, second = (payload.inputs["images"][1].ravel() for payload in payloads[:2])
+        assert list(first[1:]) == list(second[:-1])  # each with those after it
 
 
 @pytest.mark.parametrize(
     ("metadata", "config", "words"),
     [
         (described("FP32", -1, 4), CARD, "takes no images"),
+        (described("BYTES", -1, 1, 1), CARD, "takes no images"),
+        (described("UINT8", -1, SIDE, 3), CARD, "takes no images"),
+        (described("UINT8", -1, 4), CARD, "takes no images"),
         (SQUARES, None, "no model card"),
         (SQUARES, {"parameters": {}}, "no model card"),
     ],
