@@ -1,6 +1,7 @@
 """The shipped `model.py`, run with a stand-in for what Triton's Python backend gives it."""
 
 import importlib.util
+import io
 import json
 import sys
 from dataclasses import dataclass, field
@@ -11,9 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 from google.protobuf.json_format import MessageToDict
+from PIL import Image
 
 from nanocv_cli.engine.graph import Graph
-from nanocv_cli.serving.repository.entry import write_entry
+from nanocv_cli.serving.repository.entry import Entry, write_entry
 from nanocv_cli.serving.repository.pbtxt import read_config
 from nanocv_cli.serving.repository.python_backend import SHIPPED_MODEL_PY
 from tests.engine.graphs import SIDE
@@ -37,23 +39,29 @@ class InferenceResponse:
 
 class TritonError(str):
     INVALID_ARG, INTERNAL = "INVALID_ARG", "INTERNAL"
+    kind: str
 
     def __new__(cls, message: str, kind: str) -> "TritonError":
-        return super().__new__(cls, message)
+        made = super().__new__(cls, message)
+        made.kind = kind
+        return made
 
 
 @dataclass
 class Request:
     tensors: dict[str, Any] = field(default_factory=dict)
+    named: str = ""
+
+    def parameters(self) -> str:
+        return self.named
 
 
 def get_input_tensor_by_name(request: Request, name: str) -> Tensor | None:
     return Tensor(name, request.tensors[name]) if name in request.tensors else None
 
 
-@pytest.fixture
-def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The model of an entry, initialised as Triton does it; `runs` counts the graph's runs."""
+def initialised(monkeypatch: pytest.MonkeyPatch, entry: Entry) -> Any:
+    """The model of an entry, initialised as Triton does it."""
     utilities = SimpleNamespace(
         Tensor=Tensor,
         InferenceResponse=InferenceResponse,
@@ -61,9 +69,7 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         get_input_tensor_by_name=get_input_tensor_by_name,
     )
     monkeypatch.setitem(sys.modules, "triton_python_backend_utils", utilities)
-    entry = write_entry(
-        graph(tmp_path), tmp_path / "repository", settings(backend="python", threads=1, execution_mode="parallel")
-    )
+    monkeypatch.setattr(sys, "path", [*sys.path])  # it adds to it
     config = MessageToDict(read_config(entry.config), preserving_proto_field_name=True)
     shipped = entry.config.parent / "1" / "model.py"
     assert shipped.read_bytes() == SHIPPED_MODEL_PY.read_bytes()
@@ -82,6 +88,14 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
             "model_instance_device_id": "0",
         }
     )
+    return loaded
+
+
+@pytest.fixture
+def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """That of an entry of pixels; `runs` counts the graph's runs."""
+    wanted = settings(backend="python", threads=1, execution_mode="parallel")
+    loaded = initialised(monkeypatch, write_entry(graph(tmp_path), tmp_path / "repository", wanted))
     loaded.runs = 0
     run = loaded._session.run
 
@@ -136,3 +150,33 @@ def test_thread_settings_come_from_the_config(model: Any) -> None:
     assert model.options.intra_op_num_threads == 1
     assert model.options.execution_mode.name == "ORT_PARALLEL"
     model.finalize()
+
+
+@pytest.mark.parametrize(
+    ("named", "said"),
+    [
+        *((f'{{"original_pixels": {value}}}', "expected true or false") for value in ("1", "0", '"yes"', '""', "null")),
+        *((text, "expected an object") for text in ("[]", "3", '["original_pixels"]')),
+        ('{"original_pixels": true}', "for models that answer boxes"),
+    ],
+)
+def test_parameters_are_held_against_the_rules_of_the_embedded_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str, said: str
+) -> None:
+    """Before a file is decoded: what is sent here is no image."""
+    entry = write_entry(graph(tmp_path), tmp_path / "repository", settings(backend="python", encoded=True))
+    files = {"images": np.array([[b"no image"]], np.object_)}
+    (response,) = initialised(monkeypatch, entry).execute([Request(files, named)])
+    assert said in response.error and response.error.kind == TritonError.INVALID_ARG
+
+
+def test_files_of_a_request_without_boxes_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = write_entry(graph(tmp_path), tmp_path / "repository", settings(backend="python", encoded=True))
+    pixels, file = images(1), io.BytesIO()
+    Image.fromarray(pixels[0]).save(file, "PNG")
+    sent = {"images": np.array([[file.getvalue()]], np.object_)}
+    expected = Graph(graph(tmp_path)).run(pixels)["probabilities"]
+    loaded = initialised(monkeypatch, entry)
+    for named in ("", "{}", '{"original_pixels": false, "other": [1]}'):
+        (response,) = loaded.execute([Request(sent, named)])
+        np.testing.assert_allclose(response.output_tensors[0].values, expected, atol=1e-6)

@@ -65,8 +65,9 @@ class TritonPythonModel:
             if self._files is None:
                 return _Read(given)
             ((name, files),) = given.items()
+            boxes = self._files.boxes_for(request)
             squares, sizes = self._files.decoded(files)
-            return _Read({name: squares}, self._files.boxes_for(request), sizes)
+            return _Read({name: squares}, boxes, sizes)
         except Exception as error:
             return _refusal(error)
 
@@ -162,7 +163,12 @@ class _Files:
 
     def boxes_for(self, request: Any) -> list[str]:
         """The outputs that a request wants in pixels of its images."""
-        wanted = json.loads(request.parameters() or "{}").get("original_pixels", False)
+        parameters = json.loads(request.parameters() or "{}")
+        if not isinstance(parameters, dict):
+            raise _RequestError("Unable to parse 'parameters': expected an object")
+        wanted = parameters.get("original_pixels", False)
+        if not isinstance(wanted, bool):
+            raise _RequestError("Unable to parse parameter 'original_pixels': expected true or false")
         if wanted and not self._boxes:
             raise _RequestError("'original_pixels' is for models that answer boxes")
         return self._boxes if wanted else []
