@@ -5,6 +5,7 @@ The SDK sends them from a thread of its own, out of a bounded queue, and drops w
 
 import contextlib
 import os
+import threading
 import time
 from collections.abc import Iterator
 
@@ -18,14 +19,17 @@ from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, Trace
 from nanocv_cli import __version__
 from nanocv_cli.serving.embedded.exchange import Exchange, Tell, Trace
 
-SEND_SECONDS = 2.0  # for one batch of spans, with all tries; the end of the server waits no longer either
+SEND_SECONDS = 2.0  # for one batch of spans, with all tries; and for all that is left when the server ends
 SCOPE = InstrumentationScope("nanocv", __version__)
 Attributes = dict[str, str | int]
 
 
 @contextlib.contextmanager
 def sending(collector: str) -> Iterator[Tell]:
-    """What sends an exchange that has ended, as spans; when the context ends, the last ones are sent.
+    """What sends an exchange that has ended, as spans.
+
+    When the context ends, the last ones are sent, for `SEND_SECONDS` in all: what a collector has not taken by then is
+    lost.
 
     Args:
         collector: the whole URL of a collector's door for traces, as `http://127.0.0.1:4318/v1/traces`.
@@ -42,7 +46,10 @@ def sending(collector: str) -> Iterator[Tell]:
     try:
         yield send
     finally:
-        processor.shutdown()  # type: ignore[no-untyped-call]
+        # By itself it gives each batch that is left as long, and waits for half a minute. Its threads are daemons.
+        last = threading.Thread(target=processor.shutdown, name="last spans", daemon=True)
+        last.start()
+        last.join(SEND_SECONDS)
 
 
 def _spans(exchange: Exchange, trace: Trace, resource: Resource) -> Iterator[ReadableSpan]:
