@@ -101,7 +101,11 @@ def run(
     one_of("--control", control, ("none", "explicit"))
     one_of("--access-log", access_log, ("off", "text", "json"))
     if otlp is not None and not COLLECTOR.fullmatch(otlp):
-        raise RequestError(f"{otlp!r} is no URL of a collector", "--otlp http://127.0.0.1:4318/v1/traces")
+        shown = otlp.rpartition("@")[2].partition("?")[0]  # what stands before and behind it may be secret
+        raise RequestError(
+            f"--otlp {shown!r} is no URL of a collector, or has a user or a query in it",
+            "--otlp http://127.0.0.1:4318/v1/traces; OTEL_EXPORTER_OTLP_HEADERS tells who sends",
+        )
     if not HOST.fullmatch(host):
         raise RequestError(f"{host!r} is no address to listen on", "--host 127.0.0.1, or a name of this machine")
     if not repository.is_dir():

@@ -1,14 +1,16 @@
-"""Spans on their way to a collector: one that does not answer holds nobody up."""
+"""Spans on their way to a collector: one that does not answer holds nobody up, and its URL may hold secrets."""
 
 import contextlib
 import socket
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
 from nanocv_cli.serving.embedded import spans
 from nanocv_cli.serving.embedded.exchange import Exchange
+from tests.conftest import run_nanocv
 
 BATCHES, SPANS = 10, 8  # of each
 
@@ -55,3 +57,14 @@ def test_the_last_spans_are_sent() -> None:
             tell(exchange)
         answering.join(20)
     assert [content[:5] for content in received] == [b"POST "]
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://me:hunter2@collector:4318/v1/traces", "me:hunter2@collector", "http://collector/v1/traces?key=hunter2",
+     "http://me:hunter2/@collector/v1?a=@b?hunter2"],
+)  # fmt: skip
+def test_what_is_secret_in_the_url_of_a_collector_is_not_printed(tmp_path: Path, url: str) -> None:
+    outcome = run_nanocv("serve", "run", "--repository", tmp_path, "--otlp", url)
+    assert outcome.code == 2 and "is no URL of a collector" in outcome.err
+    assert "hunter2" not in outcome.out + outcome.err
