@@ -118,7 +118,14 @@ def server(
             rows = run_sweep(target, wanted, plan, filling, shapes, progress)
         name = target.model
     choice = choose(rows, slo_p99_us)
-    conditions = {"model": name, "protocol": protocol, "rows": request_batch, "rate": rate, "engine": url or engine}
+    conditions = {
+        "model": name,
+        "protocol": protocol,
+        "rows": request_batch,
+        "rate": rate,
+        "engine": url or engine,
+        "input": filling,
+    }
     document = {
         "model": name,
         "rows": [row.to_json() for row in rows],

@@ -65,6 +65,16 @@ def test_a_running_server_is_measured_as_it_is(nanocv: Command) -> None:
     assert behaviour.loads == []
 
 
+@pytest.mark.slow(2)
+def test_figures_of_other_inputs_are_not_compared(nanocv: Command, tmp_path: Path) -> None:
+    kept = tmp_path / "kept.json"
+    with fake_server(Behaviour()) as address:
+        asked = ("bench", "server", "--url", address, "--model", "fake", *QUICK)
+        assert nanocv(*asked, "--input", "zeros", "--save-baseline", kept).code == 0
+        outcome = nanocv(*asked, "--compare", kept)
+    assert outcome.code == 2 and "was measured with input zeros, this with random" in outcome.err
+
+
 @pytest.mark.slow(4)
 def test_a_regression_ends_with_exit_1(nanocv: Command, tmp_path: Path) -> None:
     kept = tmp_path / "kept.json"
