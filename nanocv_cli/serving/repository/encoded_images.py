@@ -1,4 +1,4 @@
-"""Entries whose clients send images as files: what is declared of them, and what Triton needs to read them.
+"""Entries whose clients send images as files: what is declared, what Triton needs to read them, what is left of that.
 
 The declaration is a `TYPE_STRING` input of a graph that reads uint8 images: which square they become, the card says.
 """
@@ -7,6 +7,7 @@ import io
 import struct
 import zipfile
 import zlib
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -14,7 +15,11 @@ from random import Random
 import nanocv_cli
 from nanocv_cli.engine.card import ModelCard
 from nanocv_cli.engine.signature import GraphSignature, TensorSignature
+from nanocv_cli.errors import ModelError
 from nanocv_cli.rooms import room
+from nanocv_cli.serving.repository.backends import PYTHON_MODEL
+from nanocv_cli.serving.repository.python_backend import SHIPPED_MODEL_PY
+from nanocv_cli.untrusted import read_regular
 
 BOXES = "nanocv.boxes"  # the parameter of a config that names outputs with boxes
 WARMUP_IMAGE = "image"  # in the folder that Triton looks for such files in
@@ -27,6 +32,7 @@ SHIPPED = (
     "untrusted",
     *(f"images/{module}" for module in ("__init__", "bounds", "image_file", "pixels", "resize")),
 )
+LARGEST_OWN = 16 << 20  # bytes: a larger file is none of these
 LONG_AGO = (1980, 1, 1, 0, 0, 0)  # so that the same source is the same archive
 
 
@@ -63,6 +69,40 @@ def images_archive() -> bytes:
             name = zipfile.ZipInfo(f"{root.name}/{module}.py", LONG_AGO)
             archive.writestr(name, (root / f"{module}.py").read_bytes())
     return buffer.getvalue()
+
+
+def left_behind(folder: Path, version: int, there: Sequence[int], wanted: Collection[str]) -> tuple[str, ...]:
+    """Files of an entry that nanocv wrote for other settings than those it has now, by path in the entry.
+
+    Args:
+        folder: of the entry.
+        version: the one that is written now: its `model.py` may be an earlier nanocv's.
+        there: all of its versions.
+        wanted: files that it shall hold.
+
+    Raises:
+        ModelError: one cannot be read.
+    """
+    shipped = SHIPPED_MODEL_PY.read_bytes()
+    warmups = [content for kind in ("random", "zero") for content in warmup_files(kind).values()]
+    own: dict[str, Callable[[bytes], bool]] = {
+        IMAGES_ARCHIVE: lambda content: True,
+        f"{WARMUP_FOLDER}/{WARMUP_IMAGE}": lambda content: content in warmups,
+    }
+    if (newest := f"{version}/{PYTHON_MODEL}") not in wanted:  # else all versions are served by theirs
+        own |= {f"{number}/{PYTHON_MODEL}": lambda content: content == shipped for number in there}
+        own[newest] = lambda content: content.startswith(shipped.splitlines()[0])
+    found = []
+    for name, is_own in own.items():
+        path = folder / name
+        if name in wanted or not path.is_file() or path.parent.is_symlink():
+            continue
+        try:
+            if path.stat().st_size <= LARGEST_OWN and is_own(read_regular(path, LARGEST_OWN)):
+                found.append(name)
+        except OSError as error:
+            raise ModelError(f"{path} cannot be read: {error.strerror}", "mend its permissions") from error
+    return tuple(found)
 
 
 def _png(pixels: bytes) -> bytes:

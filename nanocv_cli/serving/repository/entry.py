@@ -18,7 +18,7 @@ from nanocv_cli.errors import ModelError, RequestError
 from nanocv_cli.replaced_folder import put_in_place, staging
 from nanocv_cli.serving.repository import pbtxt
 from nanocv_cli.serving.repository.backends import BACKENDS, PYTHON_MODEL
-from nanocv_cli.serving.repository.encoded_images import IMAGES_ARCHIVE, images_archive, warmup_files
+from nanocv_cli.serving.repository.encoded_images import IMAGES_ARCHIVE, images_archive, left_behind, warmup_files
 from nanocv_cli.serving.repository.model_config import LABELS, build_config, version_policy
 from nanocv_cli.serving.repository.python_backend import SHIPPED_MODEL_PY
 from nanocv_cli.serving.repository.versions import (
@@ -31,7 +31,7 @@ from nanocv_cli.serving.repository.versions import (
     served,
     versions,
 )
-from nanocv_cli.untrusted import holds, read_regular
+from nanocv_cli.untrusted import read_regular
 
 CONFIG = "config.pbtxt"
 PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", re.ASCII)
@@ -45,13 +45,16 @@ class Plan:
         folder: of the entry.
         version: the one that holds the graph.
         config: for `config.pbtxt`.
-        files: all others by path within the folder. What else is there stays.
+        files: all others by path within the folder.
+        left: what former entries of other settings left there, by path: nanocv's own files, which are to go. What else
+            is there stays.
     """
 
     folder: Path
     version: int
     config: ModelConfig
     files: dict[str, bytes]
+    left: tuple[str, ...] = ()
 
     def differences(self) -> list[str]:
         """What is otherwise in the folder, one line each; none where it is as it shall be.
@@ -70,7 +73,7 @@ class Plan:
                 found.append(f"{self.folder / name}: is missing")
             elif not same_content(self.folder / name, content):
                 found.append(f"{self.folder / name}: has another content")
-        return found
+        return [*found, *(f"{self.folder / name}: is of other settings" for name in self.left)]
 
 
 class Source:
@@ -151,7 +154,7 @@ class Source:
             files |= warmup_files(settings.warmup)
             if settings.backend == "python":
                 files[IMAGES_ARCHIVE] = images_archive()
-        return Plan(folder, version, config, files)
+        return Plan(folder, version, config, files, left_behind(folder, version, there, files))
 
 
 def plain_name(name: str) -> str:
@@ -261,9 +264,10 @@ def _build(plan: Plan, folder: Path) -> None:
             (folder / name).unlink(missing_ok=True)  # a pipe, say
         files.write_bytes(folder / name, content)
     pbtxt.write(folder / CONFIG, plan.config)
-    left = folder / str(plan.version) / PYTHON_MODEL
-    if plan.config.backend != "python" and left.is_file() and holds(left, SHIPPED_MODEL_PY.read_bytes()):
-        left.unlink()
+    for name in plan.left:
+        (folder / name).unlink()
+        if not any((folder / name).parent.iterdir()):
+            (folder / name).parent.rmdir()
     try:
         Graph(folder / str(plan.version) / GRAPH)
     except ModelError as error:

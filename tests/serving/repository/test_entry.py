@@ -47,6 +47,33 @@ def test_an_entry_of_image_files_holds_what_reads_them(tmp_path: Path, repositor
     assert set(tree(repository / "plain")) == {"config.pbtxt", "labels.txt", "1/model.onnx"}
 
 
+@pytest.mark.parametrize("backend", ["python", "onnxruntime"])
+def test_what_an_entry_of_image_files_leaves_behind_is_removed(tmp_path: Path, repository: Path, backend: str) -> None:
+    """From all versions, one of an earlier nanocv's too; what others have put there stays."""
+    write_entry(graph(tmp_path), repository, settings(encoded=True, backend="python"))
+    write_entry(graph(tmp_path, 0.1), repository, settings(encoded=True, backend="python"))
+    folder = repository / "colours"
+    title = SHIPPED_MODEL_PY.read_bytes().splitlines()[0]
+    (folder / "2" / "model.py").write_bytes(title + b'"""\n# of an earlier nanocv\n')
+    (folder / "1" / "notes.txt").write_text("mine")
+    entry = write_entry(graph(tmp_path, 0.1), repository, settings(backend=backend))
+    kept = {"config.pbtxt", "labels.txt", "1/model.onnx", "1/notes.txt", "2/model.onnx"}
+    models = {"1/model.py", "2/model.py"} if backend == "python" else set()
+    assert set(tree(folder)) == kept | models and not (folder / "warmup").exists()
+    assert any(line.endswith("nanocv_images.zip: is of other settings") for line in entry.differences)
+    assert check_entry(graph(tmp_path, 0.1), repository, settings(backend=backend)).differences == ()
+
+
+def test_files_of_others_stay_whatever_they_are_called(tmp_path: Path, repository: Path) -> None:
+    write_entry(graph(tmp_path), repository, settings(backend="python"))
+    mine = {"1/model.py": b"# mine\n", "warmup/image": b"mine", "warmup/other": b"mine"}
+    for name, content in mine.items():
+        (repository / "colours" / name).parent.mkdir(exist_ok=True)
+        (repository / "colours" / name).write_bytes(content)
+    write_entry(graph(tmp_path), repository, settings())
+    assert mine.items() <= tree(repository / "colours").items()
+
+
 def test_only_graphs_that_read_images_take_them_as_files(tmp_path: Path, repository: Path) -> None:
     with pytest.raises(ModelError, match="makes images"):
         write_entry(graph(tmp_path, task="generation"), repository, settings(encoded=True))
