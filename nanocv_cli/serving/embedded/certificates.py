@@ -1,9 +1,14 @@
 """What a server shows itself by, and asks its clients to show themselves by: TLS 1.2 or later, on all its ports.
 
-The files are read again on SIGHUP. Who connects then meets what they hold by then; who is connected stays so.
+The files are read again on SIGHUP, each once for all ports. Who connects then meets what they hold by then; who is
+connected stays so.
 """
 
+import contextlib
+import os
 import ssl
+import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,9 +71,11 @@ class Certificates:
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.set_alpn_protocols(PROTOCOLS)
         try:
-            context.load_cert_chain(files.certificate, files.private_key, _no_password)
-            if files.client_ca:
-                context.load_verify_locations(files.client_ca)
+            with _as_file(certificate) as chain, _as_file(key) as own:
+                context.load_cert_chain(chain, own, _no_password)
+            if authorities is not None:
+                with _as_file(authorities) as trusted:
+                    context.load_verify_locations(trusted)
                 context.verify_mode = ssl.CERT_REQUIRED
         except (ssl.SSLError, ValueError, OSError) as error:
             raise ConfigError(
@@ -95,6 +102,25 @@ def _content(path: Path) -> bytes:
         return read_regular(path, LARGEST_FILE)
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror or error}", ADVICE) from error
+
+
+@contextlib.contextmanager
+def _as_file(content: bytes) -> Iterator[str]:
+    """A path with this content, that no other user can open and that is gone afterwards.
+
+    Python's TLS takes paths alone. Were it given the files themselves, they could be other ones by then than those that
+    gRPC is given.
+    """
+    with contextlib.ExitStack() as held:
+        if hasattr(os, "memfd_create"):  # Linux: no disk sees a key
+            descriptor = os.memfd_create("nanocv-tls", os.MFD_CLOEXEC)
+            held.callback(os.close, descriptor)
+        else:
+            descriptor = held.enter_context(tempfile.TemporaryFile()).fileno()
+        with open(descriptor, "wb", closefd=False) as file:
+            file.write(content)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        yield f"/dev/fd/{descriptor}"
 
 
 def _no_password() -> str:

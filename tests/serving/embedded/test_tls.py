@@ -23,6 +23,7 @@ from nanocv_cli.bench.server_api import ServerApi
 from nanocv_cli.bench.sweep import Target
 from nanocv_cli.engine.kserve import ModelClient, parse_model_url
 from nanocv_cli.errors import ConfigError, RequestError, ServingError
+from nanocv_cli.serving.embedded import certificates
 from nanocv_cli.serving.embedded.access import Access
 from nanocv_cli.serving.embedded.budget import Budget
 from nanocv_cli.serving.embedded.certificates import Certificates, TlsFiles
@@ -31,6 +32,7 @@ from nanocv_cli.serving.embedded.http.messages import HttpAnswer, HttpRequest
 from nanocv_cli.serving.embedded.http.server import HttpServer
 from nanocv_cli.serving.embedded.limits import Limits
 from nanocv_cli.serving.launch import Server, started
+from nanocv_cli.untrusted import read_regular
 from tests.serving.embedded.certificates import Authority, Pair
 from tests.serving.models import entry_config, write_model
 
@@ -224,11 +226,29 @@ def test_files_that_do_not_belong_together(tmp_path: Path) -> None:
             Certificates(files)
 
 
+def test_files_are_read_once_so_that_all_ports_have_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever becomes of them afterwards: here they are gone."""
+    authority = Authority(tmp_path, "authority")
+    pair = authority.sign("server")
+
+    def taking(path: Path, largest: int) -> bytes:
+        content = read_regular(path, largest)
+        path.unlink()
+        return content
+
+    monkeypatch.setattr(certificates, "read_regular", taking)
+    shown = Certificates(TlsFiles(pair.certificate, pair.key, authority.file))
+    assert shown.context.verify_mode is ssl.CERT_REQUIRED
+    assert [one["serialNumber"] for one in shown.context.get_ca_certs()]
+    with pytest.raises(ConfigError, match="cannot read"):
+        shown.reload()
+
+
 def test_who_does_not_shake_hands_keeps_nobody_out(tmp_path: Path) -> None:
     """Clients that connect and say nothing, in the midst of them some that ask, at once after their handshake."""
     authority = Authority(tmp_path, "authority")
     pair = authority.sign("server")
-    certificates, limits = Certificates(TlsFiles(pair.certificate, pair.key)), Limits(connections=16)
+    shown, limits = Certificates(TlsFiles(pair.certificate, pair.key)), Limits(connections=16)
     asked = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
     async def answer(request: HttpRequest) -> HttpAnswer:
@@ -239,7 +259,7 @@ def test_who_does_not_shake_hands_keeps_nobody_out(tmp_path: Path) -> None:
             raise Fault("no key", Status.UNAUTHENTICATED)
 
     async def main() -> None:
-        server = HttpServer(answer, Access("127.0.0.1"), limits, Budget(1 << 30), gate, None, certificates)
+        server = HttpServer(answer, Access("127.0.0.1"), limits, Budget(1 << 30), gate, None, shown)
         port = await server.listen("127.0.0.1", 0)
         context, silent = ssl.create_default_context(cafile=authority.file), []
         for _ in range(12):
