@@ -121,6 +121,16 @@ def test_the_container_is_run_by_a_user_that_is_a_number_and_not_root() -> None:
             assert rest.startswith("--from=build ")
 
 
+def test_the_health_check_is_in_the_image_and_waits_less_than_it_may() -> None:
+    options, _, command = dict(container())["HEALTHCHECK"].partition(" CMD ")
+    script = json.loads(command)[1]
+    text = (DEPLOY / "Containerfile").read_text(encoding="utf-8")
+    assert f"COPY deploy/{Path(script).name} {Path(script).parent}/" in text.partition("FROM ${BASE}\n")[0]
+    seconds = re.search(r"^SECONDS = ([\d.]+)", (DEPLOY / Path(script).name).read_text(encoding="utf-8"), re.MULTILINE)
+    allowed = re.search(r"--timeout=(\d+)s", options)
+    assert seconds and allowed and 2 * float(seconds[1]) < float(allowed[1])
+
+
 def test_what_the_build_copies_is_there() -> None:
     text = (DEPLOY / "Containerfile").read_text(encoding="utf-8")
     copied = [line.split()[1:-1] for line in text.splitlines() if line.startswith("COPY ") and "--from" not in line]

@@ -5,6 +5,8 @@ import os
 import queue
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -36,7 +38,7 @@ from nanocv_cli.serving.embedded.limits import Limits
 from nanocv_cli.serving.embedded.server_log import ServerLog
 from nanocv_cli.serving.key_file import ROLES, Role, add_key
 from nanocv_cli.serving.launch import Server, started
-from tests.conftest import run_nanocv
+from tests.conftest import REPOSITORY, run_nanocv
 from tests.serving.models import entry_config, write_model
 
 pytestmark = pytest.mark.slow(4)
@@ -175,6 +177,14 @@ def test_without_a_key_every_path_is_closed_by_every_method(guarded: Guarded) ->
             assert is_open or answer.headers["WWW-Authenticate"].startswith("Bearer")
     for path in ("/metrics", "/", "/nothing"):
         assert {guarded.ask(method, path, None, side="metrics").status for method in METHODS} == {401}
+
+
+def test_the_containers_health_check_needs_no_key(guarded: Guarded) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as former:
+        nobody = str(former.getsockname()[1])
+    for port, status in ((guarded.server.http.split(":")[1], 0), (nobody, 1)):
+        asked = [sys.executable, REPOSITORY / "deploy" / "healthcheck.py", port]
+        assert subprocess.run(asked, timeout=60).returncode == status
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,8 @@ import shutil
 import signal
 import socket
 import ssl
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -33,10 +35,12 @@ from nanocv_cli.serving.embedded.http.server import HttpServer
 from nanocv_cli.serving.embedded.limits import Limits
 from nanocv_cli.serving.launch import Server, started
 from nanocv_cli.untrusted import read_regular
+from tests.conftest import REPOSITORY
 from tests.serving.embedded.certificates import Authority, Pair
 from tests.serving.models import entry_config, write_model
 
 pytestmark = pytest.mark.slow(4)
+HEALTHCHECK = REPOSITORY / "deploy" / "healthcheck.py"
 READY = "/inference.GRPCInferenceService/ServerReady"
 
 
@@ -141,6 +145,17 @@ def test_clients_of_ours_show_what_the_environment_names(
     monkeypatch.setenv("NANOCV_CERT", str(secured.client.key))
     with pytest.raises(RequestError, match="NANOCV_CERT"):
         ModelClient(parse_model_url(f"{url}/doubling"))
+
+
+def test_the_containers_health_check_asks_by_tls_too(secured: Secured, tmp_path: Path) -> None:
+    assert HEALTHCHECK.is_file()
+    own = tmp_path / "own.pem"
+    own.write_bytes(secured.client.key.read_bytes() + secured.client.certificate.read_bytes())
+    port = secured.server.http.split(":")[1]
+    for shown, status in ((str(own), 0), ("", 1)):
+        asked = [sys.executable, HEALTHCHECK, port]
+        said = subprocess.run(asked, env=os.environ | {"NANOCV_CERT": shown}, capture_output=True, timeout=60)
+        assert (said.returncode, said.stdout, said.stderr) == (status, b"", b"")
 
 
 def test_nobody_else_is_let_in(secured: Secured, tmp_path: Path) -> None:
