@@ -62,7 +62,10 @@ class RemoteModel(Engine):
 
     @property
     def has_settings(self) -> bool:
-        """None: a server takes the inputs of its config alone."""
+        """No: a request of this client has the inputs of the entry's config alone.
+
+        What nanocv's own server lets a request name beside them, others do not know.
+        """
         return False
 
     def _run(self, graph_inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

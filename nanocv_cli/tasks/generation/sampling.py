@@ -113,13 +113,13 @@ class GraphSampler(FlowSampler):
 
         Raises:
             ModelError: the graph fails.
-            RequestError: what runs it knows the model's own settings alone, as a server does.
+            RequestError: whoever runs it is asked for the model's own settings alone, as a server is.
         """
         if not self._graph.has_settings:
             if settings != self.settings():
                 raise RequestError(
-                    f"{self._graph.origin} ({self._graph.runtime}) makes images by the model's own steps, guidance and "
-                    "solver alone",
+                    f"{self._graph.origin} ({self._graph.runtime}) is asked for images by the model's own steps, "
+                    "guidance and solver alone",
                     "leave --steps, --guidance, --solver and --trajectory out, or name the model's file and "
                     "--engine onnxruntime",
                 )
