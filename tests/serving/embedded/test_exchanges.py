@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from queue import SimpleQueue
 from typing import Any
 
 import grpc
@@ -252,21 +251,6 @@ def test_the_time_of_a_streams_message_is_without_its_clients_silence(server: Lo
         assert len(list(stream(messages(), metadata=[("x-request-id", name)], timeout=20))) == 2
     for line, most in zip(server.lines(of(name), 2), took, strict=True):
         assert line["total_ms"] <= most
-
-
-def test_a_stream_that_ends_between_messages_has_no_line_of_its_own(server: Logging) -> None:
-    with grpc.insecure_channel(server.grpc) as channel:
-        asked = SimpleQueue[bytes]()
-        stream = channel.stream_stream(METHOD + "ModelStreamInfer")
-        call = stream(iter(asked.get, b""), metadata=[("x-request-id", "of-a-left-stream")], timeout=20)
-        asked.put(request("doubling"))
-        next(call)
-        server.lines(of("of-a-left-stream"))
-        call.cancel()
-        channel.unary_unary(METHOD + "ModelInfer")(request("doubling"), metadata=[("x-request-id", "behind-it")])
-        asked.put(b"")
-    server.lines(of("behind-it"))
-    assert [line["status"] for line in server.lines(of("of-a-left-stream"))] == ["OK"]
 
 
 def test_what_is_refused_before_it_is_whole_has_a_line_too(server: Logging) -> None:

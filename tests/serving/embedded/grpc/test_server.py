@@ -3,7 +3,9 @@
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import grpc
 import numpy as np
@@ -15,12 +17,21 @@ from tritonclient.grpc import model_config_pb2 as config_pb
 from tritonclient.grpc import service_pb2 as pb
 
 from nanocv_cli.engine.signature import NUMPY_TYPES
+from nanocv_cli.serving.embedded.access import Access
 from nanocv_cli.serving.embedded.asking import as_array
+from nanocv_cli.serving.embedded.background import SmallestFirstExecutor
+from nanocv_cli.serving.embedded.budget import Budget
+from nanocv_cli.serving.embedded.exchange import Exchange
 from nanocv_cli.serving.embedded.faults import Fault
 from nanocv_cli.serving.embedded.grpc.codec import MOST_FIELDS, beside_tensors, parse_request, text_before_tensor
-from nanocv_cli.serving.embedded.grpc.server import written
+from nanocv_cli.serving.embedded.grpc.open_calls import OpenCall, OpenCalls, Phase
+from nanocv_cli.serving.embedded.grpc.server import GrpcServer, written
+from nanocv_cli.serving.embedded.guard import Guard
+from nanocv_cli.serving.embedded.image_reading import ImageReader
+from nanocv_cli.serving.embedded.limits import Limits
 from tests.serving.conformance.clients import Client
 from tests.serving.embedded.grpc.raw_http2 import METHOD
+from tests.serving.embedded.libraries import opened
 from tests.serving.embedded.small_server import SmallServer, small_server
 from tests.serving.models import entry_config, write_model
 
@@ -32,8 +43,6 @@ MB = 1 << 20
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmallServer]:
-    from nanocv_cli.serving.embedded.limits import Limits
-
     repository = tmp_path_factory.mktemp("repository")
     write_model(repository, entry_config("doubling", "doubling", backend="onnxruntime"), "doubling")
     with small_server(repository, Limits()) as running:
@@ -283,6 +292,42 @@ def test_a_long_text_is_not_kept() -> None:
     """Whoever sends many of them would fill the memory."""
     long = pb.ModelInferRequest(model_name="m" * 100_000, raw_input_contents=[b"1"]).SerializeToString()
     assert text_before_tensor(long) == b""
+
+
+def test_a_stream_that_is_cancelled_between_messages_has_no_line_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing of it is unanswered. Mostly gRPC says that nothing follows; where it cancels the call it is the same."""
+    lines, calls, enter = list[Exchange](), list[OpenCall](), OpenCalls.enter
+
+    def entered(*arguments: Any) -> OpenCall:
+        calls.append(enter(*arguments))
+        return calls[-1]
+
+    monkeypatch.setattr(OpenCalls, "enter", entered)
+
+    async def run() -> None:
+        async with opened(tmp_path) as library:
+            await library.load("doubling")
+            access, executor, limits = Access("127.0.0.1"), SmallestFirstExecutor(), Limits()
+            reader, budget, guard = ImageReader(limits), Budget(limits.flight_bytes), Guard()
+            listening = GrpcServer(library, access, limits, budget, executor, guard, lines.append, reader)
+            port = await listening.listen("127.0.0.1", 0)
+            async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+                stream = channel.stream_stream(METHOD + "ModelStreamInfer")()
+                await stream.write(request().SerializeToString())
+                await stream.read()
+                (call,) = calls
+                while call.phase is not Phase.BETWEEN:
+                    await asyncio.sleep(0)
+                call.task.cancel()
+                await asyncio.wait([call.task])
+            await listening.close(0)
+            assert budget.held == 0
+
+    write_model(tmp_path, entry_config("doubling", "doubling", backend="onnxruntime"), "doubling")
+    asyncio.run(asyncio.wait_for(run(), 20))
+    assert [line.status for line in lines] == ["OK"]
 
 
 @pytest.mark.parametrize(("fails", "ends"), [(grpc.aio.InternalError, asyncio.CancelledError), (OSError, OSError)])
