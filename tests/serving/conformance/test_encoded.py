@@ -138,6 +138,14 @@ def test_what_cannot_be_read_costs_its_own_request_alone(client: Client, graph: 
     assert "image" in said.message or "empty" in said.message
 
 
+@pytest.mark.parametrize("value", [1, "yes", ""])
+def test_pixels_are_asked_for_by_true_alone(client: Client, value: Any) -> None:
+    files = rows(photographs()[:1])
+    said = refusal(lambda: client.infer("boxes", {"images": files}, parameters={"original_pixels": value}))
+    assert said.status in ("400", "StatusCode.INVALID_ARGUMENT")
+    assert "Unable to parse parameter 'original_pixels': expected true or false" in said.message
+
+
 def test_more_of_nanocvs_own(running: Engine, graph: Path) -> None:
     """A list of files, as OpenVINO's server takes it; files in a gRPC message's own field; a file as an HTTP body."""
     if running.name == "triton":
