@@ -1,6 +1,8 @@
 """The table of tasks: all parts of all rooms are there, without torch, and others enter theirs."""
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -98,6 +100,19 @@ def test_an_installed_package_enters_its_task(tmp_path: Path) -> None:
     enter(tmp_path, "mind:ROOM", MIND)
     done = subprocess.run([sys.executable, "-c", ENTERED, tmp_path], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == ["telepathy", "mind.task:Telepathy", False, True]
+
+
+def test_a_package_that_is_installed_and_removed_meanwhile_is_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.utime(tmp_path, (1, 1))  # what comes next is later, however coarse the clock of the file system is
+    monkeypatch.syspath_prepend(tmp_path)
+    assert "telepathy" not in task_names()
+    enter(tmp_path, "mind:ROOM", MIND)
+    assert "telepathy" in task_names()
+    shutil.rmtree(tmp_path / "mind-1.0.dist-info")
+    os.utime(tmp_path, (2, 2))
+    assert "telepathy" not in task_names()
 
 
 @pytest.mark.parametrize(
