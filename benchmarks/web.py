@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.infer import enlarge
 from nanocv_cli.api.model import Model
@@ -38,11 +39,17 @@ ASK = """const [file, done] = arguments;
     const [model] = await listModels();
     const image = new Blob([bytes]);
     const graph = async () => { const [one] = (await counters()).values(); return one.compute * one.answered; };
+    const packed = (bytes) => new Promise((resolve) => {
+      const reader = new FileReader(); // numbers of twelve megapixels as JSON would take minutes
+      reader.onload = () => resolve(reader.result.split(",")[1] ?? "");
+      reader.readAsDataURL(new Blob([bytes]));
+    });
     const before = await graph();
     const { content } = await answerImage(model, image, new AbortController().signal);
     const { square } = await readSquare(image, model.card.input_size, model.card.resize);
-    const labels = content.mask && Array.from(content.mask.labels);
-    return { found: content.predictions, labels, square: Array.from(square), milliseconds: (await graph()) - before };
+    const milliseconds = (await graph()) - before;
+    const labels = content.mask && await packed(content.mask.labels);
+    return { found: content.predictions, labels, square: await packed(square), milliseconds };
   })().catch(String).then(done);"""
 
 
@@ -95,11 +102,11 @@ def compare(browser: Any, page: str, engine: Engine, images: list[Path]) -> None
         (result,) = model.predict([path])
         expected, answer = result.to_json()["predictions"], told["found"]
         first += [one["label"] for one in expected[:1]] == [one["label"] for one in answer[:1]]
-        off = np.abs(np.reshape(told["square"], square.shape) - square.astype(int))
+        off = np.abs(unpacked(told["square"]).reshape(square.shape) - square.astype(int))
         squares.append(int(off.max()))
         means.append(float(off.mean()))
         for mask in result.attached().values():
-            masks.append(float(np.mean(np.array(told["labels"]) != mask.ravel())))
+            masks.append(float(np.mean(unpacked(told["labels"]) != mask.ravel())))
         if [one["label"] for one in expected] != [one["label"] for one in answer]:
             continue
         alike += 1
@@ -109,6 +116,11 @@ def compare(browser: Any, page: str, engine: Engine, images: list[Path]) -> None
     browsers, own = statistics.median(theirs), statistics.median(ours)
     say(f"{model.card.name:24}{len(images):9}{first:9}{alike:9}{max(scores):9.4f}{max(boxes):9.2f}{max(masks):9.2%}"
         f"{max(squares):5} ({max(means):.2f}){browsers:9.1f}{own:9.1f}{browsers / own:9.1f}")  # fmt: skip
+
+
+def unpacked(text: str) -> NDArray[np.uint8]:
+    """Bytes that came as base64."""
+    return np.frombuffer(base64.b64decode(text), np.uint8)
 
 
 def say(line: str) -> None:
