@@ -109,20 +109,44 @@ def labelled(tmp_path: Path) -> Path:
     return flat
 
 
-def run(copy: Path, folder: Path, *arguments: str | Path) -> Any:
-    command = [sys.executable, "-m", "nanocv_cli.app", *map(str, arguments), "--json"]
-    environment = {**os.environ, "PYTHONPATH": str(copy)}
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+# Reads commands, and tells what each printed and what it ended with.
+RUN_EACH = """
+import json, sys
+from tests.conftest import run_nanocv
+done = [run_nanocv(*command, "--json") for command in json.loads(sys.argv[1])]
+print(json.dumps([[one.code, one.out, one.err] for one in done]))
+"""
+
+
+def run(copy: Path, folder: Path, *commands: list[str | Path]) -> list[Any]:
+    """The documents that commands print, one after the other in one process, which has the copy as its nanocv."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(copy), str(REPOSITORY)))}
+    words = json.dumps([[str(word) for word in command] for command in commands])
+    process = subprocess.run(
+        [sys.executable, "-c", RUN_EACH, words],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert process.returncode == 0, process.stderr
+    done = json.loads(process.stdout)
+    assert [code for code, _, _ in done] == [0] * len(commands), done
+    return [json.loads(out) for _, out, _ in done]
 
 
 def test_a_gpu_and_a_model_are_analysed(extended: Path, tmp_path: Path) -> None:
-    document = run(extended, tmp_path, "analyze", "flops", "--model", "pixelnet", "--gpu", "abacus", "--dtype", "fp32")
+    document, checked = run(
+        extended,
+        tmp_path,
+        ["analyze", "flops", "--model", "pixelnet", "--gpu", "abacus", "--dtype", "fp32"],
+        ["config", "check"],
+    )
     (layer,) = [one for one in document["layers"] if one["flops"]]
     assert layer["verdict"]
     assert document["total"]["params"] == layer["params"]
-    assert run(extended, tmp_path, "config", "check")
+    assert checked
 
 
 @pytest.mark.slow(15)
@@ -131,15 +155,19 @@ def test_a_format_a_model_and_a_precision_train_and_export_and_a_device_and_a_ru
 ) -> None:
     sets = ("train.epochs=20", "train.learning_rate=0.1", "train.batch_size=8", "train.precision=brain")
     options = [word for pair in sets for word in ("--set", pair)]
-    trained = run(extended, tmp_path, "train", "--data", labelled, "--model", "pixelnet", *options, "--out", "run")
-    assert trained["metrics"]["top1"] > 0.8
     image = labelled / "val-red-000.png"
-    answer = run(extended, tmp_path, "infer", image, "--model", "run", "--device", "azure")
+    trained, answer, by_reference, exported = run(
+        extended,
+        tmp_path,
+        ["train", "--data", labelled, "--model", "pixelnet", *options, "--out", "run"],
+        ["infer", image, "--model", "run", "--device", "azure"],
+        ["infer", image, "--model", "run", "--engine", "reference"],
+        ["export", "onnx", "--model", "run", "--precision", "tf32", "--out", "less.onnx"],
+    )
+    assert trained["metrics"]["top1"] > 0.8
     assert answer["predictions"][0]["label"] in COLOURS
-    by_reference = run(extended, tmp_path, "infer", image, "--model", "run", "--engine", "reference")
     scores = [[one["score"] for one in found["predictions"]] for found in (answer, by_reference)]
     assert scores[1] == pytest.approx(scores[0], abs=1e-4)
-    exported = run(extended, tmp_path, "export", "onnx", "--model", "run", "--precision", "tf32", "--out", "less.onnx")
     assert (exported["precision"], exported["drop"] <= 1.0) == ("tf32", True)
 
 
