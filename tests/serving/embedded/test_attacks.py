@@ -1,5 +1,6 @@
 """Whatever some clients do, every other one gets its own right answer: by HTTP and by gRPC, small and large."""
 
+import contextlib
 import json
 import socket
 import time
@@ -77,22 +78,31 @@ def test_honest_clients_are_served(server: SmallServer, habit: Habit, number: in
     wait_until(lambda: connections(server) <= 2)
 
 
-@pytest.mark.parametrize(
-    ("sent", "status"),
-    [
-        (b"", b""),
-        (head(method="GET", path="/v2"), b"200"),
-        (b"GET /v2 HTTP/1.1\r\nHost: localhost\r\nX: ", b"408"),
-        (head("Content-Length: 100"), b"408"),
-        (head("Content-Length: 100") + b"x", b"408"),
-        (head("Transfer-Encoding: chunked") + b"1\r\nx\r\n", b"408"),
-    ],
-)
-def test_who_stands_still_is_closed(server: SmallServer, sent: bytes, status: bytes) -> None:
-    with connect(server) as one:
-        one.sendall(sent)
-        said = everything(one)
-    assert said.split(b" ", 2)[1:2] == ([status] if status else [])
+# By what clients send before they stand still: the status that they are told when they are closed.
+STANDING_STILL = {
+    b"": b"",
+    head(method="GET", path="/v2"): b"200",
+    b"GET /v2 HTTP/1.1\r\nHost: localhost\r\nX: ": b"408",
+    head("Content-Length: 100"): b"408",
+    head("Content-Length: 100") + b"x": b"408",
+    head("Transfer-Encoding: chunked") + b"1\r\nx\r\n": b"408",
+}
+
+
+@pytest.fixture(scope="module")
+def said_to_who_stands_still(server: SmallServer) -> dict[bytes, bytes]:
+    """What each is told until it is closed; they stand still at the same time, for that takes seconds."""
+    with contextlib.ExitStack() as stack:
+        standing = {sent: stack.enter_context(connect(server)) for sent in STANDING_STILL}
+        for sent, one in standing.items():
+            one.sendall(sent)
+        return {sent: everything(one) for sent, one in standing.items()}
+
+
+@pytest.mark.parametrize("sent", STANDING_STILL)
+def test_who_stands_still_is_closed(said_to_who_stands_still: dict[bytes, bytes], sent: bytes) -> None:
+    status = STANDING_STILL[sent]
+    assert said_to_who_stands_still[sent].split(b" ", 2)[1:2] == ([status] if status else [])
 
 
 def test_who_never_takes_his_answers_is_closed(server: SmallServer) -> None:
