@@ -31,12 +31,15 @@ BARE = (
     "eval",
     "data check",
 )
-FEW = {"configs/data/flowers.yaml": {"train: 1600": "train: 32", "val: 200": "val: 8", "test: 400": "test: 16"}}
+FEW = {
+    "configs/data/flowers.yaml": {"train: 1600": "train: 32", "val: 200": "val: 8", "test: 400": "test: 16"},
+    "configs/model/lenet.yaml": {"input_size: 224": "input_size: 96"},
+}
 
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A clone as it comes, but for a set that is drawn in a second; the current folder of all these tests."""
+    """A clone as it comes, but for a set and a LeNet that take a second each; the current folder of all these tests."""
     folder = clone_repository(tmp_path_factory.mktemp("bare") / "nanocv", FEW)
     draw_class_image("red", 0).save(folder / "img.png")
     with contextlib.chdir(folder):
