@@ -75,7 +75,8 @@ def test_a_report_of_a_soak_that_has_just_begun(tmp_path: Path) -> None:
         begun = dataclasses.replace(WHOLE, samples=WHOLE.samples[1 : 1 + number], end={})
         figures = verdict.figures(begun)
         assert any(line.startswith("latency") and line.count("too short to tell") == 2 for line in figures)
-        assert any("under load; too short to tell" in line for line in figures) == (number < 2)
+        assert any(line.startswith("memory") and "too short to tell" in line for line in figures) == (number < 2)
+        assert any("under load" in line for line in figures) == (number > 0)
     assert verdict.draw(dataclasses.replace(WHOLE, samples=[]), tmp_path / "curve.png").exists()
 
 

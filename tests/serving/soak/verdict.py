@@ -89,12 +89,13 @@ def faults(soak: Soak) -> list[str]:
 def figures(soak: Soak) -> list[str]:
     """What a page quotes, a line each."""
     samples, start, grown = soak.samples, soak.start, growth(soak)
-    rss = [one["rss"] / MIB for one in (samples or [start])]
-    held = {what: max((one[what] for one in samples), default=start[what]) for what in ("descriptors", "threads")}
+    rss = [one["rss"] / MIB for one in samples]
+    held = {what: max((one[what] for one in samples), default="?") for what in ("descriptors", "threads")}
     return [
         f"revision {start['revision']}, {_minutes(soak):.3g} minutes of {start['minutes']:g}",
         f"share of a processor: {_median(samples, 'share', '{:.2f}')} (server and clients)",
-        f"memory, MiB: {start['rss'] / MIB:.0f} at first, {min(rss):.0f} to {max(rss):.0f} under load; "
+        f"memory, MiB: {start['rss'] / MIB:.0f} at first, "
+        + (f"{min(rss):.0f} to {max(rss):.0f} under load; " if rss else "")
         + (TOO_SHORT if grown is None else f"{grown:+.1%} after the warm-up"),
         *(
             f"{what}: {start[what]} before, at most {most}, {soak.end.get(what, '?')} after"
