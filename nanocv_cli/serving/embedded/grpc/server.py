@@ -46,6 +46,9 @@ ROLES: dict[str, Roles] = {
 STREAMS_OF_A_CONNECTION = 128
 MOST_READ = 1 << 20  # bytes of a connection, at once; gRPC would read up to 4 MiB of each
 MOST_PENDING = 10_000  # calls that gRPC has not told us of yet; of those beyond it cancels any, honest ones too
+# What is begun on a call and fails, or is given up, is memory that grpcio never frees (grpc/grpc#43360): who cancels
+# calls by the million would have all of it. So no reading is given up, and no status sent to a client that has gone.
+LOOKS, LOOK_SECONDS = 3, 0.002
 if TYPE_CHECKING:
     Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -84,6 +87,7 @@ class GrpcServer:
         self._limits, self._executor = limits, executor
         self._service = GrpcService(library, access, executor, reader)
         self._calls = OpenCalls(budget, limits)
+        self._reading: set[asyncio.Future[Any]] = set()  # the loop alone would not keep them
         self._server = grpc.aio.server(options=_options(limits))
         self._server.add_generic_rpc_handlers(
             (grpc.method_handlers_generic_handler(SERVICE.full_name, dict(map(self._handler, SERVICE.methods))),)
@@ -127,7 +131,7 @@ class GrpcServer:
 
     async def _unary(self, reply: Callable[[bytes, OpenCall], Awaitable[Any]], limit: int, call: OpenCall) -> bytes:
         self._guard.count(call.exchange.key)
-        content = await call.context.read()
+        content = await self._read(call.context)
         if not isinstance(content, bytes):
             raise Fault("there is no message")
         call.exchange.bytes_in = len(content)
@@ -138,7 +142,7 @@ class GrpcServer:
         return answer
 
     async def _stream(self, call: OpenCall) -> None:
-        while isinstance(content := await call.context.read(), bytes):
+        while isinstance(content := await self._read(call.context), bytes):
             call.exchange.began = time.monotonic_ns()  # until now its client was silent
             self._let_in(call.context, INFER)  # its key may have been taken away meanwhile
             call.exchange.bytes_in, status = len(content), grpc.StatusCode.OK
@@ -187,7 +191,15 @@ class GrpcServer:
         except Exception as error:
             status, message = Status.INTERNAL, DEFECTS.answer(error).message
         self._end(context, call.exchange if call else exchange, status.grpc, 0)
+        await _make_sure_of_client(context)
         return await context.abort(status.grpc, message)
+
+    async def _read(self, context: Context) -> Any:
+        """A call's next message. It is read to its end though the call is cancelled meanwhile; see `LOOKS`."""
+        reading = asyncio.ensure_future(context.read())
+        self._reading.add(reading)
+        reading.add_done_callback(self._reading.discard)
+        return await asyncio.shield(reading)
 
     def _let_in(self, context: Context, roles: Roles) -> str:
         """The name of the key that a call comes with; see `Guard.check`."""
@@ -227,6 +239,18 @@ def plain(run: Callable[[Any, Context], Awaitable[Any]]) -> Callable[[Any, Conte
         return await run(requests, context)
 
     return answer
+
+
+async def _make_sure_of_client(context: Context) -> None:
+    """Waits a moment, for those who have gone to be known as gone; see `LOOKS`.
+
+    Raises:
+        asyncio.CancelledError: the client has gone.
+    """
+    for _ in range(LOOKS):
+        await asyncio.sleep(LOOK_SECONDS)
+        if context.cancelled():
+            raise asyncio.CancelledError
 
 
 async def written(context: Context, answer: bytes) -> None:

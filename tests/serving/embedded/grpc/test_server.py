@@ -1,11 +1,15 @@
 """gRPC itself: messages that cannot be decoded, or are not worth it, and what a client may hold."""
 
 import asyncio
+import contextlib
+import ctypes
+import gc
+import platform
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import grpc
 import numpy as np
@@ -30,6 +34,8 @@ from nanocv_cli.serving.embedded.guard import Guard
 from nanocv_cli.serving.embedded.image_reading import ImageReader
 from nanocv_cli.serving.embedded.limits import Limits
 from tests.serving.conformance.clients import Client
+from tests.serving.embedded.attackers import Attacker
+from tests.serving.embedded.grpc.floods import rapid_reset
 from tests.serving.embedded.grpc.raw_http2 import METHOD
 from tests.serving.embedded.libraries import opened
 from tests.serving.embedded.small_server import SmallServer, small_server
@@ -39,6 +45,7 @@ METHODS = [method.name for method in pb.DESCRIPTOR.services_by_name["GRPCInferen
 RUBBISH = b"\xff\xff\xff\xff"
 X = np.array([[1, 2, 3, 4]], np.uint8)
 MB = 1 << 20
+CANCELLED = 3000  # calls
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +70,18 @@ def call(server: SmallServer) -> Iterator[Callable[..., tuple[grpc.StatusCode, s
             return grpc.StatusCode.OK, ""
 
         yield ask
+
+
+@contextlib.asynccontextmanager
+async def listening(folder: Path, guard: Guard, lines: list[Exchange], budget: Budget) -> AsyncIterator[str]:
+    """A server in this process, and its address; `lines` takes what it tells of its calls."""
+    write_model(folder, entry_config("doubling", "doubling", backend="onnxruntime"), "doubling")
+    async with opened(folder) as library:
+        await library.load("doubling")
+        access, executor, limits = Access("127.0.0.1"), SmallestFirstExecutor(), Limits()
+        server = GrpcServer(library, access, limits, budget, executor, guard, lines.append, ImageReader(limits))
+        yield f"127.0.0.1:{await server.listen('127.0.0.1', 0)}"
+        await server.close(0)
 
 
 def request(**fields: object) -> pb.ModelInferRequest:
@@ -307,27 +326,75 @@ def test_a_stream_that_is_cancelled_between_messages_has_no_line_of_its_own(
     monkeypatch.setattr(OpenCalls, "enter", entered)
 
     async def run() -> None:
-        async with opened(tmp_path) as library:
-            await library.load("doubling")
-            access, executor, limits = Access("127.0.0.1"), SmallestFirstExecutor(), Limits()
-            reader, budget, guard = ImageReader(limits), Budget(limits.flight_bytes), Guard()
-            listening = GrpcServer(library, access, limits, budget, executor, guard, lines.append, reader)
-            port = await listening.listen("127.0.0.1", 0)
-            async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-                stream = channel.stream_stream(METHOD + "ModelStreamInfer")()
-                await stream.write(request().SerializeToString())
-                await stream.read()
-                (call,) = calls
-                while call.phase is not Phase.BETWEEN:
-                    await asyncio.sleep(0)
-                call.task.cancel()
-                await asyncio.wait([call.task])
-            await listening.close(0)
-            assert budget.held == 0
+        budget = Budget(Limits().flight_bytes)
+        async with (
+            listening(tmp_path, Guard(), lines, budget) as address,
+            grpc.aio.insecure_channel(address) as channel,
+        ):
+            stream = channel.stream_stream(METHOD + "ModelStreamInfer")()
+            await stream.write(request().SerializeToString())
+            await stream.read()
+            (call,) = calls
+            while call.phase is not Phase.BETWEEN:
+                await asyncio.sleep(0)
+            call.task.cancel()
+            await asyncio.wait([call.task])
+        assert budget.held == 0
 
-    write_model(tmp_path, entry_config("doubling", "doubling", backend="onnxruntime"), "doubling")
     asyncio.run(asyncio.wait_for(run(), 20))
     assert [line.status for line in lines] == ["OK"]
+
+
+class Mallinfo2(ctypes.Structure):
+    """glibc's `mallinfo2`; `uordblks` are the bytes that are in use."""
+
+    _fields_: ClassVar[list[tuple[str, type]]] = [
+        (name, ctypes.c_size_t)
+        for name in (
+            "arena",
+            "ordblks",
+            "smblks",
+            "hblks",
+            "hblkhd",
+            "usmblks",
+            "fsmblks",
+            "uordblks",
+            "fordblks",
+            "keepcost",
+        )
+    ]
+
+
+@pytest.mark.slow(10)
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another malloc does not tell what is in use")
+@pytest.mark.parametrize("guard", [Guard(), Guard({})], ids=["let in", "refused"])
+def test_calls_that_are_cancelled_leave_no_memory(tmp_path: Path, guard: Guard) -> None:
+    """grpcio never frees what is given up, or begun in vain: a quarter of a kilobyte of each."""
+    lines = list[Exchange]()
+    malloc_state = ctypes.CDLL(None).mallinfo2
+    malloc_state.restype = Mallinfo2
+
+    async def cancelled(address: str, number: int) -> int:
+        """Has so many more calls cancelled; the bytes that are in use then."""
+        lines.clear()
+        attacker = Attacker(address, rapid_reset)
+        while len(lines) < number:
+            attacker.step()
+            if attacker.is_closed:
+                attacker.connect()
+            await asyncio.sleep(0.002)
+        attacker.close()
+        await asyncio.sleep(0.2)
+        lines.clear()
+        gc.collect()
+        return int(malloc_state().uordblks)
+
+    async def run() -> float:
+        async with listening(tmp_path, guard, lines, Budget(Limits().flight_bytes)) as address:
+            before = await cancelled(address, CANCELLED)
+            return (await cancelled(address, CANCELLED) - before) / CANCELLED
+
+    assert asyncio.run(asyncio.wait_for(run(), 60)) < 60
 
 
 @pytest.mark.parametrize(("fails", "ends"), [(grpc.aio.InternalError, asyncio.CancelledError), (OSError, OSError)])
