@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import hashlib
 import json
+import math
 import os
 import signal
 import socket
@@ -18,6 +19,7 @@ from typing import NoReturn
 import psutil
 import pytest
 
+from nanocv_cli import display
 from nanocv_cli.cluster import answering, ray_cluster
 from nanocv_cli.cluster.parts import Asked, Part, WholePart, answer_part
 from nanocv_cli.errors import ClusterError
@@ -86,8 +88,9 @@ def expect_whole(infer: Infer, out: Path) -> None:
 @pytest.mark.slow(25)
 class TestOnACluster:
     def test_answers_and_failures_are_those_of_one_process(
-        self, infer: Infer, cluster: RunningCluster, tmp_path: Path
+        self, infer: Infer, cluster: RunningCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        monkeypatch.setattr(display, "SECONDS_BETWEEN_LINES", math.inf)  # workers may take long to start
         outcome = infer(*by_ray(cluster, tmp_path / "out"))
         expect_whole(infer, tmp_path / "out")
         assert (outcome.code, outcome.err) == (1, infer().err)
