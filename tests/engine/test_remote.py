@@ -162,7 +162,7 @@ def lying_server(config: Any, tensor: dict[str, Any], content: bytes) -> Iterato
             self._send(header + content, Inference_Header_Content_Length=str(len(header)))
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     try:
         yield f"http://127.0.0.1:{server.server_port}/fake"
     finally:

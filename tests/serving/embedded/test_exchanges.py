@@ -41,7 +41,7 @@ class Collector(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Door)
         self.spans: list[Span] = []
-        threading.Thread(target=self.serve_forever, daemon=True).start()
+        threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
 
     def of(self, trace: str, count: int) -> list[Span]:
         """The spans of a trace, once there are so many."""

@@ -113,7 +113,7 @@ def everywhere(trained: TrainedRun) -> Iterator[Path]:
             pass
 
     proxy = ThreadingHTTPServer(("127.0.0.1", 0), Proxy)
-    threading.Thread(target=proxy.serve_forever, daemon=True).start()
+    threading.Thread(target=proxy.serve_forever, args=(0.01,), daemon=True).start()
     root = trained.folder.parent
     sets = [*TINY, "train.epochs=6", "train.log=[dvclive,tensorboard,mlflow,wandb]"]
     with pytest.MonkeyPatch.context() as patch:
