@@ -220,14 +220,16 @@ def test_what_is_open_opens_nothing_behind_it(guarded: Guarded) -> None:
         assert statuses[-1] == b"401" and set(statuses[:-1]) == {b"200"}
 
 
-def test_services_that_there_are_not_are_told_to_everybody(guarded: Guarded) -> None:
-    """gRPC answers for them; it knows nothing of the models."""
+@pytest.mark.parametrize("role", [None, *ROLES])
+def test_who_asks_for_what_there_is_not_needs_a_key(guarded: Guarded, role: Role | None) -> None:
+    sent = {"metadata": [("authorization", f"Bearer {guarded.keys[role]}")]} if role else {}
+    expected = grpc.StatusCode.UNIMPLEMENTED if role else grpc.StatusCode.UNAUTHENTICATED
     with grpc.insecure_channel(guarded.server.grpc) as channel:
         for method in ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", "/grpc.health.v1.Health/Check",
                        f"/{SERVICE.full_name}/modelinfer", f"/{SERVICE.full_name}/ModelInfer/", "/", "//"):  # fmt: skip
             with pytest.raises(grpc.RpcError) as refused:
-                list(channel.stream_stream(method)(iter([message()]), timeout=20))
-            assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED  # type: ignore[attr-defined]
+                list(channel.stream_stream(method)(iter([message()]), timeout=20, **sent))
+            assert refused.value.code() is expected  # type: ignore[attr-defined]
 
 
 def test_without_a_key_every_call_is_closed(guarded: Guarded) -> None:

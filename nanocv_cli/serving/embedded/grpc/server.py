@@ -22,7 +22,7 @@ from nanocv_cli.serving.embedded.faults import DEFECTS, Fault, Status, TooLarge
 from nanocv_cli.serving.embedded.grpc.codec import decoded, named
 from nanocv_cli.serving.embedded.grpc.open_calls import OpenCall, OpenCalls, Phase
 from nanocv_cli.serving.embedded.grpc.service import GrpcService
-from nanocv_cli.serving.embedded.guard import CONTROL, INFER, LOOK, OPEN, Guard, Roles
+from nanocv_cli.serving.embedded.guard import ANY, CONTROL, INFER, LOOK, OPEN, Guard, Roles
 from nanocv_cli.serving.embedded.image_reading import ImageReader
 from nanocv_cli.serving.embedded.inflating import inflated, is_deflated
 from nanocv_cli.serving.embedded.library import Library
@@ -51,6 +51,23 @@ MOST_PENDING = 10_000  # calls that gRPC has not told us of yet; of those beyond
 LOOKS, LOOK_SECONDS = 3, 0.002
 if TYPE_CHECKING:
     Context = grpc.aio.ServicerContext[Any, Any]
+    Handler = grpc.RpcMethodHandler[Any, Any]
+
+
+class AllMethods(grpc.GenericRpcHandler):
+    """What answers a call, whatever its method is called: gRPC itself would refuse those it does not know, to anybody.
+
+    Args:
+        known: by the name of a method of the service.
+        unknown: for all others.
+    """
+
+    def __init__(self, known: dict[str, Handler], unknown: Handler) -> None:
+        self._known = {f"/{SERVICE.full_name}/{name}": handler for name, handler in known.items()}
+        self._unknown = unknown
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Handler:
+        return self._known.get(handler_call_details.method, self._unknown)
 
 
 class GrpcServer:
@@ -89,9 +106,7 @@ class GrpcServer:
         self._calls = OpenCalls(budget, limits)
         self._reading: set[asyncio.Future[Any]] = set()  # the loop alone would not keep them
         self._server = grpc.aio.server(options=_options(limits))
-        self._server.add_generic_rpc_handlers(
-            (grpc.method_handlers_generic_handler(SERVICE.full_name, dict(map(self._handler, SERVICE.methods))),)
-        )
+        self._server.add_generic_rpc_handlers((AllMethods(dict(map(self._handler, SERVICE.methods)), self._unknown()),))
 
     async def listen(self, host: str, port: int) -> int:
         """Starts; returns the port.
@@ -116,7 +131,7 @@ class GrpcServer:
         await self._server.stop(seconds)
         self._sweeper.cancel()
 
-    def _handler(self, method: Any) -> tuple[str, grpc.RpcMethodHandler[Any, Any]]:
+    def _handler(self, method: Any) -> tuple[str, Handler]:
         roles = ROLES.get(method.name, CONTROL)
         if method.client_streaming:
             run = partial(self._run, method.name, self._stream, Phase.BETWEEN, roles)
@@ -128,6 +143,12 @@ class GrpcServer:
             reply, limit = partial(self._ask, kind, own), self._limits.text_bytes
         run = partial(self._run, method.name, partial(self._unary, reply, limit), Phase.SENDING, roles)
         return method.name, grpc.stream_unary_rpc_method_handler(plain(run))
+
+    def _unknown(self) -> Handler:
+        async def refuse(call: OpenCall) -> None:
+            raise Fault("there is no such method", Status.NO_METHOD)
+
+        return grpc.stream_unary_rpc_method_handler(plain(partial(self._run, "", refuse, Phase.WORKING, ANY)))
 
     async def _unary(self, reply: Callable[[bytes, OpenCall], Awaitable[Any]], limit: int, call: OpenCall) -> bytes:
         self._guard.count(call.exchange.key)
