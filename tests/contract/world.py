@@ -101,18 +101,19 @@ class World:
     def snapshot(self) -> Snapshot:
         """All that lies in the project and around it: inode, size and time of change by path."""
         found: Snapshot = {}
-        for top, folders, files in os.walk(self.folder.parent):
-            if top.endswith("/.dvc"):  # DVCLive writes there when it begins, for DVC's own sake
-                folders.clear()
-            for name in (*folders, *files):
-                path = Path(top, name)
-                state = path.lstat()
-                is_folder = path.is_dir() and not path.is_symlink()
-                found[str(path)] = (
-                    state.st_ino,
-                    0 if is_folder else state.st_size,
-                    0 if is_folder else state.st_mtime_ns,
-                )
+        waiting = [str(self.folder.parent)]
+        while waiting:
+            top = waiting.pop()
+            with os.scandir(top) as entries:  # it is told with each name what that is, and thousands are looked at
+                for entry in entries:
+                    is_folder = entry.is_dir(follow_symlinks=False)
+                    if is_folder and top.endswith("/.dvc"):  # DVCLive writes there when it begins, for DVC's own sake
+                        continue
+                    state = entry.stat(follow_symlinks=False)
+                    size, changed = (0, 0) if is_folder else (state.st_size, state.st_mtime_ns)
+                    found[entry.path] = (state.st_ino, size, changed)
+                    if is_folder:
+                        waiting.append(entry.path)
         return found
 
     def restore(self, changed: Iterable[str]) -> None:
