@@ -1,5 +1,6 @@
 # The habits of this house. Each target works on a fresh machine with Python 3.11 or newer.
 VENV ?= .venv
+WORKERS ?= 2
 PYTHON ?= python3
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
@@ -10,7 +11,7 @@ demo: $(VENV)/.demo  ## from nothing to an answer: flowers drawn, LeNet trained,
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh scripts/demo.sh
 
 quick: $(INSTALLED) lint  ## linters, types, layers, and the tests that take a moment: 3 minutes on 2 cores
-	$(BIN)/pytest -n 2 --dist worksteal -m "not slow"
+	$(BIN)/pytest -n $(WORKERS) --dist worksteal -m "not slow"
 
 # `TRITON=1 make test` tests against a real Triton too: 1 GB of packages, which exist for this platform alone.
 ifeq ($(TRITON)$(shell uname -sm),1Linux x86_64)
@@ -18,8 +19,9 @@ installed suite: .triton/.installed
 endif
 test: lint suite  ## linters, types, layers, then the whole suite; beside each other by `make --jobs 2 test`, as CI does
 
+# For a third of their time tests wait, for servers mostly: `make test WORKERS=3` keeps two cores busier.
 suite: $(INSTALLED)
-	$(BIN)/pytest -n 2 --dist worksteal
+	$(BIN)/pytest -n $(WORKERS) --dist worksteal
 
 installed: $(INSTALLED)  ## the packages alone
 
