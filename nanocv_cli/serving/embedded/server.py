@@ -3,6 +3,7 @@
 import asyncio
 import atexit
 import contextlib
+import gc
 import os
 import signal
 import sys
@@ -94,6 +95,8 @@ async def serve(
         ServingError: a port is taken.
     """
     sys.setswitchinterval(SWITCH_SECONDS)
+    # What was imported stays for good. To go through it again and again would hold up all requests for 20 ms each time.
+    gc.freeze()
     library = Library(repository, settings.models)
     exit_code = 1
     try:
