@@ -14,7 +14,8 @@ import typer
 from nanocv_cli import __version__
 from nanocv_cli.commands import (
     analyze,
-    bench,
+    bench_model,
+    bench_server,
     completion,
     config,
     data,
@@ -93,8 +94,8 @@ serve_app.command("run")(serve_run.run)
 app.add_typer(serve_app, name="serve")
 
 bench_app = _group("How fast a model answers: on a server, or in this process.")
-bench_app.command("server")(bench.server)
-bench_app.command("model")(bench.model)
+bench_app.command("server")(bench_server.server)
+bench_app.command("model")(bench_model.model)
 app.add_typer(bench_app, name="bench")
 
 analyze_app = _group("What a model costs: arithmetic, bytes, and where each layer stands on a device's roofline.")
