@@ -132,7 +132,7 @@ class Life:
 
     def go_on(self, harmless: bool = False) -> None:
         """Attempts, each with a fault, until the run is finished or a fault ends this process."""
-        prepare()
+        stand_in_for_charts_and_graph()
         os.chdir(self.root)
         with Path("stderr.txt").open("w") as said:
             os.dup2(said.fileno(), 2)
@@ -296,7 +296,7 @@ def is_whole(path: Path) -> bool:
     return False
 
 
-def prepare() -> None:
+def stand_in_for_charts_and_graph() -> None:
     """Small files in place of charts and of the graph."""
 
     def savefig(figure: Figure, path: Path, **_: Any) -> None:

@@ -60,7 +60,8 @@ def train(root: Path) -> Callable[..., Run]:
     def run(name: str, world: int, *arguments: str) -> Run:
         environments = group_environment(world) if world > 1 else [{}]
         options = [*SETS, *arguments, "--out", name]
-        return finished(root, name, [TrainProcess(root, *options, environment=one) for one in environments])
+        processes = [TrainProcess(root, *options, environment=one, with_graph=False) for one in environments]
+        return finished(root, name, processes)
 
     return run
 
@@ -99,9 +100,13 @@ def test_with_batch_norm_over_both_two_processes_learn_and_measure_what_one_does
 def test_two_processes_that_are_stopped_and_resumed_as_two_end_with_the_same_bits(both: Run, root: Path) -> None:
     options = [*SETS, *LENET, *SYNCHRONISED, "--out", "stopped"]
     stops = signal_at(root / "sent-to-stop", signal.SIGINT, rank=1, epoch=1)  # at the first of its two steps
-    processes = [TrainProcess(root, *options, environment={**one, **stops}) for one in group_environment(2)]
+    processes = [
+        TrainProcess(root, *options, environment={**one, **stops}, with_graph=False) for one in group_environment(2)
+    ]
     assert [process.finish()[0] for process in processes] == [130, 130]
-    resumed = [TrainProcess(root, "--resume", "stopped", environment=one) for one in group_environment(2)]
+    resumed = [
+        TrainProcess(root, "--resume", "stopped", environment=one, with_graph=False) for one in group_environment(2)
+    ]
     assert finished(root, "stopped", resumed).losses("val_loss") == both.losses("val_loss")
     for kind in ("last", "best"):
         assert same_weights(*(root / name / "checkpoints" / f"{kind}.safetensors" for name in ("both", "stopped")))
