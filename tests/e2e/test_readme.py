@@ -25,7 +25,7 @@ pytestmark = pytest.mark.slow(180)
 
 PAGES = (REPOSITORY / "README.md", REPOSITORY / "docs" / "walk.md")
 SMALLER = {
-    "configs/data/flowers.yaml": {"size: 256": "size: 128", "test: 400": "test: 100"},
+    "configs/data/flowers.yaml": {"size: 256": "size: 128", "test: 400": "test: 160"},
     "configs/model/lenet.yaml": {"input_size: 224": "input_size: 96"},
 }
 BLOCK = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
