@@ -26,6 +26,7 @@ from tests.serving.soak.questions import Questions, write_repository
 # Much smaller than by default, with an equal share that suffices for every honest request.
 BOUNDS = ("--max-message-mb", "1", "--max-json-mb", "1", "--max-in-flight-mb", "32")
 ADJUST_SECONDS = 1.0
+DEFECTS = ("failed in the server", "never retrieved")  # are in the log's lines about what should not be
 WARM_UP_SECONDS = 0.05  # of one sort of abuse, and between two acts
 SETTLED_SECONDS, SETTLE_SECONDS = 1.0, 120.0  # the server closes idle connections after 75
 
@@ -80,7 +81,8 @@ def soak(plan: Plan, folder: Path) -> Path:
             _sample(process, plan, tally, pace, lines)
         left = _settled(process, start)
         log.seek(0)
-        said = [line for line in log.read().decode(errors="replace").splitlines() if "failed in the server" in line]
+        lines_said = log.read().decode(errors="replace").splitlines()
+        said = [line for line in lines_said if any(words in line for words in DEFECTS)]
         _write(lines, "end", {**left, "counts": tally.counts, "failures": tally.failures, "log": said})
     return file
 

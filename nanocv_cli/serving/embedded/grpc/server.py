@@ -219,8 +219,13 @@ class GrpcServer:
         """A call's next message. It is read to its end though the call is cancelled meanwhile; see `LOOKS`."""
         reading = asyncio.ensure_future(context.read())
         self._reading.add(reading)
-        reading.add_done_callback(self._reading.discard)
+        reading.add_done_callback(self._forget_reading)
         return await asyncio.shield(reading)
+
+    def _forget_reading(self, reading: asyncio.Future[Any]) -> None:
+        self._reading.discard(reading)
+        if not reading.cancelled():
+            reading.exception()  # or it is logged, where nobody waits for it any more
 
     def _let_in(self, context: Context, roles: Roles) -> str:
         """The name of the key that a call comes with; see `Guard.check`."""

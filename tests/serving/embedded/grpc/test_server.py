@@ -26,7 +26,7 @@ from nanocv_cli.serving.embedded.asking import as_array
 from nanocv_cli.serving.embedded.background import SmallestFirstExecutor
 from nanocv_cli.serving.embedded.budget import Budget
 from nanocv_cli.serving.embedded.exchange import Exchange
-from nanocv_cli.serving.embedded.faults import Fault
+from nanocv_cli.serving.embedded.faults import Fault, Status
 from nanocv_cli.serving.embedded.grpc.codec import MOST_FIELDS, beside_tensors, parse_request, text_before_tensor
 from nanocv_cli.serving.embedded.grpc.open_calls import OpenCall, OpenCalls, Phase
 from nanocv_cli.serving.embedded.grpc.server import GrpcServer, written
@@ -313,17 +313,44 @@ def test_a_long_text_is_not_kept() -> None:
     assert text_before_tensor(long) == b""
 
 
-def test_a_stream_that_is_cancelled_between_messages_has_no_line_of_its_own(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Nothing of it is unanswered. Mostly gRPC says that nothing follows; where it cancels the call it is the same."""
-    lines, calls, enter = list[Exchange](), list[OpenCall](), OpenCalls.enter
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[OpenCall]:
+    """All calls that a server in this process has taken in."""
+    found, enter = list[OpenCall](), OpenCalls.enter
 
     def entered(*arguments: Any) -> OpenCall:
-        calls.append(enter(*arguments))
-        return calls[-1]
+        found.append(enter(*arguments))
+        return found[-1]
 
     monkeypatch.setattr(OpenCalls, "enter", entered)
+    return found
+
+
+def test_a_call_that_is_ended_before_its_message_came_is_not_logged(
+    tmp_path: Path, calls: list[OpenCall], caplog: pytest.LogCaptureFixture
+) -> None:
+    async def run() -> grpc.StatusCode:
+        async with (
+            listening(tmp_path, Guard(), [], Budget(Limits().flight_bytes)) as address,
+            grpc.aio.insecure_channel(address) as channel,
+        ):
+            asking = channel.stream_unary(METHOD + "ModelInfer")()
+            while not calls:
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0.01)  # it begins to read
+            calls[0].lose(Fault("its client is slow", Status.UNAVAILABLE))
+            return await asking.code()
+
+    assert asyncio.run(asyncio.wait_for(run(), 20)) is grpc.StatusCode.UNAVAILABLE
+    gc.collect()
+    assert caplog.messages == []
+
+
+def test_a_stream_that_is_cancelled_between_messages_has_no_line_of_its_own(
+    tmp_path: Path, calls: list[OpenCall]
+) -> None:
+    """Nothing of it is unanswered. Mostly gRPC says that nothing follows; where it cancels the call it is the same."""
+    lines = list[Exchange]()
 
     async def run() -> None:
         budget = Budget(Limits().flight_bytes)
