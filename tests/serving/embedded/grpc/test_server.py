@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import ctypes
 import gc
+import itertools
 import platform
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -45,7 +46,7 @@ METHODS = [method.name for method in pb.DESCRIPTOR.services_by_name["GRPCInferen
 RUBBISH = b"\xff\xff\xff\xff"
 X = np.array([[1, 2, 3, 4]], np.uint8)
 MB = 1 << 20
-CANCELLED = 3000  # calls
+CANCELLED = 1500  # calls
 
 
 @pytest.fixture(scope="module")
@@ -418,8 +419,9 @@ def test_calls_that_are_cancelled_leave_no_memory(tmp_path: Path, guard: Guard) 
 
     async def run() -> float:
         async with listening(tmp_path, guard, lines, Budget(Limits().flight_bytes)) as address:
-            before = await cancelled(address, CANCELLED)
-            return (await cancelled(address, CANCELLED) - before) / CANCELLED
+            states = [await cancelled(address, CANCELLED) for _ in range(4)]
+            # What else this process allocates once is not in each of them.
+            return min(after - before for before, after in itertools.pairwise(states)) / CANCELLED
 
     assert asyncio.run(asyncio.wait_for(run(), 60)) < 60
 
