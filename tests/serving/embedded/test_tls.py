@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http.client import HTTPSConnection
 from pathlib import Path
 
@@ -52,6 +52,8 @@ class Secured:
     files: TlsFiles
     authority: Authority
     client: Pair
+    repository: Path
+    log: Path
 
     def context(self, client: Pair | None) -> ssl.SSLContext:
         """What a client with this certificate connects with."""
@@ -104,7 +106,15 @@ class Secured:
 
 
 @pytest.fixture(scope="module")
-def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
+def own_verbosity() -> Iterator[None]:
+    """Servers set it by themselves; from this process, which has it set, they would inherit it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("GRPC_VERBOSITY", raising=False)
+        yield
+
+
+@pytest.fixture(scope="module")
+def secured(own_verbosity: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
     repository, folder = tmp_path_factory.mktemp("repository"), tmp_path_factory.mktemp("certificates")
     write_model(repository, entry_config("doubling", "doubling", backend="onnxruntime"), "doubling")
     authority = Authority(folder, "authority")
@@ -112,8 +122,9 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
     files = TlsFiles(shown.certificate, shown.key, folder / "clients.pem")
     shutil.copy(authority.file, folder / "clients.pem")
     options = ("--tls-cert", shown.certificate, "--tls-key", shown.key, "--tls-ca", folder / "clients.pem")
-    with started(repository, "embedded", "explicit", *map(str, options)) as server:
-        yield Secured(server, files, authority, authority.sign("client"))
+    log = folder / "server.log"
+    with log.open("w+b") as said, started(repository, "embedded", "explicit", *map(str, options), log=said) as server:
+        yield Secured(server, files, authority, authority.sign("client"), repository, log)
 
 
 def test_who_shows_a_certificate_is_answered_on_all_three_ports(secured: Secured) -> None:
@@ -172,6 +183,27 @@ def test_nobody_else_is_let_in(secured: Secured, tmp_path: Path) -> None:
             assert b"200" not in plain.recv(1000)
 
 
+def test_grpc_writes_no_lines_of_its_own(secured: Secured, own_verbosity: None, tmp_path: Path) -> None:
+    """Neither about a client that speaks no TLS, nor about a port that is taken."""
+    host, port = secured.server.grpc.split(":")
+    said = secured.log.read_text()
+    for _ in range(3):
+        with socket.create_connection((host, int(port)), timeout=20) as plain:
+            plain.sendall(b"GET / HTTP/1.1\r\n\r\n")
+            while plain.recv(1000):
+                pass
+    assert secured.is_ready()
+    assert secured.log.read_text() == said
+    second = tmp_path / "second.log"
+    with second.open("w+b") as log, pytest.raises(ServingError), started(
+        secured.repository, "embedded", "explicit", "--grpc-port", port, log=log
+    ):  # fmt: skip
+        pass
+    ready, error, *_ = lines = second.read_text().splitlines()
+    assert ready == "doubling version 1 is ready"
+    assert error.startswith(f"error: cannot listen on {secured.server.grpc}"), lines
+
+
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")
 def test_old_versions_are_not_spoken(secured: Secured) -> None:
     for address in (secured.server.http, secured.server.grpc, secured.server.metrics):
@@ -213,7 +245,7 @@ def test_a_hangup_changes_certificate_and_authority(secured: Secured, tmp_path: 
             except OSError:
                 assert time.monotonic() < deadline
                 time.sleep(0.01)
-        renewed = Secured(server, files, secured.authority, client)
+        renewed = replace(secured, client=client)
         assert [renewed.serial(side) for side in sides] == [new.serial] * 3
         assert renewed.is_ready() and renewed.status(server.metrics, client, "/metrics") == 200
         for side in (server.http, server.metrics):
