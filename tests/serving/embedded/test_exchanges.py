@@ -192,6 +192,29 @@ def test_an_answer_by_grpc_has_the_ids_that_the_log_has(server: Logging) -> None
     assert (line["queue_ms"], line["compute_ms"], line["parent_id"]) == (None, None, None)
 
 
+@pytest.mark.parametrize(
+    ("method", "content", "model", "version"),
+    [
+        ("RepositoryModelLoad", pb.RepositoryModelLoadRequest(model_name="one"), "one", None),
+        ("RepositoryModelUnload", pb.RepositoryModelUnloadRequest(model_name="one"), "one", None),
+        ("ModelReady", pb.ModelReadyRequest(name="doubling", version="1"), "doubling", "1"),
+        ("ModelConfig", pb.ModelConfigRequest(name="doubling", version="7"), "doubling", "7"),
+        ("ModelMetadata", pb.ModelMetadataRequest(name="nobody"), "nobody", None),
+        ("ModelStatistics", pb.ModelStatisticsRequest(name="doubling"), "doubling", None),
+        ("ServerReady", pb.ServerReadyRequest(), None, None),
+        ("SystemSharedMemoryStatus", pb.SystemSharedMemoryStatusRequest(name="a region"), None, None),
+    ],
+)
+def test_the_log_says_which_model_any_method_of_grpc_names(
+    server: Logging, method: str, content: Any, model: str | None, version: str | None
+) -> None:
+    name = f"names-{method}"
+    with grpc.insecure_channel(server.grpc) as channel, contextlib.suppress(grpc.RpcError):
+        channel.unary_unary(METHOD + method)(content.SerializeToString(), metadata=[("x-request-id", name)], timeout=20)
+    (line,) = server.lines(of(name))
+    assert (line["method"], line["model"], line["version"]) == (method, model, version)
+
+
 def test_a_request_is_a_span_with_its_wait_and_its_run_below_it(server: Logging, collector: Collector) -> None:
     trace = "c0ffee00c0ffee00c0ffee00c0ffee00"
     sent = {"x-request-id": "spanned", "traceparent": f"00-{trace}-{SPAN}-01"}

@@ -97,6 +97,15 @@ def decoded(kind: type[Message], content: bytes) -> Any:
         raise Fault(f"the message cannot be decoded as {kind.DESCRIPTOR.name}") from error
 
 
+def asked_model(request: Any) -> tuple[str, str]:
+    """Name and version of the model that a request other than an inference names; empty where it names none."""
+    names = request.DESCRIPTOR.fields_by_name
+    if "model_name" in names:
+        return request.model_name, ""
+    # A region of shared memory has a name too, but no version.
+    return (request.name, request.version) if "version" in names else ("", "")
+
+
 def named(content: bytes) -> Any:
     """The answer to a request that was refused: its names, if they can be read."""
     try:

@@ -19,7 +19,7 @@ from nanocv_cli.serving.embedded.budget import Budget
 from nanocv_cli.serving.embedded.certificates import Certificates
 from nanocv_cli.serving.embedded.exchange import REQUEST_ID, TRACE_PARENT, Exchange, Tell
 from nanocv_cli.serving.embedded.faults import DEFECTS, Fault, Status, TooLarge
-from nanocv_cli.serving.embedded.grpc.codec import decoded, named
+from nanocv_cli.serving.embedded.grpc.codec import asked_model, decoded, named
 from nanocv_cli.serving.embedded.grpc.open_calls import OpenCall, OpenCalls, Phase
 from nanocv_cli.serving.embedded.grpc.service import GrpcService
 from nanocv_cli.serving.embedded.guard import ANY, CONTROL, INFER, LOOK, OPEN, Guard, Roles
@@ -245,7 +245,9 @@ class GrpcServer:
         return await self._service.infer(content, self._limits.text_bytes, call)
 
     async def _ask(self, kind: Any, method: Callable[[Any], Awaitable[Any]], content: bytes, call: OpenCall) -> Any:
-        return await method(await self._executor.run(len(content), decoded, kind, content))
+        request = await self._executor.run(len(content), decoded, kind, content)
+        call.exchange.asks(*asked_model(request))
+        return await method(request)
 
     async def _inflated(self, content: bytes, limit: int, call: OpenCall) -> bytes:
         """A message as it was before its client compressed it; its bytes count from now on."""
