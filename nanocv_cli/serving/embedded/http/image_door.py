@@ -5,6 +5,7 @@ What the outputs mean is for the model's task to say, by a function that the ser
 
 import base64
 import io
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 from urllib.parse import parse_qsl
@@ -26,6 +27,7 @@ from nanocv_cli.serving.embedded.model import LoadedModel
 
 MOST_ANSWERS = 100_000  # of an image, as in `nanocv infer --top`
 MOST_OPTIONS = 8
+NUMBER = re.compile("[0-9]{1,9}")  # more digits are not even read
 STDIN = "-"  # what `nanocv infer` calls an image that has no path
 
 
@@ -143,8 +145,8 @@ def _options(target: bytes) -> tuple[int | None, bool]:
     except ValueError as error:
         raise Fault("the query cannot be parsed") from error
     for name, value in options:
-        if name == "top" and value.isascii() and value.isdigit() and 1 <= int(value[:9]) <= MOST_ANSWERS:
-            top = int(value[:9])
+        if name == "top" and NUMBER.fullmatch(value) and 1 <= int(value) <= MOST_ANSWERS:
+            top = int(value)
         elif name == "attached" and value in ("true", "false"):
             attached = value == "true"
         else:

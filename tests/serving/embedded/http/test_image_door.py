@@ -110,6 +110,7 @@ def test_options(server: Server) -> None:
         "top=0",
         "top=x",
         "top=100001",
+        "top=0000000013",
         "attached=1",
         "unknown=1",
         "top",
