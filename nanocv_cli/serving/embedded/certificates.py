@@ -70,17 +70,13 @@ class Certificates:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.set_alpn_protocols(PROTOCOLS)
-        try:
-            with _as_file(certificate) as chain, _as_file(key) as own:
-                context.load_cert_chain(chain, own, _no_password)
-            if authorities is not None:
-                with _as_file(authorities) as trusted:
-                    context.load_verify_locations(trusted)
-                context.verify_mode = ssl.CERT_REQUIRED
-        except (ssl.SSLError, ValueError, OSError) as error:
-            raise ConfigError(
-                f"{files.certificate} cannot be used for TLS: {first_line(error, 120)}", ADVICE
-            ) from error
+        pair = f"{files.certificate} with the key {files.private_key}"
+        with _naming(pair), _as_file(certificate) as chain, _as_file(key) as own:
+            context.load_cert_chain(chain, own, _no_password)
+        if authorities is not None:
+            with _naming(f"{files.client_ca}"), _as_file(authorities) as trusted:
+                context.load_verify_locations(trusted)
+            context.verify_mode = ssl.CERT_REQUIRED
         self.context = context
         self._config = grpc.ssl_server_certificate_configuration([(key, certificate)], authorities)
 
@@ -102,6 +98,15 @@ def _content(path: Path) -> bytes:
         return read_regular(path, LARGEST_FILE)
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror or error}", ADVICE) from error
+
+
+@contextlib.contextmanager
+def _naming(what: str) -> Iterator[None]:
+    """What OpenSSL refuses inside the block is told with the name of what it was given, which it does not say."""
+    try:
+        yield
+    except (ssl.SSLError, ValueError, OSError) as error:
+        raise ConfigError(f"{what} cannot be used for TLS: {first_line(error, 120)}", ADVICE) from error
 
 
 @contextlib.contextmanager

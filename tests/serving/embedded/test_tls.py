@@ -261,16 +261,18 @@ def test_files_that_do_not_belong_together(tmp_path: Path) -> None:
     one, other = authority.sign("one"), authority.sign("other")
     locked = tmp_path / "locked.key"
     locked.write_text("-----BEGIN ENCRYPTED PRIVATE KEY-----\nMAA=\n-----END ENCRYPTED PRIVATE KEY-----\n")
-    for files in (
-        TlsFiles(one.certificate, other.key),
-        TlsFiles(one.key, one.certificate),
-        TlsFiles(one.certificate, locked),
-        TlsFiles(one.certificate, tmp_path / "none"),
-        TlsFiles(tmp_path, one.key),
-        TlsFiles(one.certificate, one.key, one.key),
+    for files, blamed in (
+        (TlsFiles(one.certificate, other.key), other.key),
+        (TlsFiles(one.key, one.certificate), one.key),
+        (TlsFiles(one.certificate, locked), locked),
+        (TlsFiles(one.certificate, tmp_path / "none"), tmp_path / "none"),
+        (TlsFiles(tmp_path, one.key), tmp_path),
+        (TlsFiles(one.certificate, one.key, other.key), other.key),
     ):
-        with pytest.raises(ConfigError):
+        with pytest.raises(ConfigError) as refused:
             Certificates(files)
+        assert str(blamed) in refused.value.message
+        assert files.client_ca is None or str(files.certificate) not in refused.value.message
 
 
 def test_files_are_read_once_so_that_all_ports_have_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
