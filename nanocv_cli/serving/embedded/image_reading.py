@@ -21,7 +21,8 @@ from nanocv_cli.serving.embedded.faults import Fault, Status
 from nanocv_cli.serving.embedded.limits import Limits
 from nanocv_cli.serving.embedded.model import LoadedModel
 
-BEGINNING = re.compile(rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|RIFF....WEBP", re.DOTALL)
+# A group for each format, by the name that it has in a media type.
+BEGINNING = re.compile(rb"(?P<jpeg>\xff\xd8\xff)|(?P<png>\x89PNG\r\n\x1a\n)|(?P<webp>RIFF....WEBP)", re.DOTALL)
 
 Result = TypeVar("Result")
 
@@ -98,6 +99,19 @@ class ImageReader:
     def _too_slow(self) -> Fault:
         seconds = self._limits.image_seconds
         return Fault(f"the image takes longer than the {seconds:g} s that reading one may take", Status.TIMED_OUT)
+
+
+def expect_no_image(content: bytes | bytearray | memoryview) -> None:
+    """Refuses an image's file in the place of JSON, which never begins like one.
+
+    Raises:
+        Fault: it says how an image is sent.
+    """
+    if found := BEGINNING.match(content):
+        raise Fault(
+            f"the body is an image, where JSON is expected; send it with Content-Type: image/{found.lastgroup}",
+            Status.WRONG_TYPE,
+        )
 
 
 def card_of(model: LoadedModel) -> ModelCard:

@@ -6,7 +6,7 @@ from nanocv_cli.serving.embedded.encoded import answer_files
 from nanocv_cli.serving.embedded.http import codec
 from nanocv_cli.serving.embedded.http.image_door import ImageDoor, PostprocessorFor, is_image
 from nanocv_cli.serving.embedded.http.messages import Body, HttpAnswer, HttpRequest, uncompressed
-from nanocv_cli.serving.embedded.image_reading import ImageReader
+from nanocv_cli.serving.embedded.image_reading import ImageReader, expect_no_image
 from nanocv_cli.serving.embedded.inference import InferOutput, answered
 from nanocv_cli.serving.embedded.limits import Limits
 from nanocv_cli.serving.embedded.model import LoadedModel
@@ -42,6 +42,7 @@ class Inferring:
         body = await uncompressed(request, self._limits.message_bytes, self._executor)
         if is_image(request):
             return await self._image_door.answer(model, body, request)
+        expect_no_image(body)
         length = codec.json_length(body, request.headers.get(codec.HEADER_LENGTH), self._limits.text_bytes)
         outputs, request_id = await self._outputs(model, body, length, request)
         text = codec.text_bytes(outputs, self._limits.message_bytes)

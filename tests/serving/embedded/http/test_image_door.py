@@ -40,7 +40,7 @@ from tests.serving.models import entry_config, write_model
 pytestmark = pytest.mark.slow(5)
 
 RED = draw_class_image("red", 1)
-LIMITS = Limits(message_bytes=4 << 20, image_pixels=1_000_000, image_threads=1)
+LIMITS = Limits(message_bytes=4 << 20, text_bytes=1 << 20, image_pixels=1_000_000, image_threads=1)
 
 
 @pytest.fixture(scope="module")
@@ -214,6 +214,16 @@ def test_what_is_no_image_for_it_is_one_refusal(server: Server, content: bytes, 
     assert (found, list(document)) == (status, ["error"])
     assert words in document["error"]
     assert ask(server, encoded(draw_class_image("red", 1)))[0] == 200
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("kind", ["application/x-www-form-urlencoded", "text/plain", "application/octet-stream", ""])
+def test_an_image_that_is_sent_as_something_else_is_told_how_to_be_sent(server: Server, format: str, kind: str) -> None:
+    """What `curl --data-binary @photo.jpg` says where its user names no type, or a wrong one; however large it is."""
+    content = encoded(draw_class_image("red", 1), format)
+    found = [ask(server, body, kind) for body in (content, content + bytes(LIMITS.text_bytes))]
+    assert [status for status, _ in found] == [415, 415]
+    assert all(f"Content-Type: image/{format.lower()}" in document["error"] for _, document in found)
 
 
 def test_models_that_read_no_images_say_so(server: Server) -> None:
