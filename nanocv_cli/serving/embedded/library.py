@@ -187,8 +187,9 @@ class Library:
         """Ends all models and loads, for nobody waits for them any more; whether that worked."""
         self.give_up()
         latest = time.monotonic() + PATIENCE_SECONDS
-        if self._loads:
-            await asyncio.wait(self._loads, timeout=PATIENCE_SECONDS)
+        loads = [*self._loads]
+        if loads:
+            await asyncio.wait(loads, timeout=PATIENCE_SECONDS)
         ended = await asyncio.gather(
             *(
                 asyncio.to_thread(lambda model=model: model.close(max(0.0, latest - time.monotonic())))  # type: ignore[misc]
@@ -198,6 +199,7 @@ class Library:
         await asyncio.gather(*self._leaving)
         self._watchdog.close()
         ended += [model.close(0.0) for model in self._unfinished]
+        ended += [load.done() for load in loads]
         return all(ended) and not any(thread.is_alive() for thread in self._stuck.values())
 
     async def _load(self, name: str, override: str) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import uvloop
 
 from nanocv_cli.errors import ModelError, NanocvError, ServingError
+from nanocv_cli.interrupts import EXIT_CODE
 from nanocv_cli.machine import return_freed_memory, share_freed_memory
 from nanocv_cli.serving.embedded.access import Access
 from nanocv_cli.serving.embedded.background import SmallestFirstExecutor
@@ -83,6 +84,8 @@ async def serve(
 ) -> None:
     """Serves a repository until SIGINT or SIGTERM, then answers what is in flight and ends.
 
+    From the first of these signals on, further ones change nothing.
+
     Args:
         repository: a Triton model repository.
         settings: how.
@@ -93,20 +96,25 @@ async def serve(
     Raises:
         ModelError: the repository cannot be read, or a model in it cannot be loaded.
         ServingError: a port is taken.
+        KeyboardInterrupt: such a signal came before all models were ready.
     """
     sys.setswitchinterval(SWITCH_SECONDS)
     # What was imported stays for good. To go through it again and again would hold up all requests for 20 ms each time.
     gc.freeze()
     library = Library(repository, settings.models)
     exit_code = 1
-    try:
-        await _serve(library, settings, postprocessor_for, log, started)
-        exit_code = 0
-    finally:
-        # The ports are closed and their clients answered: nobody waits for anything any more.
-        if not await library.close():
-            log.say("some requests were still running and were given up")
-            _exit_in_spite_of_threads(exit_code)
+    with contextlib.ExitStack() as catching:
+        try:
+            await _serve(library, settings, postprocessor_for, log, started, catching)
+            exit_code = 0
+        except KeyboardInterrupt:
+            exit_code = EXIT_CODE
+            raise
+        finally:
+            # The ports are closed and their clients answered: nobody waits for anything any more.
+            if not await library.close():
+                log.say("what was still running was given up")
+                _exit_in_spite_of_threads(exit_code)
 
 
 async def watch(library: Library, seconds: float, known: dict[str, Fingerprint], say: Callable[[str], None]) -> None:
@@ -158,42 +166,54 @@ async def _serve(
     postprocessor_for: PostprocessorFor,
     log: ServerLog,
     started: Callable[[Addresses], None],
+    catching: contextlib.ExitStack,
 ) -> None:
+    """See `serve`; signals stay caught until `catching` is closed."""
     say, tell = log.say, log.tell
     ports, limits = settings.ports, fitting(settings.limits)
     budget, executor = Budget(limits.flight_bytes), SmallestFirstExecutor()
-    with contextlib.ExitStack() as catching:
-        if settings.credentials.are_there:
-            # Before they are read: what has changed since is read again as soon as this loop gets to it.
-            catching.enter_context(_catching({signal.SIGHUP: lambda: credentials.reload()}))
-        credentials = Credentials(settings.credentials, say)
-        guard, certificates = credentials.guard, credentials.certificates
-        access = Access(ports.host, settings.allowed_hosts, settings.control)
-        known = fingerprints(library)
-        await _load_all(library, say)
-        page = page_answers() if settings.page else NO_PAGE
-        reader = ImageReader(limits)
-        http = HttpService(library, access, limits, executor, guard, log, reader, postprocessor_for, page)
-        sides: list[HttpServer | GrpcServer] = [
-            HttpServer(http.answer, access, limits, budget, http.gate, tell, certificates),
-            GrpcServer(library, access, limits, budget, executor, guard, tell, reader, certificates),
-            HttpServer(http.answer_metrics, access, limits, budget, http.gate_metrics, tell, certificates),
-        ]
-        stopping = asyncio.Event()
-        catching.enter_context(_catching({signal.SIGINT: stopping.set, signal.SIGTERM: stopping.set}))
-        async with contextlib.AsyncExitStack() as open_parts:
-            numbers = (ports.http, ports.grpc, ports.metrics)
-            found = [await _listen(side, ports.host, number) for side, number in zip(sides, numbers, strict=True)]
-            if settings.control == "poll":
-                watching = asyncio.create_task(watch(library, settings.poll_seconds, known, say))
-                open_parts.callback(watching.cancel)
-            trimming = asyncio.create_task(trim_memory(TRIM_SECONDS))
-            open_parts.callback(trimming.cancel)
-            started(Addresses(ports.host, *found))
-            await stopping.wait()
-            say("stopping: answering what is in flight")
-            asyncio.get_running_loop().call_later(DRAIN_SECONDS, library.give_up)
-        await asyncio.gather(*(side.close(SHUTDOWN_SECONDS) for side in sides))
+    if settings.credentials.are_there:
+        # Before they are read: what has changed since is read again as soon as this loop gets to it.
+        catching.enter_context(_catching({signal.SIGHUP: lambda: credentials.reload()}))
+    credentials = Credentials(settings.credentials, say)
+    guard, certificates = credentials.guard, credentials.certificates
+    access = Access(ports.host, settings.allowed_hosts, settings.control)
+    known = fingerprints(library)
+    stopping = asyncio.Event()
+    loading = asyncio.create_task(_load_all(library, say))
+
+    def stop() -> None:
+        stopping.set()
+        loading.cancel()  # of no effect once all are loaded
+
+    catching.enter_context(_catching({signal.SIGINT: stop, signal.SIGTERM: stop}))
+    try:
+        await loading
+    except asyncio.CancelledError:
+        if stopping.is_set():
+            raise KeyboardInterrupt from None
+        raise
+    page = page_answers() if settings.page else NO_PAGE
+    reader = ImageReader(limits)
+    http = HttpService(library, access, limits, executor, guard, log, reader, postprocessor_for, page)
+    sides: list[HttpServer | GrpcServer] = [
+        HttpServer(http.answer, access, limits, budget, http.gate, tell, certificates),
+        GrpcServer(library, access, limits, budget, executor, guard, tell, reader, certificates),
+        HttpServer(http.answer_metrics, access, limits, budget, http.gate_metrics, tell, certificates),
+    ]
+    async with contextlib.AsyncExitStack() as open_parts:
+        numbers = (ports.http, ports.grpc, ports.metrics)
+        found = [await _listen(side, ports.host, number) for side, number in zip(sides, numbers, strict=True)]
+        if settings.control == "poll":
+            watching = asyncio.create_task(watch(library, settings.poll_seconds, known, say))
+            open_parts.callback(watching.cancel)
+        trimming = asyncio.create_task(trim_memory(TRIM_SECONDS))
+        open_parts.callback(trimming.cancel)
+        started(Addresses(ports.host, *found))
+        await stopping.wait()
+        say("stopping: answering what is in flight")
+        asyncio.get_running_loop().call_later(DRAIN_SECONDS, library.give_up)
+    await asyncio.gather(*(side.close(SHUTDOWN_SECONDS) for side in sides))
 
 
 @contextlib.contextmanager
@@ -249,7 +269,7 @@ def _fingerprint(entry: Path) -> Fingerprint:
 
 
 def _exit_in_spite_of_threads(code: int) -> None:
-    """Lets the process end with this exit status though a thread still runs a graph.
+    """Lets the process end with this exit status though a thread still lays out or runs a graph.
 
     The interpreter would end such a thread in the midst of foreign code, which aborts the process, or wait for it.
     """

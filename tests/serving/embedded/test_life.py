@@ -23,7 +23,7 @@ from nanocv_cli.serving.ports import Addresses
 from tests.conftest import Command
 from tests.serving.models import FOR_EVER, entry_config, write_model
 
-pytestmark = pytest.mark.slow(19)
+pytestmark = pytest.mark.slow(24)
 
 ASK = {"inputs": [{"name": "x", "shape": [1, 4], "datatype": "UINT8", "data": [1, 2, 3, 4]}]}
 
@@ -350,3 +350,35 @@ def test_a_warm_up_that_never_ends_is_a_start_that_fails(tmp_path: Path, deaf: s
     assert "failed to load 'turning'" in outcome.stderr
     assert ("it takes longer than 1 s" if deaf else "loading a model 1 s in all") in outcome.stderr
     assert "Traceback" not in outcome.stderr
+
+
+# From the first session on it is ONNX Runtime's turn again and again, and Python's between.
+LOADING = """
+import contextlib, itertools, onnxruntime, os
+session = onnxruntime.InferenceSession
+def sessions(*arguments, **options):
+    os.kill(os.getpid(), {number})
+    for _ in itertools.count():
+        with contextlib.suppress({suppressed}):
+            session(*arguments, **options)
+onnxruntime.InferenceSession = sessions
+"""
+
+
+@pytest.mark.parametrize(
+    ("stop", "suppressed"),
+    [(signal.SIGTERM, ""), (signal.SIGTERM, "Exception"), (signal.SIGINT, "Exception")],
+    ids=["stops", "does not stop", "does not stop by Ctrl-C"],
+)
+def test_a_signal_while_a_model_is_loaded_ends_the_process(
+    tmp_path: Path, stop: signal.Signals, suppressed: str
+) -> None:
+    write_model(tmp_path, entry_config("doubling", "doubling"), "doubling")
+    before = IMPATIENT + LOADING.format(number=int(stop), suppressed=suppressed)
+    main = f"{before}\nfrom nanocv_cli.app import main\nmain()"
+    command = [sys.executable, "-c", main, "serve", "run", "--repository", str(tmp_path)]
+    ports = ["--http-port", "0", "--grpc-port", "0", "--metrics-port", "0"]
+    outcome = subprocess.run([*command, *ports], capture_output=True, text=True, timeout=60)
+    assert (outcome.returncode, outcome.stdout) == (130, ""), outcome.stderr
+    assert outcome.stderr.count("\n") == bool(suppressed), outcome.stderr
+    assert ("given up" in outcome.stderr) == bool(suppressed)
