@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 KEY, CERTIFICATE, AUTHORITIES = "NANOCV_KEY", "NANOCV_CERT", "SSL_CERT_FILE"
 SANE_KEY = re.compile(r"[A-Za-z0-9._~+/=-]{1,4096}", re.ASCII)  # what may stand behind `Bearer` (RFC 6750)
 LARGEST_FILE = 1 << 20  # bytes
-UNKNOWN, NOT_ALLOWED = 401, 403
+UNKNOWN, NOT_ALLOWED, TOO_OFTEN = 401, 403, 429
 
 
 def authorization() -> dict[str, str]:
@@ -38,11 +38,13 @@ def authorization() -> dict[str, str]:
 
 
 def way_in(status: int) -> str | None:
-    """What to do about a refusal by HTTP with this status, if it is for want of a key."""
+    """What to do about a refusal by HTTP with this status, if it is because of the key."""
     if status == UNKNOWN:
         return f"set {KEY} to a key of that server; nanocv serve key makes one"
     if status == NOT_ALLOWED:
         return f"set {KEY} to a key with the role for this: nanocv serve key --roles"
+    if status == TOO_OFTEN:
+        return f"ask less often, or set {KEY} to a key with a higher rate: nanocv serve key --rate"
     return None
 
 

@@ -7,7 +7,7 @@ import http.client
 import json
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
@@ -15,13 +15,14 @@ from urllib.parse import quote, unquote, urlsplit
 import numpy as np
 from numpy.typing import NDArray
 
-from nanocv_cli.engine.identity import authorization, connecting, connection_to, way_in
+from nanocv_cli.engine.identity import TOO_OFTEN, authorization, connecting, connection_to, way_in
 from nanocv_cli.engine.signature import NUMPY_TYPES, to_bytes
 from nanocv_cli.errors import RequestError, ServingError
 from nanocv_cli.untrusted import first_line, is_plain, printable
 
 CONNECT_SECONDS = 10.0
 ANSWER_SECONDS = 120.0  # a server's own limit on a run is 60
+MOST_PATIENCE = 60  # seconds that a question waits in all for a server that asks it to come again
 LARGEST_DOCUMENT = 64 << 20  # bytes
 CHUNK = 1 << 18
 HEADER_LENGTH = "Inference-Header-Content-Length"
@@ -30,11 +31,16 @@ VERSION = re.compile(r"[1-9]\d{0,17}", re.ASCII)
 
 
 class RefusedError(ServingError):
-    """The server answered with an error; `status` is HTTP's."""
+    """The server answered with an error.
 
-    def __init__(self, message: str, hint: str, status: int) -> None:
+    Attributes:
+        status: HTTP's.
+        again_in: seconds after which the server asks to be asked again; 0 where it does not.
+    """
+
+    def __init__(self, message: str, hint: str, status: int, again_in: int = 0) -> None:
         super().__init__(message, hint)
-        self.status = status
+        self.status, self.again_in = status, again_in
 
 
 @dataclass(frozen=True)
@@ -170,17 +176,19 @@ def infer_answer(
 
 
 class ModelClient:
-    """A kept-alive connection to the server of a model.
+    """A kept-alive connection to the server of a model; it waits where its key may not ask so often.
 
     Args:
         url: of the model.
+        sleep: waits for some seconds.
 
     Raises:
         RequestError: the environment's key or certificates cannot be used.
     """
 
-    def __init__(self, url: ModelUrl) -> None:
+    def __init__(self, url: ModelUrl, sleep: Callable[[float], object] = time.sleep) -> None:
         self.url = url
+        self._sleep = sleep
         self._shown = authorization()
         self._connection = connection_to(url.secure, url.host, url.port, CONNECT_SECONDS)
 
@@ -237,6 +245,19 @@ class ModelClient:
         self, method: str, path: str, content: bytes | None, headers: dict[str, str], largest: int
     ) -> tuple[bytes, str]:
         """The body of an answer, and the length of its JSON as the server tells it."""
+        patience = MOST_PATIENCE
+        while True:
+            try:
+                return self._ask_once(method, path, content, headers, largest)
+            except RefusedError as refused:
+                if refused.status != TOO_OFTEN or not 0 < refused.again_in <= patience:
+                    raise
+                patience -= refused.again_in
+                self._sleep(refused.again_in)
+
+    def _ask_once(
+        self, method: str, path: str, content: bytes | None, headers: dict[str, str], largest: int
+    ) -> tuple[bytes, str]:
         is_used = self._connection.sock is not None
         try:
             try:
@@ -294,8 +315,14 @@ class ModelClient:
                 way_in(response.status)
                 or "nanocv serve config and nanocv serve run serve a model; check its name, and the server's log",
                 response.status,
+                _seconds(response.headers.get("Retry-After", "")),
             )
         return body, response.headers.get(HEADER_LENGTH, "")
+
+
+def _seconds(told: str) -> int:
+    """The seconds of a `Retry-After`; 0 where it has something else, such as a date."""
+    return int(told) if told.isascii() and told.isdigit() and len(told) < 10 else 0
 
 
 def _said(body: bytes) -> str:

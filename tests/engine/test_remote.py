@@ -3,9 +3,10 @@
 import json
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 from nanocv_cli.config.loader import resolve_serve
 from nanocv_cli.engine.engine import open_engine
 from nanocv_cli.engine.graph import Graph
-from nanocv_cli.engine.kserve import parse_model_url
+from nanocv_cli.engine.kserve import MOST_PATIENCE, ModelClient, RefusedError, parse_model_url
 from nanocv_cli.engine.reference import find_checkpoint, find_graph
 from nanocv_cli.engine.remote import RemoteModel
 from nanocv_cli.engine.runtimes import RunSettings
@@ -137,8 +138,14 @@ def honest_config() -> dict[str, Any]:
 
 
 @contextmanager
-def lying_server(config: Any, tensor: dict[str, Any], content: bytes) -> Iterator[str]:
-    """Answers every inference with one tensor and some bytes; yields the model's URL."""
+def lying_server(
+    config: Any, tensor: dict[str, Any], content: bytes, refusals: Iterable[tuple[int, str]] = ()
+) -> Iterator[str]:
+    """Answers every inference with one tensor and some bytes; yields the model's URL.
+
+    Before it answers it refuses, with these statuses and texts of `Retry-After`.
+    """
+    left = iter(refusals)
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -147,7 +154,10 @@ def lying_server(config: Any, tensor: dict[str, Any], content: bytes) -> Iterato
             pass
 
         def _send(self, body: bytes, **headers: str) -> None:
-            self.send_response(200)
+            status, again = next(left, (200, ""))
+            if status != 200:
+                body, headers = b'{"error": "not now"}', {"Retry-After": again} if again else {}
+            self.send_response(status)
             for name, value in {"Content-Length": str(len(body)), **headers}.items():
                 self.send_header(name.replace("_", "-"), value)
             self.end_headers()
@@ -220,3 +230,37 @@ def test_a_description_that_cannot_be(config: Any) -> None:
     with lying_server(config, HONEST, bytes(24)) as url, pytest.raises(NanocvError) as caught:
         RemoteModel(url)
     assert "\n" not in caught.value.message and caught.value.hint
+
+
+def test_who_may_ask_only_so_often_is_asked_to_wait_and_waits() -> None:
+    naps: list[float] = []
+    refusals = [(429, "1"), (429, "2"), (200, ""), (429, "3")]
+    with lying_server(honest_config(), HONEST, bytes(24), refusals) as url:
+        client = ModelClient(parse_model_url(url), naps.append)
+        assert client.config() == honest_config()
+        assert naps == [1, 2]
+        found = client.infer({}, {"probabilities": ("FP32", (2, 3))}, 1 << 20)
+    assert found["probabilities"].shape == (2, 3) and naps == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("status", "again", "waited"),
+    [
+        (429, "25", [25, 25]),
+        (429, f"{MOST_PATIENCE + 1}", []),
+        (429, "0", []),
+        (429, "", []),
+        (429, "Fri, 01 Jan 2100 00:00:00 GMT", []),
+        (429, "9" * 5000, []),
+        (503, "1", []),
+    ],
+)
+def test_the_wait_for_a_server_has_an_end(status: int, again: str, waited: list[float]) -> None:
+    naps: list[float] = []
+    with lying_server(honest_config(), HONEST, bytes(24), repeat((status, again))) as url:
+        client = ModelClient(parse_model_url(url), naps.append)
+        with pytest.raises(RefusedError, match="not now") as refused:
+            client.config()
+    assert naps == waited
+    assert ("serve key --rate" in refused.value.hint) == (status == 429)
+    assert ("check its name" in refused.value.hint) == (status != 429)
