@@ -94,9 +94,12 @@ class AnswerQueue:
             self._task.cancel()
 
     def forget(self) -> None:
-        """Drops what waits."""
+        """Drops what waits: its turn will not come."""
         for request in self.waiting:
             request.holding.release()
+            if self._tell:
+                _begin(request)
+                self._tell_of(self._tell, request, len(request.body), GONE, 0)
         self.waiting.clear()
 
     def pause(self) -> None:
@@ -127,7 +130,7 @@ class AnswerQueue:
             self._reading.abort()
 
     async def _answer(self, request: HttpRequest) -> None:
-        request.exchange.begin(request.headers.get(REQUEST_ID), request.headers.get(TRACE_PARENT))
+        _begin(request)
         size, status, self._writer.written = len(request.body), GONE, 0
         try:
             answer = await self._made(request)
@@ -172,6 +175,10 @@ class AnswerQueue:
             self._reading.wait_for_taking()
         else:
             self._reading.work()
+
+
+def _begin(request: HttpRequest) -> None:
+    request.exchange.begin(request.headers.get(REQUEST_ID), request.headers.get(TRACE_PARENT))
 
 
 class AnswerWriter:

@@ -5,10 +5,13 @@ from typing import Any
 
 import pytest
 
+from nanocv_cli.serving.embedded.access import Access
 from nanocv_cli.serving.embedded.budget import Budget
 from nanocv_cli.serving.embedded.exchange import Exchange
 from nanocv_cli.serving.embedded.http.answering import GONE, PART, AnswerQueue
 from nanocv_cli.serving.embedded.http.messages import HttpAnswer, HttpRequest
+from nanocv_cli.serving.embedded.http.server import HttpServer
+from nanocv_cli.serving.embedded.limits import Limits
 
 
 class Connection:
@@ -85,6 +88,33 @@ def test_head_has_no_body() -> None:
 def test_what_was_not_taken_is_not_told() -> None:
     assert told(4 * PART, 2 * PART + PART // 2, goes=True) == (GONE, 2 * PART)
     assert told(PART, 10, goes=True) == (GONE, 0)
+
+
+def test_each_of_several_requests_of_a_client_that_goes_is_told() -> None:
+    lines, asked = list[Exchange](), asyncio.Event()
+
+    async def handler(_: HttpRequest) -> HttpAnswer:
+        asked.set()
+        await asyncio.sleep(60)
+        raise AssertionError
+
+    async def run() -> None:
+        server = HttpServer(handler, Access("127.0.0.1"), Limits(), Budget(1 << 30), lambda _: None, lines.append)
+        port = await server.listen("127.0.0.1", 0)
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        for name in "abc":
+            head = f"POST /{name} HTTP/1.1\r\nHost: localhost\r\nx-request-id: {name}\r\nContent-Length: 2\r\n\r\n"
+            writer.write(head.encode() + b"{}")
+        await asked.wait()
+        writer.transport.abort()
+        while len(lines) < 3:
+            await asyncio.sleep(0.01)
+        await server.close(5)
+
+    asyncio.run(asyncio.wait_for(run(), 20))
+    found = sorted((line.request_id, line.path, line.status, line.bytes_in, line.bytes_out) for line in lines)
+    assert found == [(name, f"/{name}", GONE, 2, 0) for name in "abc"]
+    assert all(line.client and 0 < line.began <= line.ended for line in lines)
 
 
 def test_nothing_is_sent_to_a_client_that_is_gone() -> None:
