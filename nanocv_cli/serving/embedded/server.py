@@ -3,9 +3,11 @@
 import asyncio
 import atexit
 import contextlib
+import errno
 import gc
 import os
 import signal
+import socket
 import sys
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -95,7 +97,7 @@ async def serve(
 
     Raises:
         ModelError: the repository cannot be read, or a model in it cannot be loaded.
-        ServingError: a port is taken.
+        ServingError: a port is taken, or the host is not this machine.
         KeyboardInterrupt: such a signal came before all models were ready.
     """
     sys.setswitchinterval(SWITCH_SECONDS)
@@ -252,6 +254,11 @@ async def _listen(side: HttpServer | GrpcServer, host: str, port: int) -> int:
     try:
         return await side.listen(host, port)
     except OSError as error:
+        if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+            raise ServingError(
+                f"cannot listen on {address(host, port)}: {host} is no address of this machine",
+                "--host 127.0.0.1, or another address or name of this machine",
+            ) from error
         raise ServingError(
             f"cannot listen on {address(host, port)}: the port is taken or not allowed", "choose another port"
         ) from error

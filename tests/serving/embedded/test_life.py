@@ -152,6 +152,15 @@ def test_a_taken_port(nanocv: Command, tmp_path: Path, start: Callable[..., Runn
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL  # a server that ends answers no signal any more
 
 
+@pytest.mark.parametrize("host", ["192.0.2.1", "nowhere.invalid"])
+def test_an_address_of_another_machine(nanocv: Command, tmp_path: Path, host: str) -> None:
+    write_model(tmp_path, entry_config("doubling", "doubling"), "doubling")
+    outcome = nanocv("serve", "run", "--repository", tmp_path, "--host", host, "--insecure", "--http-port", "0")
+    assert outcome.code == 1
+    assert f"{host} is no address of this machine" in outcome.err
+    assert "--host" in outcome.err and "port is taken" not in outcome.err
+
+
 def has_ipv6() -> bool:
     try:
         with socket.socket(socket.AF_INET6) as probe:
