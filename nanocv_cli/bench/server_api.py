@@ -132,7 +132,7 @@ class ServerApi:
                 answer = connection.getresponse()
                 content = answer.read(LARGEST_ANSWER + 1)
         except (OSError, ValueError, HTTPException) as error:
-            raise connecting(error) or ServingError(
+            raise connecting(error, self.is_secure) or ServingError(
                 f"no server answers at {self.address}: {first_line(error)}", "start one: nanocv serve run"
             ) from error
         if answer.status != OK:

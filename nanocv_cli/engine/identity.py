@@ -106,8 +106,19 @@ def grpc_channel(address: str, is_secure: bool, options: list[tuple[str, int]]) 
     return grpc.secure_channel(address, grpc.ssl_channel_credentials(trusted, mine, mine), options)
 
 
-def connecting(error: Exception) -> ServingError | None:
-    """The failure of a server that is there but not trusted, or does not trust; None for any other."""
+def connecting(error: Exception, is_secure: bool) -> ServingError | None:
+    """The failure of a server that is there but not trusted, or does not trust; None for any other.
+
+    Args:
+        error: of asking it.
+        is_secure: whether it was asked by TLS.
+    """
+    # In TLS 1.3 a server sees a client's certificate after the client's handshake, and many just close without one.
+    if is_secure and isinstance(error, ConnectionResetError | BrokenPipeError):
+        return ServingError(
+            "the server closed the secure connection without an answer",
+            f"does it ask for a certificate? {CERTIFICATE} names yours, with its key; else see the server's log",
+        )
     if not isinstance(error, ssl.SSLError):
         return None
     why = getattr(error, "verify_message", "") or first_line(error, 120)

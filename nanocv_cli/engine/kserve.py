@@ -274,7 +274,7 @@ class ModelClient:
             ) from error
         except (OSError, http.client.HTTPException, ValueError) as error:
             self._connection.close()
-            if insecure := connecting(error):
+            if insecure := connecting(error, self.url.secure):
                 raise insecure from error
             why = first_line(error, 120)
             raise ServingError(

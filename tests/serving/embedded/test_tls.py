@@ -144,8 +144,10 @@ def test_clients_of_ours_show_what_the_environment_names(
         ModelClient(parse_model_url(f"{url}/doubling")).config()
     assert "SSL_CERT_FILE" in untrusted.value.hint
     monkeypatch.setenv("SSL_CERT_FILE", str(secured.authority.file))
-    with pytest.raises(ServingError):
-        ModelClient(parse_model_url(f"{url}/doubling")).config()
+    for ask in (ModelClient(parse_model_url(f"{url}/doubling")).config, lambda: ServerApi(url).metadata("doubling")):
+        with pytest.raises(ServingError) as unknown:
+            ask()
+        assert "secure connection" in unknown.value.message and "NANOCV_CERT" in unknown.value.hint
     monkeypatch.setenv("NANOCV_CERT", str(own))
     assert ModelClient(parse_model_url(f"{url}/doubling")).config()["name"] == "doubling"
     api = ServerApi(url)
