@@ -154,6 +154,7 @@ class GrpcServer:
         self._guard.count(call.exchange.key)
         content = await self._read(call.context)
         if not isinstance(content, bytes):
+            await _make_sure_of_client(call.context)  # what gRPC itself refused, as too large, mostly ends so too
             raise Fault("there is no message")
         call.exchange.bytes_in = len(content)
         content = await self._inflated(content, limit, call)
@@ -237,7 +238,6 @@ class GrpcServer:
     def _end(self, context: Context, exchange: Exchange, status: grpc.StatusCode, size: int) -> None:
         """An exchange has ended, with an answer of so many bytes."""
         if self._tell:
-            exchange.client = unquote(context.peer()).partition(":")[2]
             exchange.end(status.name, size)
             self._tell(exchange)
 
@@ -296,7 +296,8 @@ async def written(context: Context, answer: bytes) -> None:
 def begun(context: Context, method: str) -> Exchange:
     """A call's exchange, by the metadata that it came with; what goes back with its answer is told to gRPC."""
     sent = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
-    exchange = Exchange(protocol="grpc", method=method)
+    # A call that has failed no longer tells whose it was.
+    exchange = Exchange(protocol="grpc", method=method, client=unquote(context.peer()).partition(":")[2])
     exchange.begin(sent.get(REQUEST_ID), sent.get(TRACE_PARENT))
     context.set_trailing_metadata(tuple(exchange.told))
     return exchange

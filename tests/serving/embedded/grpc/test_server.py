@@ -46,6 +46,7 @@ METHODS = [method.name for method in pb.DESCRIPTOR.services_by_name["GRPCInferen
 RUBBISH = b"\xff\xff\xff\xff"
 X = np.array([[1, 2, 3, 4]], np.uint8)
 MB = 1 << 20
+LIMITS = Limits()
 CANCELLED = 1500  # calls
 
 
@@ -74,12 +75,14 @@ def call(server: SmallServer) -> Iterator[Callable[..., tuple[grpc.StatusCode, s
 
 
 @contextlib.asynccontextmanager
-async def listening(folder: Path, guard: Guard, lines: list[Exchange], budget: Budget) -> AsyncIterator[str]:
+async def listening(
+    folder: Path, guard: Guard, lines: list[Exchange], budget: Budget, limits: Limits = LIMITS
+) -> AsyncIterator[str]:
     """A server in this process, and its address; `lines` takes what it tells of its calls."""
     write_model(folder, entry_config("doubling", "doubling", backend="onnxruntime"), "doubling")
     async with opened(folder) as library:
         await library.load("doubling")
-        access, executor, limits = Access("127.0.0.1"), SmallestFirstExecutor(), Limits()
+        access, executor = Access("127.0.0.1"), SmallestFirstExecutor()
         server = GrpcServer(library, access, limits, budget, executor, guard, lines.append, ImageReader(limits))
         yield f"127.0.0.1:{await server.listen('127.0.0.1', 0)}"
         await server.close(0)
@@ -371,6 +374,28 @@ def test_a_stream_that_is_cancelled_between_messages_has_no_line_of_its_own(
 
     asyncio.run(asyncio.wait_for(run(), 20))
     assert [line.status for line in lines] == ["OK"]
+
+
+def test_a_message_that_grpc_refuses_as_too_large_is_logged_as_cancelled_with_its_client(tmp_path: Path) -> None:
+    """It does not say why it ends such a call, and tells of it in one of two ways; so each is sent some times."""
+    lines, times = list[Exchange](), 10
+
+    async def run() -> None:
+        limits = Limits(message_bytes=MB)
+        async with (
+            listening(tmp_path, Guard(), lines, Budget(limits.flight_bytes), limits) as address,
+            grpc.aio.insecure_channel(address) as channel,
+        ):
+            for number in range(times):
+                with pytest.raises(grpc.aio.AioRpcError) as refused:
+                    await channel.unary_unary(METHOD + "ModelInfer")(bytes(2 * MB))
+                assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+                while len(lines) == number:
+                    await asyncio.sleep(0.001)
+
+    asyncio.run(asyncio.wait_for(run(), 20))
+    assert {line.status for line in lines} == {"CANCELLED"}
+    assert all(line.client.startswith("127.0.0.1:") for line in lines)
 
 
 class Mallinfo2(ctypes.Structure):
