@@ -15,7 +15,7 @@ from nanocv_cli.engine.card import ModelCard
 from nanocv_cli.engine.graph import Graph
 from nanocv_cli.engine.reference import find_graph
 from nanocv_cli.errors import ModelError, RequestError, StorageError
-from nanocv_cli.files import expect_file, expect_folder, write_bytes
+from nanocv_cli.files import AGAIN, expect_file, expect_folder, folder_beside, fsync, make_folder
 from nanocv_cli.output import finite
 from nanocv_cli.rooms import room
 from nanocv_cli.tasks.table import browser_module_for
@@ -67,6 +67,8 @@ class WebFolder:
 def write_web_folder(ref: str | None, out: Path, package: Path | None = None) -> WebFolder:
     """Writes a page that runs a model in the browser; `index.html` is there only while all else is whole.
 
+    A former page stays as it is until all of the new one is on the disk beside it.
+
     Args:
         ref: see `nanocv_cli.load`; its graph is needed.
         out: the folder. The files of one that was written before are replaced, others left alone.
@@ -87,35 +89,58 @@ def write_web_folder(ref: str | None, out: Path, package: Path | None = None) ->
     runtime = runtime_files(cache_folder(root), package)
     parts = dict(_parts(graph.card, module, content, runtime))
     _expect_own(out, parts)
-    _close(out / INDEX)
-    sizes = {}
-    for name, part in parts.items():
-        write_bytes(out / name, part)
-        sizes[name] = len(part)
-    return WebFolder(out, tuple(sizes), sum(sizes.values()), graph.card, f"{PACKAGE} {VERSION}")
+    with folder_beside(out / INDEX) as fresh:
+        for name, part in parts.items():
+            make_folder((fresh / name).parent)
+            (fresh / name).write_bytes(part)
+            fsync(fresh / name)
+        _close(out / INDEX)
+        for name in parts:
+            _move(fresh / name, out / name)
+    size = sum(len(part) for part in parts.values())
+    return WebFolder(out, tuple(parts), size, graph.card, f"{PACKAGE} {VERSION}")
 
 
 def _expect_own(out: Path, parts: Collection[str]) -> None:
-    """Refuses to replace files of a folder that was not written here.
+    """Refuses to replace files of a folder that was not written here, or anything that is no file.
 
     Raises:
-        RequestError: there are such.
+        RequestError: there is such.
     """
     there = next((name for name in parts if (out / name).exists()), None)
     if there and not (there == MARK and _begins(out / MARK) == MARK_BEGINS):
         raise RequestError(f"{out / there} is there already, and is no page of nanocv's", "choose another folder")
+    for name in parts:
+        expect_folder((out / name).parent)
+        expect_file(out / name)
+
+
+def _move(fresh: Path, target: Path) -> None:
+    """Puts a file of a new page into the place of a former one's, which is closed by now.
+
+    Raises:
+        StorageError: it cannot be replaced.
+    """
+    try:
+        make_folder(target.parent)
+        fresh.replace(target)
+        fsync(target.parent)
+    except OSError as error:
+        raise StorageError(
+            f"cannot write {target}: {error.strerror or error}",
+            f"a page that was there is closed until this succeeds: see to that file, then {AGAIN}",
+        ) from error
 
 
 def _close(index: Path) -> None:
     """Takes the page of a former folder away before its other files are replaced.
 
     Raises:
-        RequestError: it is no file.
         StorageError: it cannot be removed.
     """
-    expect_file(index)
     try:
         index.unlink(missing_ok=True)
+        fsync(index.parent)
     except OSError as error:
         raise StorageError(f"cannot replace {index}: {error.strerror or error}", "choose another folder") from error
 

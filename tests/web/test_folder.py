@@ -1,7 +1,10 @@
 """The folder: whole, locked, and with a graph that a browser can run."""
 
+import errno
 import json
+import os
 import re
+import stat
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -66,13 +69,84 @@ def test_what_was_written_before_is_replaced_beside_what_others_put_there(
     assert (site / "CNAME").read_text() == "mine"
 
 
-def test_no_page_is_left_over_files_of_two_exports(nanocv: Command, package: Path, tmp_path: Path) -> None:
-    graph, site = write_graph(tmp_path / "model.onnx"), tmp_path / "site"
+@pytest.fixture
+def former(nanocv: Command, package: Path, tmp_path: Path) -> tuple[Path, dict[str, bytes]]:
+    """A site that was exported, and its files."""
+    site = tmp_path / "site"
+    graph = write_graph(tmp_path / "former.onnx", colour_card(name="former"))
+    assert nanocv("export", "web", "--model", graph, "--out", site, "--runtime", package).code == 0
+    return site, files_of(site)
+
+
+def files_of(site: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(site)): path.read_bytes() for path in site.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("full_at", ["model.json", "model.onnx", "index.html"])
+def test_a_full_disk_leaves_a_former_page_whole(
+    nanocv: Command,
+    package: Path,
+    tmp_path: Path,
+    former: tuple[Path, dict[str, bytes]],
+    monkeypatch: pytest.MonkeyPatch,
+    full_at: str,
+) -> None:
+    site, before = former
+    graph = write_graph(tmp_path / "model.onnx")
     wanted = ("export", "web", "--model", graph, "--out", site, "--runtime", package)
-    assert nanocv(*wanted).code == 0
+    written: list[int] = []
+    writes = {"model.json": 1, "model.onnx": 2, "index.html": len(before)}[full_at]
+
+    def fsync(descriptor: int) -> None:
+        """Every file is waited for once; what is not on the disk by then finds no room."""
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            written.append(descriptor)
+            if len(written) == writes:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as full:
+        full.setattr(os, "fsync", fsync)
+        done = nanocv(*wanted)
+    assert done.code == 1 and "No space left" in done.err and "nothing was lost" in done.err
+    assert files_of(site) == before
+    assert nanocv(*wanted).code == 0 and files_of(site)["model.onnx"] == graph.read_bytes()
+
+
+def test_a_page_that_is_half_replaced_is_closed_and_said_to_be(
+    nanocv: Command,
+    package: Path,
+    tmp_path: Path,
+    former: tuple[Path, dict[str, bytes]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    site, _ = former
+    graph = write_graph(tmp_path / "model.onnx")
+    wanted = ("export", "web", "--model", graph, "--out", site, "--runtime", package)
+    replace = Path.replace
+
+    def refused(self: Path, target: Path) -> Path:
+        if target == site / "model.onnx":
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+        return replace(self, target)
+
+    with monkeypatch.context() as held:
+        held.setattr(Path, "replace", refused)
+        done = nanocv(*wanted)
+    assert done.code == 1 and "model.onnx" in done.err and "is closed until" in done.err
+    assert "nothing was lost" not in done.err and not (site / "index.html").exists()
+    assert nanocv(*wanted).code == 0 and (site / "index.html").is_file()
+
+
+def test_a_folder_in_the_place_of_a_file_is_refused_before_anything_is_replaced(
+    nanocv: Command, package: Path, tmp_path: Path, former: tuple[Path, dict[str, bytes]]
+) -> None:
+    site, before = former
+    graph = write_graph(tmp_path / "model.onnx")
+    wanted = ("export", "web", "--model", graph, "--out", site, "--runtime", package)
     (site / "app.js").unlink()
     (site / "app.js").mkdir()
-    assert nanocv(*wanted).code == 2 and not (site / "index.html").exists()
+    del before["app.js"]
+    assert nanocv(*wanted).code == 2 and files_of(site) == before
     (site / "app.js").rmdir()
     assert nanocv(*wanted).code == 0 and (site / "index.html").is_file()
 
