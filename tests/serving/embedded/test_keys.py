@@ -407,10 +407,7 @@ def test_a_key_asks_no_more_often_than_its_rate(guarded: Guarded) -> None:
             assert status == 200 or 900 < int(answer.headers["Retry-After"]) <= 1000
     assert guarded.ask("GET", "/metrics", rare, side="metrics").status == 429
     assert guarded.call("ModelInfer", rare, message()) is grpc.StatusCode.RESOURCE_EXHAUSTED
-    with grpc.insecure_channel(guarded.server.grpc) as channel:
-        stream = channel.stream_stream(f"/{SERVICE.full_name}/ModelStreamInfer")
-        answers = list(stream(iter([message()]), timeout=20, metadata=[("authorization", f"Bearer {rare}")]))
-    assert "try again" in pb.ModelStreamInferResponse.FromString(answers[0]).error_message
+    assert guarded.call("ModelStreamInfer", rare, message()) is grpc.StatusCode.RESOURCE_EXHAUSTED
     # Neither does reading the file again fill its bucket, nor does it concern others.
     later = add_key(guarded.key_file, "later", ["infer"], None)
     guarded.hang_up(lambda: guarded.ask("GET", "/v2", later).status == 200)
@@ -419,6 +416,26 @@ def test_a_key_asks_no_more_often_than_its_rate(guarded: Guarded) -> None:
     guarded.key_file.write_text(former)
     guarded.hang_up(lambda: guarded.ask("GET", "/v2", rare).status == 401)
     assert guarded.ask("GET", "/v2", guarded.keys["infer"]).status == 200
+
+
+def test_calls_without_a_message_count_and_a_streams_first_message_counts_once(guarded: Guarded) -> None:
+    former, names = guarded.key_file.read_text(), ("empty", "unknown", "full")
+    rare = {name: add_key(guarded.key_file, name, ["infer"], 0.001) for name in names}
+    # What is refused for its role is not counted.
+    guarded.hang_up(lambda: guarded.ask("POST", "/v2/repository/models/doubling/load", rare["full"]).status == 403)
+    metadata = {name: [("authorization", f"Bearer {key}")] for name, key in rare.items()}
+    with grpc.insecure_channel(guarded.server.grpc) as channel:
+        stream = channel.stream_stream(f"/{SERVICE.full_name}/ModelStreamInfer")
+        assert list(stream(iter([]), timeout=20, metadata=metadata["empty"])) == []
+        with pytest.raises(grpc.RpcError, match="RESOURCE_EXHAUSTED"):
+            list(stream(iter([]), timeout=20, metadata=metadata["empty"]))
+        answers = list(stream(iter([message()] * 2), timeout=20, metadata=metadata["full"]))
+    told = [pb.ModelStreamInferResponse.FromString(answer).error_message for answer in answers]
+    assert told[0] == "" and "try again" in told[1]
+    unknown = [guarded.call("Nothing", rare["unknown"]) for _ in range(2)]
+    assert unknown == [grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.RESOURCE_EXHAUSTED]
+    guarded.key_file.write_text(former)
+    guarded.hang_up(lambda: guarded.ask("GET", "/v2", rare["full"]).status == 401)
 
 
 def test_a_bucket_fills_by_its_rate_and_holds_what_a_second_gives(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -146,6 +146,7 @@ class GrpcServer:
 
     def _unknown(self) -> Handler:
         async def refuse(call: OpenCall) -> None:
+            self._guard.count(call.exchange.key)
             raise Fault("there is no such method", Status.NO_METHOD)
 
         return grpc.stream_unary_rpc_method_handler(plain(partial(self._run, "", refuse, Phase.WORKING, ANY)))
@@ -164,12 +165,15 @@ class GrpcServer:
         return answer
 
     async def _stream(self, call: OpenCall) -> None:
+        first = call.exchange
+        self._guard.count(first.key)  # at once: a message may never come
         while isinstance(content := await self._read(call.context), bytes):
             call.exchange.began = time.monotonic_ns()  # until now its client was silent
             self._let_in(call.context, INFER)  # its key may have been taken away meanwhile
             call.exchange.bytes_in, status = len(content), grpc.StatusCode.OK
             try:
-                self._guard.count(call.exchange.key)
+                if call.exchange is not first:  # which was counted
+                    self._guard.count(call.exchange.key)
                 content = await self._inflated(content, self._limits.message_bytes, call)
                 call.stand(Phase.WORKING)
                 reply = pb.ModelStreamInferResponse(infer_response=await self._infer(content, call))
