@@ -74,7 +74,7 @@ async def _decoded(
         try:
             squares[place], size = await reader.square(content, model.card, holding)
         except Fault as fault:
-            which = f"image {place} of {count}: " if count > 1 else ""
+            which = f"image {place + 1} of {count}: " if count > 1 else ""
             raise Fault(about(request.request_id, f"{which}{fault.message}"), fault.status, fault.reason) from fault
         sizes.append(size)
     return InferInput(entry.name, "UINT8", squares.shape, squares.data.cast("B")), sizes

@@ -138,6 +138,13 @@ def test_what_cannot_be_read_costs_its_own_request_alone(client: Client, graph: 
     assert "image" in said.message or "empty" in said.message
 
 
+def test_the_image_that_cannot_be_read_is_counted_from_one(running: Engine, client: Client) -> None:
+    if running.name == "triton":
+        pytest.skip("Triton counts none")
+    files = rows([photographs()[0], b"no image"])
+    assert " image 2 of 2: " in refusal(lambda: client.infer("boxes", {"images": files})).message
+
+
 @pytest.mark.parametrize("value", [1, "yes", ""])
 def test_pixels_are_asked_for_by_true_alone(client: Client, value: Any) -> None:
     files = rows(photographs()[:1])
