@@ -120,7 +120,6 @@ def run(
             "--key-file FILE, which nanocv serve key writes; or --insecure, to let everybody in",
         )
     root = project_root()
-    bring_versions(repository, root)
     manner: Control = "poll" if poll_s else "explicit" if control == "explicit" else "none"
     if engine == "triton":
         if key_file or tls_cert or tls_key or tls_ca:
@@ -130,6 +129,7 @@ def run(
             )
         from nanocv_cli.serving.triton import find_triton, run_triton
 
+        bring_versions(repository, root)
         status = run_triton(find_triton(root), repository, ports, manner, poll_s)
         if status:
             raise ServingError(f"Triton ended with status {status}", "its own words stand above")
@@ -173,4 +173,5 @@ def run(
             from nanocv_cli.serving.embedded.spans import sending
 
             log.also = sent.enter_context(sending(otlp))
+        bring_versions(repository, root, log.say)
         run(serve(repository, settings, postprocessor_for, log, tell))

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tritonclient.grpc import model_config_pb2 as pb
@@ -98,12 +98,13 @@ def served(there: list[int], policy: pb.ModelVersionPolicy) -> list[int]:
     return there[-max(1, policy.latest.num_versions) :]
 
 
-def bring_versions(repository: Path, root: Path) -> None:
-    """Brings the graphs of entries that DVC tracks and that are not here, and says so on stderr; never over a network.
+def bring_versions(repository: Path, root: Path, told: Callable[[str], None] = say) -> None:
+    """Brings the graphs of entries that DVC tracks and that are not here, and says so; never over a network.
 
     Args:
         repository: the folder of entries.
         root: the project.
+        told: takes that line; stderr by default.
 
     Raises:
         RequestError: the default remote does not hold them, or lies behind a network.
@@ -124,7 +125,7 @@ def bring_versions(repository: Path, root: Path) -> None:
     if brought:
         size = sum(file.size or 0 for file in brought)
         what = f"{len(brought)} graphs were" if len(brought) > 1 else f"{brought[0].path} was"
-        say(f"{what} not here: taken from the repository's own remote ({size / 1e6:.1f} MB)")
+        told(f"{what} not here: taken from the repository's own remote ({size / 1e6:.1f} MB)")
     if len(brought) < len(missing):
         far = remote and remote.folder is None
         where = f"lie in the remote {remote.name} ({remote.url})" if remote and far else "are not in the default remote"

@@ -1,6 +1,7 @@
 """A repository shown as a tree, and the one that stands in this project: as written, and brought here when needed."""
 
 import hashlib
+import json
 import shutil
 import subprocess
 from pathlib import Path
@@ -123,3 +124,19 @@ def test_graphs_are_brought_once_and_what_was_removed_stays_so(
     with pytest.raises(RequestError, match=r"remote far \(s3://bucket/path\)") as caught:
         bring_versions(repository, folder)
     assert caught.value.hint == "nanocv data pull model_repository"
+
+
+def test_a_server_that_logs_in_json_says_so_of_graphs_that_it_brought(
+    clone: Path, tmp_path: Path, nanocv: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "clone"
+    shutil.copytree(clone, folder)
+    repository = folder / "model_repository"
+    for name in PRETRAINED:
+        shutil.rmtree(repository / name / "1", ignore_errors=True)
+        (repository / name / "config.pbtxt").write_text("damaged")
+    monkeypatch.chdir(folder)
+    outcome = nanocv("serve", "run", "--repository", repository, "--access-log", "json")
+    brought, *failed = outcome.err.splitlines()
+    assert json.loads(brought)["message"].startswith("4 graphs were not here")
+    assert failed[0].startswith("error: ")
