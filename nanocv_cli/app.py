@@ -31,7 +31,7 @@ from nanocv_cli.commands import (
     train,
 )
 from nanocv_cli.errors import NanocvError, RequestError, as_failure
-from nanocv_cli.interrupts import EXIT_CODE, raising
+from nanocv_cli.interrupts import EXIT_CODE, keeping_interrupts, raising
 from nanocv_cli.output import OutputError, emit, prepare_streams, say, say_failure, silence, tell
 
 
@@ -166,7 +166,7 @@ def _run(arguments: list[str]) -> int:
     """Runs one command and tells of its failure, whatever it is; returns the exit status."""
     flags = list(itertools.takewhile(lambda argument: argument != "--", arguments))
     try:
-        with raising():
+        with keeping_interrupts(), raising():
             _expect_no_empty(arguments)
             command = _command(next(iter(arguments), None))
             with command.make_context("nanocv", list(arguments)) as context:

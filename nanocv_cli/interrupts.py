@@ -9,9 +9,10 @@ from a thread that wakes up with the signal.
 import contextlib
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
-from types import FrameType
+from types import FrameType, TracebackType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 EXIT_CODE = 130
@@ -40,6 +41,31 @@ def raising() -> Iterator[None]:
     finally:
         if signal.getsignal(signal.SIGTERM) is _terminate:  # nobody else has taken it meanwhile
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+@contextlib.contextmanager
+def keeping_interrupts() -> Iterator[None]:
+    """An interrupt inside the block that a library drops for an error of its own comes out of it all the same.
+
+    NumPy's C interface does so where its import is interrupted: Python prints the interrupt, and ImportError is raised.
+    """
+    former, dropped = sys.excepthook, list[BaseException]()
+
+    def print_others(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if isinstance(error, KeyboardInterrupt):
+            dropped.append(error)
+        elif not dropped:  # else it follows from that
+            former(kind, error, trace)
+
+    sys.excepthook = print_others
+    try:
+        yield
+    except Exception as error:
+        if dropped:
+            raise dropped[0] from error
+        raise
+    finally:
+        sys.excepthook = former
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:

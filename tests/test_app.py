@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -107,6 +108,23 @@ def test_a_system_without_locks_is_told_so_in_one_line(tmp_path: Path) -> None:
         "  try: use Linux or macOS; on Windows, nanocv belongs into WSL 2",
     ]
     assert json.loads(done.stdout)["error"]["kind"] == "system_not_supported"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_import_is_an_interrupt(tmp_path: Path, number: signal.Signals) -> None:
+    """Of NumPy, by a library in C, which takes it for an error of NumPy's."""
+    script = (
+        "import os, sys\n"
+        "class Interrupt:\n"
+        "    def find_spec(self, name, *others):\n"
+        "        if name == 'nanocv_cli.serving.ports': import ml_dtypes\n"
+        f"        if name == 'numpy._core.multiarray': os.kill(os.getpid(), {number:d})\n"
+        "sys.meta_path.insert(0, Interrupt())\n"
+        "sys.argv = ['nanocv', 'serve', 'run', '--repository', '.']\n"
+        "from nanocv_cli.app import main; main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
 
 def test_onnx_runtime_is_told_to_report_nothing_before_it_is_imported() -> None:
