@@ -1,4 +1,4 @@
-"""An image as the whole body of a request, and what a model says of it as the JSON line of `nanocv infer`.
+"""An image as the whole body of a request, and what a model says of it as the JSON document of `nanocv infer`.
 
 What the outputs mean is for the model's task to say, by a function that the server is given: this side knows no task.
 """
