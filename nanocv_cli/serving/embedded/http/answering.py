@@ -10,7 +10,7 @@ from nanocv_cli.serving.embedded.faults import DEFECTS
 from nanocv_cli.serving.embedded.http.messages import HttpAnswer, HttpRequest
 
 PART = 1 << 18  # bytes of an answer that are written at once
-GONE = 499  # the status, in the log alone, of what was not answered because its client had gone; nginx's
+GONE = 499  # in the log alone, of what was not answered: its client had gone, or the answer before was the last
 LONGEST_PATH = 500  # bytes of one in the log
 
 Handler = Callable[[HttpRequest], Awaitable[HttpAnswer]]
