@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 YOUNG_SECONDS = 0.5
 SWEEP_SECONDS = 0.1
+CLOSED = "the server is shutting down"
 
 
 class Phase(Enum):
@@ -102,14 +103,17 @@ class OpenCalls:
     def __init__(self, budget: Budget, limits: Limits) -> None:
         self._budget, self._limits = budget, limits
         self._calls: dict[asyncio.Task[Any], OpenCall] = {}
+        self._closed = False
         self._most_slow = max(1, limits.flight_bytes // limits.message_bytes)
 
     def enter(self, context: Context, phase: Phase, exchange: Exchange) -> OpenCall:
         """Takes the present task's call in, in others' place if it must; it leaves when the task ends.
 
         Raises:
-            Fault: none gives way.
+            Fault: none gives way, or the server is closing.
         """
+        if self._closed:
+            raise Fault(CLOSED, Status.UNAVAILABLE)
         if len(self._calls) >= self._limits.calls:
             self._make_place(context.peer())
         call = OpenCall(context, self._budget, phase, exchange)
@@ -130,10 +134,11 @@ class OpenCalls:
             self._thin([call for call in old if call.phase is Phase.SENDING], self._most_slow, slow)
             self._thin([call for call in old if call.phase is Phase.BETWEEN], self._limits.streams, slow)
 
-    def end_idle(self) -> None:
-        """Ends all that nobody works on: the server is closing."""
+    def close(self) -> None:
+        """Takes no more in, and ends all that nobody works on: the server is closing."""
+        self._closed = True
         for call in [call for call in self._calls.values() if call.phase in (Phase.SENDING, Phase.BETWEEN)]:
-            self._lose(call, "the server is shutting down")
+            self._lose(call, CLOSED)
 
     def _make_place(self, peer: str) -> None:
         """Ends a call in favour of a new one, unless that comes by the connection that has the most already."""

@@ -46,6 +46,9 @@ ROLES: dict[str, Roles] = {
 STREAMS_OF_A_CONNECTION = 128
 MOST_READ = 1 << 20  # bytes of a connection, at once; gRPC would read up to 4 MiB of each
 MOST_PENDING = 10_000  # calls that gRPC has not told us of yet; of those beyond it cancels any, honest ones too
+# When it stops, gRPC cancels the calls that it has not told us of yet. A busy client is refused before that, with words
+# that tell it why, if its next call comes within this time.
+LAST_CALLS_SECONDS = 0.1
 # What is begun on a call and fails, or is given up, is memory that grpcio never frees (grpc/grpc#43360): who cancels
 # calls by the million would have all of it. So no reading is given up, and no status sent to a client that has gone.
 LOOKS, LOOK_SECONDS = 3, 0.002
@@ -127,7 +130,8 @@ class GrpcServer:
 
     async def close(self, seconds: float) -> None:
         """Takes no more calls, and waits up to `seconds` for the answers to those it has."""
-        self._calls.end_idle()
+        self._calls.close()
+        await asyncio.sleep(LAST_CALLS_SECONDS)
         await self._server.stop(seconds)
         self._sweeper.cancel()
 

@@ -8,6 +8,7 @@ import itertools
 import platform
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -28,9 +29,11 @@ from nanocv_cli.serving.embedded.background import SmallestFirstExecutor
 from nanocv_cli.serving.embedded.budget import Budget
 from nanocv_cli.serving.embedded.exchange import Exchange
 from nanocv_cli.serving.embedded.faults import Fault, Status
+from nanocv_cli.serving.embedded.grpc import server as server_module
 from nanocv_cli.serving.embedded.grpc.codec import MOST_FIELDS, beside_tensors, parse_request, text_before_tensor
 from nanocv_cli.serving.embedded.grpc.open_calls import OpenCall, OpenCalls, Phase
 from nanocv_cli.serving.embedded.grpc.server import GrpcServer, written
+from nanocv_cli.serving.embedded.grpc.service import GrpcService
 from nanocv_cli.serving.embedded.guard import Guard
 from nanocv_cli.serving.embedded.image_reading import ImageReader
 from nanocv_cli.serving.embedded.limits import Limits
@@ -78,13 +81,22 @@ def call(server: SmallServer) -> Iterator[Callable[..., tuple[grpc.StatusCode, s
 async def listening(
     folder: Path, guard: Guard, lines: list[Exchange], budget: Budget, limits: Limits = LIMITS
 ) -> AsyncIterator[str]:
-    """A server in this process, and its address; `lines` takes what it tells of its calls."""
+    """The address of a server in this process; `lines` takes what it tells of its calls."""
+    async with opened_server(folder, guard, lines, budget, limits) as (_, address):
+        yield address
+
+
+@contextlib.asynccontextmanager
+async def opened_server(
+    folder: Path, guard: Guard, lines: list[Exchange], budget: Budget, limits: Limits = LIMITS
+) -> AsyncIterator[tuple[GrpcServer, str]]:
+    """The same, with the server."""
     write_model(folder, entry_config("doubling", "doubling", backend="onnxruntime"), "doubling")
     async with opened(folder) as library:
         await library.load("doubling")
         access, executor = Access("127.0.0.1"), SmallestFirstExecutor()
         server = GrpcServer(library, access, limits, budget, executor, guard, lines.append, ImageReader(limits))
-        yield f"127.0.0.1:{await server.listen('127.0.0.1', 0)}"
+        yield server, f"127.0.0.1:{await server.listen('127.0.0.1', 0)}"
         await server.close(0)
 
 
@@ -396,6 +408,43 @@ def test_a_message_that_grpc_refuses_as_too_large_is_logged_as_cancelled_with_it
     asyncio.run(asyncio.wait_for(run(), 20))
     assert {line.status for line in lines} == {"CANCELLED"}
     assert all(line.client.startswith("127.0.0.1:") for line in lines)
+
+
+def test_a_server_that_closes_refuses_new_calls_and_answers_those_it_works_on(
+    tmp_path: Path, calls: list[OpenCall], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """gRPC itself would cancel a call on a connection that is there, if it has not told us of it yet."""
+    monkeypatch.setattr(server_module, "LAST_CALLS_SECONDS", 0.5)
+    infer = GrpcService.infer
+
+    async def run() -> list[tuple[grpc.StatusCode, str]]:
+        closing = asyncio.Event()
+
+        async def worked_on(*arguments: Any) -> Any:
+            await closing.wait()
+            return await infer(*arguments)
+
+        monkeypatch.setattr(GrpcService, "infer", worked_on)
+        async with (
+            opened_server(tmp_path, Guard(), [], Budget(Limits().flight_bytes)) as (server, address),
+            grpc.aio.insecure_channel(address) as channel,
+        ):
+            ask = partial(channel.unary_unary(METHOD + "ModelInfer"), request().SerializeToString())
+            first = ask()
+            while not calls or calls[0].phase is not Phase.WORKING:
+                await asyncio.sleep(0.01)
+            ending = asyncio.create_task(server.close(20))
+            await asyncio.sleep(0)
+            second = ask()
+            found = [(await second.code(), await second.details())]
+            closing.set()
+            found.append((await first.code(), await first.details()))
+            await ending
+        return found
+
+    refused, answered = asyncio.run(asyncio.wait_for(run(), 20))
+    assert refused == (grpc.StatusCode.UNAVAILABLE, "the server is shutting down")
+    assert answered == (grpc.StatusCode.OK, "")
 
 
 class Mallinfo2(ctypes.Structure):
