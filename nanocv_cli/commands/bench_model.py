@@ -124,7 +124,7 @@ def expect_graph_here(ref: str | None) -> None:
     Raises:
         RequestError: it is one.
     """
-    from nanocv_cli.engine.kserve import parse_model_url
+    from nanocv_cli.engine.model_url import parse_model_url
     from nanocv_cli.engine.reference import is_url
     from nanocv_cli.errors import RequestError
 

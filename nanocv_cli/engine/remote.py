@@ -11,7 +11,8 @@ from PIL import Image
 
 from nanocv_cli.engine.card import METADATA_KEY, ModelCard
 from nanocv_cli.engine.engine import Engine, rows_at_a_time
-from nanocv_cli.engine.kserve import ModelClient, parse_model_url
+from nanocv_cli.engine.kserve import ModelClient
+from nanocv_cli.engine.model_url import parse_model_url
 from nanocv_cli.engine.signature import NUMPY_TYPES, ONNX_TYPES, GraphSignature, TensorSignature
 from nanocv_cli.errors import ModelError, ServingError
 from nanocv_cli.untrusted import first_line, is_plain

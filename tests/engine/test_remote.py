@@ -16,7 +16,8 @@ import pytest
 from nanocv_cli.config.loader import resolve_serve
 from nanocv_cli.engine.engine import open_engine
 from nanocv_cli.engine.graph import Graph
-from nanocv_cli.engine.kserve import MOST_PATIENCE, ModelClient, RefusedError, parse_model_url
+from nanocv_cli.engine.kserve import MOST_PATIENCE, ModelClient, RefusedError
+from nanocv_cli.engine.model_url import parse_model_url
 from nanocv_cli.engine.reference import find_checkpoint, find_graph
 from nanocv_cli.engine.remote import RemoteModel
 from nanocv_cli.engine.runtimes import RunSettings

@@ -22,7 +22,8 @@ from tritonclient.grpc import service_pb2 as pb
 from nanocv_cli.bench.payload import build_payload
 from nanocv_cli.bench.server_api import ServerApi
 from nanocv_cli.bench.sweep import Target
-from nanocv_cli.engine.kserve import ModelClient, RefusedError, parse_model_url
+from nanocv_cli.engine.kserve import ModelClient, RefusedError
+from nanocv_cli.engine.model_url import parse_model_url
 from nanocv_cli.serving.embedded.access import Access
 from nanocv_cli.serving.embedded.background import SmallestFirstExecutor
 from nanocv_cli.serving.embedded.credentials import CredentialFiles, Credentials

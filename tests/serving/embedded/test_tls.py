@@ -23,7 +23,8 @@ from tritonclient.grpc import service_pb2 as pb
 from nanocv_cli.bench.payload import build_payload
 from nanocv_cli.bench.server_api import ServerApi
 from nanocv_cli.bench.sweep import Target
-from nanocv_cli.engine.kserve import ModelClient, parse_model_url
+from nanocv_cli.engine.kserve import ModelClient
+from nanocv_cli.engine.model_url import parse_model_url
 from nanocv_cli.errors import ConfigError, RequestError, ServingError
 from nanocv_cli.serving.embedded import certificates
 from nanocv_cli.serving.embedded.access import Access
