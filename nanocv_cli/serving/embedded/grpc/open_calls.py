@@ -140,6 +140,11 @@ class OpenCalls:
         for call in [call for call in self._calls.values() if call.phase in (Phase.SENDING, Phase.BETWEEN)]:
             self._lose(call, CLOSED)
 
+    async def answered(self, seconds: float) -> None:
+        """Waits up to so many seconds for all that are open to end."""
+        if self._calls:
+            await asyncio.wait([*self._calls], timeout=seconds)
+
     def _make_place(self, peer: str) -> None:
         """Ends a call in favour of a new one, unless that comes by the connection that has the most already."""
         now, waiting = time.monotonic(), [call for call in self._calls.values() if call.phase is not Phase.WORKING]

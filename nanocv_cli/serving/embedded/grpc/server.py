@@ -46,9 +46,9 @@ ROLES: dict[str, Roles] = {
 STREAMS_OF_A_CONNECTION = 128
 MOST_READ = 1 << 20  # bytes of a connection, at once; gRPC would read up to 4 MiB of each
 MOST_PENDING = 10_000  # calls that gRPC has not told us of yet; of those beyond it cancels any, honest ones too
-# When it stops, gRPC cancels the calls that it has not told us of yet. A busy client is refused before that, with words
-# that tell it why, if its next call comes within this time.
-LAST_CALLS_SECONDS = 0.1
+# When it stops, gRPC cancels the calls that it has not told us of yet. So it is stopped when those that are worked on
+# are answered, or take long, and their clients' next calls have come: those are refused, with words that tell why.
+ANSWERS_SECONDS, LAST_CALLS_SECONDS = 1.0, 0.1
 # What is begun on a call and fails, or is given up, is memory that grpcio never frees (grpc/grpc#43360): who cancels
 # calls by the million would have all of it. So no reading is given up, and no status sent to a client that has gone.
 LOOKS, LOOK_SECONDS = 3, 0.002
@@ -130,9 +130,11 @@ class GrpcServer:
 
     async def close(self, seconds: float) -> None:
         """Takes no more calls, and waits up to `seconds` for the answers to those it has."""
+        latest = time.monotonic() + seconds
         self._calls.close()
+        await self._calls.answered(min(seconds, ANSWERS_SECONDS))
         await asyncio.sleep(LAST_CALLS_SECONDS)
-        await self._server.stop(seconds)
+        await self._server.stop(max(0.0, latest - time.monotonic()))
         self._sweeper.cancel()
 
     def _handler(self, method: Any) -> tuple[str, Handler]:
