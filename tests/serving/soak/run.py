@@ -22,6 +22,7 @@ from tests.serving.soak.keyed import KeyedServer, make_key
 from tests.serving.soak.managing import MANAGING_ROUNDS, manage
 from tests.serving.soak.pace import Pace
 from tests.serving.soak.questions import Questions, write_repository
+from tests.serving.soak.verdict import POOLED
 
 # Much smaller than by default, with an equal share that suffices for every honest request.
 BOUNDS = ("--max-message-mb", "1", "--max-json-mb", "1", "--max-in-flight-mb", "32")
@@ -141,12 +142,16 @@ def _held(process: psutil.Process) -> dict[str, int]:
 
 
 def _settled(process: psutil.Process, aim: dict[str, Any] | None = None) -> dict[str, int]:
-    """The same when nobody asks anything: as soon as no more is open than in `aim`, or has not changed for a while."""
+    """The same when nobody asks anything: as soon as no more is there than in `aim`, or has not changed for a while.
+
+    gRPC's threads leave when they have been idle for half a minute.
+    """
     deadline, held, former = time.monotonic() + SETTLE_SECONDS, _held(process), dict[str, int]()
     while time.monotonic() < deadline:
         time.sleep(SETTLED_SECONDS)
         held = _held(process)
-        if (aim or former) and held["descriptors"] <= (aim or former)["descriptors"]:
+        most = aim or former
+        if most and held["descriptors"] <= most["descriptors"] and held["threads"] <= most["threads"] + POOLED:
             break
         former = held
     return held
