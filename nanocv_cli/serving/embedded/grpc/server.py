@@ -7,7 +7,6 @@ import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote
 
 import grpc
 from google.protobuf.message_factory import GetMessageClass
@@ -17,9 +16,10 @@ from nanocv_cli.serving.embedded.access import Access
 from nanocv_cli.serving.embedded.background import SmallestFirstExecutor
 from nanocv_cli.serving.embedded.budget import Budget
 from nanocv_cli.serving.embedded.certificates import Certificates
-from nanocv_cli.serving.embedded.exchange import REQUEST_ID, TRACE_PARENT, Exchange, Tell
+from nanocv_cli.serving.embedded.exchange import Exchange, Tell
 from nanocv_cli.serving.embedded.faults import DEFECTS, Fault, Status, TooLarge
 from nanocv_cli.serving.embedded.grpc.codec import asked_model, decoded, named
+from nanocv_cli.serving.embedded.grpc.contexts import Messages, begun, make_sure_of_client, written
 from nanocv_cli.serving.embedded.grpc.open_calls import OpenCall, OpenCalls, Phase
 from nanocv_cli.serving.embedded.grpc.service import GrpcService
 from nanocv_cli.serving.embedded.guard import ANY, CONTROL, INFER, LOOK, OPEN, Guard, Roles
@@ -49,9 +49,6 @@ MOST_PENDING = 10_000  # calls that gRPC has not told us of yet; of those beyond
 # When it stops, gRPC cancels the calls that it has not told us of yet. So it is stopped when those that are worked on
 # are answered, or take long, and their clients' next calls have come: those are refused, with words that tell why.
 ANSWERS_SECONDS, LAST_CALLS_SECONDS = 1.0, 0.1
-# What is begun on a call and fails, or is given up, is memory that grpcio never frees (grpc/grpc#43360): who cancels
-# calls by the million would have all of it. So no reading is given up, and no status sent to a client that has gone.
-LOOKS, LOOK_SECONDS = 3, 0.002
 if TYPE_CHECKING:
     Context = grpc.aio.ServicerContext[Any, Any]
     Handler = grpc.RpcMethodHandler[Any, Any]
@@ -107,7 +104,7 @@ class GrpcServer:
         self._limits, self._executor = limits, executor
         self._service = GrpcService(library, access, executor, reader)
         self._calls = OpenCalls(budget, limits)
-        self._reading: set[asyncio.Future[Any]] = set()  # the loop alone would not keep them
+        self._messages = Messages()
         self._server = grpc.aio.server(options=_options(limits))
         self._server.add_generic_rpc_handlers((AllMethods(dict(map(self._handler, SERVICE.methods)), self._unknown()),))
 
@@ -159,9 +156,9 @@ class GrpcServer:
 
     async def _unary(self, reply: Callable[[bytes, OpenCall], Awaitable[Any]], limit: int, call: OpenCall) -> bytes:
         self._guard.count(call.exchange.key)
-        content = await self._read(call.context)
+        content = await self._messages.read(call.context)
         if not isinstance(content, bytes):
-            await _make_sure_of_client(call.context)  # what gRPC itself refused, as too large, mostly ends so too
+            await make_sure_of_client(call.context)  # what gRPC itself refused, as too large, mostly ends so too
             raise Fault("there is no message")
         call.exchange.bytes_in = len(content)
         content = await self._inflated(content, limit, call)
@@ -173,7 +170,7 @@ class GrpcServer:
     async def _stream(self, call: OpenCall) -> None:
         first = call.exchange
         self._guard.count(first.key)  # at once: a message may never come
-        while isinstance(content := await self._read(call.context), bytes):
+        while isinstance(content := await self._messages.read(call.context), bytes):
             call.exchange.began = time.monotonic_ns()  # until now its client was silent
             self._let_in(call.context, INFER)  # its key may have been taken away meanwhile
             call.exchange.bytes_in, status = len(content), grpc.StatusCode.OK
@@ -223,20 +220,8 @@ class GrpcServer:
         except Exception as error:
             status, message = Status.INTERNAL, DEFECTS.answer(error).message
         self._end(context, call.exchange if call else exchange, status.grpc, 0)
-        await _make_sure_of_client(context)
+        await make_sure_of_client(context)
         return await context.abort(status.grpc, message)
-
-    async def _read(self, context: Context) -> Any:
-        """A call's next message. It is read to its end though the call is cancelled meanwhile; see `LOOKS`."""
-        reading = asyncio.ensure_future(context.read())
-        self._reading.add(reading)
-        reading.add_done_callback(self._forget_reading)
-        return await asyncio.shield(reading)
-
-    def _forget_reading(self, reading: asyncio.Future[Any]) -> None:
-        self._reading.discard(reading)
-        if not reading.cancelled():
-            reading.exception()  # or it is logged, where nobody waits for it any more
 
     def _let_in(self, context: Context, roles: Roles) -> str:
         """The name of the key that a call comes with; see `Guard.check`."""
@@ -277,40 +262,6 @@ def plain(run: Callable[[Any, Context], Awaitable[Any]]) -> Callable[[Any, Conte
         return await run(requests, context)
 
     return answer
-
-
-async def _make_sure_of_client(context: Context) -> None:
-    """Waits a moment, for those who have gone to be known as gone; see `LOOKS`.
-
-    Raises:
-        asyncio.CancelledError: the client has gone.
-    """
-    for _ in range(LOOKS):
-        await asyncio.sleep(LOOK_SECONDS)
-        if context.cancelled():
-            raise asyncio.CancelledError
-
-
-async def written(context: Context, answer: bytes) -> None:
-    """Sends an answer of a stream.
-
-    Raises:
-        asyncio.CancelledError: its client has gone meanwhile, which gRPC may tell of here first.
-    """
-    try:
-        await context.write(answer)
-    except grpc.aio.InternalError as error:
-        raise asyncio.CancelledError from error
-
-
-def begun(context: Context, method: str) -> Exchange:
-    """A call's exchange, by the metadata that it came with; what goes back with its answer is told to gRPC."""
-    sent = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
-    # A call that has failed no longer tells whose it was.
-    exchange = Exchange(protocol="grpc", method=method, client=unquote(context.peer()).partition(":")[2])
-    exchange.begin(sent.get(REQUEST_ID), sent.get(TRACE_PARENT))
-    context.set_trailing_metadata(tuple(exchange.told))
-    return exchange
 
 
 def _options(limits: Limits) -> list[tuple[str, int]]:

@@ -31,8 +31,9 @@ from nanocv_cli.serving.embedded.exchange import Exchange
 from nanocv_cli.serving.embedded.faults import Fault, Status
 from nanocv_cli.serving.embedded.grpc import server as server_module
 from nanocv_cli.serving.embedded.grpc.codec import MOST_FIELDS, beside_tensors, parse_request, text_before_tensor
+from nanocv_cli.serving.embedded.grpc.contexts import written
 from nanocv_cli.serving.embedded.grpc.open_calls import OpenCall, OpenCalls, Phase
-from nanocv_cli.serving.embedded.grpc.server import GrpcServer, written
+from nanocv_cli.serving.embedded.grpc.server import GrpcServer
 from nanocv_cli.serving.embedded.grpc.service import GrpcService
 from nanocv_cli.serving.embedded.guard import Guard
 from nanocv_cli.serving.embedded.image_reading import ImageReader
